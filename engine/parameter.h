@@ -1,0 +1,74 @@
+/* Parameters of a network: names, initial values, optimiser groups and one contiguous allocation
+ * for values, gradients and moments. Created by recording, shared by every tape of the network. */
+#ifndef LONGHAUL_PARAMETER_H
+#define LONGHAUL_PARAMETER_H
+
+#include "engine/random.h"
+#include "engine/status.h"
+#include "engine/tensor.h"
+
+/* How a parameter starts. fill, when set, writes all values itself. */
+typedef struct Init {
+    enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_FILL } kind;
+    double a, b; /* constant a; normal mean a deviation b; uniform [a, b); free use by fill */
+    void (*fill)(float *data, const Shape *shape, Random *random, double a, double b);
+} Init;
+
+static inline Init init_constant(double value) {
+    return (Init){.kind = INIT_CONSTANT, .a = value};
+}
+static inline Init init_normal(double deviation) {
+    return (Init){.kind = INIT_NORMAL, .b = deviation};
+}
+static inline Init init_uniform(double bound) { /* U[-bound, bound) */
+    return (Init){.kind = INIT_UNIFORM, .a = -bound, .b = bound};
+}
+static inline Init init_fill(void (*fill)(float *, const Shape *, Random *, double, double),
+                             double a, double b) {
+    return (Init){.kind = INIT_FILL, .a = a, .b = b, .fill = fill};
+}
+
+/* How the optimiser treats a parameter. */
+typedef struct Group {
+    double rate_factor; /* learning rate = this x the scheduled rate; 0 is read as 1 */
+    double
+        fixed_rate; /* > 0: peak rate of its own, following the schedule's shape (S4's A, B, dt) */
+    bool no_decay;  /* weight decay off */
+    bool frozen;    /* not trained at all */
+} Group;
+
+#define GROUP_DECAY ((Group){0})
+#define GROUP_NO_DECAY ((Group){.no_decay = true})
+
+typedef struct Parameter {
+    Tensor tensor; /* role ROLE_PARAMETER */
+    Init init;
+    Group group;
+    float *moment1, *moment2;
+    int64_t offset; /* elements from the start of the flat arrays; multiple of 16 */
+} Parameter;
+
+typedef struct Parameters {
+    Parameter **list;
+    int count, capacity;
+    int64_t size;    /* floats in each flat array, padding included */
+    int64_t trained; /* numbers that count as parameters, no padding */
+    float *values, *gradients, *moments1, *moments2; /* NULL until allocated; 64-byte aligned */
+} Parameters;
+
+Parameters *parameters_open(void);
+void parameters_close(Parameters *parameters);
+
+/* Finds name or declares it. A second declaration must have the same shape (assert). */
+Parameter *parameters_declare(Parameters *parameters, const char *name, Shape shape, Init init,
+                              Group group);
+Parameter *parameters_find(const Parameters *parameters, const char *name);
+
+/* Allocates the flat arrays (moments and gradients only if training), then initialises every value
+ * from stream "weights/NAME" of the seed, so that an initial value depends on its name and the seed
+ * alone. STATUS_USAGE when memory is short, with needed and available bytes. */
+Status parameters_allocate(Parameters *parameters, bool training, uint64_t seed, Error *error);
+
+size_t parameters_bytes(const Parameters *parameters, bool training);
+
+#endif

@@ -1,0 +1,106 @@
+/* The tape: the operations of one step on one shape, recorded once by plain calls, planned once,
+ * replayed for every step. Recording is the only time that anything is allocated or looked up.
+ *
+ * Life of a tape: tape_open, record (inputs, parameters, op builders), tape_seed / tape_keep,
+ * tape_plan, tape_allocate, then tape_forward and tape_backward as often as wanted, tape_close.
+ *
+ * Errors while recording are sticky: after the first one builders return tensors of a plausible
+ * shape and do nothing; tape_plan reports it with op and scope. */
+#ifndef LONGHAUL_TAPE_H
+#define LONGHAUL_TAPE_H
+
+#include "engine/op.h"
+#include "engine/parameter.h"
+#include "engine/status.h"
+
+typedef enum TapeMode {
+    TAPE_TRAIN,    /* forward and backward */
+    TAPE_EVALUATE, /* forward only: buffers are reused at once */
+    TAPE_STEP      /* forward only, L = 1, state carried from replay to replay */
+} TapeMode;
+
+Tape *tape_open(Parameters *parameters, TapeMode mode);
+void tape_close(Tape *tape);
+TapeMode tape_mode(const Tape *tape);
+
+/* Names: parameters and calls are named by the open scopes, joined with dots. */
+void tape_scope(Tape *tape, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void tape_scope_end(Tape *tape);
+
+/* ---- recording ---- */
+
+/* A tensor that the caller fills before each replay. wants_gradient leaves its gradient readable
+ * after tape_backward (checks, golden tests). */
+Tensor *tape_input(Tape *tape, const char *name, TensorType type, Shape shape, bool wants_gradient);
+
+/* The parameter SCOPE.name, declared at its first use. */
+Tensor *tape_parameter(Tape *tape, const char *name, Shape shape, Init init, Group group);
+
+/* Same memory, other extents, same size. */
+Tensor *tape_reshape(Tape *tape, Tensor *tensor, Shape shape);
+
+/* State of the one-token step: SCOPE.name, zero before the first step. Returns NULL unless the mode
+ * is TAPE_STEP, which sequence operations read as "starts from zero". tape_carry_out names the
+ * tensor that becomes the state of the next step (ignored in other modes and when next is NULL). */
+Tensor *tape_carry(Tape *tape, const char *name, Shape shape);
+void tape_carry_out(Tape *tape, const char *name, Tensor *next);
+
+/* TAPE_STEP: an integer input (1) holding the index of the token of this step, counted from 0. */
+Tensor *tape_position(Tape *tape);
+
+/* Largest number of steps that a TAPE_STEP tape will be asked for: sizes caches. */
+void tape_set_horizon(Tape *tape, int64_t length);
+int64_t tape_horizon(const Tape *tape);
+
+/* Everything recorded between the two is recomputed in backward instead of kept. No nesting. */
+void tape_segment(Tape *tape);
+void tape_segment_end(Tape *tape);
+
+/* Records op on in[0..inputs) (NULL for left-out optional inputs); returns the call. */
+OpCall *tape_apply(Tape *tape, const Op *op, Tensor *const *in, int inputs, const void *attributes);
+
+/* For the shape functions of operations. */
+Tensor *tape_output(Tape *tape, OpCall *call, TensorType type, Shape shape);
+Tensor *tape_saved(Tape *tape, OpCall *call, TensorType type, Shape shape);
+void tape_fail(Tape *tape, const OpCall *call, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* tensor's data stays readable after the replay. */
+void tape_keep(Tape *tape, Tensor *tensor);
+/* Backward starts here: the caller writes tensor->gradient before tape_backward. Implies keep. */
+void tape_seed(Tape *tape, Tensor *tensor);
+
+/* ---- planning and replaying ---- */
+
+Status tape_plan(Tape *tape, int threads, Error *error);
+size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
+Status tape_allocate(Tape *tape, Isa isa, Error *error);
+
+void tape_forward(Tape *tape, const Run *run);
+void tape_backward(Tape *tape, const Run *run);
+void tape_reset_state(Tape *tape); /* TAPE_STEP: back to zero state, position 0 */
+
+/* ---- looking at it ---- */
+
+/* Sum over the calls. executed counts recomputation, model does not. */
+typedef struct TapeCost {
+    Cost forward, backward; /* model */
+    Cost executed_forward, executed_backward;
+} TapeCost;
+TapeCost tape_cost(const Tape *tape);
+
+/* FLOPs as the budget counts them: flops plus specials of forward and backward, no recompute. */
+double tape_model_flops(const Tape *tape);
+
+int tape_call_count(const Tape *tape);
+const OpCall *tape_call(const Tape *tape, int i);
+
+/* Seconds per call (forward + backward) are summed while profiling is on. */
+void tape_profile(Tape *tape, bool on);
+double tape_seconds(const Tape *tape, int call);
+
+/* Replays forward and returns the first call with an output that is not finite, or NULL. For the
+ * message after a loss went bad; slow. */
+const OpCall *tape_find_not_finite(Tape *tape, const Run *run);
+
+#endif

@@ -1,0 +1,87 @@
+/* What a model is: a constant descriptor, one file each, listed in models/models.def. Most models
+ * are mixers, maps (B, L, D) -> (B, L, D) that a shared backbone stacks; those whose paper is the
+ * whole network record the whole stack. A model never sees tokens, labels or tasks. */
+#ifndef LONGHAUL_MODEL_H
+#define LONGHAUL_MODEL_H
+
+#include "engine/option.h"
+#include "engine/tape.h"
+
+typedef struct Paper {
+    const char *authors, *title, *venue, *arxiv;
+    int year;
+} Paper;
+
+typedef enum ModelKind {
+    KIND_ATTENTION,
+    KIND_RECURRENT,
+    KIND_STATE_SPACE,
+    KIND_CONVOLUTION,
+    KIND_HYBRID
+} ModelKind;
+
+/* Shared settings: models/backbone.c holds their option table. */
+typedef struct Backbone {
+    int64_t width; /* D */
+    int64_t layers;
+    int mlp;          /* BackboneMlp */
+    double mlp_ratio; /* hidden width / D */
+    int norm;         /* BackboneNorm */
+    int norm_place;   /* BackbonePlace */
+    double dropout;   /* after embedding and on each residual branch */
+    bool recompute;   /* each block is a recompute segment */
+} Backbone;
+
+typedef enum BackboneMlp { MLP_NONE, MLP_GELU, MLP_SWIGLU } BackboneMlp;
+typedef enum BackboneNorm { NORM_LAYER, NORM_RMS } BackboneNorm;
+typedef enum BackbonePlace { PLACE_PRE, PLACE_POST } BackbonePlace;
+
+/* What a mixer may know while it records. Shapes: x (B, L, D); in TAPE_STEP mode L is 1. */
+typedef struct ModelContext {
+    const Backbone *backbone;
+    const void *options; /* the model's own option struct */
+    int64_t max_length;  /* longest L that this network will see (positions, filters) */
+    int64_t layer;       /* 0 .. layers-1 */
+    bool causal;         /* false: every position may see the whole sequence */
+} ModelContext;
+
+/* Properties that a model does not have; `longhaul check` prints the list. */
+enum {
+    EXEMPT_STEP = 1,               /* no one-token form */
+    EXEMPT_BATCH_INDEPENDENCE = 2, /* e.g. batch normalisation */
+    EXEMPT_PREFIX = 4              /* filters depend on the longest length, so prefixes are compared
+                                      at equal max_length only */
+};
+
+typedef struct Model {
+    const char *name, *title;
+    Paper paper;
+    ModelKind kind;
+    const char *note; /* what was left out or simplified; "" for nothing */
+    OptionTable options;
+    const char *backbone; /* changed backbone defaults: "mlp=none norm=rms"; "" for none */
+    bool bidirectional;   /* supports causal = false */
+    unsigned exempt;
+    /* Once, before the first block: (B, L, D) -> (B, L, D), e.g. learned positions. NULL: nothing.
+     */
+    Tensor *(*prologue)(Tape *tape, const ModelContext *context, Tensor *x);
+    /* Exactly one of the two. mixer: one block's sequence mixing. stack: everything between
+     * embedding and final norm. */
+    Tensor *(*mixer)(Tape *tape, const ModelContext *context, Tensor *x);
+    Tensor *(*stack)(Tape *tape, const ModelContext *context, Tensor *x);
+    /* Refuses option values that fit each alone but not together (heads not dividing width).
+     * NULL: nothing to check. */
+    Status (*validate)(const Backbone *backbone, const void *options, Error *error);
+    /* Floats of state carried per sequence after L tokens (memory of decoding), for the tables. */
+    int64_t (*state_floats)(const Backbone *backbone, const void *options, int64_t length);
+} Model;
+
+const Model *const *model_list(int *count);
+const Model *model_find(const char *name);
+
+extern const OptionTable backbone_options;
+
+/* Embedded input -> features (B, L, D), final norm included: prologue, blocks, norm. */
+Tensor *model_record(Tape *tape, const Model *model, const ModelContext *context, Tensor *x);
+
+#endif

@@ -1,0 +1,79 @@
+/* What a task is: a constant descriptor, one file each, listed in tasks/tasks.def. A task offers a
+ * shape of problem and samples of it; it never sees a model. Sample i of a split is a pure function
+ * of (options, seed, split, i). */
+#ifndef LONGHAUL_TASK_H
+#define LONGHAUL_TASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/option.h"
+#include "engine/random.h"
+
+typedef enum Split { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST } Split;
+
+typedef enum InputKind { INPUT_TOKENS, INPUT_REALS } InputKind;
+
+typedef enum TargetKind {
+    TARGET_TOKENS,   /* a class at each of up to `labels` labelled positions */
+    TARGET_SEQUENCE, /* one class for the whole sequence (pooled) */
+    TARGET_REAL      /* one real number for the whole sequence, squared error */
+} TargetKind;
+
+/* The shape of the problem under given options. */
+typedef struct Problem {
+    InputKind input;
+    int64_t vocabulary; /* INPUT_TOKENS: ids are 0 .. vocabulary-1 */
+    int64_t channels;   /* INPUT_REALS: C real numbers at each position */
+    int64_t length;     /* L: positions of a sample; shorter samples are padded on the right */
+    bool padded;        /* sample lengths vary */
+    int sequences;      /* 1, or 2 for a pair (retrieval) */
+    TargetKind target;
+    int64_t classes; /* size of the output layer for classes; often = vocabulary */
+    int64_t labels;  /* most labelled positions in a sample; 1 for TARGET_SEQUENCE/REAL */
+    bool causal;     /* position t may only be predicted from tokens 0 .. t */
+    double chance;   /* metric of guessing */
+    double solved;   /* metric from which the task counts as solved */
+    bool higher_is_better;
+    const char *metric; /* "accuracy", "perplexity", "squared error" */
+} Problem;
+
+/* One sample, in memory that the caller owns: tokens (sequences * L) or reals (sequences * L * C),
+ * positions, classes and weights (labels). */
+typedef struct Sample {
+    int32_t *tokens;
+    float *reals;
+    int32_t *lengths;   /* (sequences): real length of each sequence */
+    int32_t *positions; /* labelled positions, any order */
+    int32_t *classes;   /* class at each of them */
+    float *weights; /* weight of each in loss and metric: 1, or 0 for an unused slot (position 0) */
+    float *value;   /* TARGET_REAL */
+} Sample;
+
+typedef struct Task {
+    const char *name, *title;
+    const char *paper; /* source with arXiv number */
+    int version;       /* raised when any number would move */
+    OptionTable options;
+    /* Checks options against each other and describes the problem. STATUS_USAGE for parameters that
+     * cannot be met, STATUS_DATA for files. */
+    Status (*problem)(const void *options, Problem *problem, Error *error);
+    /* Whatever a real data set needs: reads and verifies files once per process. NULL for generated
+     * tasks. *data is passed to sample and close. */
+    Status (*open)(const void *options, void **data, Error *error);
+    void (*close)(void *data);
+    /* Number of different samples of a split; 0 for no end (generated). */
+    int64_t (*count)(const void *options, const void *data, Split split);
+    /* Thread-safe; no state. */
+    void (*sample)(const void *options, const void *data, uint64_t seed, Split split, int64_t index,
+                   Sample *sample);
+} Task;
+
+const Task *const *task_list(int *count);
+const Task *task_find(const char *name);
+const char *split_name(Split split); /* "train", "validation", "test" */
+
+/* The random stream of a sample: (seed, "task/NAME/SPLIT", index). Splits never share a stream. */
+Random task_random(const Task *task, uint64_t seed, Split split, int64_t index);
+
+#endif
