@@ -1,0 +1,80 @@
+/* A cell: one fully resolved configuration. One cell = one process = one folder = one result. */
+#ifndef LONGHAUL_CELL_H
+#define LONGHAUL_CELL_H
+
+#include "engine/option.h"
+#include "models/model.h"
+#include "tasks/task.h"
+
+typedef enum BudgetUnit {
+    BUDGET_FLOP,
+    BUDGET_SECOND,
+    BUDGET_TOKEN,
+    BUDGET_STEP,
+    BUDGET_EPOCH
+} BudgetUnit;
+
+typedef struct Budget {
+    double amount;
+    BudgetUnit unit;
+} Budget;
+
+typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Schedule;
+
+/* The runner's own settings of a cell. The option table is run_options (bench/cell.c). */
+typedef struct RunOptions {
+    char budget[OPTION_TEXT_BYTES]; /* "1.6e12flop"; parsed by budget_parse */
+    int64_t seed;
+    int64_t batch;       /* samples in one optimiser step */
+    int64_t micro_batch; /* samples in one replay; 0: chosen so that activations fit the cache */
+    double lr;           /* peak learning rate */
+    double lr_end;       /* fraction of lr at the end of the schedule */
+    int schedule;
+    double warmup; /* fraction of the budget */
+    double weight_decay;
+    double beta1, beta2, epsilon;
+    double clip;           /* global gradient norm; 0: off */
+    int64_t train_samples; /* size of the training set; 0: fresh samples for ever */
+    int64_t validation_samples, test_samples;
+    int64_t evaluations;      /* validations during training, spread evenly over the budget */
+    bool stop_when_solved;    /* stop at the first validation at or above the task's solved level */
+    int64_t checkpoint_every; /* steps; 0: by time, about once a minute */
+    int pool;                 /* TARGET_SEQUENCE: mean or last position */
+    bool tied;                /* head shares the embedding table (token tasks) */
+    double embedding_deviation; /* of the initial embedding */
+} RunOptions;
+
+extern const OptionTable run_options;
+
+typedef struct Cell {
+    const Task *task;
+    const Model *model;
+    RunOptions run;
+    Backbone backbone;
+    void *task_options;  /* owned; structs described by the tables of task and model */
+    void *model_options; /* owned */
+    char device[16];     /* "cpu" or "cuda" */
+} Cell;
+
+/* Errors: STATUS_USAGE, with the units that exist. "12" without a unit is refused. */
+Status budget_parse(const char *text, Budget *budget, Error *error);
+
+/* A cell with all defaults: the options' own, then the model's backbone string. */
+Status cell_open(Cell *cell, const char *task, const char *model, Error *error);
+void cell_close(Cell *cell);
+
+/* key=value into whichever table knows the key: runner, backbone, task, model. A key is in one
+ * table only (tested). Unknown key: STATUS_USAGE with the nearest known one. */
+Status cell_set(Cell *cell, const char *key, const char *text, Error *error);
+
+/* Checks everything that concerns more than one key; fills *problem. */
+Status cell_validate(const Cell *cell, Problem *problem, Error *error);
+
+/* All settings, one "key: value" line each, sorted, canonical: what the identity is the hash of.
+ * Threads, device and folders are not in it. The caller frees it. */
+char *cell_text(const Cell *cell);
+
+/* First 16 hexadecimal digits of the SHA-256 of cell_text. */
+void cell_identity(const Cell *cell, char identity[17]);
+
+#endif
