@@ -12,7 +12,7 @@ typedef enum Activation {
     ACTIVATION_SILU,
     ACTIVATION_SIGMOID,
     ACTIVATION_TANH,
-    ACTIVATION_SOFTPLUS,  /* linear above 20, as in the papers' code */
+    ACTIVATION_SOFTPLUS, /* linear above 20, as in the papers' code */
     ACTIVATION_COUNT
 } Activation;
 

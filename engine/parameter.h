@@ -3,6 +3,7 @@
 #ifndef LONGHAUL_PARAMETER_H
 #define LONGHAUL_PARAMETER_H
 
+#include "engine/device.h"
 #include "engine/random.h"
 #include "engine/status.h"
 #include "engine/tensor.h"
@@ -54,6 +55,7 @@ typedef struct Parameters {
     int64_t size;    /* floats in each flat array, padding included */
     int64_t trained; /* numbers that count as parameters, no padding */
     float *values, *gradients, *moments1, *moments2; /* NULL until allocated; 64-byte aligned */
+    Device *device;
 } Parameters;
 
 Parameters *parameters_open(void);
@@ -67,7 +69,8 @@ Parameter *parameters_find(const Parameters *parameters, const char *name);
 /* Allocates the flat arrays (moments and gradients only if training), then initialises every value
  * from stream "weights/NAME" of the seed, so that an initial value depends on its name and the seed
  * alone. STATUS_USAGE when memory is short, with needed and available bytes. */
-Status parameters_allocate(Parameters *parameters, bool training, uint64_t seed, Error *error);
+Status parameters_allocate(Parameters *parameters, Device *device, bool training, uint64_t seed,
+                           Error *error);
 
 size_t parameters_bytes(const Parameters *parameters, bool training);
 

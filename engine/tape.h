@@ -9,6 +9,7 @@
 #ifndef LONGHAUL_TAPE_H
 #define LONGHAUL_TAPE_H
 
+#include "engine/device.h"
 #include "engine/op.h"
 #include "engine/parameter.h"
 #include "engine/status.h"
@@ -74,7 +75,7 @@ void tape_seed(Tape *tape, Tensor *tensor);
 
 Status tape_plan(Tape *tape, int threads, Error *error);
 size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
-Status tape_allocate(Tape *tape, Isa isa, Error *error);
+Status tape_allocate(Tape *tape, Device *device, Error *error);
 
 void tape_forward(Tape *tape, const Run *run);
 void tape_backward(Tape *tape, const Run *run);

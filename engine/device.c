@@ -1,0 +1,42 @@
+#include "engine/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+extern const DeviceKind device_cpu;
+
+static const DeviceKind *const kinds[] = {&device_cpu};
+
+const DeviceKind *const *device_list(int *count) {
+    *count = (int)(sizeof kinds / sizeof kinds[0]);
+    return kinds;
+}
+
+Status device_open(Device *device, const char *name, Error *error) {
+    int count;
+    const DeviceKind *const *list = device_list(&count);
+    for (int i = 0; i < count; i++) {
+        if (strcmp(list[i]->name, name) != 0) continue;
+        *device = (Device){.kind = list[i]};
+#if defined(__x86_64__)
+        _mm_setcsr(_mm_getcsr() | 0x8040u); /* flush to zero, denormals are zero */
+#endif
+        return list[i]->open(device, error);
+    }
+    char known[256] = "";
+    size_t used = 0;
+    for (int i = 0; i < count; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                 list[i]->name);
+    return error_set(error, STATUS_USAGE, "there is no device '%s' in this build; it has: %s", name,
+                     known);
+}
+
+void device_close(Device *device) {
+    if (device->kind) device->kind->close(device);
+    *device = (Device){0};
+}

@@ -1,0 +1,326 @@
+/* Planning: which calls take part in backward, in which order kernels run, how long each tensor
+ * lives and where in the arena it lies. All of it before a byte is allocated. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/tape_internal.h"
+
+static bool differentiable(const OpCall *call, int i) {
+    return call->in[i] && (call->op->gradients >> i & 1u) && call->in[i]->wants_gradient;
+}
+
+/* Walks back from the seeds: a call is active when a gradient reaches one of its outputs and one of
+ * its inputs wants it. */
+static void find_active(Tape *tape) {
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (tape->plans[t].seed) tape->plans[t].has_gradient = true;
+    for (int c = tape->call_count - 1; c >= 0; c--) {
+        const OpCall *call = tape->calls[c];
+        bool reached = false, wanted = false;
+        for (int j = 0; j < call->outputs; j++) {
+            const TensorPlan *plan = plan_of(tape, call->out[j]);
+            reached |= plan && plan->has_gradient;
+        }
+        for (int i = 0; i < call->inputs; i++) wanted |= differentiable(call, i);
+        tape->active[c] = reached && wanted;
+        if (!tape->active[c]) continue;
+        for (int i = 0; i < call->inputs; i++) {
+            TensorPlan *plan = differentiable(call, i) ? plan_of(tape, call->in[i]) : NULL;
+            if (plan) plan->has_gradient = true;
+        }
+        /* The contract gives every backward a gradient of its first output. */
+        TensorPlan *first = plan_of(tape, call->out[0]);
+        if (!first->has_gradient) first->has_gradient = first->zeroed = true;
+    }
+    for (int t = 0; t < tape->tensor_count; t++) /* leaves that nothing reaches read as zero */
+        if (tape->tensors[t]->role == ROLE_INPUT && tape->tensors[t]->wants_gradient &&
+            !tape->tensors[t]->base && !tape->plans[t].has_gradient)
+            tape->plans[t].has_gradient = tape->plans[t].zeroed = true;
+}
+
+static int new_buffer(Tape *tape, size_t bytes) {
+    tape->buffers =
+        realloc(tape->buffers, (size_t)(tape->buffer_count + 1) * sizeof *tape->buffers);
+    tape->buffers[tape->buffer_count] = (Buffer){.bytes = (bytes + 63) / 64 * 64};
+    return tape->buffer_count++;
+}
+
+static size_t tensor_bytes(const Tensor *tensor) {
+    return (size_t)tensor_size(tensor) * 4;
+}
+
+/* May in[i] simply take over the gradient memory of out[0]? */
+static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *written) {
+    if (!(call->passes >> i & 1u)) return false;
+    Tensor *owner = owner_of(call->in[i]);
+    Tensor *out = owner_of(call->out[0]);
+    if (owner->role != ROLE_ACTIVATION || written[owner->number]) return false;
+    if (tape->plans[owner->number].seed || tape->plans[out->number].seed) return false;
+    if (tensor_size(owner) != tensor_size(out)) return false;
+    for (int k = 0; k < call->inputs; k++) /* read and written in the same kernel: keep apart */
+        if (k != i && call->in[k] && owner_of(call->in[k]) == owner) return false;
+    for (int k = 0; k < i; k++)
+        if (call->passed[k]) return false;
+    return true;
+}
+
+/* Gradient memory, and for each backward whether it is the first to write there. */
+static void assign_gradients(Tape *tape) {
+    bool *written = calloc((size_t)tape->tensor_count + 1, sizeof *written);
+    for (int t = 0; t < tape->tensor_count; t++) {
+        TensorPlan *plan = &tape->plans[t];
+        if (!plan->seed && !plan->zeroed) continue;
+        plan->gradient_buffer = new_buffer(tape, tensor_bytes(tape->tensors[t]));
+        written[t] = true;
+    }
+    for (int c = tape->call_count - 1; c >= 0; c--) {
+        OpCall *call = tape->calls[c];
+        if (!tape->active[c]) continue;
+        for (int i = 0; i < call->inputs; i++) {
+            call->accumulate[i] = true;
+            call->passed[i] = false;
+            if (!differentiable(call, i)) continue;
+            TensorPlan *plan = plan_of(tape, call->in[i]);
+            if (!plan) continue; /* parameters accumulate from zero */
+            Tensor *owner = owner_of(call->in[i]);
+            call->accumulate[i] = written[owner->number];
+            if (can_pass(tape, call, i, written)) {
+                call->passed[i] = true;
+                plan->gradient_buffer = plan_of(tape, call->out[0])->gradient_buffer;
+            } else if (plan->gradient_buffer < 0) {
+                plan->gradient_buffer = new_buffer(tape, tensor_bytes(owner));
+            }
+            written[owner->number] = true;
+        }
+    }
+    free(written);
+}
+
+/* Which calls of a segment must run again before its backward: those whose released outputs or
+ * notes an active backward reads, and what these need in turn. */
+static void find_recomputed(const Tape *tape, bool *again) {
+    bool *needed = calloc((size_t)tape->tensor_count + 1, sizeof *needed);
+    for (int c = tape->call_count - 1; c >= 0; c--) {
+        const OpCall *call = tape->calls[c];
+        if (call->segment < 0) continue;
+        again[c] = tape->active[c] && call->saves > 0;
+        for (int j = 0; j < call->outputs; j++) {
+            const int number = owner_of(call->out[j])->number;
+            if (tape->active[c] && (call->needs_outputs >> j & 1u)) needed[number] = true;
+            again[c] |= needed[number] && tape->plans[number].recomputed;
+        }
+        for (int i = 0; i < call->inputs; i++) {
+            const bool read = again[c] || (tape->active[c] && (call->needs_inputs >> i & 1u));
+            Tensor *owner = call->in[i] ? owner_of(call->in[i]) : NULL;
+            if (read && owner && owner->role == ROLE_ACTIVATION) needed[owner->number] = true;
+        }
+    }
+    free(needed);
+}
+
+/* A tensor may be released and recomputed when only calls of its own segment read it. */
+static void find_interior(Tape *tape) {
+    for (int t = 0; t < tape->tensor_count; t++) {
+        const TensorPlan *plan = &tape->plans[t];
+        tape->plans[t].recomputed = !tape->tensors[t]->base && plan->producer >= 0 && !plan->keep &&
+                                    tape->calls[plan->producer]->segment >= 0;
+    }
+    for (int c = 0; c < tape->call_count; c++)
+        for (int i = 0; i < tape->calls[c]->inputs; i++) {
+            TensorPlan *plan = tape->calls[c]->in[i] ? plan_of(tape, tape->calls[c]->in[i]) : NULL;
+            if (!plan || plan->producer < 0) continue;
+            if (tape->calls[plan->producer]->segment != tape->calls[c]->segment)
+                plan->recomputed = false;
+        }
+}
+
+static void add_step(Tape *tape, int call, StepKind kind) {
+    const OpCall *record = tape->calls[call];
+    const Phase phase = kind == STEP_BACKWARD ? PHASE_BACKWARD : PHASE_FORWARD;
+    const size_t bytes =
+        record->op->scratch ? record->op->scratch(record, tape->threads, phase) : 0;
+    const int step = tape->step_count++;
+    tape->steps[step] = (Step){.call = call, .kind = kind, .scratch = -1};
+    if (!bytes) return;
+    tape->steps[step].scratch = new_buffer(tape, bytes);
+    Buffer *buffer = &tape->buffers[tape->steps[step].scratch];
+    buffer->intervals = 1;
+    buffer->first[0] = buffer->last[0] = step;
+}
+
+static void make_schedule(Tape *tape) {
+    const int n = tape->call_count;
+    tape->steps = calloc((size_t)(3 * n + 1), sizeof *tape->steps);
+    for (int c = 0; c < n; c++) add_step(tape, c, STEP_FORWARD);
+    tape->forward_steps = tape->step_count;
+    if (tape->mode != TAPE_TRAIN) return;
+
+    bool *again = calloc((size_t)n + 1, sizeof *again);
+    find_interior(tape);
+    find_recomputed(tape, again);
+    for (int t = 0; t < tape->tensor_count; t++) {
+        TensorPlan *plan = &tape->plans[t];
+        plan->recomputed = plan->recomputed && again[plan->producer];
+    }
+    int ready = -1; /* segment whose recomputation has been scheduled */
+    for (int c = n - 1; c >= 0; c--) {
+        const int segment = tape->calls[c]->segment;
+        if (segment >= 0 && segment != ready) {
+            int first = c;
+            while (first > 0 && tape->calls[first - 1]->segment == segment) first--;
+            for (int k = first; k <= c; k++)
+                if (again[k]) add_step(tape, k, STEP_RECOMPUTE);
+            ready = segment;
+        }
+        if (tape->active[c]) add_step(tape, c, STEP_BACKWARD);
+    }
+    free(again);
+}
+
+/* Extends the life of a buffer to step; later stretches begin at split (the step that recomputes
+ * it). */
+static void touch(Buffer *buffer, int step, int split) {
+    const int k = split >= 0 && step >= split;
+    if (buffer->intervals == 0) {
+        buffer->first[0] = buffer->first[1] = step;
+        buffer->last[0] = buffer->last[1] = step;
+        buffer->intervals = 1 + k;
+        return;
+    }
+    if (k && buffer->intervals == 1) {
+        buffer->intervals = 2;
+        buffer->first[1] = buffer->last[1] = step;
+    }
+    if (step < buffer->first[k]) buffer->first[k] = step;
+    if (step > buffer->last[k]) buffer->last[k] = step;
+}
+
+static void whole_life(const Tape *tape, Buffer *buffer) {
+    touch(buffer, 0, -1);
+    touch(buffer, tape->step_count, -1);
+}
+
+static void touch_data(Tape *tape, Tensor *tensor, int step, const int *split) {
+    Tensor *owner = owner_of(tensor);
+    if (owner->role == ROLE_PARAMETER || owner->role == ROLE_INPUT) return;
+    const TensorPlan *plan = &tape->plans[owner->number];
+    touch(&tape->buffers[plan->data_buffer], step, split[owner->number]);
+}
+
+static void touch_gradient(Tape *tape, Tensor *tensor, int step) {
+    TensorPlan *plan = plan_of(tape, tensor);
+    if (plan && plan->gradient_buffer >= 0) touch(&tape->buffers[plan->gradient_buffer], step, -1);
+}
+
+static void touch_step(Tape *tape, int s, const int *split) {
+    const Step *step = &tape->steps[s];
+    const OpCall *call = tape->calls[step->call];
+    const bool backward = step->kind == STEP_BACKWARD;
+    for (int i = 0; i < call->inputs; i++) {
+        if (!call->in[i]) continue;
+        if (!backward || (call->needs_inputs >> i & 1u)) touch_data(tape, call->in[i], s, split);
+        if (backward && differentiable(call, i)) touch_gradient(tape, call->in[i], s);
+    }
+    for (int j = 0; j < call->outputs; j++) {
+        if (!backward || (call->needs_outputs >> j & 1u)) touch_data(tape, call->out[j], s, split);
+        if (backward) touch_gradient(tape, call->out[j], s);
+    }
+    for (int k = 0; k < call->saves; k++) touch_data(tape, call->saved[k], s, split);
+}
+
+static void find_lifetimes(Tape *tape) {
+    int *split = malloc(((size_t)tape->tensor_count + 1) * sizeof *split);
+    for (int t = 0; t < tape->tensor_count; t++) {
+        Tensor *tensor = tape->tensors[t];
+        split[t] = -1;
+        if (tensor->base) continue;
+        TensorPlan *plan = &tape->plans[t];
+        plan->data_buffer = new_buffer(tape, tensor_bytes(tensor));
+        if (tensor->role == ROLE_INPUT) whole_life(tape, &tape->buffers[plan->data_buffer]);
+    }
+    for (int s = tape->forward_steps; s < tape->step_count; s++) {
+        if (tape->steps[s].kind != STEP_RECOMPUTE) continue;
+        const OpCall *call = tape->calls[tape->steps[s].call];
+        for (int j = 0; j < call->outputs; j++) {
+            const int number = owner_of(call->out[j])->number;
+            if (tape->plans[number].recomputed) split[number] = s;
+        }
+        for (int k = 0; k < call->saves; k++) split[call->saved[k]->number] = s;
+    }
+    for (int s = 0; s < tape->step_count; s++) touch_step(tape, s, split);
+    for (int t = 0; t < tape->tensor_count; t++) {
+        const TensorPlan *plan = &tape->plans[t];
+        const Tensor *tensor = tape->tensors[t];
+        if (plan->keep && plan->data_buffer >= 0)
+            touch(&tape->buffers[plan->data_buffer], tape->step_count, split[t]);
+        if (plan->gradient_buffer >= 0 &&
+            (plan->seed || plan->zeroed || (tensor->role == ROLE_INPUT && tensor->wants_gradient)))
+            whole_life(tape, &tape->buffers[plan->gradient_buffer]);
+    }
+    free(split);
+}
+
+static bool overlap(const Buffer *a, const Buffer *b) {
+    for (int i = 0; i < a->intervals; i++)
+        for (int j = 0; j < b->intervals; j++)
+            if (a->first[i] <= b->last[j] && b->first[j] <= a->last[i]) return true;
+    return false;
+}
+
+static int by_bytes(const void *a, const void *b) {
+    const Buffer *x = *(Buffer *const *)a, *y = *(Buffer *const *)b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x < y ? -1 : x > y; /* a fixed order, so that the plan is a function of the tape */
+}
+
+/* Largest first, each at the lowest offset that is free during its life. */
+static void place(Tape *tape) {
+    const int n = tape->buffer_count;
+    Buffer **order = malloc(((size_t)n + 1) * sizeof *order);
+    Buffer **placed = malloc(((size_t)n + 1) * sizeof *placed); /* sorted by offset */
+    for (int i = 0; i < n; i++) order[i] = &tape->buffers[i];
+    qsort(order, (size_t)n, sizeof *order, by_bytes);
+    tape->bytes = 0;
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        Buffer *buffer = order[i];
+        if (!buffer->intervals) continue;
+        size_t offset = 0;
+        for (int k = 0; k < count; k++) {
+            if (!overlap(buffer, placed[k])) continue;
+            if (offset + buffer->bytes <= placed[k]->offset) break;
+            const size_t end = placed[k]->offset + placed[k]->bytes;
+            if (end > offset) offset = end;
+        }
+        buffer->offset = offset;
+        int at = count++;
+        for (; at > 0 && placed[at - 1]->offset > offset; at--) placed[at] = placed[at - 1];
+        placed[at] = buffer;
+        if (offset + buffer->bytes > tape->bytes) tape->bytes = offset + buffer->bytes;
+    }
+    free(order);
+    free(placed);
+}
+
+Status tape_plan(Tape *tape, int threads, Error *error) {
+    assert(tape->scope_depth == 0 && "a scope was left open");
+    assert(tape->segment < 0 && "a recompute segment was left open");
+    assert(!tape->steps && "a tape is planned once");
+    if (tape->error.status != STATUS_OK)
+        return error_set(error, tape->error.status, "%s", tape->error.message);
+    tape->threads = threads;
+    tape->active = calloc((size_t)tape->call_count + 1, sizeof *tape->active);
+    if (tape->mode == TAPE_TRAIN) {
+        find_active(tape);
+        assign_gradients(tape);
+    }
+    make_schedule(tape);
+    find_lifetimes(tape);
+    place(tape);
+    return STATUS_OK;
+}
+
+size_t tape_bytes(const Tape *tape) {
+    return tape->bytes;
+}

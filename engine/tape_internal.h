@@ -1,0 +1,83 @@
+/* The inside of a tape, shared by tape.c (recording), plan.c (lifetimes and placement) and
+ * replay.c. */
+#ifndef LONGHAUL_TAPE_INTERNAL_H
+#define LONGHAUL_TAPE_INTERNAL_H
+
+#include "engine/tape.h"
+
+enum { MAX_SCOPE_DEPTH = 16 };
+
+typedef enum StepKind { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } StepKind;
+
+/* One kernel launch of a replay. */
+typedef struct Step {
+    int call;
+    StepKind kind;
+    int scratch; /* buffer, or -1 */
+} Step;
+
+/* Memory that is live during up to two stretches of steps (two when its content is recomputed). */
+typedef struct Buffer {
+    size_t bytes, offset;
+    int intervals;
+    int first[2], last[2];
+} Buffer;
+
+/* What the plan knows of one tensor. Views have no record of their own: ask for the owner's. */
+typedef struct TensorPlan {
+    int producer; /* call, or -1 for inputs */
+    bool keep, seed;
+    bool has_gradient; /* backward gives it a gradient */
+    bool zeroed;       /* its gradient must be zero before backward */
+    bool recomputed;
+    int data_buffer, gradient_buffer; /* -1: none */
+} TensorPlan;
+
+typedef struct Carry {
+    Tensor *state, *next;
+} Carry;
+
+struct Tape {
+    Parameters *parameters;
+    TapeMode mode;
+    Error error;
+
+    OpCall **calls;
+    int call_count, call_capacity;
+    Tensor **tensors; /* inputs, activations, saved; not parameters */
+    TensorPlan *plans;
+    int tensor_count, tensor_capacity;
+
+    char scope[512];
+    size_t scope_ends[MAX_SCOPE_DEPTH]; /* length of the scope text before each push */
+    int scope_depth;
+    int segment, segment_count; /* open segment or -1 */
+    int64_t horizon;
+    Tensor *position;
+    Carry *carries;
+    int carry_count;
+
+    Step *steps;
+    int step_count, forward_steps;
+    Buffer *buffers;
+    int buffer_count;
+    bool *active; /* call takes part in backward */
+    size_t bytes; /* of the arena */
+    int threads;
+
+    Device *device;
+    unsigned char *arena;
+    const OpKernels **kernels; /* by call */
+    double *seconds;           /* by call, while profiling */
+};
+
+static inline Tensor *owner_of(Tensor *tensor) {
+    return tensor->base ? tensor->base : tensor;
+}
+
+static inline TensorPlan *plan_of(const Tape *tape, Tensor *tensor) {
+    Tensor *owner = owner_of(tensor);
+    return owner->role == ROLE_PARAMETER ? NULL : &tape->plans[owner->number];
+}
+
+#endif
