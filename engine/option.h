@@ -5,6 +5,7 @@
 #ifndef LONGHAUL_OPTION_H
 #define LONGHAUL_OPTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,12 +48,17 @@ void option_defaults(const OptionTable *table, void *values);
 Status option_set(const OptionTable *table, void *values, const char *key, const char *text,
                   Error *error);
 
-/* Canonical text of a value: two values are equal exactly when their texts are. */
+/* Canonical text of a value: two values are equal exactly when their texts are. Setting an option
+ * to its text gives the same value. */
 void option_text(const Option *option, const void *values, char text[OPTION_VALUE_BYTES]);
 
 const Option *option_find(const OptionTable *table, const char *key);
 
-/* Edit distance between two words, for "did you mean". */
-int word_distance(const char *a, const char *b);
+/* The number as short as reads back to the same double: "0.001", "1.6e12", "128". */
+enum { NUMBER_TEXT_BYTES = 32 };
+void number_text(double value, char text[NUMBER_TEXT_BYTES]);
+
+/* The whole of text as a finite decimal number; false for anything else (nan, 0x10, "1,5", ""). */
+bool number_parse(const char *text, double *value);
 
 #endif
