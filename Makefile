@@ -32,8 +32,45 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach isa,$(ISAS),$(KERNELS:%.c=$(BUILD)/%.$(isa).o))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
 
+# CUDA kernels make a library of their own, loaded at run time, so one binary serves every machine.
+CUDA_SOURCES       := $(sort $(shell find engine -name '*.cu'))
+CUDA_ARCHITECTURES ?= 80 90
+CUDA_FLAGS         ?= -O3
+CUDA_FLAGS         += -std=c++17 -Xcompiler -fPIC \
+                      $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a))
+ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
+CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
+endif
+
 .PHONY: all test help install clean format
-all: $(BUILD)/longhaul
+.SECONDARY:
+
+all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
+
+test: all $(TESTS) ## every unit test and every test script; ends with "N passed, N failed"
+	+@BUILD='$(BUILD)' tests/run.sh $(TESTS) $(sort $(wildcard tests/test_*.sh))
+
+DESTINATION = $(DESTDIR)$(PREFIX)
+SHARED      = $(DESTINATION)/share/longhaul
+install: all ## program, data files, manual page and completion into PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/longhaul '$(DESTINATION)/bin/longhaul'
+	$(if $(CUDA_LIBRARY),install -D -m 755 $(CUDA_LIBRARY) '$(DESTINATION)/lib/liblonghaul_cuda.so')
+	install -d '$(SHARED)/bench/suites' '$(SHARED)/results/published' '$(SHARED)/plots'
+	install -m 644 $(wildcard bench/suites/*.yaml) '$(SHARED)/bench/suites'
+	install -m 644 results/published/* '$(SHARED)/results/published'
+	install -m 644 plots/*.gp '$(SHARED)/plots'
+	install -d '$(DESTINATION)/share/man/man1' '$(DESTINATION)/share/bash-completion/completions'
+	$(BUILD)/longhaul man > '$(DESTINATION)/share/man/man1/longhaul.1'
+	$(BUILD)/longhaul completion bash > '$(DESTINATION)/share/bash-completion/completions/longhaul'
+
+clean: ## what make built; results and figures stay
+	rm -rf '$(BUILD)'
+
+format: ## clang-format every source in place
+	clang-format -i $(shell git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(BUILD)/longhaul: $(BUILD)/bench/main.o $(BUILD)/liblonghaul.a
 	$(CC) $(LDFLAGS) -o $@ $< -Wl,--whole-archive $(BUILD)/liblonghaul.a -Wl,--no-whole-archive $(LDLIBS)
@@ -48,6 +85,13 @@ $(BUILD)/%.$(1).o: %.c
 	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(FLAGS_$(1)) -DLONGHAUL_ISA=$(1) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
+
+$(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
+	$(NVCC) -shared -o $@ $^ -lcublas -lcufft
+
+$(BUILD)/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -I. -I$(BUILD) $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# The build and the test runner themselves: what nobody runs twice by hand.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# The runner counts, shows the output of a failure, and its exit status is the verdict.
+printf '#!/bin/sh\nexit 0\n' >"$folder/good"
+printf '#!/bin/sh\necho reason; exit 3\n' >"$folder/bad"
+printf '#!/bin/sh\nsleep 5\n' >"$folder/slow"
+chmod +x "$folder/good" "$folder/bad" "$folder/slow"
+"$top/tests/run.sh" "$folder/good" "$folder/good" >"$folder/log" || fail "two good tests fail"
+[ "$(tail -n 1 "$folder/log")" = "2 passed, 0 failed" ] || fail "summary of two good tests"
+if "$top/tests/run.sh" "$folder/good" "$folder/bad" >"$folder/log"; then
+    fail "a failing test is not seen"
+fi
+[ "$(tail -n 1 "$folder/log")" = "1 passed, 1 failed" ] || fail "summary with a failing test"
+grep -q '^    reason$' "$folder/log" || fail "output of the failing test is not shown"
+if LONGHAUL_TEST_SECONDS=1 "$top/tests/run.sh" "$folder/slow" >"$folder/log"; then
+    fail "a test that hangs is not seen"
+fi
+
+# nvcc, where there is one, compiles engine/**/*.cu into one library; without it there is none.
+# A stand-in compiler writes down what it is asked and makes the file that it is asked for.
+mkdir -p "$folder/tree/engine/ops/add"
+cp "$top/Makefile" "$folder/tree"
+touch "$folder/tree/engine/ops/add/add.cu" "$folder/tree/engine/device_cuda.cu"
+cat >"$folder/nvcc" <<'STANDIN'
+#!/bin/sh
+echo "$@" >>"$(dirname "$0")/calls"
+while [ $# -gt 1 ]; do
+    [ "$1" = -o ] && touch "$2"
+    shift
+done
+STANDIN
+chmod +x "$folder/nvcc"
+unset MAKEFLAGS MAKELEVEL
+(cd "$folder/tree" && make -s NVCC="$folder/nvcc" build/liblonghaul_cuda.so) >"$folder/log" 2>&1 ||
+    fail "CUDA library with a stand-in nvcc: $(cat "$folder/log")"
+[ "$(grep -c -- ' -c ' "$folder/calls")" = 2 ] || fail "each .cu file is compiled once"
+grep -q 'code=sm_90' "$folder/calls" || fail "no architecture is passed to nvcc"
+grep -q -- '-shared .*add.cu.o' "$folder/calls" || fail "the library lacks an object"
+with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
+grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
+without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)
+if grep -q '^CUDA_LIBRARY' <<<"$without"; then fail "a CUDA library without nvcc"; fi
+
+# `make help` lists every phony target.
+help=$(make -s -C "$top" help)
+for target in all test install clean format help; do
+    grep -q "make $target " <<<"$help" || fail "make help does not list $target"
+done
