@@ -17,7 +17,8 @@ typedef enum InputKind { INPUT_TOKENS, INPUT_REALS } InputKind;
 typedef enum TargetKind {
     TARGET_TOKENS,   /* a class at each of up to `labels` labelled positions */
     TARGET_SEQUENCE, /* one class for the whole sequence (pooled) */
-    TARGET_REAL      /* one real number for the whole sequence, squared error */
+    TARGET_REAL,     /* one real number for the whole sequence, squared error */
+    TARGET_REALS     /* a real number at each of up to `labels` labelled positions */
 } TargetKind;
 
 /* The shape of the problem under given options. */
@@ -47,7 +48,7 @@ typedef struct Sample {
     int32_t *positions; /* labelled positions, any order */
     int32_t *classes;   /* class at each of them */
     float *weights; /* weight of each in loss and metric: 1, or 0 for an unused slot (position 0) */
-    float *value;   /* TARGET_REAL */
+    float *value;   /* TARGET_REAL: (1); TARGET_REALS: (labels), one for each position */
 } Sample;
 
 typedef struct Task {

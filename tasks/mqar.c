@@ -1,0 +1,142 @@
+/* Multi-query associative recall (MQAR): a context of n key-value pairs, then each key once more,
+ * scattered; at its second appearance the model names its value. No value is written after a
+ * question, so nothing but the context can give the answer.
+ *
+ * Source: Arora et al. 2023, "Zoology: Measuring and improving recall in efficient language
+ * models", arXiv 2312.04927, section 4 and appendix; the authors' generator defines the details
+ * (ids, weights of the gaps). Two differences: the published code draws the filler from a
+ * process-wide generator, here it belongs to the sample; and `filler=disjoint` exists. */
+#include <stdlib.h>
+
+#include "tasks/sampling.h"
+#include "tasks/task.h"
+
+typedef enum Filler { FILLER_ZERO, FILLER_ANY, FILLER_DISJOINT } Filler;
+
+typedef struct Mqar {
+    int64_t length, pairs, vocabulary;
+    double alpha;
+    int filler;
+} Mqar;
+
+static const Option options[] = {
+    {"length", OPTION_INTEGER, offsetof(Mqar, length), "128", 4, 1 << 20, NULL,
+     "positions of a sample, even"},
+    {"pairs", OPTION_INTEGER, offsetof(Mqar, pairs), "8", 1, 1 << 18, NULL,
+     "key-value pairs of a sample, at most length / 4"},
+    {"vocabulary", OPTION_INTEGER, offsetof(Mqar, vocabulary), "8192", 4, 1 << 20, NULL,
+     "ids: 0 filler, first half keys, second half values"},
+    {"alpha", OPTION_REAL, offsetof(Mqar, alpha), "0.01", 0, 8, NULL,
+     "gap i has weight (i+1)^(alpha-1): small asks early, 1 asks anywhere"},
+    {"filler", OPTION_CHOICE, offsetof(Mqar, filler), "zero", 0, -1, "zero|any|disjoint",
+     "other positions: id 0, any id, or any id but this sample's keys and values"},
+};
+
+static int64_t key_count(const Mqar *mqar) {
+    return mqar->vocabulary / 2 - 1; /* ids 1 .. V/2-1 */
+}
+
+static int64_t value_count(const Mqar *mqar) {
+    return mqar->vocabulary - mqar->vocabulary / 2; /* ids V/2 .. V-1 */
+}
+
+static Status mqar_problem(const void *values, Problem *problem, Error *error) {
+    const Mqar *mqar = values;
+    const long long length = mqar->length, pairs = mqar->pairs, vocabulary = mqar->vocabulary;
+    if (length % 2 != 0)
+        return error_set(error, STATUS_USAGE,
+                         "task mqar: length=%lld is odd, but context and gaps are made of units of "
+                         "two tokens; use length=%lld",
+                         length, length + 1);
+    if (4 * pairs > length)
+        return error_set(error, STATUS_USAGE,
+                         "task mqar: pairs=%lld do not fit length=%lld: a pair takes 2 positions "
+                         "of context and a gap of 2 for its question; use pairs=%lld or "
+                         "length=%lld",
+                         pairs, length, length / 4, 4 * pairs);
+    if (key_count(mqar) < pairs)
+        return error_set(error, STATUS_USAGE,
+                         "task mqar: vocabulary=%lld has %lld keys (ids 1 to %lld), fewer than "
+                         "pairs=%lld; use vocabulary=%lld or more",
+                         vocabulary, (long long)key_count(mqar), vocabulary / 2 - 1, pairs,
+                         2 * pairs + 2);
+    *problem = (Problem){
+        .input = INPUT_TOKENS,
+        .vocabulary = mqar->vocabulary,
+        .length = mqar->length,
+        .sequences = 1,
+        .target = TARGET_TOKENS,
+        .classes = mqar->vocabulary,
+        .labels = mqar->pairs,
+        .causal = true,
+        .chance = 1.0 / (double)value_count(mqar),
+        .solved = 0.99,
+        .higher_is_better = true,
+        .metric = "accuracy",
+    };
+    return STATUS_OK;
+}
+
+static int64_t mqar_count(const void *values, const void *data, Split split) {
+    (void)values, (void)data, (void)split;
+    return 0;
+}
+
+/* Ids at the positions that are neither context nor question. `disjoint` rejects: at least the id 0
+ * is never a key nor a value, so it ends. */
+static void fill(const Mqar *mqar, Random *random, const int32_t *keys, const int32_t *slots,
+                 int32_t *tokens) {
+    const int64_t n = mqar->pairs;
+    uint64_t *taken = scratch_open(set_bytes(mqar->vocabulary));
+    if (mqar->filler == FILLER_DISJOINT)
+        for (int64_t t = 0; t < 2 * n; t++) set_add(taken, tokens[t]);
+    for (int64_t t = 2 * n; t < mqar->length; t++) {
+        do tokens[t] = (int32_t)random_below(random, (uint64_t)mqar->vocabulary);
+        while (set_has(taken, tokens[t]));
+    }
+    for (int64_t j = 0; j < n; j++) tokens[2 * n + 2 * slots[j]] = keys[j];
+    free(taken);
+}
+
+extern const Task task_mqar;
+
+static void mqar_sample(const void *values, const void *data, uint64_t seed, Split split,
+                        int64_t index, Sample *sample) {
+    (void)data;
+    const Mqar *mqar = values;
+    const int64_t n = mqar->pairs, slot_count = (mqar->length - 2 * n) / 2;
+    Random random = task_random(&task_mqar, seed, split, index);
+    int32_t *keys = scratch_open((size_t)(2 * n) * sizeof *keys);
+    int32_t *slots = keys + n;
+
+    sample_distinct(&random, key_count(mqar), n, keys);
+    sample_distinct(&random, value_count(mqar), n, sample->classes);
+    sample_successive(&random, slot_count, mqar->alpha - 1.0, n, slots);
+    for (int64_t j = 0; j < n; j++) {
+        keys[j] += 1;
+        sample->classes[j] += (int32_t)(mqar->vocabulary / 2);
+        sample->tokens[2 * j] = keys[j];
+        sample->tokens[2 * j + 1] = sample->classes[j];
+        sample->positions[j] = (int32_t)(2 * n) + 2 * slots[j];
+        sample->weights[j] = 1.0f;
+    }
+    if (mqar->filler == FILLER_ZERO) {
+        for (int64_t t = 2 * n; t < mqar->length; t++) sample->tokens[t] = 0;
+        for (int64_t j = 0; j < n; j++) sample->tokens[sample->positions[j]] = keys[j];
+    } else {
+        fill(mqar, &random, keys, slots, sample->tokens);
+    }
+    sample->lengths[0] = (int32_t)mqar->length;
+    free(keys);
+}
+
+const Task task_mqar = {
+    .name = "mqar",
+    .title = "Multi-query associative recall",
+    .paper = "Arora et al. 2023, arXiv 2312.04927",
+    .version = 1,
+    .options = {options, sizeof options / sizeof *options, sizeof(Mqar)},
+    .problem = mqar_problem,
+    .count = mqar_count,
+    .sample = mqar_sample,
+};
