@@ -1,0 +1,31 @@
+/* `longhaul check`: every operation against its double-precision reference, and every model against
+ * the properties that all models share. Nothing here knows a particular operation or model. */
+#ifndef LONGHAUL_CHECK_H
+#define LONGHAUL_CHECK_H
+
+#include <stdio.h>
+
+#include "engine/device.h"
+#include "models/model.h"
+
+typedef struct CheckOptions {
+    const char *filter; /* part of "op/NAME/CASE/isa" or "model/NAME/PROPERTY"; NULL: all */
+    bool verbose;       /* a line per check, not only per failure */
+    double sabotage;    /* relative error put into one output and one gradient: must be caught */
+    FILE *out;
+} CheckOptions;
+
+typedef struct CheckCount {
+    int passed, failed, exempt;
+} CheckCount;
+
+void check_ops(const CheckOptions *options, CheckCount *count);
+void check_models(const CheckOptions *options, CheckCount *count);
+
+/* Reports one check: name is a path, detail is printf-style and says measured and allowed. */
+void check_report(const CheckOptions *options, CheckCount *count, bool good, const char *name,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+bool check_selected(const CheckOptions *options, const char *name);
+
+#endif

@@ -1,0 +1,148 @@
+#include "bench/reference.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/tape_internal.h"
+
+struct Reference {
+    Tape *tape;
+    const Run *run;
+    double **tensors;    /* by tensor number; views point at their base's */
+    double **parameters; /* by parameter number */
+};
+
+static double *doubles_of(const Tensor *tensor) {
+    const int64_t size = tensor_size(tensor);
+    double *values = calloc((size_t)size + 1, sizeof *values);
+    if (tensor->type == TENSOR_FLOAT && tensor->role != ROLE_ACTIVATION &&
+        tensor->role != ROLE_SAVED)
+        for (int64_t i = 0; i < size; i++) values[i] = (double)tensor->data[i];
+    return values;
+}
+
+Reference *reference_open(Tape *tape, const Run *run) {
+    Reference *reference = calloc(1, sizeof *reference);
+    reference->tape = tape;
+    reference->run = run;
+    reference->tensors = calloc((size_t)tape->tensor_count + 1, sizeof(double *));
+    reference->parameters = calloc((size_t)tape->parameters->count + 1, sizeof(double *));
+    for (int i = 0; i < tape->tensor_count; i++)
+        if (!tape->tensors[i]->base) reference->tensors[i] = doubles_of(tape->tensors[i]);
+    for (int i = 0; i < tape->parameters->count; i++)
+        reference->parameters[i] = doubles_of(&tape->parameters->list[i]->tensor);
+    return reference;
+}
+
+void reference_close(Reference *reference) {
+    if (!reference) return;
+    for (int i = 0; i < reference->tape->tensor_count; i++) free(reference->tensors[i]);
+    for (int i = 0; i < reference->tape->parameters->count; i++) free(reference->parameters[i]);
+    free(reference->tensors);
+    free(reference->parameters);
+    free(reference);
+}
+
+double *reference_values(Reference *reference, const Tensor *tensor) {
+    const Tensor *owner = tensor->base ? tensor->base : tensor;
+    return owner->role == ROLE_PARAMETER ? reference->parameters[owner->number]
+                                         : reference->tensors[owner->number];
+}
+
+void reference_forward(Reference *reference) {
+    for (int c = 0; c < reference->tape->call_count; c++) {
+        const OpCall *call = reference->tape->calls[c];
+        ReferenceCall plain = {.call = call, .run = reference->run};
+        for (int i = 0; i < call->inputs; i++)
+            if (call->in[i] && call->in[i]->type == TENSOR_FLOAT)
+                plain.in[i] = reference_values(reference, call->in[i]);
+        for (int j = 0; j < call->outputs; j++)
+            plain.out[j] = reference_values(reference, call->out[j]);
+        call->op->reference(&plain);
+    }
+}
+
+double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
+                         double step, const Tensor *seed, const float *cotangent) {
+    double *values = reference_values(reference, leaf);
+    const int64_t size = tensor_size(leaf);
+    double *original = malloc((size_t)size * sizeof *original);
+    memcpy(original, values, (size_t)size * sizeof *original);
+    for (int64_t i = 0; i < size; i++) values[i] += step * direction[i];
+    reference_forward(reference);
+    memcpy(values, original, (size_t)size * sizeof *original);
+    free(original);
+    const double *out = reference_values(reference, seed);
+    double sum = 0;
+    for (int64_t i = 0; i < tensor_size(seed); i++) sum += (double)cotangent[i] * out[i];
+    return sum;
+}
+
+static double root_mean_square(const double *values, int64_t size) {
+    double sum = 0;
+    for (int64_t i = 0; i < size; i++) sum += values[i] * values[i];
+    return sqrt(sum / (double)(size ? size : 1));
+}
+
+double reference_error(const float *actual, const double *expected, int64_t size) {
+    const double scale = root_mean_square(expected, size);
+    double worst = 0;
+    for (int64_t i = 0; i < size; i++) {
+        if (isinf(expected[i]) && (double)actual[i] == expected[i]) continue;
+        const double error = fabs((double)actual[i] - expected[i]);
+        if (!isfinite(error)) return INFINITY;
+        if (error == 0) continue;
+        const double relative = error / (fabs(expected[i]) + scale);
+        if (relative > worst) worst = relative;
+    }
+    return worst;
+}
+
+/* Step of the central difference: error terms are step^2 and 1e-16 / step, both about 1e-10 here.
+ */
+static const double difference_step = 1e-5;
+
+static double slope(Reference *reference, const Tensor *leaf, const double *direction,
+                    const Tensor *seed, const float *cotangent) {
+    const double h = difference_step;
+    return (reference_shifted(reference, leaf, direction, h, seed, cotangent) -
+            reference_shifted(reference, leaf, direction, -h, seed, cotangent)) /
+           (2 * h);
+}
+
+double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
+                                const float *cotangent, int probes) {
+    const int64_t size = tensor_size(leaf);
+    const float *gradient = leaf->gradient;
+    double *direction = calloc((size_t)size, sizeof *direction);
+    double scale = 0;
+    for (int64_t i = 0; i < size; i++) scale += (double)gradient[i] * (double)gradient[i];
+    scale = sqrt(scale / (double)size);
+
+    Random random = random_open(1, random_stream("check/probes"), (uint64_t)leaf->number);
+    double worst = 0;
+    for (int p = 0; p < probes; p++) {
+        int64_t i = (int64_t)random_below(&random, (uint64_t)size);
+        if (p == 0) i = 0;
+        if (p == 1) i = size - 1;
+        direction[i] = 1;
+        const double expected = slope(reference, leaf, direction, seed, cotangent);
+        direction[i] = 0;
+        /* 1e-7: an all-zero gradient against the noise of the difference. */
+        const double error = fabs((double)gradient[i] - expected) / (fabs(expected) + scale + 1e-7);
+        if (!(error <= worst)) worst = error;
+    }
+    double along = 0, weight = 0;
+    for (int64_t i = 0; i < size; i++) {
+        direction[i] = random_normal(&random) / sqrt((double)size);
+        along += direction[i] * (double)gradient[i];
+        weight += direction[i] * direction[i];
+    }
+    const double expected = slope(reference, leaf, direction, seed, cotangent);
+    const double error = fabs(along - expected) / (fabs(expected) + scale * sqrt(weight) + 1e-7);
+    if (!(error <= worst)) worst = error;
+    free(direction);
+    return worst;
+}

@@ -1,0 +1,36 @@
+/* Replays a recorded tape in double precision with the operations' plain references, and checks the
+ * float32 kernels against it: outputs directly, gradients against central differences. One
+ * operation or a whole model: both are tapes. */
+#ifndef LONGHAUL_REFERENCE_H
+#define LONGHAUL_REFERENCE_H
+
+#include "engine/tape.h"
+
+typedef struct Reference Reference;
+
+/* Copies inputs and parameters of an allocated tape into doubles. */
+Reference *reference_open(Tape *tape, const Run *run);
+void reference_close(Reference *reference);
+
+/* Runs all references in tape order. */
+void reference_forward(Reference *reference);
+
+/* The doubles of a tensor of the tape (or of a parameter), shape as the tensor's. */
+double *reference_values(Reference *reference, const Tensor *tensor);
+
+/* sum(cotangent * seed) after changing leaf by step * direction (size of leaf); leaf is restored.
+ */
+double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
+                         double step, const Tensor *seed, const float *cotangent);
+
+/* Largest |actual - expected| / (|expected| + root mean square of expected) over all elements; not
+ * finite anywhere in actual gives infinity. */
+double reference_error(const float *actual, const double *expected, int64_t size);
+
+/* Compares leaf->gradient, as tape_backward left it, with central differences of the reference in
+ * `probes` single elements (first, last and random ones) and one random direction. Returns the
+ * largest error relative to |expected| + root mean square of the gradient. */
+double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
+                                const float *cotangent, int probes);
+
+#endif
