@@ -1,0 +1,37 @@
+/* Checkpoints of a cell, in its folder: weights and optimiser moments as safetensors, and a
+ * manifest (checkpoint.json) that names both with their SHA-256. A save writes a new pair of files
+ * first and then replaces the manifest in one rename, so that a kill at any moment leaves the
+ * previous or the new checkpoint whole. */
+#ifndef LONGHAUL_CHECKPOINT_H
+#define LONGHAUL_CHECKPOINT_H
+
+#include "bench/train.h"
+#include "engine/parameter.h"
+
+/* Where training stands. Random numbers need no state: they are addressed by step and index. */
+typedef struct CheckpointState {
+    char identity[17]; /* of the cell: another configuration is refused */
+    int64_t step;      /* optimiser steps done */
+    double loss_sum;   /* training loss since the last validation, and over how many steps */
+    int64_t loss_steps;
+    Result so_far; /* counters, curve, best, times until here */
+} CheckpointState;
+
+/* STATUS_IO with file and cause; the previous checkpoint then still stands. */
+Status checkpoint_save(const char *folder, const Parameters *parameters,
+                       const CheckpointState *state, Error *error);
+
+/* Fills values, moments and *state. *found false: there is no checkpoint, nothing was touched.
+ * STATUS_DATA names the file that is missing, truncated or changed, or both identities.
+ * result_free(&state->so_far) frees what it owns. */
+Status checkpoint_load(const char *folder, Parameters *parameters, const char *identity,
+                       CheckpointState *state, bool *found, Error *error);
+
+/* Weights alone, under our parameter names. notes may be NULL with note_count 0. */
+struct SafetensorNote;
+Status weights_save(const char *path, const Parameters *parameters,
+                    const struct SafetensorNote *notes, int note_count, Error *error);
+/* Every parameter must be there with its shape; further tensors are an error too (STATUS_DATA). */
+Status weights_load(const char *path, Parameters *parameters, Error *error);
+
+#endif

@@ -1,0 +1,74 @@
+/* A command of the program: a constant descriptor, listed in bench/commands.def. The parser, the
+ * help, the shell completion and the manual page read the same tables. */
+#ifndef LONGHAUL_COMMAND_H
+#define LONGHAUL_COMMAND_H
+
+#include "engine/option.h"
+
+/* Every flag of every command; the option table is flag_table (bench/flag.c). A flag --dry-run is
+ * the field dry_run and has the environment twin LONGHAUL_DRY_RUN; switches need no value. */
+typedef struct Flags {
+    char results[OPTION_TEXT_BYTES], plots[OPTION_TEXT_BYTES]; /* folders */
+    char suite[OPTION_TEXT_BYTES];                             /* train: folder below results */
+    char config[OPTION_TEXT_BYTES], weights[OPTION_TEXT_BYTES],
+        output[OPTION_TEXT_BYTES];                          /* files */
+    char model[OPTION_TEXT_BYTES], task[OPTION_TEXT_BYTES]; /* patterns "m*,!x" */
+    char budget[OPTION_TEXT_BYTES], seeds[OPTION_TEXT_BYTES], shard[OPTION_TEXT_BYTES];
+    char preset[OPTION_TEXT_BYTES];
+    int64_t jobs, threads; /* 0: as many as fit the machine */
+    int64_t report;        /* train: descriptor for progress records; -1: none */
+    int device;            /* FlagDevice */
+    int format;            /* FlagFormat */
+    bool retry_failed, force, dry_run, ascii, quiet, no_color;
+} Flags;
+
+typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA } FlagDevice;
+typedef enum FlagFormat {
+    FORMAT_CONSOLE,
+    FORMAT_MARKDOWN,
+    FORMAT_CSV,
+    FORMAT_TEX,
+    FORMAT_JSON
+} FlagFormat;
+
+extern const OptionTable flag_table;
+
+/* key=value as it was given, and by whom: "command line", "environment", "FILE line 12". */
+typedef struct Setting {
+    char key[64], value[OPTION_TEXT_BYTES], source[OPTION_TEXT_BYTES];
+} Setting;
+
+typedef struct Settings {
+    Setting *list;
+    int count, capacity;
+} Settings;
+
+struct Command;
+
+/* What the user asked for, parsed. */
+typedef struct Invocation {
+    const struct Command *command;
+    const char *program; /* path by which this program can be started again */
+    char **arguments;    /* positional: suite, run folder, pattern */
+    int argument_count;
+    Settings settings; /* key=value, in the order given */
+    Flags flags;
+} Invocation;
+
+/* Data go to standard output, chatter to standard error. The caller prints *error and exits with
+ * the status. */
+typedef struct Command {
+    const char *name;
+    const char *arguments; /* for the usage line: "SUITE|FILE", "RUN RUN", "" */
+    const char *summary;   /* one line */
+    const char *detail;    /* paragraphs of help and manual; "" for nothing more to say */
+    const char *flags;     /* names of the flags it takes, separated by blanks */
+    int least_arguments, most_arguments;
+    bool takes_settings; /* key=value */
+    Status (*run)(const Invocation *invocation, Error *error);
+} Command;
+
+const Command *const *command_list(int *count);
+const Command *command_find(const char *name);
+
+#endif

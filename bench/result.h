@@ -1,0 +1,40 @@
+/* result.json: what a finished cell leaves behind, and reading it back. It appears complete or not
+ * at all, carries the SHA-256 of its own content, and is never used unless that fits. */
+#ifndef LONGHAUL_RESULT_H
+#define LONGHAUL_RESULT_H
+
+#include "bench/cell.h"
+#include "bench/command.h"
+#include "bench/train.h"
+
+/* Raised when a field changes its meaning; a reader refuses other numbers. */
+enum { RESULT_SCHEMA = 1 };
+
+/* One result file, read back. Owns everything. */
+typedef struct Record {
+    char *path;
+    char identity[17], model[64], task[64], device[16];
+    int task_version;
+    Settings settings; /* every setting, sorted by key, each with its source */
+    Result result;
+    struct json_t *json; /* the whole file: environment and whatever the structs leave out */
+} Record;
+
+/* Writes result.json into the folder. settings: what was set, with sources; the rest counts as
+ * default. STATUS_IO. */
+Status result_write(const char *folder, const Cell *cell, const Settings *settings,
+                    const Result *result, Error *error);
+
+/* Errors: STATUS_DATA for a missing, truncated, changed or other-schema file, named. */
+Status record_read(Record *record, const char *path, Error *error);
+void record_close(Record *record);
+
+/* Text of a setting of the record, NULL if it has none of that key. */
+const char *record_setting(const Record *record, const char *key);
+
+/* The measured part alone, for checkpoints. Not-a-number is null in JSON. */
+struct json_t *result_to_json(const Result *result);
+/* False when a field is missing or of the wrong type; *result then owns nothing. */
+bool result_from_json(const struct json_t *json, Result *result, char *field, size_t field_bytes);
+
+#endif
