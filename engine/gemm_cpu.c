@@ -1,0 +1,183 @@
+/* Blocking: for a block of k (GEMM_DEPTH) and a block of columns (GEMM_COLUMNS) the part of B lies
+ * in the second-level cache, in panels of TILE_COLUMNS; then tiles of A, 14 rows of the block's k
+ * in the first-level cache, meet every panel. (Goto and van de Geijn 2008, "Anatomy of
+ * high-performance matrix multiplication", with the roles of A and B exchanged for row-major C.)
+ *
+ * Packing copies m k + k n numbers for m k n multiply-adds, so it is left out where the matrix
+ * already lies well and too few tiles would share the copy. */
+#include "engine/gemm.h"
+#include "engine/gemm_tile.h"
+#include "engine/transpose_simd.h"
+
+typedef struct Product {
+    GemmLayout layout;
+    int64_t m, n, k;
+    const float *a, *b, *start;
+    int64_t lda, ldb, lds;
+    float *c;
+    int64_t ldc;
+    const GemmFinish *finish;
+} Product;
+
+static inline int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* to[i * pitch + j] = from[j * ld + i] for i < count, j < LANES, zero where j >= rows. pitch >=
+ * LANES. */
+static void transpose_strip(int64_t rows, int64_t count, const float *from, int64_t ld, float *to,
+                            int64_t pitch) {
+    for (int64_t i = 0; i < count; i += LANES) {
+        const int64_t left = smaller(LANES, count - i);
+        vfloat block[LANES];
+        for (int j = 0; j < LANES; j++)
+            block[j] = j < rows ? v_load_part(from + j * ld + i, left) : v_zero();
+        v_transpose(block);
+        for (int j = 0; j < left; j++) v_store(to + (i + j) * pitch, block[j]);
+    }
+}
+
+/* One panel: packed[k][TILE_COLUMNS] from columns [column, column + TILE_COLUMNS), zero beyond n.
+ */
+static void pack_panel(const Product *product, int64_t k0, int64_t depth, int64_t column,
+                       float *packed) {
+    const int64_t left = smaller(TILE_COLUMNS, product->n - column);
+    if (product->layout == GEMM_NT) {
+        for (int64_t j = 0; j < TILE_COLUMNS; j += LANES)
+            transpose_strip(left - j, depth, product->b + (column + j) * product->ldb + k0,
+                            product->ldb, packed + j, TILE_COLUMNS);
+        return;
+    }
+    const float *b = product->b + k0 * product->ldb + column;
+    for (int64_t k = 0; k < depth; k++, b += product->ldb, packed += TILE_COLUMNS) {
+        v_store(packed, v_load_part(b, left));
+        v_store(packed + LANES, left > LANES ? v_load_part(b + LANES, left - LANES) : v_zero());
+    }
+}
+
+/* packed[k][TILE_PITCH] from rows [row, row + rows) of A. */
+static void pack_rows(const Product *product, int64_t row, int64_t rows, int64_t k0, int64_t depth,
+                      float *packed) {
+    if (product->layout != GEMM_TN) {
+        for (int64_t i = 0; i < rows; i += LANES)
+            transpose_strip(rows - i, depth, product->a + (row + i) * product->lda + k0,
+                            product->lda, packed + i, TILE_PITCH);
+        return;
+    }
+    const float *a = product->a + k0 * product->lda + row;
+    for (int64_t k = 0; k < depth; k++, a += product->lda)
+        for (int64_t i = 0; i < rows; i += LANES)
+            v_store_part(packed + k * TILE_PITCH + i, v_load_part(a + i, rows - i), rows - i);
+}
+
+/* Height of the next tile: full ones, then two even ones instead of a full and a sliver. */
+static inline int64_t next_rows(int64_t left) {
+    if (left >= 2 * TILE_ROWS) return TILE_ROWS;
+    return left > TILE_ROWS ? (left + 1) / 2 : left;
+}
+
+/* Rows [row, end) x columns [column, column + columns), one block of k. */
+static void block(const Product *product, int64_t row, int64_t end, int64_t column, int64_t columns,
+                  int64_t k0, int64_t depth, float *workspace) {
+    float packed_rows[GEMM_DEPTH * TILE_PITCH] __attribute__((aligned(64)));
+    const bool transposed = product->layout == GEMM_TN;
+    const bool pack_b =
+        product->layout == GEMM_NT || (product->ldb > 256 && end - row >= 8 * TILE_ROWS);
+    const bool pack_a = columns >= 8 * TILE_COLUMNS && product->lda >= (transposed ? 256 : 128);
+    const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    for (int64_t p = 0; p < panels; p++)
+        if (pack_b || column + (p + 1) * TILE_COLUMNS > product->n)
+            pack_panel(product, k0, depth, column + p * TILE_COLUMNS,
+                       workspace + p * depth * TILE_COLUMNS);
+    GemmTile tile = {.k = depth, .c_row = product->ldc};
+    for (int64_t i = row; i < end; i += tile.rows) {
+        tile.rows = next_rows(end - i);
+        if (pack_a) {
+            pack_rows(product, i, tile.rows, k0, depth, packed_rows);
+            tile.a = packed_rows;
+            tile.a_row = 1;
+            tile.a_step = TILE_PITCH;
+        } else {
+            tile.a = transposed ? product->a + k0 * product->lda + i
+                                : product->a + i * product->lda + k0;
+            tile.a_row = transposed ? 1 : product->lda;
+            tile.a_step = transposed ? product->lda : 1;
+        }
+        for (int64_t p = 0; p < panels; p++) {
+            const int64_t j = column + p * TILE_COLUMNS;
+            const bool packed = pack_b || j + TILE_COLUMNS > product->n;
+            tile.columns = smaller(TILE_COLUMNS, column + columns - j);
+            tile.b =
+                packed ? workspace + p * depth * TILE_COLUMNS : product->b + k0 * product->ldb + j;
+            tile.b_step = packed ? TILE_COLUMNS : product->ldb;
+            tile.c = product->c + i * product->ldc + j;
+            tile.start = k0               ? tile.c
+                         : product->start ? product->start + i * product->lds + j
+                                          : NULL;
+            tile.start_row = k0 ? product->ldc : product->lds;
+            gemm_tile(&tile);
+        }
+        if (product->finish && k0 + depth == product->k)
+            product->finish->apply(product->finish->context, i, tile.rows, column, columns);
+    }
+}
+
+/* Rows [row, end) x columns [column, stop) on the calling thread. */
+static void rectangle(const Product *product, int64_t row, int64_t end, int64_t column,
+                      int64_t stop, float *workspace) {
+    for (int64_t j = column; j < stop; j += GEMM_COLUMNS)
+        for (int64_t k0 = 0; k0 == 0 || k0 < product->k; k0 += GEMM_DEPTH)
+            block(product, row, end, j, smaller(GEMM_COLUMNS, stop - j), k0,
+                  smaller(GEMM_DEPTH, product->k - k0), workspace);
+}
+
+/* How many of the threads split the rows of C; the others split its columns. Chosen so that the
+ * largest rectangle is smallest, counting the packing of its part of B as two rows more. */
+static int64_t split_rows(int64_t m, int64_t n, int64_t threads) {
+    int64_t best = 1;
+    double least = 0.0;
+    for (int64_t by_rows = 1; by_rows <= threads; by_rows++) {
+        if (threads % by_rows) continue;
+        const int64_t by_columns = threads / by_rows;
+        const int64_t panels = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+        const double work = (double)((m + by_rows - 1) / by_rows + 2) *
+                            (double)((panels + by_columns - 1) / by_columns);
+        if (by_rows == 1 || work < least) {
+            least = work;
+            best = by_rows;
+        }
+    }
+    return best;
+}
+
+void ISA(gemm_fused)(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a,
+                     int64_t lda, const float *b, int64_t ldb, const float *start, int64_t lds,
+                     float *c, int64_t ldc, const GemmFinish *finish, float *workspace,
+                     int threads) {
+    const Product product = {layout, m, n, k, a, b, start, lda, ldb, lds, c, ldc, finish};
+    /* Below about 10 us of work a thread, waking it costs more than it saves. */
+    const int64_t useful = 1 + m * n / 512 * k / 1024;
+    const int64_t workers = smaller(threads, useful);
+    if (workers <= 1) {
+        rectangle(&product, 0, m, 0, n, workspace);
+        return;
+    }
+    const int64_t by_rows = split_rows(m, n, workers), by_columns = workers / by_rows;
+    const int64_t tall = (m + by_rows - 1) / by_rows;
+    const int64_t panels = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const int64_t wide = (panels + by_columns - 1) / by_columns * TILE_COLUMNS;
+    const size_t share = gemm_workspace(layout, m, n, k, 1) / sizeof(float);
+#pragma omp parallel for num_threads((int)workers) schedule(static)
+    for (int64_t part = 0; part < workers; part++) {
+        const int64_t row = part / by_columns * tall, column = part % by_columns * wide;
+        rectangle(&product, row, smaller(m, row + tall), column, smaller(n, column + wide),
+                  workspace + (size_t)part * share);
+    }
+}
+
+void ISA(gemm)(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+               const float *b, int64_t ldb, float *c, int64_t ldc, bool accumulate,
+               float *workspace, int threads) {
+    ISA(gemm_fused)
+    (layout, m, n, k, a, lda, b, ldb, accumulate ? c : NULL, ldc, c, ldc, NULL, workspace, threads);
+}

@@ -1,0 +1,122 @@
+/* The innermost product: up to TILE_ROWS x TILE_COLUMNS elements of C held in registers while k
+ * runs. Each step loads two vectors of B, broadcasts one number of A a row and does two fused
+ * multiply-adds a row. With 512-bit registers that is 28 sums + 2 + 1 of the 32; with 16 registers
+ * 12 sums + 2 + 1. Bound by the fused multiply-adds: 16 of 44 instructions are loads, half of what
+ * the load ports take. */
+#ifndef LONGHAUL_GEMM_TILE_H
+#define LONGHAUL_GEMM_TILE_H
+
+#include "engine/simd.h"
+
+enum {
+    TILE_ROWS = LANES == 16 ? 14 : 6,
+    TILE_COLUMNS = 2 * LANES,
+    TILE_PITCH = LANES == 16 ? 16 : 8 /* distance of the steps of a packed tile of A */
+};
+
+/* C[i][j] = S[i][j] + sum over k of A[i * row_stride + k * step] B[k * b_step + j]. */
+typedef struct GemmTile {
+    int64_t rows, columns, k;
+    const float *a;
+    int64_t a_row, a_step;
+    const float *b; /* TILE_COLUMNS (or LANES when columns <= LANES) readable numbers a step */
+    int64_t b_step;
+    const float *start; /* NULL: zero */
+    int64_t start_row;
+    float *c;
+    int64_t c_row;
+} GemmTile;
+
+/* rows and vectors are constants of the caller, so that the sums live in registers. */
+static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, const int rows,
+                                                          const int vectors) {
+    const float *a = tile->a, *b = tile->b;
+    const int64_t a_row = tile->a_row, a_step = tile->a_step, b_step = tile->b_step;
+    const int64_t columns = tile->columns;
+    vfloat sum[TILE_ROWS][2];
+    for (int i = 0; i < rows; i++) {
+        sum[i][0] = sum[i][1] = v_zero();
+        __builtin_prefetch(tile->c + i * tile->c_row, 1);
+        __builtin_prefetch(tile->c + i * tile->c_row + columns - 1, 1);
+    }
+    for (int64_t k = tile->k; k > 0; k--) {
+        const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
+        for (int i = 0; i < rows; i++) {
+            const vfloat x = v_set(a[i * a_row]);
+            sum[i][0] += x * b0;
+            if (vectors > 1) sum[i][1] += x * b1;
+        }
+        a += a_step;
+        b += b_step;
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < vectors; j++) {
+            const int64_t left = columns - j * LANES;
+            float *c = tile->c + i * tile->c_row + j * LANES;
+            if (tile->start)
+                sum[i][j] += v_load_part(tile->start + i * tile->start_row + j * LANES, left);
+            v_store_part(c, sum[i][j], left);
+        }
+}
+
+static inline __attribute__((always_inline)) void tile_rows(const GemmTile *tile,
+                                                            const int vectors) {
+    switch (tile->rows) {
+    case 1:
+        tile_of(tile, 1, vectors);
+        break;
+    case 2:
+        tile_of(tile, 2, vectors);
+        break;
+    case 3:
+        tile_of(tile, 3, vectors);
+        break;
+    case 4:
+        tile_of(tile, 4, vectors);
+        break;
+    case 5:
+        tile_of(tile, 5, vectors);
+        break;
+    case 6:
+        tile_of(tile, 6, vectors);
+        break;
+#if LANES == 16
+    case 7:
+        tile_of(tile, 7, vectors);
+        break;
+    case 8:
+        tile_of(tile, 8, vectors);
+        break;
+    case 9:
+        tile_of(tile, 9, vectors);
+        break;
+    case 10:
+        tile_of(tile, 10, vectors);
+        break;
+    case 11:
+        tile_of(tile, 11, vectors);
+        break;
+    case 12:
+        tile_of(tile, 12, vectors);
+        break;
+    case 13:
+        tile_of(tile, 13, vectors);
+        break;
+    case 14:
+        tile_of(tile, 14, vectors);
+        break;
+#endif
+    default:
+        break;
+    }
+}
+
+/* 1 <= rows <= TILE_ROWS, 1 <= columns <= TILE_COLUMNS. */
+static void gemm_tile(const GemmTile *tile) {
+    if (tile->columns > LANES)
+        tile_rows(tile, 2);
+    else
+        tile_rows(tile, 1);
+}
+
+#endif
