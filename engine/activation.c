@@ -1,0 +1,59 @@
+#include "engine/activation.h"
+
+#include <assert.h>
+#include <math.h>
+
+static const char *const names[ACTIVATION_COUNT] = {
+    [ACTIVATION_NONE] = "none",           [ACTIVATION_RELU] = "relu",
+    [ACTIVATION_SQUARED_RELU] = "relu2",  [ACTIVATION_GELU] = "gelu",
+    [ACTIVATION_GELU_TANH] = "gelu_tanh", [ACTIVATION_SILU] = "silu",
+    [ACTIVATION_SIGMOID] = "sigmoid",     [ACTIVATION_TANH] = "tanh",
+    [ACTIVATION_SOFTPLUS] = "softplus",
+};
+
+static double none(double x) {
+    return x;
+}
+static double relu(double x) {
+    return x > 0 ? x : 0;
+}
+static double squared_relu(double x) {
+    return x > 0 ? x * x : 0;
+}
+static double gelu(double x) {
+    return 0.5 * x * erfc(-x * sqrt(0.5));
+}
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+static double gelu_tanh(double x) {
+    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+static double silu(double x) {
+    return x * sigmoid(x);
+}
+static double softplus(double x) {
+    return x > 20 ? x : log1p(exp(x));
+}
+
+static double (*const values[ACTIVATION_COUNT])(double) = {
+    [ACTIVATION_NONE] = none,
+    [ACTIVATION_RELU] = relu,
+    [ACTIVATION_SQUARED_RELU] = squared_relu,
+    [ACTIVATION_GELU] = gelu,
+    [ACTIVATION_GELU_TANH] = gelu_tanh,
+    [ACTIVATION_SILU] = silu,
+    [ACTIVATION_SIGMOID] = sigmoid,
+    [ACTIVATION_TANH] = tanh,
+    [ACTIVATION_SOFTPLUS] = softplus,
+};
+
+const char *activation_name(Activation activation) {
+    assert(activation >= 0 && activation < ACTIVATION_COUNT);
+    return names[activation];
+}
+
+double activation_value(Activation activation, double x) {
+    assert(activation >= 0 && activation < ACTIVATION_COUNT);
+    return values[activation](x);
+}
