@@ -7,6 +7,7 @@
  * Perceiver AR", arXiv 2202.07765, section 5.1.1, and the authors' RandomMirroredDataset: h =
  * 65,535 bytes, L = 131,072, the loss on 1,024 positions. Left out: their random crops, which exist
  * because that model sees a limited window; here the loss window moves instead. */
+#include "tasks/labels.h"
 #include "tasks/sampling.h"
 #include "tasks/task.h"
 
@@ -63,11 +64,6 @@ static Status copy_problem(const void *values, Problem *problem, Error *error) {
     return STATUS_OK;
 }
 
-static int64_t copy_count(const void *values, const void *data, Split split) {
-    (void)values, (void)data, (void)split;
-    return 0;
-}
-
 extern const Task task_copy;
 
 static void copy_sample(const void *values, const void *data, uint64_t seed, Split split,
@@ -85,11 +81,8 @@ static void copy_sample(const void *values, const void *data, uint64_t seed, Spl
     sample->tokens[2 * h + 1] = ID_EOS;
     /* Position t names token t + 1: the copy starts at token h + 1. */
     const int64_t start = h + (int64_t)random_below(&random, (uint64_t)(h - labels) + 1);
-    for (int64_t i = 0; i < labels; i++) {
-        sample->positions[i] = (int32_t)(start + i);
-        sample->classes[i] = sample->tokens[start + i + 1];
-        sample->weights[i] = 1.0f;
-    }
+    for (int64_t i = 0; i < labels; i++)
+        label_set(sample, i, start + i, sample->tokens[start + i + 1]);
     sample->lengths[0] = (int32_t)copy->length;
 }
 
@@ -100,6 +93,6 @@ const Task task_copy = {
     .version = 1,
     .options = {options, sizeof options / sizeof *options, sizeof(Copy)},
     .problem = copy_problem,
-    .count = copy_count,
+    .count = count_endless,
     .sample = copy_sample,
 };

@@ -8,6 +8,7 @@
  * process-wide generator, here it belongs to the sample; and `filler=disjoint` exists. */
 #include <stdlib.h>
 
+#include "tasks/labels.h"
 #include "tasks/sampling.h"
 #include "tasks/task.h"
 
@@ -77,11 +78,6 @@ static Status mqar_problem(const void *values, Problem *problem, Error *error) {
     return STATUS_OK;
 }
 
-static int64_t mqar_count(const void *values, const void *data, Split split) {
-    (void)values, (void)data, (void)split;
-    return 0;
-}
-
 /* Ids at the positions that are neither context nor question. `disjoint` rejects: at least the id 0
  * is never a key nor a value, so it ends. */
 static void fill(const Mqar *mqar, Random *random, const int32_t *keys, const int32_t *slots,
@@ -137,6 +133,6 @@ const Task task_mqar = {
     .version = 1,
     .options = {options, sizeof options / sizeof *options, sizeof(Mqar)},
     .problem = mqar_problem,
-    .count = mqar_count,
+    .count = count_endless,
     .sample = mqar_sample,
 };
