@@ -97,6 +97,16 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# What the program says about itself; the revision file changes only when the revision does.
+$(BUILD)/revision: FORCE
+	@mkdir -p $(@D)
+	@git describe --always --dirty --abbrev=12 2>/dev/null > $@.new || echo unknown > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+FORCE:
+$(BUILD)/bench/environment.o: $(BUILD)/revision
+$(BUILD)/bench/environment.o: CPPFLAGS += -DLONGHAUL_COMPILER_FLAGS='"$(CFLAGS)"' \
+                                          -DLONGHAUL_REVISION="\"$$(cat $(BUILD)/revision)\""
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/liblonghaul.a
 	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/liblonghaul.a $(LDLIBS) $(shell $(PKG_CONFIG) --libs cmocka)
 

@@ -2,7 +2,7 @@
 #ifndef LONGHAUL_CELL_H
 #define LONGHAUL_CELL_H
 
-#include "engine/option.h"
+#include "bench/setting.h"
 #include "models/model.h"
 #include "tasks/task.h"
 
@@ -59,6 +59,9 @@ typedef struct Cell {
 /* Errors: STATUS_USAGE, with the units that exist. "12" without a unit is refused. */
 Status budget_parse(const char *text, Budget *budget, Error *error);
 
+/* Canonical text: "1.6e12flop"; minutes and hours become seconds. */
+void budget_text(const Budget *budget, char text[OPTION_TEXT_BYTES]);
+
 /* A cell with all defaults: the options' own, then the model's backbone string. */
 Status cell_open(Cell *cell, const char *task, const char *model, Error *error);
 void cell_close(Cell *cell);
@@ -67,11 +70,26 @@ void cell_close(Cell *cell);
  * table only (tested). Unknown key: STATUS_USAGE with the nearest known one. */
 Status cell_set(Cell *cell, const char *key, const char *text, Error *error);
 
+/* cell_open with the settings' last task and model, then every other setting in order. Errors name
+ * the setting's source. Nothing to close after an error. */
+Status cell_build(Cell *cell, const Settings *settings, Error *error);
+
 /* Checks everything that concerns more than one key; fills *problem. */
 Status cell_validate(const Cell *cell, Problem *problem, Error *error);
 
-/* All settings, one "key: value" line each, sorted, canonical: what the identity is the hash of.
- * Threads, device and folders are not in it. The caller frees it. */
+/* One setting of a cell, in canonical text. */
+typedef struct CellValue {
+    const char *key;
+    const char *help; /* of its option; "" for task, model and versions */
+    char text[OPTION_VALUE_BYTES];
+} CellValue;
+
+/* Every setting of the cell, sorted by key, task and model first. The caller frees it. */
+CellValue *cell_values(const Cell *cell, int *count);
+
+/* All settings that can change a number, one "key: value" line each, in the order of cell_values:
+ * what the identity is the hash of. Threads, device, folders and checkpoint_every are not in it.
+ * The caller frees it. */
 char *cell_text(const Cell *cell);
 
 /* First 16 hexadecimal digits of the SHA-256 of cell_text. */

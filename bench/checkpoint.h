@@ -7,6 +7,7 @@
 
 #include "bench/train.h"
 #include "engine/parameter.h"
+#include "engine/safetensors.h"
 
 /* Where training stands. Random numbers need no state: they are addressed by step and index. */
 typedef struct CheckpointState {
@@ -28,9 +29,8 @@ Status checkpoint_load(const char *folder, Parameters *parameters, const char *i
                        CheckpointState *state, bool *found, Error *error);
 
 /* Weights alone, under our parameter names. notes may be NULL with note_count 0. */
-struct SafetensorNote;
-Status weights_save(const char *path, const Parameters *parameters,
-                    const struct SafetensorNote *notes, int note_count, Error *error);
+Status weights_save(const char *path, const Parameters *parameters, const SafetensorNote *notes,
+                    int note_count, Error *error);
 /* Every parameter must be there with its shape; further tensors are an error too (STATUS_DATA). */
 Status weights_load(const char *path, Parameters *parameters, Error *error);
 

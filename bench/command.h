@@ -3,7 +3,7 @@
 #ifndef LONGHAUL_COMMAND_H
 #define LONGHAUL_COMMAND_H
 
-#include "engine/option.h"
+#include "bench/setting.h"
 
 /* Every flag of every command; the option table is flag_table (bench/flag.c). A flag --dry-run is
  * the field dry_run and has the environment twin LONGHAUL_DRY_RUN; switches need no value. */
@@ -15,11 +15,11 @@ typedef struct Flags {
     char model[OPTION_TEXT_BYTES], task[OPTION_TEXT_BYTES]; /* patterns "m*,!x" */
     char budget[OPTION_TEXT_BYTES], seeds[OPTION_TEXT_BYTES], shard[OPTION_TEXT_BYTES];
     char preset[OPTION_TEXT_BYTES];
-    int64_t jobs, threads; /* 0: as many as fit the machine */
+    int64_t jobs, threads; /* jobs 0: as many as fit the machine */
     int64_t report;        /* train: descriptor for progress records; -1: none */
     int device;            /* FlagDevice */
     int format;            /* FlagFormat */
-    bool retry_failed, force, dry_run, ascii, quiet, no_color;
+    bool retry_failed, force, dry_run, ascii, quiet;
 } Flags;
 
 typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA } FlagDevice;
@@ -32,16 +32,6 @@ typedef enum FlagFormat {
 } FlagFormat;
 
 extern const OptionTable flag_table;
-
-/* key=value as it was given, and by whom: "command line", "environment", "FILE line 12". */
-typedef struct Setting {
-    char key[64], value[OPTION_TEXT_BYTES], source[OPTION_TEXT_BYTES];
-} Setting;
-
-typedef struct Settings {
-    Setting *list;
-    int count, capacity;
-} Settings;
 
 struct Command;
 

@@ -7,9 +7,6 @@
 #include "bench/command.h"
 #include "bench/train.h"
 
-/* Raised when a field changes its meaning; a reader refuses other numbers. */
-enum { RESULT_SCHEMA = 1 };
-
 /* One result file, read back. Owns everything. */
 typedef struct Record {
     char *path;
@@ -17,7 +14,7 @@ typedef struct Record {
     int task_version;
     Settings settings; /* every setting, sorted by key, each with its source */
     Result result;
-    struct json_t *json; /* the whole file: environment and whatever the structs leave out */
+    struct json_t *json; /* the whole file, environment included */
 } Record;
 
 /* Writes result.json into the folder. settings: what was set, with sources; the rest counts as
@@ -32,7 +29,8 @@ void record_close(Record *record);
 /* Text of a setting of the record, NULL if it has none of that key. */
 const char *record_setting(const Record *record, const char *key);
 
-/* The measured part alone, for checkpoints. Not-a-number is null in JSON. */
+/* The measured part alone, for checkpoints. Not-a-number is null in JSON, an
+ * infinity a string. */
 struct json_t *result_to_json(const Result *result);
 /* False when a field is missing or of the wrong type; *result then owns nothing. */
 bool result_from_json(const struct json_t *json, Result *result, char *field, size_t field_bytes);

@@ -1,0 +1,246 @@
+#include "bench/cell.h"
+
+#include <sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/word.h"
+
+/* Raised when the engine would give other numbers for the same settings. */
+#define NUMBERS_VERSION "1"
+
+#define RUN(field) offsetof(RunOptions, field)
+static const Option options[] = {
+    {"budget", OPTION_TEXT, RUN(budget), "1e12flop", 0, -1, NULL,
+     "training: number and flop, s, min, h, token, step or epoch"},
+    {"seed", OPTION_INTEGER, RUN(seed), "1", 0, 9e15, NULL, "of weights, data and dropout"},
+    {"batch", OPTION_INTEGER, RUN(batch), "64", 1, 1 << 24, NULL, "samples in an optimiser step"},
+    {"micro_batch", OPTION_INTEGER, RUN(micro_batch), "0", 0, 1 << 24, NULL,
+     "samples computed at once; 0: as many as fit the cache"},
+    {"lr", OPTION_REAL, RUN(lr), "1e-3", 0, 100, NULL, "peak learning rate"},
+    {"lr_end", OPTION_REAL, RUN(lr_end), "0", 0, 1, NULL, "final learning rate as a part of lr"},
+    {"schedule", OPTION_CHOICE, RUN(schedule), "cosine", 0, -1, "constant|linear|cosine",
+     "of the learning rate after the warm-up"},
+    {"warmup", OPTION_REAL, RUN(warmup), "0.1", 0, 1, NULL, "part of the budget"},
+    {"weight_decay", OPTION_REAL, RUN(weight_decay), "0.1", 0, 10, NULL, "decoupled (AdamW)"},
+    {"beta1", OPTION_REAL, RUN(beta1), "0.9", 0, 0.9999999, NULL, "decay of the first moment"},
+    {"beta2", OPTION_REAL, RUN(beta2), "0.95", 0, 0.9999999, NULL, "decay of the second moment"},
+    {"epsilon", OPTION_REAL, RUN(epsilon), "1e-8", 1e-30, 1, NULL, "added to Adam's divisor"},
+    {"clip", OPTION_REAL, RUN(clip), "1", 0, 1e9, NULL, "largest global gradient norm; 0: off"},
+    {"train_samples", OPTION_INTEGER, RUN(train_samples), "0", 0, 1e15, NULL,
+     "size of the training set; 0: fresh samples for ever, or the whole real set"},
+    {"validation_samples", OPTION_INTEGER, RUN(validation_samples), "1000", 1, 1e9, NULL,
+     "samples of a validation"},
+    {"test_samples", OPTION_INTEGER, RUN(test_samples), "3000", 1, 1e9, NULL,
+     "samples of the test at the end"},
+    {"evaluations", OPTION_INTEGER, RUN(evaluations), "10", 1, 1e6, NULL,
+     "validations during training, evenly spread"},
+    {"stop_when_solved", OPTION_SWITCH, RUN(stop_when_solved), "yes", 0, -1, NULL,
+     "stop at the first validation that reaches the task's solved level"},
+    {"checkpoint_every", OPTION_INTEGER, RUN(checkpoint_every), "0", 0, 1e15, NULL,
+     "steps; 0: about once a minute"},
+    {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last",
+     "how a sequence becomes one vector, for tasks with one answer a sequence"},
+    {"tied", OPTION_SWITCH, RUN(tied), "yes", 0, -1, NULL,
+     "the head shares the embedding table, where both have the same size"},
+    {"embedding_deviation", OPTION_REAL, RUN(embedding_deviation), "0.02", 0, 100, NULL,
+     "standard deviation of the initial embedding"},
+};
+const OptionTable run_options = {options, sizeof options / sizeof *options, sizeof(RunOptions)};
+
+/* The four tables of a cell and the structs they describe. */
+enum { TABLES = 4 };
+typedef struct Place {
+    const OptionTable *table;
+    void *values;
+} Place;
+
+static void places_of(const Cell *cell, Place places[TABLES]) {
+    Cell *writable = (Cell *)cell; /* readers of the places only read */
+    places[0] = (Place){&run_options, &writable->run};
+    places[1] = (Place){&backbone_options, &writable->backbone};
+    places[2] = (Place){&cell->task->options, cell->task_options};
+    places[3] = (Place){&cell->model->options, cell->model_options};
+}
+
+static Status unknown(const char *kind, const Nearest *nearest, Error *error) {
+    char advice[OPTION_TEXT_BYTES];
+    nearest_advice(nearest, advice, sizeof advice);
+    return error_set(error, STATUS_USAGE, "unknown %s '%s'%s", kind, nearest->wanted, advice);
+}
+
+static Status no_task(const char *name, Error *error) {
+    Nearest nearest = {.wanted = name};
+    int count;
+    const Task *const *tasks = task_list(&count);
+    for (int i = 0; i < count; i++) nearest_offer(&nearest, tasks[i]->name);
+    return unknown("task", &nearest, error);
+}
+
+static Status no_model(const char *name, Error *error) {
+    Nearest nearest = {.wanted = name};
+    int count;
+    const Model *const *models = model_list(&count);
+    for (int i = 0; i < count; i++) nearest_offer(&nearest, models[i]->name);
+    return unknown("model", &nearest, error);
+}
+
+/* "mlp=none norm=rms" into the backbone. */
+static Status set_backbone(Cell *cell, Error *error) {
+    char text[OPTION_TEXT_BYTES], *rest = text;
+    snprintf(text, sizeof text, "%s", cell->model->backbone ? cell->model->backbone : "");
+    for (char *word; (word = strtok_r(rest, " ", &rest));) {
+        char *equals = strchr(word, '=');
+        if (equals) *equals = '\0';
+        const Status status =
+            option_set(&backbone_options, &cell->backbone, word, equals ? equals + 1 : "", error);
+        if (status != STATUS_OK)
+            return error_context(error, "backbone of model %s", cell->model->name);
+    }
+    return STATUS_OK;
+}
+
+Status cell_open(Cell *cell, const char *task, const char *model, Error *error) {
+    *cell = (Cell){.task = task_find(task), .model = model_find(model), .device = "cpu"};
+    if (!cell->task) return no_task(task, error);
+    if (!cell->model) return no_model(model, error);
+    cell->task_options = malloc(cell->task->options.bytes + 1);
+    cell->model_options = malloc(cell->model->options.bytes + 1);
+    if (!cell->task_options || !cell->model_options) {
+        cell_close(cell);
+        return error_set(error, STATUS_IO, "out of memory");
+    }
+    Place places[TABLES];
+    places_of(cell, places);
+    for (int i = 0; i < TABLES; i++) option_defaults(places[i].table, places[i].values);
+    const Status status = set_backbone(cell, error);
+    if (status != STATUS_OK) cell_close(cell);
+    return status;
+}
+
+void cell_close(Cell *cell) {
+    free(cell->task_options);
+    free(cell->model_options);
+    *cell = (Cell){0};
+}
+
+static Status no_key(const Cell *cell, const Place places[TABLES], const char *key, Error *error) {
+    Nearest nearest = {.wanted = key};
+    for (int i = 0; i < TABLES; i++)
+        for (int j = 0; j < places[i].table->count; j++)
+            nearest_offer(&nearest, places[i].table->options[j].name);
+    char kind[160];
+    snprintf(kind, sizeof kind, "key (task %s, model %s)", cell->task->name, cell->model->name);
+    return unknown(kind, &nearest, error);
+}
+
+Status cell_set(Cell *cell, const char *key, const char *text, Error *error) {
+    Place places[TABLES];
+    places_of(cell, places);
+    char canonical[OPTION_TEXT_BYTES];
+    if (strcmp(key, "budget") == 0) { /* the unit belongs to the number: 10min and 600s are equal */
+        Budget budget;
+        if (budget_parse(text, &budget, error) != STATUS_OK) return STATUS_USAGE;
+        budget_text(&budget, canonical);
+        text = canonical;
+    }
+    for (int i = 0; i < TABLES; i++)
+        if (option_find(places[i].table, key))
+            return option_set(places[i].table, places[i].values, key, text, error);
+    return no_key(cell, places, key, error);
+}
+
+Status cell_build(Cell *cell, const Settings *settings, Error *error) {
+    const Setting *task = settings_find(settings, "task"),
+                  *model = settings_find(settings, "model");
+    if (!task || !model)
+        return error_set(error, STATUS_USAGE, "no %s given; expected task=NAME model=NAME",
+                         task ? "model" : "task");
+    Status status = cell_open(cell, task->value, model->value, error);
+    if (status != STATUS_OK)
+        return error_context(error, "%s", task_find(task->value) ? model->source : task->source);
+    for (int i = 0; i < settings->count && status == STATUS_OK; i++) {
+        const Setting *setting = &settings->list[i];
+        if (strcmp(setting->key, "task") == 0 || strcmp(setting->key, "model") == 0) continue;
+        status = cell_set(cell, setting->key, setting->value, error);
+        if (status != STATUS_OK) error_context(error, "%s", setting->source);
+    }
+    if (status != STATUS_OK) cell_close(cell);
+    return status;
+}
+
+Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
+    const RunOptions *run = &cell->run;
+    Budget budget;
+    Status status = budget_parse(run->budget, &budget, error);
+    if (status == STATUS_OK) status = cell->task->problem(cell->task_options, problem, error);
+    if (status == STATUS_OK && cell->model->validate)
+        status = cell->model->validate(&cell->backbone, cell->model_options, error);
+    if (status != STATUS_OK) return status;
+    if (run->micro_batch > 0 && run->batch % run->micro_batch != 0)
+        return error_set(error, STATUS_USAGE,
+                         "micro_batch=%lld does not divide batch=%lld; expected a divisor, or 0 to "
+                         "have it chosen",
+                         (long long)run->micro_batch, (long long)run->batch);
+    /* Only a generated task is known to be endless before its files are read. */
+    const bool endless = !cell->task->open && run->train_samples == 0 &&
+                         cell->task->count(cell->task_options, NULL, SPLIT_TRAIN) == 0;
+    if (budget.unit == BUDGET_EPOCH && endless)
+        return error_set(error, STATUS_USAGE,
+                         "budget=%s: task %s never repeats a sample, so it has no epochs; set "
+                         "train_samples, or a budget in flop, token or step",
+                         run->budget, cell->task->name);
+    return STATUS_OK;
+}
+
+static int compare_keys(const void *a, const void *b) {
+    return strcmp(((const CellValue *)a)->key, ((const CellValue *)b)->key);
+}
+
+CellValue *cell_values(const Cell *cell, int *count) {
+    Place places[TABLES];
+    places_of(cell, places);
+    enum { NAMES = 2 };
+    int total = NAMES;
+    for (int i = 0; i < TABLES; i++) total += places[i].table->count;
+    CellValue *values = calloc((size_t)total, sizeof *values);
+    if (!values) abort();
+    values[0] = (CellValue){.key = "task", .help = ""};
+    values[1] = (CellValue){.key = "model", .help = ""};
+    snprintf(values[0].text, OPTION_VALUE_BYTES, "%s", cell->task->name);
+    snprintf(values[1].text, OPTION_VALUE_BYTES, "%s", cell->model->name);
+    CellValue *at = values + NAMES;
+    for (int i = 0; i < TABLES; i++)
+        for (int j = 0; j < places[i].table->count; j++, at++) {
+            const Option *option = &places[i].table->options[j];
+            *at = (CellValue){.key = option->name, .help = option->help};
+            option_text(option, places[i].values, at->text);
+        }
+    qsort(values + NAMES, (size_t)(total - NAMES), sizeof *values, compare_keys);
+    *count = total;
+    return values;
+}
+
+char *cell_text(const Cell *cell) {
+    int count;
+    CellValue *values = cell_values(cell, &count);
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) abort();
+    fprintf(out, "numbers_version: " NUMBERS_VERSION "\ntask_version: %d\n", cell->task->version);
+    for (int i = 0; i < count; i++)
+        if (strcmp(values[i].key, "checkpoint_every") != 0)
+            fprintf(out, "%s: %s\n", values[i].key, values[i].text);
+    fclose(out);
+    free(values);
+    return text;
+}
+
+void cell_identity(const Cell *cell, char identity[17]) {
+    char *text = cell_text(cell), digest[SHA256_DIGEST_STRING_LENGTH];
+    SHA256Data((const uint8_t *)text, strlen(text), digest);
+    snprintf(identity, 17, "%.16s", digest);
+    free(text);
+}

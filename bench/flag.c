@@ -1,0 +1,37 @@
+/* The flags of every command, in one table. */
+#include "bench/command.h"
+
+#define FLAG(field) offsetof(Flags, field)
+static const Option options[] = {
+    {"results", OPTION_TEXT, FLAG(results), "results", 0, -1, NULL, "folder of the results"},
+    {"plots", OPTION_TEXT, FLAG(plots), "plots", 0, -1, NULL, "folder of the figures"},
+    {"suite", OPTION_TEXT, FLAG(suite), "runs", 0, -1, NULL,
+     "folder below results that a single cell is kept in"},
+    {"config", OPTION_TEXT, FLAG(config), "", 0, -1, NULL, "YAML file of key: value settings"},
+    {"weights", OPTION_TEXT, FLAG(weights), "", 0, -1, NULL, "safetensors file to start from"},
+    {"output", OPTION_TEXT, FLAG(output), "", 0, -1, NULL, "file to write"},
+    {"preset", OPTION_TEXT, FLAG(preset), "quick", 0, -1, NULL,
+     "size of the suite: quick, standard or paper"},
+    {"model", OPTION_TEXT, FLAG(model), "", 0, -1, NULL, "only these models: 'm*,!mamba'"},
+    {"task", OPTION_TEXT, FLAG(task), "", 0, -1, NULL, "only these tasks: 'mqar,!copy*'"},
+    {"seeds", OPTION_TEXT, FLAG(seeds), "", 0, -1, NULL,
+     "how many seeds (3), or which (1,2,7), instead of the suite's"},
+    {"budget", OPTION_TEXT, FLAG(budget), "", 0, -1, NULL, "of every cell, such as 2e12flop"},
+    {"shard", OPTION_TEXT, FLAG(shard), "", 0, -1, NULL, "only part i of n, as i/n: 1/4"},
+    {"jobs", OPTION_INTEGER, FLAG(jobs), "0", 0, 4096, NULL,
+     "cells at a time; 0: one for each group of --threads cores"},
+    {"threads", OPTION_INTEGER, FLAG(threads), "1", 1, 4096, NULL, "threads of one cell"},
+    {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda", "what computes"},
+    {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
+     "run cells again that failed before"},
+    {"force", OPTION_SWITCH, FLAG(force), "no", 0, -1, NULL, "run finished cells again"},
+    {"dry-run", OPTION_SWITCH, FLAG(dry_run), "no", 0, -1, NULL,
+     "check and show what would run, and stop"},
+    {"format", OPTION_CHOICE, FLAG(format), "console", 0, -1, "console|md|csv|tex|json",
+     "of the table"},
+    {"ascii", OPTION_SWITCH, FLAG(ascii), "no", 0, -1, NULL, "figures as text"},
+    {"quiet", OPTION_SWITCH, FLAG(quiet), "no", 0, -1, NULL, "no progress"},
+    {"report", OPTION_INTEGER, FLAG(report), "-1", -1, 1 << 20, NULL,
+     "descriptor that progress records go to (a sweep sets it)"},
+};
+const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};

@@ -1,0 +1,119 @@
+/* result.json: a cell, where it ran, and what was measured. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/document.h"
+#include "bench/environment.h"
+#include "bench/result.h"
+#include "engine/file.h"
+
+static json_t *settings_to_json(const Cell *cell, const Settings *settings) {
+    json_t *object = json_object();
+    int count;
+    CellValue *values = cell_values(cell, &count);
+    for (int i = 0; i < count; i++) {
+        const Setting *given = settings_find(settings, values[i].key);
+        json_object_set_new(object, values[i].key,
+                            json_pack("{s:s, s:s}", "value", values[i].text, "source",
+                                      given ? given->source : "default"));
+    }
+    free(values);
+    return object;
+}
+
+static json_t *now_text(void) {
+    const time_t now = time(NULL);
+    struct tm parts;
+    char text[32];
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+    return json_string(text);
+}
+
+Status result_write(const char *folder, const Cell *cell, const Settings *settings,
+                    const Result *result, Error *error) {
+    char path[PATH_MAX], identity[17];
+    if (path_join(path, folder, "result.json", error) != STATUS_OK) return error->status;
+    cell_identity(cell, identity);
+    json_t *object = json_object();
+    json_object_set_new(object, "identity", json_string(identity));
+    json_object_set_new(object, "task", json_string(cell->task->name));
+    json_object_set_new(object, "task_version", json_integer(cell->task->version));
+    json_object_set_new(object, "model", json_string(cell->model->name));
+    json_object_set_new(object, "device", json_string(cell->device));
+    json_object_set_new(object, "finished", now_text());
+    json_object_set_new(object, "settings", settings_to_json(cell, settings));
+    json_object_set_new(object, "result", result_to_json(result));
+    json_object_set_new(object, "environment", environment_json());
+    const Status status = document_write(path, object, error);
+    json_decref(object);
+    return status;
+}
+
+static bool read_settings(Record *record) {
+    const char *key;
+    json_t *entry;
+    json_object_foreach(json_object_get(record->json, "settings"), key, entry) {
+        const char *value = json_string_value(json_object_get(entry, "value"));
+        const char *source = json_string_value(json_object_get(entry, "source"));
+        if (!value || !source ||
+            settings_add(&record->settings, key, value, source, NULL) != STATUS_OK)
+            return false;
+    }
+    return record->settings.count > 0;
+}
+
+static bool read_word(const Record *record, const char *name, char *text, size_t bytes) {
+    const char *value = json_string_value(json_object_get(record->json, name));
+    if (value) snprintf(text, bytes, "%s", value);
+    return value && strlen(value) < bytes;
+}
+
+static bool read_record(Record *record, char *field, size_t bytes) {
+    const struct {
+        const char *name;
+        char *text;
+        size_t bytes;
+    } words[] = {{"identity", record->identity, sizeof record->identity},
+                 {"task", record->task, sizeof record->task},
+                 {"model", record->model, sizeof record->model},
+                 {"device", record->device, sizeof record->device}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        snprintf(field, bytes, "%s", words[i].name);
+        if (!read_word(record, words[i].name, words[i].text, words[i].bytes)) return false;
+    }
+    snprintf(field, bytes, "task_version");
+    const json_t *version = json_object_get(record->json, "task_version");
+    if (!json_is_integer(version)) return false;
+    record->task_version = (int)json_integer_value(version);
+    snprintf(field, bytes, "settings");
+    if (!read_settings(record)) return false;
+    return result_from_json(json_object_get(record->json, "result"), &record->result, field, bytes);
+}
+
+Status record_read(Record *record, const char *path, Error *error) {
+    *record = (Record){0};
+    Status status = document_read(path, &record->json, error);
+    if (status != STATUS_OK) return status;
+    record->path = strdup(path);
+    char field[64];
+    if (record->path && read_record(record, field, sizeof field)) return STATUS_OK;
+    record_close(record);
+    return error_set(error, STATUS_DATA, "%s: field '%s' is missing or of the wrong type", path,
+                     field);
+}
+
+void record_close(Record *record) {
+    settings_free(&record->settings);
+    result_free(&record->result);
+    json_decref(record->json);
+    free(record->path);
+    *record = (Record){0};
+}
+
+const char *record_setting(const Record *record, const char *key) {
+    const Setting *setting = settings_find(&record->settings, key);
+    return setting ? setting->value : NULL;
+}
