@@ -53,6 +53,17 @@ const char *activation_name(Activation activation) {
     return names[activation];
 }
 
+ActivationCost activation_cost(Activation activation) {
+    static const ActivationCost costs[ACTIVATION_COUNT] = {
+        [ACTIVATION_RELU] = {1, 0}, [ACTIVATION_SQUARED_RELU] = {2, 0},
+        [ACTIVATION_GELU] = {3, 1}, [ACTIVATION_GELU_TANH] = {7, 1},
+        [ACTIVATION_SILU] = {2, 2}, [ACTIVATION_SIGMOID] = {1, 2},
+        [ACTIVATION_TANH] = {0, 1}, [ACTIVATION_SOFTPLUS] = {1, 2},
+    };
+    assert(activation >= 0 && activation < ACTIVATION_COUNT);
+    return costs[activation];
+}
+
 double activation_value(Activation activation, double x) {
     assert(activation >= 0 && activation < ACTIVATION_COUNT);
     return values[activation](x);

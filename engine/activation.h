@@ -18,6 +18,13 @@ typedef enum Activation {
 
 const char *activation_name(Activation activation);
 
+/* Work of one value, and nearly enough of one derivative: additions and multiplications of its
+ * formula, and special functions (exp, tanh, erf, division). */
+typedef struct ActivationCost {
+    double flops, specials;
+} ActivationCost;
+ActivationCost activation_cost(Activation activation);
+
 /* For references. */
 double activation_value(Activation activation, double x);
 
