@@ -51,6 +51,8 @@ typedef struct Sample {
     float *value;   /* TARGET_REAL: (1); TARGET_REALS: (labels), one for each position */
 } Sample;
 
+enum { TASK_SPELL_BYTES = 16 };
+
 typedef struct Task {
     const char *name, *title;
     const char *paper; /* source with arXiv number */
@@ -68,6 +70,8 @@ typedef struct Task {
     /* Thread-safe; no state. */
     void (*sample)(const void *options, const void *data, uint64_t seed, Split split, int64_t index,
                    Sample *sample);
+    /* How a token or class is shown to people; NULL: as a number. */
+    void (*spell)(const void *options, int64_t id, char text[TASK_SPELL_BYTES]);
 } Task;
 
 const Task *const *task_list(int *count);
