@@ -58,7 +58,7 @@ typedef struct Command {
     Status (*run)(const Invocation *invocation, Error *error);
 } Command;
 
-const Command *const *command_list(int *count);
+const Command *const *command_all(int *count);
 const Command *command_find(const char *name);
 
 #endif

@@ -95,9 +95,10 @@ Status store_read_failure(const char *folder, Error *failure, Error *error) {
     return STATUS_OK;
 }
 
-Status store_forget(const char *folder, Error *error) {
-    static const char *const names[] = {"result.json", "failure.json", "checkpoint.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+Status store_forget(const char *folder, bool everything, Error *error) {
+    static const char *const names[] = {"failure.json", "result.json", "checkpoint.json"};
+    const int count = everything ? (int)(sizeof names / sizeof *names) : 1;
+    for (int i = 0; i < count; i++) {
         char path[PATH_MAX];
         if (path_join(path, folder, names[i], error) != STATUS_OK) return error->status;
         if (unlink(path) != 0 && errno != ENOENT)

@@ -28,8 +28,8 @@ Status store_write_config(const char *folder, const Cell *cell, const Settings *
 Status store_write_failure(const char *folder, const Error *failure, Error *error);
 Status store_read_failure(const char *folder, Error *failure, Error *error);
 
-/* Removes result and failure, so that the cell runs again (--force, --retry-failed). A checkpoint
- * goes with the result. */
-Status store_forget(const char *folder, Error *error);
+/* Removes the failure, and if everything is set also result and checkpoint: the cell runs again
+ * from its start. STATUS_IO. */
+Status store_forget(const char *folder, bool everything, Error *error);
 
 #endif

@@ -1,0 +1,197 @@
+/* longhaul train: one cell, from its settings to its result. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/claim.h"
+#include "bench/command.h"
+#include "bench/config.h"
+#include "bench/interrupt.h"
+#include "bench/report.h"
+#include "bench/result.h"
+#include "bench/store.h"
+#include "bench/train.h"
+#include "engine/file.h"
+
+/* Everything that one call works on. */
+typedef struct Job {
+    const Flags *flags;
+    Settings settings;
+    Cell cell;
+    char folder[PATH_MAX];
+    bool terminal;
+    double last_line; /* when progress was last shown */
+} Job;
+
+static Status gather(Job *job, const Invocation *invocation, Error *error) {
+    const Flags *flags = &invocation->flags;
+    Status status = STATUS_OK;
+    if (flags->config[0]) status = config_read(flags->config, &job->settings, error);
+    if (status == STATUS_OK)
+        status = settings_add_all(&job->settings, &invocation->settings, error);
+    if (status == STATUS_OK && flags->budget[0])
+        status = settings_add(&job->settings, "budget", flags->budget, "flag --budget", error);
+    if (status == STATUS_OK) status = cell_build(&job->cell, &job->settings, error);
+    return status;
+}
+
+static void show_progress(void *context, double fraction, double metric, double seconds_left) {
+    Job *job = context;
+    const Progress progress = {fraction, metric, seconds_left};
+    if (job->flags->report >= 0) {
+        char line[PROGRESS_BYTES];
+        const int length = progress_format(&progress, line);
+        /* A sweep that has gone does not stop the cell; its result still counts. */
+        if (write((int)job->flags->report, line, (size_t)length) < 0) return;
+        return;
+    }
+    const double now = monotonic_seconds();
+    if (job->flags->quiet || now - job->last_line < (job->terminal ? 0.2 : 60)) return;
+    job->last_line = now;
+    char left[DURATION_BYTES];
+    duration_text(seconds_left, left);
+    fprintf(stderr,
+            job->terminal ? "\r%5.1f %%  metric %.4f  %s left   "
+                          : "%.1f %%  metric %.4f  %s left\n",
+            100 * fraction, metric, left);
+}
+
+static bool asked_to_stop(void *context) {
+    (void)context;
+    return interrupt_asked();
+}
+
+static void print_result(const Job *job, const Result *result) {
+    static const char *const outcomes[] = {[OUTCOME_FINISHED] = "finished",
+                                           [OUTCOME_SOLVED] = "solved",
+                                           [OUTCOME_DIVERGED] = "diverged",
+                                           [OUTCOME_INTERRUPTED] = "interrupted"};
+    char time[DURATION_BYTES];
+    duration_text(result->train_seconds, time);
+    printf("%s %s: %s, test %.4f, validation %.4f, %lld steps, %.3g FLOP, %s, %lld parameters%s\n",
+           job->cell.task->name, job->cell.model->name, outcomes[result->outcome],
+           result->test_metric, result->validation_metric, (long long)result->steps, result->flops,
+           time, (long long)result->parameters, result->at_chance ? ", at chance" : "");
+    if (result->failure[0]) printf("%s\n", result->failure);
+    printf("%s/result.json\n", job->folder);
+}
+
+static Status print_plan(const Job *job, Error *error) {
+    CellPlan plan;
+    const Status status = cell_plan(&job->cell, (int)job->flags->threads, &plan, error);
+    if (status != STATUS_OK) return status;
+    int count;
+    CellValue *values = cell_values(&job->cell, &count);
+    for (int i = 0; i < count; i++) {
+        const Setting *given = settings_find(&job->settings, values[i].key);
+        printf("%-22s %-14s %s\n", values[i].key, values[i].text,
+               given ? given->source : "default");
+    }
+    free(values);
+    printf("\nparameters             %lld (%lld of them embedding and head)\n"
+           "state                  %lld numbers a sequence\n"
+           "steps                  %lld of %.4g FLOP (executed: %.4g), %lld samples a replay\n"
+           "total                  %.4g FLOP\nmemory                 %.1f MiB of %.1f MiB\n"
+           "folder                 %s\n",
+           (long long)plan.parameters, (long long)plan.embedding_parameters,
+           (long long)plan.state_floats, (long long)plan.steps, plan.flops_per_step,
+           plan.executed_flops_per_step, (long long)plan.micro_batch, plan.total_flops,
+           (double)plan.bytes / 1048576, (double)plan.available_bytes / 1048576, job->folder);
+    return STATUS_OK;
+}
+
+static Status train(Job *job, Error *error) {
+    const TrainOptions options = {
+        .threads = (int)job->flags->threads,
+        .folder = job->folder,
+        .weights = job->flags->weights[0] ? job->flags->weights : NULL,
+        .progress = show_progress,
+        .context = job,
+        .stop = asked_to_stop,
+    };
+    Result result = {0};
+    interrupt_install();
+    Status status = store_write_config(job->folder, &job->cell, &job->settings, error);
+    if (status == STATUS_OK) status = cell_train(&job->cell, &options, &result, error);
+    if (job->terminal && !job->flags->quiet) fprintf(stderr, "\r\033[K");
+    if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED)
+        status = error_set(error, STATUS_INTERRUPTED,
+                           "interrupted after %lld steps and saved; the same command continues",
+                           (long long)result.steps);
+    if (status == STATUS_OK)
+        status = result_write(job->folder, &job->cell, &job->settings, &result, error);
+    if (status == STATUS_OK) print_result(job, &result);
+    if (status == STATUS_OK && result.outcome == OUTCOME_DIVERGED) status = STATUS_NUMERIC;
+    result_free(&result);
+    return status;
+}
+
+/* A run that cannot be made says so in its folder, so that a sweep need not try again. */
+static Status train_claimed(Job *job, Error *error) {
+    folder_clean(job->folder);
+    Status status = store_forget(job->folder, job->flags->force, error);
+    if (status == STATUS_OK) status = train(job, error);
+    const bool failed = status != STATUS_OK && status != STATUS_INTERRUPTED && error->message[0];
+    if (failed) store_write_failure(job->folder, error, NULL);
+    return status;
+}
+
+static Status print_finished(const Job *job, Error *error) {
+    char path[PATH_MAX];
+    Record record;
+    Status status = path_join(path, job->folder, "result.json", error);
+    if (status == STATUS_OK) status = record_read(&record, path, error);
+    if (status != STATUS_OK) return status;
+    print_result(job, &record.result);
+    status = record.result.outcome == OUTCOME_DIVERGED ? STATUS_NUMERIC : STATUS_OK;
+    record_close(&record);
+    return status;
+}
+
+static Status run_in_folder(Job *job, Error *error) {
+    Claim *claim;
+    char holder[CLAIM_HOLDER_BYTES];
+    Status status = folder_make(job->folder, error);
+    if (status == STATUS_OK) status = claim_take(job->folder, &claim, holder, error);
+    if (status != STATUS_OK) return status;
+    if (!claim)
+        return error_set(error, STATUS_INTERRUPTED, "%s is being worked on by %s; try again later",
+                         job->folder, holder);
+    status = store_state(job->folder) == CELL_DONE && !job->flags->force
+                 ? print_finished(job, error)
+                 : train_claimed(job, error);
+    claim_release(claim);
+    return status;
+}
+
+static Status command(const Invocation *invocation, Error *error) {
+    static const char *const devices[] = {[DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda"};
+    Job job = {.flags = &invocation->flags, .terminal = isatty(STDERR_FILENO) == 1};
+    Problem problem;
+    Status status = gather(&job, invocation, error);
+    if (status == STATUS_OK) {
+        snprintf(job.cell.device, sizeof job.cell.device, "%s", devices[job.flags->device]);
+        status = cell_validate(&job.cell, &problem, error);
+        if (status == STATUS_OK)
+            status =
+                store_folder(job.folder, job.flags->results, job.flags->suite, &job.cell, error);
+        if (status == STATUS_OK)
+            status = job.flags->dry_run ? print_plan(&job, error) : run_in_folder(&job, error);
+        cell_close(&job.cell);
+    }
+    settings_free(&job.settings);
+    return status;
+}
+
+const Command command_train = {
+    .name = "train",
+    .arguments = "",
+    .summary = "train and test one cell; run again, it continues or shows its result",
+    .detail = "longhaul train task=mqar model=hyena width=64 length=128 pairs=8 lr=1e-3 seed=1 \\\n"
+              "    budget=2e12flop --threads 2\n"
+              "The result lands in RESULTS/SUITE/IDENTITY/result.json.",
+    .flags = "budget config device dry-run force quiet report results suite threads weights",
+    .takes_settings = true,
+    .run = command,
+};
