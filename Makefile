@@ -60,7 +60,7 @@ install: all ## program, data files, manual page and completion into PREFIX (/us
 	install -m 644 results/published/* '$(SHARED)/results/published'
 	install -m 644 plots/*.gp '$(SHARED)/plots'
 	install -d '$(DESTINATION)/share/man/man1' '$(DESTINATION)/share/bash-completion/completions'
-	$(BUILD)/longhaul man > '$(DESTINATION)/share/man/man1/longhaul.1'
+	$(BUILD)/longhaul manual > '$(DESTINATION)/share/man/man1/longhaul.1'
 	$(BUILD)/longhaul completion bash > '$(DESTINATION)/share/bash-completion/completions/longhaul'
 
 clean: ## what make built; results and figures stay
