@@ -8,7 +8,7 @@
 #include "bench/command.h"
 #include "bench/config.h"
 #include "bench/interrupt.h"
-#include "bench/report.h"
+#include "bench/progress.h"
 #include "bench/result.h"
 #include "bench/store.h"
 #include "bench/train.h"

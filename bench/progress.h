@@ -1,6 +1,6 @@
 /* What a cell in training tells whoever started it: a person at a terminal, a log, or a sweep. */
-#ifndef LONGHAUL_REPORT_H
-#define LONGHAUL_REPORT_H
+#ifndef LONGHAUL_PROGRESS_H
+#define LONGHAUL_PROGRESS_H
 
 #include <stdbool.h>
 

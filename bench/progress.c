@@ -1,4 +1,4 @@
-#include "bench/report.h"
+#include "bench/progress.h"
 
 #include <math.h>
 #include <stdio.h>
