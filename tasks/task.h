@@ -70,7 +70,7 @@ typedef struct Task {
     /* Thread-safe; no state. */
     void (*sample)(const void *options, const void *data, uint64_t seed, Split split, int64_t index,
                    Sample *sample);
-    /* How a token or class is shown to people; NULL: as a number. */
+    /* How a token is shown to people; NULL: as a number. */
     void (*spell)(const void *options, int64_t id, char text[TASK_SPELL_BYTES]);
 } Task;
 
