@@ -1,0 +1,21 @@
+/* One row of a cache of keys and values, written in place while decoding:
+ *
+ *     cache[b, position, 0 .. W-1] = x[b, 0, column .. column+W-1]
+ *
+ * Outside of training only; the result is the cache itself. */
+#ifndef LONGHAUL_OPS_CACHE_APPEND_H
+#define LONGHAUL_OPS_CACHE_APPEND_H
+
+#include "engine/tape.h"
+
+typedef struct CacheAppend {
+    int64_t column; /* first channel of x that is kept */
+} CacheAppend;
+
+extern const Op op_cache_append;
+
+/* cache (B, Lmax, W), x (B, 1, E) with column + W <= E, position int32 (1), below Lmax (a later
+ * position is not stored) -> cache. */
+Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position, int64_t column);
+
+#endif

@@ -1,0 +1,83 @@
+#include "engine/ops/rotary/rotary.h"
+
+OP_CPU_DECLARE(rotary);
+void rotary_reference(const ReferenceCall *call);
+
+static void shape(Tape *tape, OpCall *call) {
+    const Rotary *a = call->attributes;
+    const Tensor *x = call->in[0], *position = call->in[1];
+    if (a->width < 2 || a->width % 2 || a->heads < 1) {
+        tape_fail(tape, call, "heads have %ld channels; pairs need an even number of them",
+                  (long)a->width);
+        return;
+    }
+    if (x->shape.rank != 3 || a->heads * a->width > extent(x, 2)) {
+        tape_fail(tape, call, "x has %ld channels, expected (B, L, E) with E >= %ld heads x %ld",
+                  (long)extent(x, -1), (long)a->heads, (long)a->width);
+        return;
+    }
+    if (position && (position->type != TENSOR_INTEGER || tensor_size(position) != 1)) {
+        tape_fail(tape, call, "position must be one integer");
+        return;
+    }
+    tape_output(tape, call, TENSOR_FLOAT, x->shape);
+}
+
+static void cost(const OpCall *call, Cost *forward, Cost *backward) {
+    const Rotary *a = call->attributes;
+    const double n = (double)tensor_size(call->in[0]);
+    const double rotated = (double)(rows_of(call->in[0]) * a->heads * a->width);
+    *forward = (Cost){3 * rotated, (double)(extent(call->in[0], 1) * a->width), 4 * n, 4 * n};
+    *backward = *forward;
+}
+
+static size_t scratch(const OpCall *call, int threads, Phase phase) {
+    (void)phase;
+    const Rotary *a = call->attributes;
+    const int64_t length = extent(call->in[0], 1), span = rotary_span(length);
+    return (size_t)((span + length / span + 2 + threads) * a->width) * sizeof(float);
+}
+
+Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes) {
+    Tensor *in[] = {x, position};
+    return tape_apply(tape, &op_rotary, in, 2, attributes)->out[0];
+}
+
+#define NORMAL(...)                                                                                \
+    { .shape = SHAPE(__VA_ARGS__), .fill = FILL_NORMAL, .a = 1 }
+#define POSITION(t)                                                                                \
+    { .shape = SHAPE(1), .fill = FILL_COUNT, .a = t }
+
+static const Rotary h1d2 = {1, 2, 1e4, false}, h3d10 = {3, 10, 1e4, false};
+static const Rotary h3d10_interleaved = {3, 10, 5e5, true}, h4d64 = {4, 64, 1e4, false};
+static const Rotary h2d34_interleaved = {2, 34, 1e4, true};
+
+/* cos and sin come from float tables of two angles, 1e-7 each; angles are exact, in double. */
+static const OpCase cases[] = {
+    {.name = "L1H1D2", .in = {NORMAL(1, 1, 2)}, .attributes = &h1d2},
+    {.name = "L37H3D10_of_41", .in = {NORMAL(2, 37, 41)}, .attributes = &h3d10},
+    {.name = "interleaved_L131H3D10", .in = {NORMAL(2, 131, 40)}, .attributes = &h3d10_interleaved},
+    {.name = "interleaved_L5H2D34", .in = {NORMAL(3, 5, 68)}, .attributes = &h2d34_interleaved},
+    {.name = "step131071", .in = {NORMAL(3, 1, 40), POSITION(131071)}, .attributes = &h3d10},
+    {.name = "from1000", .in = {NORMAL(1, 70, 40), POSITION(1000)}, .attributes = &h3d10},
+    {.name = "L512H4D64_of_384",
+     .in = {NORMAL(4, 512, 384)},
+     .attributes = &h4d64,
+     .benchmark = true},
+};
+
+const Op op_rotary = {
+    .name = "rotary",
+    .summary = "pairs of channels rotated by position x frequency",
+    .inputs = 2,
+    .outputs = 1,
+    .attribute_bytes = sizeof(Rotary),
+    .needs_inputs = 2,
+    .gradients = 1,
+    .shape = shape,
+    .cost = cost,
+    .scratch = scratch,
+    .cpu = OP_CPU(rotary),
+    .reference = rotary_reference,
+    OP_CASES(cases),
+};
