@@ -7,8 +7,6 @@
 #include "engine/activation.h"
 #include "engine/vmath.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 /* GELU by the tanh approximation is x sigmoid(2 u) with u = sqrt(2/pi) (x + 0.044715 x^3)
  * (Hendrycks and Gimpel 2016, section 2). Returns 2 u; the clamp keeps x^3 finite. */
 static inline vfloat v_gelu_tanh_argument(vfloat x, vfloat *slope) {

@@ -22,6 +22,9 @@
 #include <immintrin.h>
 #endif
 
+/* For element loops that are written once and compiled per constant argument. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 typedef float vfloat __attribute__((vector_size(4 * LANES)));
 typedef int32_t vint __attribute__((vector_size(4 * LANES)));
 typedef float vfloat_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
