@@ -32,7 +32,13 @@ typedef struct Backbone {
     bool recompute;   /* each block is a recompute segment */
 } Backbone;
 
-typedef enum BackboneMlp { MLP_NONE, MLP_GELU, MLP_SWIGLU } BackboneMlp;
+typedef enum BackboneMlp {
+    MLP_NONE,
+    MLP_IDENTITY, /* x + norm(x): the second half of Zoology's block without a state mixer */
+    MLP_GELU,
+    MLP_GELU_TANH, /* as GPT-2; nanoGPT and Zoology use the exact one */
+    MLP_SWIGLU     /* no biases */
+} BackboneMlp;
 typedef enum BackboneNorm { NORM_LAYER, NORM_RMS } BackboneNorm;
 typedef enum BackbonePlace { PLACE_PRE, PLACE_POST } BackbonePlace;
 
@@ -43,6 +49,8 @@ typedef struct ModelContext {
     int64_t max_length;  /* longest L that this network will see (positions, filters) */
     int64_t layer;       /* 0 .. layers-1 */
     bool causal;         /* false: every position may see the whole sequence */
+    Tensor *lengths;     /* (B) int32, real lengths of padded sequences; NULL: all of them are L.
+                          * Only a bidirectional mixer needs it: padding is on the right */
 } ModelContext;
 
 /* Properties that a model does not have; `longhaul check` prints the list. */

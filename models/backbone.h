@@ -1,0 +1,27 @@
+/* The stack that mixers share: pre-norm (or post-norm) residual blocks of a sequence mixer and an
+ * optional MLP. Parameter names: layers.I.norm1, layers.I.mixer, layers.I.norm2, layers.I.mlp. */
+#ifndef LONGHAUL_MODELS_BACKBONE_H
+#define LONGHAUL_MODELS_BACKBONE_H
+
+#include "models/model.h"
+
+/* All blocks of a model with a mixer: (B, L, D) -> (B, L, D), without the final norm. */
+Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *context, Tensor *x);
+
+/* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). */
+Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x);
+
+/* The option's dropout in training, x itself otherwise. */
+Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
+
+/* Start of a projection into the residual stream: N(0, 0.02 / sqrt(2 layers)), so that the sum over
+ * all branches keeps its variance (Radford et al. 2019, section 2.3); of any other: N(0, 0.02). */
+Init backbone_residual_init(const Backbone *backbone);
+Init backbone_init(void);
+
+/* x W + b with parameters SCOPE.name.weight (in, out) and, if wanted, SCOPE.name.bias. residual is
+ * added when it is not NULL. */
+Tensor *backbone_linear(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,
+                        Tensor *residual);
+
+#endif
