@@ -27,36 +27,43 @@ typedef struct GemmTile {
     int64_t c_row;
 } GemmTile;
 
-/* rows and vectors are constants of the caller, so that the sums live in registers. */
+/* rows and vectors are constants of the caller, so that the sums live in registers. Rows of A are
+ * addressed in threes from one pointer, which is what the address modes and registers allow.
+ * The unrolling is asked for because gcc keeps sums in memory when it unrolls later by itself. */
 static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, const int rows,
                                                           const int vectors) {
-    const float *a = tile->a, *b = tile->b;
     const int64_t a_row = tile->a_row, a_step = tile->a_step, b_step = tile->b_step;
-    const int64_t columns = tile->columns;
+    const float *b = tile->b, *a[(TILE_ROWS + 2) / 3];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i += 3) a[i / 3] = tile->a + i * a_row;
     vfloat sum[TILE_ROWS][2];
-    for (int i = 0; i < rows; i++) {
-        sum[i][0] = sum[i][1] = v_zero();
-        __builtin_prefetch(tile->c + i * tile->c_row, 1);
-        __builtin_prefetch(tile->c + i * tile->c_row + columns - 1, 1);
-    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = v_zero();
     for (int64_t k = tile->k; k > 0; k--) {
         const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
+        b += b_step;
+#pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            const vfloat x = v_set(a[i * a_row]);
+            const vfloat x = v_set(a[i / 3][i % 3 * a_row]);
             sum[i][0] += x * b0;
             if (vectors > 1) sum[i][1] += x * b1;
+            if (i % 3 == 2 || i == rows - 1) a[i / 3] += a_step;
         }
-        a += a_step;
-        b += b_step;
     }
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < vectors; j++) {
-            const int64_t left = columns - j * LANES;
-            float *c = tile->c + i * tile->c_row + j * LANES;
-            if (tile->start)
-                sum[i][j] += v_load_part(tile->start + i * tile->start_row + j * LANES, left);
-            v_store_part(c, sum[i][j], left);
+    const int64_t columns = tile->columns, last = vectors - 1;
+    const float *start = tile->start;
+    float *c = tile->c;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        if (start) {
+            if (vectors > 1) sum[i][0] += v_load(start);
+            sum[i][last] += v_load_part(start + last * LANES, columns - last * LANES);
+            start += tile->start_row;
         }
+        if (vectors > 1) v_store(c, sum[i][0]);
+        v_store_part(c + last * LANES, sum[i][last], columns - last * LANES);
+        c += tile->c_row;
+    }
 }
 
 static inline __attribute__((always_inline)) void tile_rows(const GemmTile *tile,
@@ -112,7 +119,7 @@ static inline __attribute__((always_inline)) void tile_rows(const GemmTile *tile
 }
 
 /* 1 <= rows <= TILE_ROWS, 1 <= columns <= TILE_COLUMNS. */
-static void gemm_tile(const GemmTile *tile) {
+static __attribute__((noinline)) void gemm_tile(const GemmTile *tile) {
     if (tile->columns > LANES)
         tile_rows(tile, 2);
     else
