@@ -39,6 +39,10 @@ static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, 
     vfloat sum[TILE_ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = v_zero();
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < vectors; j++)
+            __builtin_prefetch(tile->c + i * tile->c_row + j * LANES, 1);
     for (int64_t k = tile->k; k > 0; k--) {
         const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
         b += b_step;
