@@ -83,7 +83,9 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
     const bool transposed = product->layout == GEMM_TN;
     const bool pack_b =
         product->layout == GEMM_NT || (product->ldb > 256 && end - row >= 8 * TILE_ROWS);
-    const bool pack_a = columns >= 8 * TILE_COLUMNS && product->lda >= (transposed ? 256 : 128);
+    const bool pack_a = transposed ? columns >= 4 * TILE_COLUMNS && product->lda >= 256
+                                   : (columns >= 8 * TILE_COLUMNS && product->lda >= 128) ||
+                                         (columns > TILE_COLUMNS && product->lda % 1024 == 0);
     const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
     for (int64_t p = 0; p < panels; p++)
         if (pack_b || column + (p + 1) * TILE_COLUMNS > product->n)
