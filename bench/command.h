@@ -15,10 +15,12 @@ typedef struct Flags {
     char model[OPTION_TEXT_BYTES], task[OPTION_TEXT_BYTES]; /* patterns "m*,!x" */
     char budget[OPTION_TEXT_BYTES], seeds[OPTION_TEXT_BYTES], shard[OPTION_TEXT_BYTES];
     char preset[OPTION_TEXT_BYTES];
-    int64_t jobs, threads; /* jobs 0: as many as fit the machine */
-    int64_t report;        /* train: descriptor for progress records; -1: none */
-    int device;            /* FlagDevice */
-    int format;            /* FlagFormat */
+    int64_t jobs, threads;  /* jobs 0: as many as fit the machine */
+    int64_t n, first, seed; /* generate: how many samples, from which on, of which seed */
+    int split;              /* generate: Split */
+    int64_t report;         /* train: descriptor for progress records; -1: none */
+    int device;             /* FlagDevice */
+    int format;             /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
 } Flags;
 

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "tasks/sample.h"
 #include "tasks/task.h"
 
 typedef struct TaskCase {
@@ -45,17 +46,7 @@ static inline void case_open(TaskCase *c, const char *name, const char *settings
     if (case_check(c, name, settings) != STATUS_OK) fail_msg("%s", c->error.message);
     if (c->task->open && c->task->open(c->options, &c->data, &c->error) != STATUS_OK)
         fail_msg("%s", c->error.message);
-    const Problem *p = &c->problem;
-    const size_t positions = (size_t)(p->sequences * p->length), labels = (size_t)p->labels;
-    c->sample = (Sample){
-        .tokens = calloc(positions, sizeof(int32_t)),
-        .reals = calloc(positions * (size_t)(p->channels + 1), sizeof(float)),
-        .lengths = calloc((size_t)p->sequences, sizeof(int32_t)),
-        .positions = calloc(labels, sizeof(int32_t)),
-        .classes = calloc(labels, sizeof(int32_t)),
-        .weights = calloc(labels, sizeof(float)),
-        .value = calloc(labels, sizeof(float)),
-    };
+    sample_open(&c->problem, &c->sample);
 }
 
 static inline void case_draw(TaskCase *c, uint64_t seed, Split split, int64_t index) {
@@ -64,13 +55,7 @@ static inline void case_draw(TaskCase *c, uint64_t seed, Split split, int64_t in
 
 static inline void case_close(TaskCase *c) {
     if (c->data && c->task->close) c->task->close(c->data);
-    free(c->sample.tokens);
-    free(c->sample.reals);
-    free(c->sample.lengths);
-    free(c->sample.positions);
-    free(c->sample.classes);
-    free(c->sample.weights);
-    free(c->sample.value);
+    sample_close(&c->sample);
     free(c->options);
 }
 

@@ -1,0 +1,182 @@
+/* longhaul generate: samples of a task, to look at or to use elsewhere. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "bench/command.h"
+#include "bench/show.h"
+#include "engine/safetensors.h"
+#include "engine/word.h"
+#include "tasks/sample.h"
+#include "tasks/sampling.h"
+
+/* A task with its options and data, and what the user wants to see of it. */
+typedef struct Display {
+    const Task *task;
+    void *options, *data;
+    Problem problem;
+    uint64_t seed;
+    Split split;
+    int64_t first, samples;
+} Display;
+
+static Status find_task(Display *display, const char *name, Error *error) {
+    display->task = task_find(name);
+    if (display->task) return STATUS_OK;
+    Nearest nearest = {.wanted = name};
+    int count;
+    const Task *const *tasks = task_list(&count);
+    for (int i = 0; i < count; i++) nearest_offer(&nearest, tasks[i]->name);
+    char advice[128];
+    nearest_advice(&nearest, advice, sizeof advice);
+    return error_set(error, STATUS_USAGE, "unknown task '%s'%s (longhaul list tasks)", name,
+                     advice);
+}
+
+static Status open_display(Display *display, const Invocation *invocation, Error *error) {
+    const Flags *flags = &invocation->flags;
+    if (find_task(display, invocation->arguments[0], error) != STATUS_OK) return error->status;
+    const Task *task = display->task;
+    display->seed = (uint64_t)flags->seed;
+    display->split = (Split)flags->split;
+    display->first = flags->first;
+    display->samples = flags->n;
+    display->options = scratch_open(task->options.bytes);
+    option_defaults(&task->options, display->options);
+    for (int i = 0; i < invocation->settings.count; i++) {
+        const Setting *setting = &invocation->settings.list[i];
+        if (option_set(&task->options, display->options, setting->key, setting->value, error) !=
+            STATUS_OK)
+            return error_context(error, "task %s", task->name);
+    }
+    if (task->problem(display->options, &display->problem, error) != STATUS_OK)
+        return error->status;
+    if (task->open && task->open(display->options, &display->data, error) != STATUS_OK)
+        return error->status;
+    const int64_t exist = task->count(display->options, display->data, display->split);
+    if (exist == 0) return STATUS_OK;
+    if (display->first >= exist)
+        return error_set(error, STATUS_USAGE,
+                         "--first %lld: the %s split of %s has samples 0 to %lld",
+                         (long long)display->first, split_name(display->split), task->name,
+                         (long long)exist - 1);
+    if (display->samples > exist - display->first) display->samples = exist - display->first;
+    return STATUS_OK;
+}
+
+static void close_display(Display *display) {
+    if (display->data && display->task->close) display->task->close(display->data);
+    free(display->options);
+}
+
+static void draw(const Display *display, int64_t i, Sample *sample) {
+    display->task->sample(display->options, display->data, display->seed, display->split,
+                          display->first + i, sample);
+}
+
+static int terminal_columns(void) {
+    struct winsize size;
+    const char *text = getenv("COLUMNS");
+    const int columns = text ? atoi(text) : 0;
+    if (columns > 0) return columns;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+}
+
+static void print_samples(const Display *display) {
+    Sample sample;
+    sample_open(&display->problem, &sample);
+    const int columns = terminal_columns();
+    for (int64_t i = 0; i < display->samples; i++) {
+        draw(display, i, &sample);
+        int64_t labels = 0;
+        for (int64_t j = 0; j < display->problem.labels; j++) labels += sample.weights[j] != 0;
+        printf("%s%s, %s sample %lld, seed %llu: %d positions, %lld labelled\n", i > 0 ? "\n" : "",
+               display->task->name, split_name(display->split), (long long)(display->first + i),
+               (unsigned long long)display->seed, sample.lengths[0], (long long)labels);
+        show_sample(stdout, display->task, display->options, &display->problem, &sample, columns);
+    }
+    sample_close(&sample);
+}
+
+/* A float or integer array of all samples, one row each. */
+typedef struct Column {
+    const char *name;
+    SafetensorType type;
+    int64_t items;
+    bool used;
+    size_t field; /* offset of the pointer in Sample */
+} Column;
+
+static Status write_samples(const Display *display, const char *path, Error *error) {
+    const Problem *p = &display->problem;
+    const bool reals = p->input == INPUT_REALS;
+    const bool values = p->target == TARGET_REAL || p->target == TARGET_REALS;
+    const int64_t positions = p->sequences * p->length;
+    const Column columns[] = {
+        {"tokens", SAFETENSOR_I32, positions, !reals, offsetof(Sample, tokens)},
+        {"reals", SAFETENSOR_F32, positions * p->channels, reals, offsetof(Sample, reals)},
+        {"lengths", SAFETENSOR_I32, p->sequences, true, offsetof(Sample, lengths)},
+        {"positions", SAFETENSOR_I32, p->labels, true, offsetof(Sample, positions)},
+        {"classes", SAFETENSOR_I32, p->labels, !values, offsetof(Sample, classes)},
+        {"weights", SAFETENSOR_F32, p->labels, true, offsetof(Sample, weights)},
+        {"values", SAFETENSOR_F32, p->labels, values, offsetof(Sample, value)},
+    };
+    enum { COLUMNS = sizeof columns / sizeof *columns };
+    Safetensor tensors[COLUMNS];
+    char *memory[COLUMNS];
+    int count = 0;
+    Sample sample;
+    sample_open(p, &sample);
+    for (int c = 0; c < COLUMNS; c++)
+        if (columns[c].used) {
+            memory[count] = scratch_open((size_t)(display->samples * columns[c].items) * 4);
+            tensors[count] = (Safetensor){columns[c].name, columns[c].type,
+                                          SHAPE(display->samples, columns[c].items), memory[count]};
+            count++;
+        }
+    for (int64_t i = 0; i < display->samples; i++) {
+        draw(display, i, &sample);
+        for (int c = 0, used = 0; c < COLUMNS; c++) {
+            if (!columns[c].used) continue;
+            const void *from = *(void *const *)((const char *)&sample + columns[c].field);
+            const size_t bytes = (size_t)columns[c].items * 4;
+            memcpy(memory[used++] + (size_t)i * bytes, from, bytes);
+        }
+    }
+    const SafetensorNote notes[] = {{"task", display->task->name},
+                                    {"split", split_name(display->split)}};
+    const Status status = safetensors_write(path, tensors, count, notes, 2, error);
+    for (int c = 0; c < count; c++) free(memory[c]);
+    sample_close(&sample);
+    if (status == STATUS_OK)
+        fprintf(stderr, "%s: %lld samples\n", path, (long long)display->samples);
+    return status;
+}
+
+static Status generate(const Invocation *invocation, Error *error) {
+    Display display = {0};
+    Status status = open_display(&display, invocation, error);
+    if (status == STATUS_OK && invocation->flags.output[0])
+        status = write_samples(&display, invocation->flags.output, error);
+    else if (status == STATUS_OK)
+        print_samples(&display);
+    close_display(&display);
+    return status;
+}
+
+const Command command_generate = {
+    .name = "generate",
+    .arguments = "TASK",
+    .summary = "samples of a task: tokens with targets below them, or a file",
+    .detail = "Settings are the task's own (longhaul list settings). A position without a target "
+              "does not count; rows without any have no target line; '*' stands for rows like the "
+              "one above. With --output the samples go to a safetensors file instead, one row "
+              "each: tokens or reals, lengths, positions, classes or values, weights.",
+    .flags = "first n output seed split",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .takes_settings = true,
+    .run = generate,
+};

@@ -1,0 +1,14 @@
+/* Samples as text for people: tokens or numbers in rows, the targets below them, aligned. */
+#ifndef LONGHAUL_SHOW_H
+#define LONGHAUL_SHOW_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "tasks/task.h"
+
+/* columns: characters of a line. Rows that equal the row above, with no target, become one '*'. */
+void show_sample(FILE *file, const Task *task, const void *options, const Problem *problem,
+                 const Sample *sample, int columns);
+
+#endif
