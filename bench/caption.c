@@ -1,0 +1,89 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "bench/table.h"
+
+__attribute__((format(printf, 2, 3))) static void add_line(Table *table, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(table->caption[table->caption_lines++], sizeof *table->caption, format, arguments);
+    va_end(arguments);
+}
+
+enum { MOST_VALUES = 12 };
+
+/* The different values of a key in the study, in order: "1 2 3". */
+static void list_values(const Study *study, const char *key, char *text, size_t size) {
+    const char *values[MOST_VALUES];
+    int count = 0;
+    for (int i = 0; i < study->count && count < MOST_VALUES; i++) {
+        const char *value = study_value(&study->records[i], key);
+        int place = 0;
+        while (place < count && value_order(values[place], value) < 0) place++;
+        if (place < count && !strcmp(values[place], value)) continue;
+        memmove(values + place + 1, values + place, (size_t)(count - place) * sizeof *values);
+        values[place] = value;
+        count++;
+    }
+    text[0] = 0;
+    for (int i = 0; i < count; i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s", i ? " " : "", values[i]);
+    }
+}
+
+/* One number for all the training sets of the study, whatever the order of its records. */
+static uint64_t data_fingerprint(const Study *study, int *sets) {
+    uint64_t sum = 0;
+    *sets = 0;
+    for (int i = 0; i < study->count; i++) {
+        const uint64_t hash = study->records[i].result.data_hash;
+        bool seen = false;
+        for (int j = 0; j < i && !seen; j++) seen = study->records[j].result.data_hash == hash;
+        if (seen) continue;
+        sum += hash;
+        (*sets)++;
+    }
+    return sum;
+}
+
+static void describe_selection(Table *table, const Study *study) {
+    char keys[STUDY_KEYS * (STUDY_VALUE + 2)] = "";
+    for (int i = 0; i < study->tuned_count; i++) {
+        const size_t used = strlen(keys);
+        snprintf(keys + used, sizeof keys - used, "%s%s", i ? ", " : "", study->tuned[i]);
+    }
+    if (*keys) {
+        add_line(table,
+                 "Selection: for each row the %s with the best validation %s (mean over seeds) of "
+                 "all cells tried; test is reported once, for the selected cells.",
+                 keys, study->metric);
+    } else {
+        add_line(table, "No setting was tuned; test is reported once.");
+    }
+}
+
+void table_caption(Table *table, const Study *study) {
+    char budgets[160], seeds[96], planned[32] = "";
+    int sets;
+    const uint64_t data = data_fingerprint(study, &sets);
+    list_values(study, "budget", budgets, sizeof budgets);
+    list_values(study, "seed", seeds, sizeof seeds);
+    if (study->planned) snprintf(planned, sizeof planned, " of %d", study->planned);
+    add_line(table, "%s, preset %s: budget %s a cell, seeds %s, %d%s cells finished.", study->suite,
+             study->preset, budgets, seeds, study->count, planned);
+    add_line(table, "Task %s version %d; data %016" PRIx64 " (%d set%s).", study->task,
+             study->task_version, data, sets, sets == 1 ? "" : "s");
+    describe_selection(table, study);
+    add_line(table,
+             "%s: mean over seeds ± half the %d %% interval (Student's t). Every seed is shown and "
+             "counts; one that diverged counts with what it ended at, or with chance. "
+             "Chance %.3g, solved from %.4g.",
+             study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, study->solved);
+    if (!study_same_data(study)) {
+        add_line(table,
+                 "WARNING: cells of the same case and seed were trained on different data, so the "
+                 "rows cannot be compared. Run the suite again with --force.");
+    }
+}

@@ -1,0 +1,72 @@
+/* A figure as data: panels of series of points, without any word on how it is drawn. Two backends
+ * draw it: gnuplot (SVG, PNG, PDF) and plain text. */
+#ifndef LONGHAUL_CHART_H
+#define LONGHAUL_CHART_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "engine/status.h"
+
+typedef struct ChartPoint {
+    double x, y, low, high; /* low, high: interval of y; not-a-number: none */
+} ChartPoint;
+
+typedef enum SeriesKind {
+    SERIES_MEAN,     /* line, filled markers, intervals */
+    SERIES_SEEDS,    /* single seeds: small dots without a line */
+    SERIES_CURVE,    /* thin line; a marker at the point that has an interval: its end */
+    SERIES_PUBLISHED /* dotted line, open markers */
+} SeriesKind;
+
+typedef struct Series {
+    char model[64];
+    SeriesKind kind;
+    ChartPoint *points; /* owned */
+    int count;
+} Series;
+
+typedef struct Panel {
+    char title[128];
+    Series *series; /* owned */
+    int count;
+} Panel;
+
+typedef struct Axis {
+    char label[64];
+    int base;         /* of a logarithmic axis; 0: linear */
+    double low, high; /* fixed range; not-a-number: from the points */
+} Axis;
+
+typedef struct Chart {
+    char name[64]; /* of its files */
+    char title[128];
+    Axis x, y;
+    Panel *panels; /* owned */
+    int count;
+    double chance;     /* drawn as a thin line; not-a-number: none */
+    char sources[256]; /* of the published points; "" for none */
+    char note[256];    /* preset, budget, seeds */
+} Chart;
+
+Panel *chart_add_panel(Chart *chart, const char *title);
+Series *panel_add_series(Panel *panel, const char *model, SeriesKind kind);
+void series_add_point(Series *series, ChartPoint point);
+void chart_free(Chart *chart);
+
+/* Different models of the chart in the order of the palette; names into models, returns the
+ * number, at most `most`. */
+int chart_models(const Chart *chart, const char **models, int most);
+
+/* Text: one plot under another, at most `width` characters wide. */
+void chart_write_text(const Chart *chart, int width, FILE *file);
+
+/* folder/NAME.dat (points) and folder/NAME.gp (settings; loads the template). STATUS_IO. */
+Status chart_write_data(const Chart *chart, const char *folder, Error *error);
+
+/* Draws folder/NAME.{svg,png,pdf} from the files of chart_write_data; *drawn counts them. A format
+ * whose terminal this gnuplot lacks is named in a message on standard error and left out. Errors:
+ * STATUS_IO when gnuplot is missing or fails, with what it said; older pictures stay. */
+Status chart_draw(const Chart *chart, const char *folder, int *drawn, Error *error);
+
+#endif

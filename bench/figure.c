@@ -1,0 +1,293 @@
+#include "bench/figure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The axis of the study that lies along x: width if its values differ, else the first axis whose
+ * values are different numbers, else width or the first one. -1: the study has no axis. */
+static int axis_along_x(const Study *study, const Summary *summary) {
+    int width = -1, other = -1;
+    for (int a = study->axis_count - 1; a >= 0; a--) {
+        const bool is_width = !strcmp(study->axes[a], "width");
+        bool numbers = true, differ = false;
+        for (int r = 0; r < summary->count; r++) {
+            char *end;
+            strtod(summary->rows[r].values[a], &end);
+            numbers &= *end == 0 && end != summary->rows[r].values[a];
+            differ |= strcmp(summary->rows[r].values[a], summary->rows[0].values[a]) != 0;
+        }
+        if (is_width && differ) return a;
+        if (is_width) width = a;
+        if (numbers && differ) other = a;
+    }
+    if (other >= 0) return other;
+    return width >= 0 ? width : study->axis_count - 1;
+}
+
+/* True when the value along x decides the value of the other axis (pairs that grow with length). */
+static bool tied_to_x(const Summary *summary, int x_axis, int axis) {
+    bool differ = false;
+    for (int r = 0; r < summary->count; r++) {
+        for (int q = 0; q < r; q++) {
+            const Row *a = &summary->rows[r], *b = &summary->rows[q];
+            const bool same = !strcmp(a->values[axis], b->values[axis]);
+            if (!same && !strcmp(a->values[x_axis], b->values[x_axis])) return false;
+            differ |= !same;
+        }
+    }
+    return differ;
+}
+
+/* "length 64, pairs 4": the case of a row without what lies along x. */
+static void panel_title(const Study *study, const Summary *summary, const Row *row, int x_axis,
+                        char title[128]) {
+    title[0] = 0;
+    for (int a = 0; a < study->axis_count; a++) {
+        if (x_axis >= 0 && (a == x_axis || tied_to_x(summary, x_axis, a))) continue;
+        const size_t used = strlen(title);
+        snprintf(title + used, 128 - used, "%s%s %s", used ? ", " : "", study->axes[a],
+                 row->values[a]);
+    }
+}
+
+static Panel *panel_of(Chart *chart, const char *title) {
+    for (int p = 0; p < chart->count; p++) {
+        if (!strcmp(chart->panels[p].title, title)) return &chart->panels[p];
+    }
+    return chart_add_panel(chart, title);
+}
+
+static Series *series_of(Panel *panel, const char *model, SeriesKind kind) {
+    for (int s = 0; s < panel->count; s++) {
+        Series *series = &panel->series[s];
+        if (series->kind == kind && !strcmp(series->model, model)) return series;
+    }
+    return panel_add_series(panel, model, kind);
+}
+
+static int by_x(const void *a, const void *b) {
+    const ChartPoint *p = a, *q = b;
+    return (p->x > q->x) - (p->x < q->x);
+}
+
+/* Rows come best first; lines go from left to right. */
+static void sort_points(Chart *chart) {
+    for (int p = 0; p < chart->count; p++) {
+        for (int s = 0; s < chart->panels[p].count; s++) {
+            Series *series = &chart->panels[p].series[s];
+            qsort(series->points, (size_t)series->count, sizeof *series->points, by_x);
+        }
+    }
+}
+
+static void metric_axis(const Study *study, Axis *axis) {
+    snprintf(axis->label, sizeof axis->label, "%s", study->metric);
+    axis->low = axis->high = NAN;
+    if (!strcmp(study->metric, "accuracy")) {
+        axis->low = 0;
+        axis->high = 1;
+    }
+}
+
+/* Half a step of room on both sides of the values along a logarithmic x axis. */
+static void case_axis(const Study *study, const Summary *summary, int x_axis, Axis *axis) {
+    snprintf(axis->label, sizeof axis->label, "%s", x_axis < 0 ? "" : study->axes[x_axis]);
+    axis->base = 2;
+    axis->low = INFINITY;
+    axis->high = 0;
+    for (int r = 0; r < summary->count && x_axis >= 0; r++) {
+        const double x = atof(summary->rows[r].values[x_axis]);
+        axis->low = fmin(axis->low, x / 1.35);
+        axis->high = fmax(axis->high, x * 1.35);
+    }
+    if (!(axis->low > 0)) axis->base = 0;
+    if (x_axis < 0) axis->low = axis->high = NAN;
+}
+
+/* Value of a numeric setting of the row, 0 when it has none. */
+static int64_t setting_of(const Row *row, const char *key) {
+    return strtoll(study_value(row->seeds[0], key), NULL, 10);
+}
+
+/* A published point stands for a row's setting when it states the same width, length and pairs; one
+ * at another width still belongs on a width axis. */
+static bool same_setting(const PublishedPoint *point, const Row *row, bool width_on_x) {
+    return point->facts.width && point->facts.length == setting_of(row, "length") &&
+           point->facts.pairs == setting_of(row, "pairs") &&
+           (width_on_x || point->facts.width == setting_of(row, "width"));
+}
+
+static bool has_model(const Summary *summary, const char *model) {
+    for (int r = 0; r < summary->count; r++) {
+        if (!strcmp(summary->rows[r].model, model)) return true;
+    }
+    return false;
+}
+
+static void add_source(Chart *chart, const PublishedPoint *point) {
+    if (strstr(chart->sources, point->citation)) return;
+    const size_t used = strlen(chart->sources);
+    snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s", used ? "; " : "",
+             point->citation);
+}
+
+/* Dotted points of the models that were measured, each in the panel of its setting. */
+static void add_published(const Study *study, const Summary *summary, const Published *published,
+                          int x_axis, Chart *chart) {
+    const bool width_on_x = !strcmp(study->axes[x_axis], "width");
+    if (!width_on_x && strcmp(study->axes[x_axis], "length") != 0) return;
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        int r = 0;
+        while (r < summary->count && !same_setting(point, &summary->rows[r], width_on_x)) r++;
+        if (r == summary->count || !has_model(summary, point->model)) continue;
+        const double x = (double)(width_on_x ? point->facts.width : point->facts.length);
+        char title[128];
+        panel_title(study, summary, &summary->rows[r], x_axis, title);
+        series_add_point(series_of(panel_of(chart, title), point->model, SERIES_PUBLISHED),
+                         (ChartPoint){x, point->accuracy, NAN, NAN});
+        chart->x.low = fmin(chart->x.low, x / 1.35);
+        chart->x.high = fmax(chart->x.high, x * 1.35);
+        add_source(chart, point);
+    }
+}
+
+static void accuracy(const Study *study, const Summary *summary, const Published *published,
+                     Chart *chart) {
+    const int x_axis = axis_along_x(study, summary);
+    metric_axis(study, &chart->y);
+    case_axis(study, summary, x_axis, &chart->x);
+    if (study->chance >= 0.01) chart->chance = study->chance;
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        const double x = x_axis < 0 ? 1 : atof(row->values[x_axis]);
+        char title[128];
+        panel_title(study, summary, row, x_axis, title);
+        Panel *panel = panel_of(chart, title);
+        if (row->seed_count > 1) {
+            Series *seeds = series_of(panel, row->model, SERIES_SEEDS);
+            for (int i = 0; i < row->seed_count; i++) {
+                series_add_point(seeds, (ChartPoint){x, row->metrics[i], NAN, NAN});
+            }
+        }
+        series_add_point(series_of(panel, row->model, SERIES_MEAN),
+                         (ChartPoint){x, row->mean, row->interval.low, row->interval.high});
+    }
+    if (x_axis >= 0 && !strcmp(study->metric, "accuracy")) {
+        add_published(study, summary, published, x_axis, chart);
+    }
+    sort_points(chart);
+}
+
+static const char *const units[] = {"", "k", "M", "G", "T", "P", "E"};
+enum { UNITS = sizeof units / sizeof *units };
+
+/* One seed's validations; its last point carries an interval of no width, which marks the end. */
+static void add_curve(Panel *panel, const Row *row, const Result *result, double unit) {
+    if (result->curve_count == 0) return;
+    Series *curve = panel_add_series(panel, row->model, SERIES_CURVE);
+    for (int k = 0; k < result->curve_count; k++) {
+        const CurvePoint *point = &result->curve[k];
+        const double y = point->validation_metric, end = k + 1 < result->curve_count ? NAN : y;
+        series_add_point(curve, (ChartPoint){point->flops / unit, y, end, end});
+    }
+}
+
+static void learning(const Study *study, const Summary *summary, const Published *published,
+                     Chart *chart) {
+    (void)published;
+    metric_axis(study, &chart->y);
+    snprintf(chart->y.label, sizeof chart->y.label, "validation %.40s", study->metric);
+    double most = 0;
+    for (int r = 0; r < summary->count; r++) {
+        for (int i = 0; i < summary->rows[r].seed_count; i++) {
+            most = fmax(most, summary->rows[r].seeds[i]->result.flops);
+        }
+    }
+    int unit = 0;
+    while (most >= 1000 && unit < UNITS - 1) {
+        most /= 1000;
+        unit++;
+    }
+    snprintf(chart->x.label, sizeof chart->x.label, "training compute (%sFLOP)", units[unit]);
+    chart->x.low = 0;
+    chart->x.high = most * 1.04;
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        char title[128];
+        panel_title(study, summary, row, -1, title);
+        Panel *panel = panel_of(chart, title);
+        for (int i = 0; i < row->seed_count; i++) {
+            add_curve(panel, row, &row->seeds[i]->result, pow(1000, unit));
+        }
+    }
+}
+
+/* A range for all panels of a logarithmic axis, so that they can be compared. */
+static void shared_range(const Chart *chart, Axis *axis) {
+    axis->low = INFINITY;
+    axis->high = 0;
+    for (int p = 0; p < chart->count; p++) {
+        for (int s = 0; s < chart->panels[p].count; s++) {
+            const Series *series = &chart->panels[p].series[s];
+            for (int i = 0; i < series->count; i++) {
+                if (!(series->points[i].y > 0)) continue;
+                axis->low = fmin(axis->low, series->points[i].y / 1.3);
+                axis->high = fmax(axis->high, series->points[i].y * 1.3);
+            }
+        }
+    }
+    if (!(axis->low < axis->high)) axis->low = axis->high = NAN;
+}
+
+static void seconds(const Study *study, const Summary *summary, const Published *published,
+                    Chart *chart) {
+    (void)published;
+    const int x_axis = axis_along_x(study, summary);
+    case_axis(study, summary, x_axis, &chart->x);
+    chart->y = (Axis){.label = "seconds a cell", .base = 10, .low = NAN, .high = NAN};
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        const double x = x_axis < 0 ? 1 : atof(row->values[x_axis]);
+        char title[128];
+        panel_title(study, summary, row, x_axis, title);
+        Panel *panel = panel_of(chart, title);
+        for (int i = 0; i < row->seed_count && row->seed_count > 1; i++) {
+            series_add_point(series_of(panel, row->model, SERIES_SEEDS),
+                             (ChartPoint){x, row->seeds[i]->result.wall_seconds, NAN, NAN});
+        }
+        series_add_point(series_of(panel, row->model, SERIES_MEAN),
+                         (ChartPoint){x, row->wall_seconds, NAN, NAN});
+    }
+    sort_points(chart);
+    shared_range(chart, &chart->y);
+}
+
+static const Figure figures[] = {
+    {"accuracy", "Accuracy against width, a panel for each length", accuracy},
+    {"learning", "Validation accuracy against training FLOPs", learning},
+    {"seconds", "Seconds a cell", seconds},
+};
+
+const Figure *figure_list(int *count) {
+    *count = sizeof figures / sizeof *figures;
+    return figures;
+}
+
+Chart figure_chart(const Figure *figure, const Study *study, const Summary *summary,
+                   const Published *published) {
+    Chart chart = {.chance = NAN};
+    snprintf(chart.name, sizeof chart.name, "%s", figure->name);
+    snprintf(chart.title, sizeof chart.title, "%s", figure->title);
+    int most = 0;
+    for (int r = 0; r < summary->count; r++) {
+        if (summary->rows[r].seed_count > most) most = summary->rows[r].seed_count;
+    }
+    snprintf(chart.note, sizeof chart.note, "%s v%d, preset %s, budget %s a cell, %d seed%s",
+             study->task, study->task_version, study->preset,
+             study->count ? study_value(&study->records[0], "budget") : "-", most,
+             most == 1 ? "" : "s");
+    figure->build(study, summary, published, &chart);
+    return chart;
+}

@@ -1,0 +1,170 @@
+#include "bench/published.h"
+
+#include <ctype.h>
+#include <glob.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/csv.h"
+
+/* Words of the sources for the quantity that stands after them (or before: "2 layers"). */
+static const struct {
+    const char *word;
+    size_t offset;
+    bool before;
+} fact_words[] = {
+    {"d_model", offsetof(PublishedFacts, width), false},
+    {"d", offsetof(PublishedFacts, width), false},
+    {"width", offsetof(PublishedFacts, width), false},
+    {"layers", offsetof(PublishedFacts, layers), true},
+    {"layer", offsetof(PublishedFacts, layers), true},
+    {"blocks", offsetof(PublishedFacts, layers), true},
+    {"length", offsetof(PublishedFacts, length), false},
+    {"pairs", offsetof(PublishedFacts, pairs), false},
+    {"vocab", offsetof(PublishedFacts, vocabulary), false},
+    {"vocabulary", offsetof(PublishedFacts, vocabulary), false},
+};
+
+/* Names that are more than a difference in spelling. RWKV without a number is version 4: later
+ * ones are always written with it. */
+static const struct {
+    const char *theirs, *ours;
+} aliases[] = {
+    {"attention", "transformer"},          {"fullattention", "transformer"},
+    {"transformer", "transformer"},        {"rwkv", "rwkv4"},
+    {"selectivecopying", "selectivecopy"}, {"inductionhead", "induction"},
+    {"inductionheads", "induction"},
+};
+
+void published_name(const char *theirs, char ours[48]) {
+    size_t length = 0;
+    for (; *theirs && length < 47; theirs++) {
+        if (isalnum((unsigned char)*theirs)) ours[length++] = (char)tolower(*theirs);
+    }
+    ours[length] = 0;
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
+        if (!strcmp(ours, aliases[i].theirs)) snprintf(ours, 48, "%s", aliases[i].ours);
+    }
+}
+
+/* A whole number at text ("8192", "16k"), or 0 when it is a fraction, a range or no number. */
+static int64_t whole_number(const char *text) {
+    char *end;
+    if (!isdigit((unsigned char)*text)) return 0;
+    int64_t value = strtoll(text, &end, 10);
+    if (*end == 'k') {
+        value *= 1024;
+        end++;
+    }
+    return *end == 0 || strchr(" ,;)", *end) ? value : 0;
+}
+
+static bool word_byte(char byte) {
+    return isalnum((unsigned char)byte) || byte == '_';
+}
+
+static void read_facts(const char *text, PublishedFacts *facts) {
+    const char *number = NULL; /* the word before this one, when it began with a digit */
+    for (const char *at = text; *at;) {
+        if (!word_byte(*at)) {
+            at++;
+            continue;
+        }
+        size_t length = 1;
+        while (word_byte(at[length])) length++;
+        const char *after = at + length;
+        while (*after == ' ' || *after == '=') after++;
+        for (size_t i = 0; i < sizeof fact_words / sizeof *fact_words; i++) {
+            const char *word = fact_words[i].word;
+            if (strlen(word) != length || strncasecmp(at, word, length)) continue;
+            const char *digits = fact_words[i].before ? number : after;
+            const int64_t value = digits ? whole_number(digits) : 0;
+            int64_t *field = (int64_t *)((char *)facts + fact_words[i].offset);
+            if (value && !*field) *field = value;
+        }
+        number = at[0] >= '0' && at[0] <= '9' && (at == text || at[-1] == ' ') ? at : NULL;
+        at += length;
+    }
+}
+
+PublishedFacts published_facts(const char *params, const char *setting) {
+    PublishedFacts facts = {0};
+    read_facts(params, &facts);
+    read_facts(setting, &facts);
+    return facts;
+}
+
+/* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...". */
+static void short_citation(const char *source, char *citation, size_t size) {
+    const char *number = strstr(source, "arXiv");
+    const char *aside = number ? strstr(number, " (") : NULL;
+    const size_t length = aside ? (size_t)(aside - source) : strlen(source);
+    snprintf(citation, size, "%.*s", (int)length, source);
+}
+
+/* False for rows that are about something else than a measured accuracy. */
+static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
+    const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value");
+    const char *found = strstr(metric, "accuracy");
+    if (!found || strstr(metric, "scaled")) return false;
+    char *end;
+    const double number = strtod(value, &end);
+    if (end == value || *end) return false;
+    *point = (PublishedPoint){.accuracy = strchr(found, '%') ? number / 100 : number};
+    short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
+    published_name(csv_cell(csv, row, "model"), point->model);
+    point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
+    point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;
+    return true;
+}
+
+static Status read_file(const char *path, const char *task, Published *published, Error *error) {
+    static const char *const needed[] = {"source",  "task",   "model", "params",
+                                         "setting", "metric", "value", "note"};
+    Csv csv;
+    Status status = csv_read(path, &csv, error);
+    for (size_t i = 0; !status && i < sizeof needed / sizeof *needed; i++) {
+        bool found = false;
+        for (int c = 0; c < csv.columns; c++) found |= !strcmp(csv.cells[c], needed[i]);
+        if (!found) status = error_set(error, STATUS_DATA, "%s: no column '%s'", path, needed[i]);
+    }
+    char wanted[48], name[48];
+    published_name(task, wanted);
+    for (int row = 0; !status && row < csv.rows; row++) {
+        PublishedPoint point;
+        published_name(csv_cell(&csv, row, "task"), name);
+        if (strcmp(name, wanted) || !read_point(&csv, row, &point)) continue;
+        const size_t count = (size_t)published->count + 1;
+        PublishedPoint *grown = realloc(published->points, count * sizeof *grown);
+        if (!grown) abort();
+        grown[published->count++] = point;
+        published->points = grown;
+    }
+    csv_free(&csv);
+    return status;
+}
+
+Status published_read(const char *folder, const char *task, Published *published, Error *error) {
+    *published = (Published){0};
+    char pattern[PATH_MAX];
+    glob_t files;
+    snprintf(pattern, sizeof pattern, "%s/*.csv", folder);
+    if (glob(pattern, 0, NULL, &files)) {
+        return error_set(error, STATUS_DATA, "%s: no CSV files; the published numbers are missing",
+                         folder);
+    }
+    Status status = STATUS_OK;
+    for (size_t i = 0; !status && i < files.gl_pathc; i++) {
+        status = read_file(files.gl_pathv[i], task, published, error);
+    }
+    globfree(&files);
+    return status;
+}
+
+void published_free(Published *published) {
+    free(published->points);
+    *published = (Published){0};
+}

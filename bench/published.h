@@ -1,0 +1,41 @@
+/* The papers' numbers (results/published), read so that they can be laid beside our own. */
+#ifndef LONGHAUL_PUBLISHED_H
+#define LONGHAUL_PUBLISHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/status.h"
+
+/* What a row's params and setting say; 0 where they say nothing. */
+typedef struct PublishedFacts {
+    int64_t width, layers, length, pairs, vocabulary;
+} PublishedFacts;
+
+typedef struct PublishedPoint {
+    char citation[96]; /* "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2" */
+    char model[48];    /* our name of the architecture, or theirs in our spelling */
+    PublishedFacts facts;
+    double accuracy; /* 0..1 */
+    bool approximate;
+} PublishedPoint;
+
+typedef struct Published {
+    PublishedPoint *points;
+    int count;
+} Published;
+
+/* Every row on accuracy in the folder's CSV files whose task is `task`, in file order. Rows that
+ * state no number are left out. STATUS_DATA for a file that cannot be read. Free in any case. */
+Status published_read(const char *folder, const char *task, Published *published, Error *error);
+void published_free(Published *published);
+
+/* Numbers beside the words of the sources: "d_model 64, 2 layers", "length 64, kv pairs 4". A range
+ * ("len<=40", "40..256", "64/128") states no single number and counts as silence. */
+PublishedFacts published_facts(const char *params, const char *setting);
+
+/* Our spelling of a source's name of a task or architecture: "Full attention" -> "transformer",
+ * "Mamba-2" -> "mamba2". */
+void published_name(const char *theirs, char ours[48]);
+
+#endif

@@ -1,0 +1,264 @@
+#include "bench/study.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *study_value(const Record *record, const char *key) {
+    const char *value = record_setting(record, key);
+    return value ? value : "";
+}
+
+int value_order(const char *a, const char *b) {
+    char *end_a, *end_b;
+    const double x = strtod(a, &end_a), y = strtod(b, &end_b);
+    const bool number_a = end_a != a && !*end_a, number_b = end_b != b && !*end_b;
+    if (number_a && number_b) return (x > y) - (x < y);
+    if (number_a != number_b) return number_a ? -1 : 1;
+    return strcmp(a, b);
+}
+
+double study_metric(const Study *study, const Record *record) {
+    const double metric = record->result.test_metric;
+    return isfinite(metric) ? metric : study->chance;
+}
+
+static bool same_value(const Record *a, const Record *b, const char *key) {
+    return !strcmp(study_value(a, key), study_value(b, key));
+}
+
+static bool same_values(const Record *a, const Record *b, const char keys[][STUDY_VALUE],
+                        int count) {
+    for (int i = 0; i < count; i++) {
+        if (!same_value(a, b, keys[i])) return false;
+    }
+    return true;
+}
+
+/* Of the same model and case. */
+static bool same_row(const Study *study, const Record *a, const Record *b) {
+    return !strcmp(a->model, b->model) && same_values(a, b, study->axes, study->axis_count);
+}
+
+/* Keys that never make a case: what is averaged over, and how a cell is cut up to run it. */
+static bool never_axis(const Study *study, const char *key) {
+    static const char *const keys[] = {"model", "seed", "micro_batch", "checkpoint_every"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!strcmp(keys[i], key)) return true;
+    }
+    for (int i = 0; i < study->tuned_count; i++) {
+        if (!strcmp(study->tuned[i], key)) return true;
+    }
+    return false;
+}
+
+static bool varies_within_a_model(const Study *study, const char *key) {
+    for (int a = 0; a < study->count; a++) {
+        for (int b = a + 1; b < study->count; b++) {
+            const Record *x = &study->records[a], *y = &study->records[b];
+            if (!strcmp(x->model, y->model) && !same_value(x, y, key)) return true;
+        }
+    }
+    return false;
+}
+
+void study_find_axes(Study *study) {
+    study->axis_count = 0;
+    if (study->count == 0) return;
+    const Settings *settings = &study->records[0].settings;
+    for (int i = 0; i < settings->count && study->axis_count < STUDY_KEYS; i++) {
+        const char *key = settings->list[i].key;
+        if (never_axis(study, key) || !varies_within_a_model(study, key)) continue;
+        snprintf(study->axes[study->axis_count++], STUDY_VALUE, "%s", key);
+    }
+}
+
+bool study_same_data(const Study *study) {
+    for (int a = 0; a < study->count; a++) {
+        for (int b = a + 1; b < study->count; b++) {
+            const Record *x = &study->records[a], *y = &study->records[b];
+            if (same_value(x, y, "seed") && same_values(x, y, study->axes, study->axis_count) &&
+                x->result.data_hash != y->result.data_hash) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void study_close(Study *study) {
+    for (int i = 0; i < study->count; i++) record_close(&study->records[i]);
+    free(study->records);
+    study->records = NULL;
+    study->count = 0;
+}
+
+/* ---- rows ---- */
+
+/* Validation metric that selection compares: larger is better, an unfinished one is worst. */
+static double merit(const Study *study, const Record *record) {
+    const double metric = record->result.best_validation_metric;
+    const double value = isfinite(metric) ? metric : study->chance;
+    return study->higher_is_better ? value : -value;
+}
+
+/* Mean merit over the seeds of one choice of the tuned keys. */
+static double mean_merit(const Study *study, const Record *choice) {
+    double sum = 0;
+    int seeds = 0;
+    for (int i = 0; i < study->count; i++) {
+        const Record *record = &study->records[i];
+        if (!same_row(study, choice, record)) continue;
+        if (!same_values(choice, record, study->tuned, study->tuned_count)) continue;
+        sum += merit(study, record);
+        seeds++;
+    }
+    return sum / seeds;
+}
+
+/* Share of the budget that a cell had used, by the unit of its budget; NAN when that unit is not
+ * counted in results (epochs). */
+static double budget_share(const Record *record) {
+    Budget budget;
+    if (budget_parse(study_value(record, "budget"), &budget, NULL)) return NAN;
+    const Result *result = &record->result;
+    const double spent[] = {
+        [BUDGET_FLOP] = result->flops,
+        [BUDGET_SECOND] = result->train_seconds,
+        [BUDGET_TOKEN] = (double)result->tokens,
+        [BUDGET_STEP] = (double)result->steps,
+        [BUDGET_EPOCH] = NAN,
+    };
+    return spent[budget.unit] / budget.amount;
+}
+
+static int seed_order(const void *a, const void *b) {
+    return value_order(study_value(*(const Record *const *)a, "seed"),
+                       study_value(*(const Record *const *)b, "seed"));
+}
+
+static void *allocate(int count, size_t size) {
+    void *memory = calloc((size_t)count, size);
+    if (!memory) abort();
+    return memory;
+}
+
+static void measure_row(const Study *study, Row *row) {
+    const int n = row->seed_count;
+    double *steps = allocate(n, sizeof *steps);
+    double share = 0;
+    for (int i = 0; i < n; i++) {
+        const Result *result = &row->seeds[i]->result;
+        row->metrics[i] = study_metric(study, row->seeds[i]);
+        row->flops += result->flops / n;
+        row->wall_seconds += result->wall_seconds / n;
+        steps[i] = result->step_seconds_median;
+        row->peak_bytes = fmax(row->peak_bytes, (double)result->peak_bytes);
+        row->solved += result->outcome == OUTCOME_SOLVED;
+        row->diverged += result->outcome == OUTCOME_DIVERGED;
+        row->at_chance += result->at_chance && result->outcome != OUTCOME_DIVERGED;
+        if (result->outcome == OUTCOME_SOLVED) share += budget_share(row->seeds[i]);
+    }
+    row->budget_share = row->solved ? share / row->solved : NAN;
+    row->step_seconds = median(steps, n);
+    row->parameters = (double)row->seeds[0]->result.parameters;
+    row->state_bytes = (double)row->seeds[0]->result.state_floats * (double)sizeof(float);
+    row->mean = mean(row->metrics, n);
+    row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
+    free(steps);
+}
+
+static void copy_value(char value[STUDY_VALUE], const Record *record, const char *key) {
+    snprintf(value, STUDY_VALUE, "%s", study_value(record, key));
+}
+
+/* The row of the model and case of `first`, its lowest record. */
+static Row make_row(const Study *study, const Record *first) {
+    Row row = {0};
+    const Record *choice = first;
+    double best = -INFINITY;
+    for (int i = 0; i < study->count; i++) {
+        const Record *record = &study->records[i];
+        if (!same_row(study, first, record)) continue;
+        row.cells++;
+        const double value = mean_merit(study, record);
+        if (value > best) {
+            best = value;
+            choice = record;
+        }
+    }
+    snprintf(row.model, sizeof row.model, "%s", choice->model);
+    for (int i = 0; i < study->axis_count; i++) {
+        copy_value(row.values[i], choice, study->axes[i]);
+    }
+    for (int i = 0; i < study->tuned_count; i++) {
+        copy_value(row.tuned[i], choice, study->tuned[i]);
+    }
+    row.validation = study->higher_is_better ? best : -best;
+    row.seeds = allocate(row.cells, sizeof *row.seeds);
+    row.metrics = allocate(row.cells, sizeof *row.metrics);
+    for (int i = 0; i < study->count; i++) {
+        const Record *record = &study->records[i];
+        if (same_row(study, choice, record) &&
+            same_values(choice, record, study->tuned, study->tuned_count)) {
+            row.seeds[row.seed_count++] = record;
+        }
+    }
+    qsort(row.seeds, (size_t)row.seed_count, sizeof *row.seeds, seed_order);
+    measure_row(study, &row);
+    return row;
+}
+
+static int case_order(const Row *a, const Row *b) {
+    for (int i = 0; i < STUDY_KEYS; i++) {
+        const int order = value_order(a->values[i], b->values[i]);
+        if (order) return order;
+    }
+    return 0;
+}
+
+static int falling(const void *a, const void *b) {
+    const Row *x = a, *y = b;
+    const int order = case_order(x, y);
+    if (order) return order;
+    if (x->mean != y->mean) return x->mean < y->mean ? 1 : -1;
+    return strcmp(x->model, y->model);
+}
+
+static int rising(const void *a, const void *b) {
+    const Row *x = a, *y = b;
+    const int order = case_order(x, y);
+    if (order) return order;
+    if (x->mean != y->mean) return x->mean > y->mean ? 1 : -1;
+    return strcmp(x->model, y->model);
+}
+
+Summary study_summarise(const Study *study) {
+    Summary summary = {0};
+    if (study->count == 0) return summary;
+    summary.rows = allocate(study->count, sizeof *summary.rows);
+    for (int i = 0; i < study->count; i++) {
+        bool new_row = true;
+        for (int j = 0; j < i && new_row; j++) {
+            new_row = !same_row(study, &study->records[j], &study->records[i]);
+        }
+        if (new_row) summary.rows[summary.count++] = make_row(study, &study->records[i]);
+    }
+    qsort(summary.rows, (size_t)summary.count, sizeof *summary.rows,
+          study->higher_is_better ? falling : rising);
+    for (int i = 0; i < summary.count; i++) {
+        Row *row = &summary.rows[i];
+        const bool first = i == 0 || case_order(row - 1, row) != 0;
+        row->best = first || (row[-1].best && row[-1].mean == row->mean);
+    }
+    return summary;
+}
+
+void summary_free(Summary *summary) {
+    for (int i = 0; i < summary->count; i++) {
+        free(summary->rows[i].seeds);
+        free(summary->rows[i].metrics);
+    }
+    free(summary->rows);
+    *summary = (Summary){0};
+}

@@ -1,0 +1,196 @@
+#include "bench/table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static NumberFormat metric_format(const Study *study) {
+    return strcmp(study->metric, "accuracy") ? NUMBER_PLAIN : NUMBER_SHARE;
+}
+
+static void metric_text(const Study *study, const Row *row, char text[256]) {
+    char mean_text[24], half[24];
+    format_number(metric_format(study), row->mean, mean_text, sizeof mean_text);
+    format_number(metric_format(study), row->interval.high - row->mean, half, sizeof half);
+    if (isnan(row->interval.high)) {
+        snprintf(text, 256, "%s", mean_text);
+    } else {
+        snprintf(text, 256, "%s ± %s", mean_text, half);
+    }
+}
+
+static void seeds_text(const Study *study, const Row *row, char text[256]) {
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < row->seed_count && used < 240; i++) {
+        char one[24];
+        format_number(metric_format(study), row->metrics[i], one, sizeof one);
+        used += (size_t)snprintf(text + used, 256 - used, "%s%s", i ? " " : "", one);
+    }
+}
+
+static void outcome_text(const Study *study, const Row *row, char text[256]) {
+    (void)study;
+    const struct {
+        const char *what;
+        int seeds;
+    } flags[] = {
+        {"solved", row->solved}, {"at chance", row->at_chance}, {"diverged", row->diverged}};
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < 3; i++) {
+        if (!flags[i].seeds) continue;
+        used += (size_t)snprintf(text + used, 256 - used, "%s%s %d/%d", used ? ", " : "",
+                                 flags[i].what, flags[i].seeds, row->seed_count);
+        if (i == 0 && !isnan(row->budget_share)) {
+            used +=
+                (size_t)snprintf(text + used, 256 - used, " at %.0f %%", 100 * row->budget_share);
+        }
+    }
+}
+
+typedef enum SourceKind { FROM_REAL, FROM_INTEGER, FROM_TEXT } SourceKind;
+
+/* Where a column's value comes from: a double or int of Row, or a text that is put together. */
+typedef struct Source {
+    SourceKind kind;
+    size_t offset;
+    void (*text)(const Study *study, const Row *row, char text[256]);
+} Source;
+
+/* Columns after model and axes, in order. The metric's title is the name of the metric. */
+static const struct {
+    const char *key, *title;
+    Audience audience;
+    NumberFormat format;
+    Source source;
+} measured[] = {
+    {"metric", "", READ_BY_PEOPLE, 0, {FROM_TEXT, 0, metric_text}},
+    {"metric_mean", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, mean), NULL}},
+    {"metric_low", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.low), NULL}},
+    {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
+    {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
+    {"validation_mean", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, validation), NULL}},
+    {"seeds", "", READ_BY_PROGRAMS, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, seed_count), NULL}},
+    {"cells", "cells", READ_BY_ALL, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, cells), NULL}},
+    {"parameters", "params", READ_BY_ALL, NUMBER_SI, {FROM_REAL, offsetof(Row, parameters), NULL}},
+    {"state_bytes",
+     "state",
+     READ_BY_ALL,
+     NUMBER_BYTES,
+     {FROM_REAL, offsetof(Row, state_bytes), NULL}},
+    {"flops", "FLOPs", READ_BY_ALL, NUMBER_SI, {FROM_REAL, offsetof(Row, flops), NULL}},
+    {"wall_seconds",
+     "wall-clock",
+     READ_BY_ALL,
+     NUMBER_SECONDS,
+     {FROM_REAL, offsetof(Row, wall_seconds), NULL}},
+    {"step_seconds",
+     "a step",
+     READ_BY_ALL,
+     NUMBER_SECONDS,
+     {FROM_REAL, offsetof(Row, step_seconds), NULL}},
+    {"peak_bytes",
+     "memory",
+     READ_BY_ALL,
+     NUMBER_BYTES,
+     {FROM_REAL, offsetof(Row, peak_bytes), NULL}},
+    {"outcome", "outcome", READ_BY_ALL, 0, {FROM_TEXT, 0, outcome_text}},
+    {"solved", "", READ_BY_PROGRAMS, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, solved), NULL}},
+    {"solved_budget_share",
+     "",
+     READ_BY_PROGRAMS,
+     NUMBER_SHARE,
+     {FROM_REAL, offsetof(Row, budget_share), NULL}},
+    {"at_chance",
+     "",
+     READ_BY_PROGRAMS,
+     NUMBER_COUNT,
+     {FROM_INTEGER, offsetof(Row, at_chance), NULL}},
+    {"diverged", "", READ_BY_PROGRAMS, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, diverged), NULL}},
+};
+
+enum { MEASURED = sizeof measured / sizeof *measured };
+_Static_assert(1 + 2 * STUDY_KEYS + MEASURED <= TABLE_COLUMNS, "columns fit");
+
+static void add_text_column(Table *table, const char *key) {
+    Column *column = &table->columns[table->column_count++];
+    *column = (Column){.audience = READ_BY_ALL};
+    snprintf(column->key, sizeof column->key, "%s", key);
+    snprintf(column->title, sizeof column->title, "%s", key);
+}
+
+static void name_columns(Table *table, const Study *study) {
+    add_text_column(table, "model");
+    for (int i = 0; i < study->axis_count; i++) add_text_column(table, study->axes[i]);
+    for (int i = 0; i < MEASURED; i++) {
+        Column *column = &table->columns[table->column_count++];
+        *column = (Column){.audience = measured[i].audience,
+                           .is_number = measured[i].source.kind != FROM_TEXT,
+                           .format = measured[i].format};
+        snprintf(column->key, sizeof column->key, "%s", measured[i].key);
+        snprintf(column->title, sizeof column->title, "%s",
+                 i == 0 ? study->metric : measured[i].title);
+    }
+    for (int i = 0; i < study->tuned_count; i++) add_text_column(table, study->tuned[i]);
+}
+
+static void set_text(Value *value, const char *text) {
+    snprintf(value->text, sizeof value->text, "%s", text);
+}
+
+static void fill_row(Table *table, const Study *study, const Row *row, int index) {
+    Value *value = &table->values[index * table->column_count];
+    for (int i = 0; i < table->column_count; i++) value[i].number = NAN;
+    set_text(value++, row->model);
+    for (int i = 0; i < study->axis_count; i++) set_text(value++, row->values[i]);
+    for (int i = 0; i < MEASURED; i++, value++) {
+        const Source *source = &measured[i].source;
+        const char *field = (const char *)row + source->offset;
+        if (source->kind == FROM_TEXT) source->text(study, row, value->text);
+        if (source->kind == FROM_REAL) value->number = *(const double *)field;
+        if (source->kind == FROM_INTEGER) value->number = *(const int *)field;
+    }
+    for (int i = 0; i < study->tuned_count; i++) set_text(value++, row->tuned[i]);
+}
+
+Table table_build(const Study *study, const Summary *summary) {
+    Table table = {.rows = summary->count};
+    snprintf(table.name, sizeof table.name, "%s", study->suite);
+    table_caption(&table, study);
+    name_columns(&table, study);
+    const size_t rows = summary->count ? (size_t)summary->count : 1;
+    table.values = calloc(rows * (size_t)table.column_count, sizeof *table.values);
+    table.best = calloc(rows, sizeof *table.best);
+    table.cases = calloc(rows, sizeof *table.cases);
+    if (!table.values || !table.best || !table.cases) abort();
+    for (int i = 0; i < table.rows; i++) {
+        fill_row(&table, study, &summary->rows[i], i);
+        table.best[i] = summary->rows[i].best;
+        if (i == 0) continue;
+        const bool same = !memcmp(summary->rows[i].values, summary->rows[i - 1].values,
+                                  sizeof summary->rows[i].values);
+        table.cases[i] = table.cases[i - 1] + !same;
+    }
+    return table;
+}
+
+void table_free(Table *table) {
+    free(table->values);
+    free(table->best);
+    free(table->cases);
+    *table = (Table){0};
+}
+
+const Value *table_value(const Table *table, int row, int column) {
+    return &table->values[row * table->column_count + column];
+}
+
+void table_text(const Table *table, int row, int column, char text[256]) {
+    const Value *value = table_value(table, row, column);
+    if (table->columns[column].is_number) {
+        format_number(table->columns[column].format, value->number, text, 256);
+    } else {
+        snprintf(text, 256, "%s", value->text[0] ? value->text : "-");
+    }
+}

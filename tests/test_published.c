@@ -1,0 +1,147 @@
+/* The CSV reader on awkward files, and the published rows that figures depend on. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bench/csv.h"
+#include "bench/home.h"
+#include "bench/published.h"
+
+static Status read_text(const char *text, Csv *csv, Error *error) {
+    char path[] = "/tmp/longhaul-csv-XXXXXX";
+    const int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    assert_int_equal(write(descriptor, text, strlen(text)), strlen(text));
+    close(descriptor);
+    const Status status = csv_read(path, csv, error);
+    unlink(path);
+    return status;
+}
+
+static void csv_quotes_and_line_ends(void **state) {
+    (void)state;
+    Csv csv;
+    Error error = {0};
+    assert_int_equal(read_text("a,b\r\n\"x, \"\"y\"\"\nz\",\r\n,\"\"\r\nlast,1", &csv, &error), 0);
+    assert_int_equal(csv.rows, 3);
+    assert_string_equal(csv_cell(&csv, 0, "a"), "x, \"y\"\nz");
+    assert_string_equal(csv_cell(&csv, 0, "b"), "");
+    assert_string_equal(csv_cell(&csv, 1, "a"), "");
+    assert_string_equal(csv_cell(&csv, 2, "b"), "1");
+    assert_null(csv_cell(&csv, 0, "c"));
+    csv_free(&csv);
+}
+
+static void csv_names_the_line_of_a_mistake(void **state) {
+    (void)state;
+    const struct {
+        const char *text, *message;
+    } rows[] = {{"a,b\n1,2\n3\n", ":3: 1 fields; the heading has 2"},
+                {"a\n\"open\n\n", ":2: quote is never closed"},
+                {"a\n\"x\"y\n", ":2: expected a comma"},
+                {"", ": empty"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Csv csv;
+        Error error = {0};
+        assert_int_equal(read_text(rows[i].text, &csv, &error), STATUS_DATA);
+        assert_non_null(strstr(error.message, rows[i].message));
+        csv_free(&csv);
+    }
+}
+
+static void csv_field_survives_writing_and_reading(void **state) {
+    (void)state;
+    const char *awkward = "a \"quoted\", \n thing";
+    char *text;
+    size_t bytes;
+    FILE *file = open_memstream(&text, &bytes);
+    fputs("h\n", file);
+    csv_write_field(file, awkward);
+    fclose(file);
+    Csv csv;
+    assert_int_equal(read_text(text, &csv, NULL), 0);
+    assert_string_equal(csv_cell(&csv, 0, "h"), awkward);
+    csv_free(&csv);
+    free(text);
+}
+
+static void facts_of_settings(void **state) {
+    (void)state;
+    const struct {
+        const char *params, *setting;
+        PublishedFacts facts;
+    } rows[] = {
+        {"d_model 64, 2 layers", "length 128, kv pairs 8, vocab 8192", {64, 2, 128, 8, 8192}},
+        {"2 layers, D=64", "length 4096, vocab 16, 16 data tokens", {64, 2, 4096, 0, 16}},
+        {"2 blocks, d=128", "context <=64", {128, 2, 0, 0, 0}},
+        {"", "A100, hidden 2048, length 16k", {0, 0, 16384, 0, 0}},
+        {"2 blocks", "CL 756/1024/2048 x KV 48/96/256", {0, 2, 0, 0, 0}},
+        {"", "length 64/128, pairs 4..8, vocab <=20", {0, 0, 0, 0, 0}},
+        {"d_model 64.5", "wavelength 3, kv pairs, 12", {0, 0, 0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const PublishedFacts facts = published_facts(rows[i].params, rows[i].setting);
+        assert_memory_equal(&facts, &rows[i].facts, sizeof facts);
+    }
+}
+
+static void names(void **state) {
+    (void)state;
+    const char *const rows[][2] = {{"Attention", "transformer"},
+                                   {"Full attention", "transformer"},
+                                   {"Mamba-2", "mamba2"},
+                                   {"Hyena", "hyena"},
+                                   {"RWKV", "rwkv4"},
+                                   {"RWKV-7", "rwkv7"},
+                                   {"xLSTM[1:1]", "xlstm11"},
+                                   {"MQAR", "mqar"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char ours[48];
+        published_name(rows[i][0], ours);
+        assert_string_equal(ours, rows[i][1]);
+    }
+}
+
+/* Zoology, figure 2: a curve of 4 widths in each of 4 panels for each of 5 architectures. */
+static void zoology_figure_two(void **state) {
+    (void)state;
+    char folder[4096];
+    Published published;
+    assert_int_equal(home_path("results/published", folder, sizeof folder, NULL), 0);
+    assert_int_equal(published_read(folder, "mqar", &published, NULL), 0);
+    const int64_t panels[4][2] = {{64, 4}, {128, 8}, {256, 16}, {512, 64}};
+    int found = 0;
+    for (int i = 0; i < published.count; i++) {
+        const PublishedPoint *point = &published.points[i];
+        assert_true(point->accuracy >= 0 && point->accuracy <= 1);
+        if (!strstr(point->citation, "2312.04927")) continue;
+        assert_string_equal(point->citation,
+                            "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2");
+        for (int p = 0; p < 4; p++) {
+            found += point->facts.length == panels[p][0] && point->facts.pairs == panels[p][1] &&
+                     point->facts.width >= 64 && !strcmp(point->model, "hyena");
+        }
+    }
+    assert_int_equal(found, 16);
+    published_free(&published);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(csv_quotes_and_line_ends),
+        cmocka_unit_test(csv_names_the_line_of_a_mistake),
+        cmocka_unit_test(csv_field_survives_writing_and_reading),
+        cmocka_unit_test(facts_of_settings),
+        cmocka_unit_test(names),
+        cmocka_unit_test(zoology_figure_two),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
