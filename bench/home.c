@@ -11,14 +11,12 @@ static int found(const char *folder, const char *relative, char *path, size_t si
     return length > 0 && (size_t)length < size && access(path, R_OK) == 0;
 }
 
-/* The folder above the one that holds the running program; "" when the system does not tell. */
-static void folder_above_program(char folder[PATH_MAX]) {
+/* The folder that holds the running program; "" when the system does not tell. */
+static void program_folder(char folder[PATH_MAX]) {
     const ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
     folder[length > 0 ? length : 0] = 0;
-    for (int level = 0; level < 2; level++) {
-        char *slash = strrchr(folder, '/');
-        if (slash) *slash = 0;
-    }
+    char *slash = strrchr(folder, '/');
+    if (slash) *slash = 0;
 }
 
 Status home_path(const char *relative, char *path, size_t size, Error *error) {
@@ -30,11 +28,19 @@ Status home_path(const char *relative, char *path, size_t size, Error *error) {
                          "PREFIX/share/longhaul, or unset it",
                          relative, home);
     }
-    char above[PATH_MAX], shared[PATH_MAX + sizeof "/share/longhaul"];
-    folder_above_program(above);
-    snprintf(shared, sizeof shared, "%s/share/longhaul", above);
-    if (found(above, relative, path, size) || found(shared, relative, path, size)) return STATUS_OK;
+    char program[PATH_MAX], folder[PATH_MAX], shared[PATH_MAX + sizeof "/share/longhaul"];
+    program_folder(program);
+    memcpy(folder, program, sizeof folder);
+    /* bin and build are one level down from what is looked for, build/tests two. */
+    for (int level = 0; level < 2 && strrchr(folder, '/'); level++) {
+        *strrchr(folder, '/') = 0;
+        snprintf(shared, sizeof shared, "%s/share/longhaul", folder);
+        if (found(folder, relative, path, size) || found(shared, relative, path, size)) {
+            return STATUS_OK;
+        }
+    }
     return error_set(error, STATUS_IO,
-                     "%s: not found in %s nor in %s; set LONGHAUL_HOME to the folder that holds it",
-                     relative, above, shared);
+                     "%s: not found above %s nor in ../share/longhaul there; set LONGHAUL_HOME to "
+                     "the folder that holds it",
+                     relative, program);
 }

@@ -7,8 +7,8 @@
 #include "engine/status.h"
 
 /* Absolute path of a file or folder that comes with the program, e.g. "bench/suites". Looked for
- * in $LONGHAUL_HOME if that is set, else above the program's own folder (a source tree), else in
- * ../share/longhaul beside it (an installation). STATUS_IO with the places tried when absent. */
+ * in $LONGHAUL_HOME if that is set, else in the one or two folders above the program (a source
+ * tree) and share/longhaul there (an installation). STATUS_IO with the places when absent. */
 Status home_path(const char *relative, char *path, size_t size, Error *error);
 
 #endif

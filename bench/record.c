@@ -1,5 +1,6 @@
 /* result.json: a cell, where it ran, and what was measured. */
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,34 @@ static json_t *settings_to_json(const Cell *cell, const Settings *settings) {
     return object;
 }
 
+/* What the metric means, so that tables need neither the task's code nor its data. A task without
+ * a solved level has null there. */
+static json_t *metric_to_json(const Problem *problem) {
+    json_t *object = json_pack("{s:s, s:b}", "name", problem->metric, "higher_is_better",
+                               problem->higher_is_better);
+    json_object_set_new(object, "chance",
+                        isfinite(problem->chance) ? json_real(problem->chance) : json_null());
+    json_object_set_new(object, "solved",
+                        isfinite(problem->solved) ? json_real(problem->solved) : json_null());
+    return object;
+}
+
+static double real_or_nan(const json_t *value) {
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static bool read_metric(Record *record) {
+    const json_t *metric = json_object_get(record->json, "metric");
+    const char *name = json_string_value(json_object_get(metric, "name"));
+    const json_t *higher = json_object_get(metric, "higher_is_better");
+    if (!name || !json_is_boolean(higher)) return false;
+    snprintf(record->metric, sizeof record->metric, "%s", name);
+    record->higher_is_better = json_is_true(higher);
+    record->chance = real_or_nan(json_object_get(metric, "chance"));
+    record->solved = real_or_nan(json_object_get(metric, "solved"));
+    return true;
+}
+
 static json_t *now_text(void) {
     const time_t now = time(NULL);
     struct tm parts;
@@ -35,7 +64,10 @@ static json_t *now_text(void) {
 Status result_write(const char *folder, const Cell *cell, const Settings *settings,
                     const Result *result, Error *error) {
     char path[PATH_MAX], identity[17];
-    if (path_join(path, folder, "result.json", error) != STATUS_OK) return error->status;
+    Problem problem;
+    if (path_join(path, folder, "result.json", error) != STATUS_OK ||
+        cell_validate(cell, &problem, error) != STATUS_OK)
+        return error->status;
     cell_identity(cell, identity);
     json_t *object = json_object();
     json_object_set_new(object, "identity", json_string(identity));
@@ -45,6 +77,7 @@ Status result_write(const char *folder, const Cell *cell, const Settings *settin
     json_object_set_new(object, "device", json_string(cell->device));
     json_object_set_new(object, "finished", now_text());
     json_object_set_new(object, "settings", settings_to_json(cell, settings));
+    json_object_set_new(object, "metric", metric_to_json(&problem));
     json_object_set_new(object, "result", result_to_json(result));
     json_object_set_new(object, "environment", environment_json());
     const Status status = document_write(path, object, error);
@@ -88,6 +121,8 @@ static bool read_record(Record *record, char *field, size_t bytes) {
     const json_t *version = json_object_get(record->json, "task_version");
     if (!json_is_integer(version)) return false;
     record->task_version = (int)json_integer_value(version);
+    snprintf(field, bytes, "metric");
+    if (!read_metric(record)) return false;
     snprintf(field, bytes, "settings");
     if (!read_settings(record)) return false;
     return result_from_json(json_object_get(record->json, "result"), &record->result, field, bytes);

@@ -13,6 +13,9 @@ typedef struct Record {
     char identity[17], model[64], task[64], device[16];
     int task_version;
     Settings settings; /* every setting, sorted by key, each with its source */
+    char metric[32];   /* of the task: "accuracy" */
+    bool higher_is_better;
+    double chance, solved; /* metric of guessing, and from which on it is solved; NAN: none */
     Result result;
     struct json_t *json; /* the whole file, environment included */
 } Record;
