@@ -1,0 +1,54 @@
+#include "engine/ops/dropout/dropout.h"
+
+static void shape(Tape *tape, OpCall *call) {
+    const Dropout *attributes = call->attributes;
+    if (!(attributes->rate >= 0 && attributes->rate < 1)) {
+        tape_fail(tape, call, "rate must be at least 0 and below 1, but is %g", attributes->rate);
+        return;
+    }
+    tape_output(tape, call, TENSOR_FLOAT, call->in[0]->shape);
+}
+
+/* Drawing random words is integer work and counts as none. */
+static void cost(const OpCall *call, Cost *forward, Cost *backward) {
+    const double n = (double)tensor_size(call->in[0]);
+    *forward = *backward = (Cost){.flops = n, .bytes_read = 4 * n, .bytes_written = 4 * n};
+}
+
+#define ELEMENTS(...)                                                                              \
+    { .shape = SHAPE(__VA_ARGS__), .fill = FILL_NORMAL, .a = 1 }
+#define RATE(p)                                                                                    \
+    .attributes = &(const Dropout) {                                                               \
+        p                                                                                          \
+    }
+
+static const OpCase cases[] = {
+    {.name = "1rate0.1", .in = {ELEMENTS(1)}, RATE(0.1)},
+    {.name = "3x7rate0.5", .in = {ELEMENTS(3, 7)}, RATE(0.5)},
+    {.name = "2x5x101rate0.25", .in = {ELEMENTS(2, 5, 101)}, RATE(0.25)},
+    {.name = "40009rate0.9", .in = {ELEMENTS(40009)}, RATE(0.9)},
+    {.name = "4x512x64rate0.1", .in = {ELEMENTS(4, 512, 64)}, RATE(0.1), .benchmark = true},
+};
+
+void dropout_reference(const ReferenceCall *call);
+OP_CPU_DECLARE(dropout);
+
+const Op op_dropout = {
+    .name = "dropout",
+    .summary = "y = x / (1 - rate) with probability 1 - rate, otherwise 0, while training",
+    .inputs = 1,
+    .outputs = 1,
+    .attribute_bytes = sizeof(Dropout),
+    .gradients = 1,
+    .shape = shape,
+    .cost = cost,
+    .cpu = OP_CPU(dropout),
+    .reference = dropout_reference,
+    OP_CASES(cases),
+};
+
+Tensor *dropout(Tape *tape, Tensor *x, double rate) {
+    if (rate == 0) return x;
+    Tensor *in[] = {x};
+    return tape_apply(tape, &op_dropout, in, 1, &(Dropout){rate})->out[0];
+}
