@@ -5,13 +5,11 @@
 #include "bench/setting.h"
 #include "bench/yaml.h"
 
-/* Appends "key: value" pairs; the source is "FILE line N". STATUS_USAGE with file and line. */
+/* Appends what the file says: "key: value", whose source is then "FILE line N", or
+ * "key: {value: V, source: S}". STATUS_USAGE with file and line. */
 Status config_read(const char *path, Settings *settings, Error *error);
 
-/* The pairs of one map of words. NULL: none. */
-Status config_add_map(const Yaml *yaml, const YamlNode *map, Settings *settings, Error *error);
-
-/* One pair. */
+/* One pair, value being a word. */
 Status config_add(const Yaml *yaml, const YamlNode *key, const YamlNode *value, Settings *settings,
                   Error *error);
 

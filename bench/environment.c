@@ -4,6 +4,7 @@
 #include <fftw3.h>
 #include <jansson.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -22,6 +23,17 @@ int processors_allowed(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     return CPU_COUNT(&set);
+}
+
+int processors_usable(void) {
+    const int allowed = processors_allowed();
+    double quota, period;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r"); /* "200000 100000", or "max 100000" */
+    if (!file) return allowed;
+    const bool limited = fscanf(file, "%lf %lf", &quota, &period) == 2 && period > 0;
+    fclose(file);
+    if (!limited || quota >= allowed * period) return allowed;
+    return quota > period ? (int)(quota / period) : 1;
 }
 
 /* Value of the first line "name : value" of a file of such lines; "unknown" when there is none. */
@@ -76,6 +88,7 @@ json_t *environment_json(void) {
     json_object_set_new(object, "processor", json_string(processor));
     json_object_set_new(object, "instruction_set", json_string(isa_name(isa_best())));
     json_object_set_new(object, "processors_allowed", json_integer(processors_allowed()));
+    json_object_set_new(object, "processors_usable", json_integer(processors_usable()));
     json_object_set_new(object, "memory_bytes", json_integer((json_int_t)pages * page));
     return object;
 }

@@ -11,7 +11,9 @@ struct json_t *environment_json(void);
 /* The same, one "name: value" line each: longhaul --version. */
 void environment_print(FILE *out);
 
-/* Processors that this process may run on. */
+/* Processors that this process may run on, and how many of them a container's quota lets it keep
+ * busy (at least 1, at most the first). */
 int processors_allowed(void);
+int processors_usable(void);
 
 #endif

@@ -60,9 +60,11 @@ Status store_write_config(const char *folder, const Cell *cell, const Settings *
     CellValue *values = cell_values(cell, &count);
     for (int i = 0; i < count; i++) {
         const Setting *given = settings_find(settings, values[i].key);
-        fprintf(out, "%s: ", values[i].key);
+        fprintf(out, "%s: {value: ", values[i].key);
         write_scalar(out, values[i].text);
-        fprintf(out, " # %s\n", given ? given->source : "default");
+        fputs(", source: ", out);
+        write_scalar(out, given ? given->source : "default");
+        fputs("}\n", out);
     }
     free(values);
     fclose(out);

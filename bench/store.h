@@ -20,7 +20,7 @@ Status store_folder(char folder[PATH_MAX], const char *results, const char *suit
 
 CellState store_state(const char *folder);
 
-/* Every setting with the source of its value as a comment; config_read takes it back. STATUS_IO. */
+/* config.yaml: every setting with its source, which config_read takes back. STATUS_IO. */
 Status store_write_config(const char *folder, const Cell *cell, const Settings *settings,
                           Error *error);
 

@@ -1,0 +1,253 @@
+#include "bench/suite.h"
+
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/home.h"
+#include "bench/suite_file.h"
+#include "engine/word.h"
+
+/* Nearest name among the suites that come with the program. */
+static Status unknown_suite(const char *name, const char *folder, Error *error) {
+    char pattern[PATH_MAX + 8];
+    snprintf(pattern, sizeof pattern, "%s/*.yaml", folder);
+    glob_t found = {0};
+    Nearest nearest = {.wanted = name};
+    glob(pattern, 0, NULL, &found);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char *word = strrchr(found.gl_pathv[i], '/') + 1;
+        word[strlen(word) - strlen(".yaml")] = '\0';
+        nearest_offer(&nearest, word);
+    }
+    char advice[128];
+    nearest_advice(&nearest, advice, sizeof advice);
+    globfree(&found);
+    return error_set(error, STATUS_USAGE, "no suite '%s'%s (longhaul list suites, or a .yaml file)",
+                     name, advice);
+}
+
+static bool ends_in_yaml(const char *name) {
+    const size_t length = strlen(name), tail = strlen(".yaml");
+    return length > tail && strcmp(name + length - tail, ".yaml") == 0;
+}
+
+/* Path of the suite's file, and its name: the file's without ".yaml". */
+static Status find_file(const char *wanted, char path[PATH_MAX], char *name, size_t bytes,
+                        Error *error) {
+    char folder[PATH_MAX];
+    if (ends_in_yaml(wanted)) {
+        snprintf(path, PATH_MAX, "%s", wanted);
+    } else {
+        const Status status = home_path("bench/suites", folder, sizeof folder, error);
+        if (status != STATUS_OK) return status;
+        FILE *file = NULL;
+        if (!strchr(wanted, '/') &&
+            snprintf(path, PATH_MAX, "%s/%s.yaml", folder, wanted) < PATH_MAX)
+            file = fopen(path, "r");
+        if (!file) return unknown_suite(wanted, folder, error);
+        fclose(file);
+    }
+    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+    snprintf(name, bytes, "%.*s", (int)(strlen(last) - strlen(".yaml")), last);
+    return STATUS_OK;
+}
+
+/* The axes in the order of the product, and where each kind begins. */
+typedef struct Product {
+    const Axis *axes[3 + 2 * SUITE_KEYS];
+    int digits[3 + 2 * SUITE_KEYS]; /* the choice of each axis: a counter of mixed radix */
+    int count, tune_begin, seed_begin;
+} Product;
+
+static void product_open(Product *product, const SuiteFile *file) {
+    *product = (Product){0};
+    product->axes[product->count++] = &file->models;
+    if (file->cases.count > 0) product->axes[product->count++] = &file->cases;
+    for (int i = 0; i < file->grid_count; i++) product->axes[product->count++] = &file->grid[i];
+    product->tune_begin = product->count;
+    for (int i = 0; i < file->tune_count; i++) product->axes[product->count++] = &file->tune[i];
+    product->seed_begin = product->count;
+    product->axes[product->count++] = &file->seeds;
+}
+
+/* False after the last. *lowest: the first axis that turned. */
+static bool product_next(Product *product, int *lowest) {
+    for (int i = product->count - 1; i >= 0; i--) {
+        *lowest = i;
+        if (++product->digits[i] < product->axes[i]->count) return true;
+        product->digits[i] = 0;
+    }
+    return false;
+}
+
+static const Settings *chosen(const Product *product, int axis) {
+    return &product->axes[axis]->choices[product->digits[axis]];
+}
+
+static Status gather(const Product *product, const SuiteFile *file, Settings *settings,
+                     Error *error) {
+    Status status = settings_add_all(settings, &file->base, error);
+    for (int i = 0; i < product->count && status == STATUS_OK; i++)
+        status = settings_add_all(settings, chosen(product, i), error);
+    if (status == STATUS_OK) status = settings_add_all(settings, &file->last, error);
+    return status;
+}
+
+/* "mamba length=64 width=64 lr=0.001 seed=1": the model, then what the axes choose. */
+static void make_label(const Product *product, SuiteCell *cell) {
+    size_t length = (size_t)snprintf(cell->label, sizeof cell->label, "%s", cell->cell.model->name);
+    for (int i = 1; i < product->count; i++) {
+        const Settings *choice = chosen(product, i);
+        for (int j = 0; j < choice->count && length < sizeof cell->label; j++) {
+            const Setting *effective = settings_find(&cell->settings, choice->list[j].key);
+            length += (size_t)snprintf(cell->label + length, sizeof cell->label - length, " %s=%s",
+                                       effective->key, effective->value);
+        }
+    }
+}
+
+static bool known_already(const Suite *suite, const char *identity) {
+    for (int i = 0; i < suite->count; i++)
+        if (strcmp(suite->cells[i].identity, identity) == 0) return true;
+    return false;
+}
+
+static void suite_cell_free(SuiteCell *cell) {
+    cell_close(&cell->cell);
+    settings_free(&cell->settings);
+}
+
+static Status build_cell(const Product *product, const SuiteFile *file, const char *device,
+                         SuiteCell *cell, Error *error) {
+    Status status = gather(product, file, &cell->settings, error);
+    if (status == STATUS_OK) status = cell_build(&cell->cell, &cell->settings, error);
+    if (status != STATUS_OK) return status;
+    make_label(product, cell);
+    snprintf(cell->cell.device, sizeof cell->cell.device, "%s", device && *device ? device : "cpu");
+    cell_identity(&cell->cell, cell->identity);
+    status = cell_validate(&cell->cell, &cell->problem, error);
+    return status == STATUS_OK ? status : error_context(error, "cell %s", cell->label);
+}
+
+/* Takes the cell, unless its task is not wanted or an equal one is there: settings of the command
+ * line may make two cells of the file equal. */
+static Status take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group,
+                        Error *error) {
+    if (!word_selected(tasks, cell->cell.task->name) || known_already(suite, cell->identity)) {
+        suite_cell_free(cell);
+        return STATUS_OK;
+    }
+    /* Grows by doubling: the count is a power of two exactly when the memory is full. */
+    if ((suite->count & (suite->count - 1)) == 0) {
+        const size_t capacity = suite->count ? 2 * (size_t)suite->count : 1;
+        SuiteCell *cells = realloc(suite->cells, capacity * sizeof *cells);
+        if (!cells) {
+            suite_cell_free(cell);
+            return error_set(error, STATUS_IO, "out of memory");
+        }
+        suite->cells = cells;
+    }
+    if (*new_group) suite->groups++;
+    *new_group = false;
+    cell->group = suite->groups - 1;
+    suite->cells[suite->count++] = *cell;
+    return STATUS_OK;
+}
+
+static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *request,
+                     Error *error) {
+    Product product;
+    product_open(&product, file);
+    Status status = STATUS_OK;
+    bool new_group = true;
+    int lowest, variant = 0;
+    do {
+        SuiteCell cell = {.variant = variant, .repeat = product.digits[product.seed_begin]};
+        status = build_cell(&product, file, request->device, &cell, error);
+        if (status == STATUS_OK)
+            status = take_cell(suite, request->tasks, &cell, &new_group, error);
+        else
+            suite_cell_free(&cell);
+        if (status != STATUS_OK || !product_next(&product, &lowest)) break;
+        if (lowest < product.seed_begin) variant++;
+        if (lowest < product.tune_begin) {
+            new_group = true;
+            variant = 0;
+        }
+    } while (true);
+    if (status == STATUS_OK && suite->count == 0)
+        status =
+            error_set(error, STATUS_USAGE, "nothing to run: --task '%s' fits no task of suite %s",
+                      request->tasks ? request->tasks : "", suite->name);
+    return status;
+}
+
+static void add_key(char keys[SUITE_KEYS][SUITE_KEY_BYTES], int *count, const char *key) {
+    for (int i = 0; i < *count; i++)
+        if (strcmp(keys[i], key) == 0) return;
+    if (*count < SUITE_KEYS) snprintf(keys[(*count)++], SUITE_KEY_BYTES, "%s", key);
+}
+
+static void describe_axes(Suite *suite, const SuiteFile *file) {
+    for (int i = 0; i < file->cases.count; i++)
+        for (int j = 0; j < file->cases.choices[i].count; j++)
+            add_key(suite->axes, &suite->axis_count, file->cases.choices[i].list[j].key);
+    for (int i = 0; i < file->grid_count; i++)
+        add_key(suite->axes, &suite->axis_count, file->grid[i].choices[0].list[0].key);
+    suite->variants = 1;
+    for (int i = 0; i < file->tune_count; i++) {
+        add_key(suite->tuned, &suite->tuned_count, file->tune[i].choices[0].list[0].key);
+        suite->variants *= file->tune[i].count;
+    }
+    suite->repeats = file->seeds.count;
+}
+
+Status suite_open(Suite *suite, const SuiteRequest *request, Error *error) {
+    *suite = (Suite){0};
+    SuiteFile file = {0};
+    char path[PATH_MAX];
+    snprintf(suite->preset, sizeof suite->preset, "%s", request->preset);
+    Status status = find_file(request->suite, path, suite->name, sizeof suite->name, error);
+    if (status == STATUS_OK) status = suite_file_read(&file, suite, path, request, error);
+    if (status == STATUS_OK) status = suite_file_override(&file, request, error);
+    if (status == STATUS_OK) {
+        describe_axes(suite, &file);
+        status = expand(suite, &file, request, error);
+    }
+    suite_file_free(&file);
+    if (status != STATUS_OK) suite_close(suite);
+    return status;
+}
+
+void suite_close(Suite *suite) {
+    for (int i = 0; i < suite->count; i++) suite_cell_free(&suite->cells[i]);
+    free(suite->cells);
+    *suite = (Suite){0};
+}
+
+static bool better(const Problem *problem, const Trial *a, const Trial *b) {
+    if (isnan(a->validation) || isnan(b->validation))
+        return !isnan(a->validation) && isnan(b->validation);
+    if (a->validation == b->validation) return a->flops < b->flops;
+    return (a->validation > b->validation) == problem->higher_is_better;
+}
+
+int suite_select(const Suite *suite, int group, const Trial *trials) {
+    int best = -1;
+    for (int i = 0; i < suite->count; i++) {
+        const SuiteCell *cell = &suite->cells[i];
+        if (cell->group != group || cell->repeat != 0 || !trials[i].finished) continue;
+        if (best < 0 || better(&cell->problem, &trials[i], &trials[best])) best = i;
+    }
+    return best < 0 ? -1 : suite->cells[best].variant;
+}
+
+int suite_cells_in_the_end(const Suite *suite) {
+    int count = 0;
+    for (int i = 0; i < suite->count; i++) /* repeats of one variant of each group */
+        count += suite->cells[i].repeat == 0 || suite->cells[i].variant == 0;
+    return count;
+}

@@ -1,0 +1,64 @@
+/* A suite: a YAML file that expands into cells. Cells of one group share model and case and differ
+ * in the tuned values (variant) and the seed (repeat). Every variant runs with the first seed; the
+ * best one on validation then runs with the other seeds, so every architecture gets the same number
+ * of tries. docs/suites.md describes the file. */
+#ifndef LONGHAUL_SUITE_H
+#define LONGHAUL_SUITE_H
+
+#include <limits.h>
+
+#include "bench/cell.h"
+
+/* What the user asks for. Texts may be NULL or "". */
+typedef struct SuiteRequest {
+    const char *suite;          /* name of a suite that comes with the program, or a file */
+    const char *preset;         /* "quick", ... */
+    const char *models, *tasks; /* patterns "m*,!x" */
+    const char *seeds;          /* "3": the first three; "1,5": these */
+    const char *budget;
+    const char *device;       /* "cpu" */
+    const Settings *settings; /* key=value of the command line; a list a,b replaces an axis */
+} SuiteRequest;
+
+typedef struct SuiteCell {
+    Cell cell;
+    Settings settings; /* with sources */
+    Problem problem;
+    char identity[17];
+    int group, variant, repeat;
+    char label[192]; /* "mamba length=64 pairs=4 width=64 lr=0.001 seed=1" */
+} SuiteCell;
+
+enum { SUITE_KEYS = 16, SUITE_KEY_BYTES = 64 };
+
+typedef struct Suite {
+    char name[64], preset[32], title[256], paper[256], note[256];
+    char published[256];                     /* file name below results/published, or "" */
+    char axes[SUITE_KEYS][SUITE_KEY_BYTES];  /* keys that make a case, in the file's order */
+    char tuned[SUITE_KEYS][SUITE_KEY_BYTES]; /* keys selected on validation */
+    int axis_count, tuned_count;
+    SuiteCell *cells; /* by group, variant, repeat */
+    int count;
+    int groups, variants, repeats; /* in a group at most: variants x repeats cells */
+} Suite;
+
+/* STATUS_USAGE with file, line and key for everything that is wrong in the file or the request,
+ * an empty expansion included. Nothing to close after an error. */
+Status suite_open(Suite *suite, const SuiteRequest *request, Error *error);
+void suite_close(Suite *suite);
+
+/* What a finished cell says to the selection. */
+typedef struct Trial {
+    bool finished;
+    double validation; /* best validation metric; not-a-number counts as worst */
+    double flops;      /* spent */
+} Trial;
+
+/* The selected variant of a group: best validation metric of the first seed, then fewer FLOPs
+ * spent, then the first. trials: one for each cell of the suite. -1: none has finished. */
+int suite_select(const Suite *suite, int group, const Trial *trials);
+
+/* Cells that will have run in the end, selection included. */
+int suite_cells_in_the_end(const Suite *suite);
+
+#endif

@@ -1,0 +1,278 @@
+#include "bench/suite_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/config.h"
+#include "engine/word.h"
+
+Settings *axis_choice(Axis *axis) {
+    Settings *choices = realloc(axis->choices, ((size_t)axis->count + 1) * sizeof *choices);
+    if (!choices) return NULL;
+    axis->choices = choices;
+    choices[axis->count] = (Settings){0};
+    return &choices[axis->count++];
+}
+
+Status axis_add(Axis *axis, const char *key, const char *value, const char *source, Error *error) {
+    Settings *choice = axis_choice(axis);
+    return choice ? settings_add(choice, key, value, source, error)
+                  : error_set(error, STATUS_IO, "out of memory");
+}
+
+void axis_free(Axis *axis) {
+    for (int i = 0; i < axis->count; i++) settings_free(&axis->choices[i]);
+    free(axis->choices);
+    *axis = (Axis){0};
+}
+
+void suite_file_free(SuiteFile *file) {
+    settings_free(&file->base);
+    settings_free(&file->last);
+    axis_free(&file->models);
+    axis_free(&file->cases);
+    axis_free(&file->seeds);
+    for (int i = 0; i < SUITE_KEYS; i++) {
+        axis_free(&file->grid[i]);
+        axis_free(&file->tune[i]);
+    }
+}
+
+/* What the functions below read from. */
+typedef struct Reader {
+    const Yaml *yaml;
+    const YamlNode *root, *preset;
+    Error *error;
+} Reader;
+
+/* Settings for every cell; seeds and models have keys of their own. */
+static Status add_settings(const Reader *reader, const YamlNode *map, const char *what,
+                           Settings *settings) {
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, what, reader->error);
+    for (int i = 0; map && i < map->count && status == STATUS_OK; i++) {
+        const YamlNode *key = &map->keys[i], *value = &map->children[i];
+        if (strcmp(key->word, "seed") == 0 || strcmp(key->word, "model") == 0)
+            return yaml_error(reader->yaml, key, reader->error,
+                              "'%s' cannot be set here; list it under '%ss'", key->word, key->word);
+        if (value->kind == YAML_LIST)
+            return yaml_error(reader->yaml, key, reader->error,
+                              "'%s' has a list of values; lists belong under grid or tune",
+                              key->word);
+        status = config_add(reader->yaml, key, value, settings, reader->error);
+    }
+    return status;
+}
+
+static Status copy_text(const Reader *reader, const YamlNode *node, const char *key, char *text,
+                        size_t bytes) {
+    text[0] = '\0';
+    const Status status = yaml_expect(reader->yaml, node, YAML_WORD, key, reader->error);
+    if (!node || status != STATUS_OK) return status;
+    if (snprintf(text, bytes, "%s", node->word) >= (int)bytes)
+        return yaml_error(reader->yaml, node, reader->error, "%s is longer than %zu bytes", key,
+                          bytes - 1);
+    return STATUS_OK;
+}
+
+static Status check_model(const Reader *reader, const YamlNode *word) {
+    if (model_find(word->word)) return STATUS_OK;
+    Nearest nearest = {.wanted = word->word};
+    int count;
+    const Model *const *models = model_list(&count);
+    for (int i = 0; i < count; i++) nearest_offer(&nearest, models[i]->name);
+    char advice[128];
+    nearest_advice(&nearest, advice, sizeof advice);
+    return yaml_error(reader->yaml, word, reader->error, "unknown model '%s'%s", word->word,
+                      advice);
+}
+
+/* The names under "model:" must exist even if this preset does not use them. */
+static Status check_model_names(const Reader *reader, const YamlNode *map) {
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, "model", reader->error);
+    for (int i = 0; map && i < map->count && status == STATUS_OK; i++)
+        status = check_model(reader, &map->keys[i]);
+    return status;
+}
+
+static Status add_model(const Reader *reader, const YamlNode *word, Axis *models) {
+    Status status = yaml_expect(reader->yaml, word, YAML_WORD, "an entry of models", reader->error);
+    if (status == STATUS_OK) status = check_model(reader, word);
+    Settings *choice = status == STATUS_OK ? axis_choice(models) : NULL;
+    if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
+    char source[OPTION_TEXT_BYTES];
+    snprintf(source, sizeof source, "%.200s line %d", yaml_path(reader->yaml), word->line);
+    status = settings_add(choice, "model", word->word, source, reader->error);
+    const YamlNode *const levels[] = {reader->root, reader->preset};
+    for (int i = 0; i < 2 && status == STATUS_OK; i++)
+        status = add_settings(reader, yaml_get(yaml_get(levels[i], "model"), word->word),
+                              word->word, choice);
+    return status;
+}
+
+static bool request_has(const char *patterns, const YamlNode *word) {
+    return word->kind != YAML_WORD || word_selected(patterns, word->word);
+}
+
+static Status read_models(const Reader *reader, const char *patterns, Axis *models) {
+    const YamlNode *list = yaml_get(reader->preset, "models");
+    if (!list) list = yaml_get(reader->root, "models");
+    if (!list)
+        return yaml_error(reader->yaml, reader->root, reader->error,
+                          "no models; expected models: [transformer, ...]");
+    Status status = yaml_expect(reader->yaml, list, YAML_LIST, "models", reader->error);
+    if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->root, "model"));
+    if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->preset, "model"));
+    for (int i = 0; i < list->count && status == STATUS_OK; i++)
+        if (request_has(patterns, &list->children[i]))
+            status = add_model(reader, &list->children[i], models);
+    return status;
+}
+
+static Status read_cases(const Reader *reader, Axis *cases) {
+    const YamlNode *list = yaml_get(reader->preset, "cases");
+    Status status = yaml_expect(reader->yaml, list, YAML_LIST, "cases", reader->error);
+    for (int i = 0; list && i < list->count && status == STATUS_OK; i++) {
+        Settings *choice = axis_choice(cases);
+        status = choice ? add_settings(reader, &list->children[i], "a case", choice)
+                        : error_set(reader->error, STATUS_IO, "out of memory");
+    }
+    return status;
+}
+
+/* One key of grid or tune: a list of words, or one word. */
+static Status read_axis(const Reader *reader, const YamlNode *key, const YamlNode *values,
+                        Axis *axis) {
+    if (strcmp(key->word, "seed") == 0 || strcmp(key->word, "model") == 0)
+        return yaml_error(reader->yaml, key, reader->error, "list '%s' under '%ss'", key->word,
+                          key->word);
+    char source[OPTION_TEXT_BYTES];
+    snprintf(source, sizeof source, "%.200s line %d", yaml_path(reader->yaml), key->line);
+    if (values->kind == YAML_WORD)
+        return axis_add(axis, key->word, values->word, source, reader->error);
+    Status status = yaml_expect(reader->yaml, values, YAML_LIST, key->word, reader->error);
+    if (status == STATUS_OK && values->count == 0)
+        status = yaml_error(reader->yaml, key, reader->error, "%s has no values", key->word);
+    for (int i = 0; i < values->count && status == STATUS_OK; i++) {
+        const YamlNode *value = &values->children[i];
+        status = yaml_expect(reader->yaml, value, YAML_WORD, key->word, reader->error);
+        if (status == STATUS_OK)
+            status = axis_add(axis, key->word, value->word, source, reader->error);
+    }
+    return status;
+}
+
+static Status read_axes(const Reader *reader, const char *name, Axis axes[SUITE_KEYS], int *count) {
+    const YamlNode *map = yaml_get(reader->preset, name);
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, name, reader->error);
+    if (map && status == STATUS_OK && map->count > SUITE_KEYS)
+        status = yaml_error(reader->yaml, map, reader->error, "%s has more than %d keys", name,
+                            SUITE_KEYS);
+    for (int i = 0; map && i < map->count && status == STATUS_OK; i++)
+        status = read_axis(reader, &map->keys[i], &map->children[i], &axes[(*count)++]);
+    return status;
+}
+
+static Status read_seeds(const Reader *reader, Axis *seeds) {
+    const YamlNode *list = yaml_get(reader->preset, "seeds");
+    if (!list) return axis_add(seeds, "seed", "1", "default", reader->error);
+    const YamlNode key = {.kind = YAML_WORD, .line = list->line, .word = "seeds"};
+    Status status = yaml_expect(reader->yaml, list, YAML_LIST, "seeds", reader->error);
+    if (status == STATUS_OK) status = read_axis(reader, &key, list, seeds);
+    for (int i = 0; i < seeds->count && status == STATUS_OK; i++)
+        snprintf(seeds->choices[i].list[0].key, sizeof seeds->choices[i].list[0].key, "seed");
+    return status;
+}
+
+static const YamlNode *find_preset(const Reader *reader, const char *name) {
+    const YamlNode *presets = yaml_get(reader->root, "presets");
+    if (!presets)
+        yaml_error(reader->yaml, reader->root, reader->error,
+                   "no presets; expected presets: with quick, standard or paper");
+    if (!presets || yaml_expect(reader->yaml, presets, YAML_MAP, "presets", reader->error))
+        return NULL;
+    Nearest nearest = {.wanted = name};
+    for (int i = 0; i < presets->count; i++) nearest_offer(&nearest, presets->keys[i].word);
+    const YamlNode *preset = yaml_get(presets, name);
+    if (preset) return preset;
+    char advice[128];
+    nearest_advice(&nearest, advice, sizeof advice);
+    yaml_error(reader->yaml, presets, reader->error, "no preset '%s'%s", name, advice);
+    return NULL;
+}
+
+static Status check_keys(const Reader *reader) {
+    static const char *const top[] = {"title",  "paper", "published", "task", "set",
+                                      "models", "model", "presets",   NULL};
+    static const char *const preset[] = {"note", "set",  "models", "model", "cases",
+                                         "grid", "tune", "seeds",  NULL};
+    const YamlNode *presets = yaml_get(reader->root, "presets");
+    Status status = yaml_expect(reader->yaml, reader->root, YAML_MAP, "a suite", reader->error);
+    if (status == STATUS_OK)
+        status = yaml_check_keys(reader->yaml, reader->root, "a suite", top, reader->error);
+    for (int i = 0; presets && i < presets->count && status == STATUS_OK; i++) {
+        status =
+            yaml_expect(reader->yaml, &presets->children[i], YAML_MAP, "a preset", reader->error);
+        if (status == STATUS_OK)
+            status = yaml_check_keys(reader->yaml, &presets->children[i], "a preset", preset,
+                                     reader->error);
+    }
+    return status;
+}
+
+static Status read_texts(const Reader *reader, Suite *suite) {
+    const struct {
+        const YamlNode *node;
+        const char *key;
+        char *text;
+        size_t bytes;
+    } texts[] = {{reader->root, "title", suite->title, sizeof suite->title},
+                 {reader->root, "paper", suite->paper, sizeof suite->paper},
+                 {reader->root, "published", suite->published, sizeof suite->published},
+                 {reader->preset, "note", suite->note, sizeof suite->note}};
+    Status status = STATUS_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && status == STATUS_OK; i++)
+        status = copy_text(reader, yaml_get(texts[i].node, texts[i].key), texts[i].key,
+                           texts[i].text, texts[i].bytes);
+    return status;
+}
+
+static Status read_base(const Reader *reader, Settings *base) {
+    Status status = STATUS_OK;
+    for (int i = 0; i < reader->root->count && status == STATUS_OK; i++)
+        if (strcmp(reader->root->keys[i].word, "task") == 0)
+            status = config_add(reader->yaml, &reader->root->keys[i], &reader->root->children[i],
+                                base, reader->error);
+    if (status == STATUS_OK)
+        status = add_settings(reader, yaml_get(reader->root, "set"), "set", base);
+    if (status == STATUS_OK)
+        status = add_settings(reader, yaml_get(reader->preset, "set"), "set", base);
+    return status;
+}
+
+Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const SuiteRequest *request,
+                       Error *error) {
+    Yaml *yaml;
+    Status status = yaml_open(&yaml, path, error);
+    if (status != STATUS_OK) return status;
+    Reader reader = {.yaml = yaml, .root = yaml_root(yaml), .error = error};
+    status = check_keys(&reader);
+    if (status == STATUS_OK) {
+        reader.preset = find_preset(&reader, request->preset);
+        status = reader.preset ? STATUS_OK : error->status;
+    }
+    if (status == STATUS_OK) status = read_texts(&reader, suite);
+    if (status == STATUS_OK) status = read_base(&reader, &file->base);
+    if (status == STATUS_OK) status = read_models(&reader, request->models, &file->models);
+    if (status == STATUS_OK) status = read_cases(&reader, &file->cases);
+    if (status == STATUS_OK) status = read_axes(&reader, "grid", file->grid, &file->grid_count);
+    if (status == STATUS_OK) status = read_axes(&reader, "tune", file->tune, &file->tune_count);
+    if (status == STATUS_OK) status = read_seeds(&reader, &file->seeds);
+    if (status == STATUS_OK && file->models.count == 0)
+        status =
+            error_set(error, STATUS_USAGE,
+                      "--model '%s' selects none of the models of %s; longhaul plan shows them",
+                      request->models, path);
+    yaml_close(yaml);
+    return status;
+}

@@ -1,0 +1,39 @@
+/* The content of a suite file for one preset, before it is multiplied out. */
+#ifndef LONGHAUL_SUITE_FILE_H
+#define LONGHAUL_SUITE_FILE_H
+
+#include "bench/suite.h"
+
+/* Alternatives; each is a group of settings that belong together. */
+typedef struct Axis {
+    Settings *choices;
+    int count;
+} Axis;
+
+/* Order of the product: the later an axis, the faster it turns. */
+typedef struct SuiteFile {
+    Settings base; /* of every cell */
+    Axis models;   /* model=NAME and the model's own settings */
+    Axis cases;
+    Axis grid[SUITE_KEYS];
+    int grid_count;
+    Axis tune[SUITE_KEYS];
+    int tune_count;
+    Axis seeds;
+    Settings last; /* of the command line */
+} SuiteFile;
+
+/* Reads title, paper, note and published into *suite, the rest into *file. */
+Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const SuiteRequest *request,
+                       Error *error);
+/* Puts the request's settings, seeds and budget over the file's. */
+Status suite_file_override(SuiteFile *file, const SuiteRequest *request, Error *error);
+void suite_file_free(SuiteFile *file);
+
+/* Adds one alternative of one setting. */
+Status axis_add(Axis *axis, const char *key, const char *value, const char *source, Error *error);
+/* A new, empty alternative; NULL when memory is short. */
+Settings *axis_choice(Axis *axis);
+void axis_free(Axis *axis);
+
+#endif

@@ -1,0 +1,75 @@
+/* What the command line says over a suite file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/suite_file.h"
+
+/* "a,b,c" as alternatives of key, in place of what the axis had. */
+static Status replace_axis(Axis *axis, const char *key, const char *values, const char *source,
+                           Error *error) {
+    axis_free(axis);
+    char text[OPTION_TEXT_BYTES], *rest = text;
+    snprintf(text, sizeof text, "%s", values);
+    Status status = STATUS_OK;
+    for (char *word; status == STATUS_OK && (word = strsep(&rest, ","));) {
+        if (!*word)
+            return error_set(error, STATUS_USAGE, "%s: %s=%s has an empty value in its list",
+                             source, key, values);
+        status = axis_add(axis, key, word, source, error);
+    }
+    return status;
+}
+
+static Axis *find_axis(Axis *axes, int count, const char *key) {
+    for (int i = 0; i < count; i++)
+        if (axes[i].count > 0 && strcmp(axes[i].choices[0].list[0].key, key) == 0) return &axes[i];
+    return NULL;
+}
+
+static Status override(SuiteFile *file, const Setting *setting, Error *error) {
+    const char *key = setting->key, *value = setting->value, *source = setting->source;
+    if (strcmp(key, "seed") == 0) return replace_axis(&file->seeds, key, value, source, error);
+    if (strcmp(key, "model") == 0)
+        return error_set(error, STATUS_USAGE, "%s: models of a suite are chosen by --model",
+                         source);
+    Axis *axis = find_axis(file->tune, file->tune_count, key);
+    if (!axis) axis = find_axis(file->grid, file->grid_count, key);
+    if (!axis && strchr(value, ',')) {
+        if (file->grid_count == SUITE_KEYS)
+            return error_set(error, STATUS_USAGE, "%s: more than %d keys vary", source, SUITE_KEYS);
+        axis = &file->grid[file->grid_count++];
+    }
+    return axis ? replace_axis(axis, key, value, source, error)
+                : settings_add(&file->last, key, value, source, error);
+}
+
+/* "3": the first three of the suite's seeds, continued by counting on; "1,5,7": these. */
+static Status override_seeds(SuiteFile *file, const char *text, Error *error) {
+    static const char *const source = "flag --seeds";
+    if (strchr(text, ',')) return replace_axis(&file->seeds, "seed", text, source, error);
+    char *end;
+    const long wanted = strtol(text, &end, 10);
+    if (*end || wanted < 1 || wanted > 1000)
+        return error_set(error, STATUS_USAGE,
+                         "--seeds %s: expected how many (1 to 1000) or a list such as 1,2,7", text);
+    while (file->seeds.count > wanted) settings_free(&file->seeds.choices[--file->seeds.count]);
+    while (file->seeds.count < wanted) {
+        const Settings *last = &file->seeds.choices[file->seeds.count - 1];
+        char next[24];
+        snprintf(next, sizeof next, "%lld", atoll(last->list[0].value) + 1);
+        const Status status = axis_add(&file->seeds, "seed", next, source, error);
+        if (status != STATUS_OK) return status;
+    }
+    return STATUS_OK;
+}
+
+Status suite_file_override(SuiteFile *file, const SuiteRequest *request, Error *error) {
+    Status status = STATUS_OK;
+    if (request->seeds && *request->seeds) status = override_seeds(file, request->seeds, error);
+    for (int i = 0; request->settings && i < request->settings->count && status == STATUS_OK; i++)
+        status = override(file, &request->settings->list[i], error);
+    if (status == STATUS_OK && request->budget && *request->budget)
+        status = settings_add(&file->last, "budget", request->budget, "flag --budget", error);
+    return status;
+}
