@@ -20,7 +20,8 @@ static void pin(int first, int count) {
     cpu_set_t allowed, chosen;
     if (first < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     CPU_ZERO(&chosen);
-    for (int processor = 0, seen = 0; processor < CPU_SETSIZE; processor++)
+    int seen = 0;
+    for (size_t processor = 0; processor < CPU_SETSIZE; processor++)
         if (CPU_ISSET(processor, &allowed)) {
             if (seen >= first && seen < first + count) CPU_SET(processor, &chosen);
             seen++;
@@ -48,6 +49,8 @@ static Status fork_worker(Worker *worker, const WorkerTask *task, int messages, 
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return error_set(error, STATUS_IO, "making a pipe: %s", strerror(errno));
+    /* Neither side waits for the other: a record that does not fit is lost, the next one comes. */
+    for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFL, O_NONBLOCK);
     char config[PATH_MAX + 16], threads[16], report[16];
     snprintf(config, sizeof config, "%s/config.yaml", task->folder);
     snprintf(threads, sizeof threads, "%d", task->threads);
@@ -75,7 +78,6 @@ static Status fork_worker(Worker *worker, const WorkerTask *task, int messages, 
         close(ends[0]);
         return error_set(error, STATUS_IO, "starting a process: %s", strerror(errno));
     }
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
     *worker = (Worker){.pid = pid, .pipe = ends[0], .started = monotonic_seconds()};
     worker->progress = (Progress){.metric = NAN, .seconds_left = NAN};
     return STATUS_OK;

@@ -1,0 +1,136 @@
+/* longhaul plan and longhaul sweep: a suite's cells, shown or run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/command.h"
+#include "bench/progress.h"
+#include "bench/store.h"
+#include "bench/sweep.h"
+
+static const char *const devices[] = {[DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda"};
+
+static SuiteRequest request_of(const Invocation *invocation) {
+    const Flags *flags = &invocation->flags;
+    return (SuiteRequest){
+        .suite = invocation->arguments[0],
+        .preset = flags->preset,
+        .models = flags->model,
+        .tasks = flags->task,
+        .seeds = flags->seeds,
+        .budget = flags->budget,
+        .device = devices[flags->device],
+        .settings = &invocation->settings,
+    };
+}
+
+/* "2/8"; without it, the variables of a Slurm job array; else 1 of 1. */
+static Status read_shard(const Flags *flags, int *shard, int *shards, Error *error) {
+    const char *id = getenv("SLURM_ARRAY_TASK_ID"), *count = getenv("SLURM_ARRAY_TASK_COUNT"),
+               *first = getenv("SLURM_ARRAY_TASK_MIN");
+    char extra;
+    *shard = *shards = 1;
+    if (!flags->shard[0] && id && count) {
+        *shards = atoi(count);
+        *shard = atoi(id) - (first ? atoi(first) : 0) + 1;
+    } else if (flags->shard[0] && sscanf(flags->shard, "%d/%d%c", shard, shards, &extra) != 2) {
+        *shards = 0;
+    }
+    if (*shard >= 1 && *shard <= *shards) return STATUS_OK;
+    return error_set(error, STATUS_USAGE, "--shard %s: expected part/parts, such as 1/4",
+                     flags->shard[0] ? flags->shard : "(from the Slurm array)");
+}
+
+static const char *state_name(const Flags *flags, const Suite *suite, const SuiteCell *cell) {
+    static const char *const names[] = {[CELL_WAITING] = "to do",
+                                        [CELL_RUNNING] = "running",
+                                        [CELL_DONE] = "done",
+                                        [CELL_FAILED] = "failed"};
+    char folder[PATH_MAX];
+    if (store_folder(folder, flags->results, suite->name, &cell->cell, NULL) != STATUS_OK)
+        return "?";
+    return names[store_state(folder)];
+}
+
+static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
+    double flops = 0;
+    CellPlan plan = {0};
+    printf("%-58s %10s %12s %8s %12s %10s %s\n", "cell", "parameters", "FLOP/step", "steps", "FLOP",
+           "MiB", "state");
+    for (int i = 0; i < suite->count; i++) {
+        const SuiteCell *cell = &suite->cells[i];
+        const bool new_group = i == 0 || cell->group != suite->cells[i - 1].group;
+        Error cannot = {0};
+        if (new_group && cell_plan(&cell->cell, (int)flags->threads, &plan, &cannot) != STATUS_OK)
+            return error_set(error, cannot.status, "cell %s: %s", cell->label, cannot.message);
+        printf("%-58s %10lld %12.4g %8lld %12.4g %10.1f %s%s\n", cell->label,
+               (long long)plan.parameters, plan.flops_per_step, (long long)plan.steps,
+               plan.total_flops, (double)plan.bytes / 1048576, state_name(flags, suite, cell),
+               cell->repeat > 0 && suite->variants > 1 ? ", if selected" : "");
+        if (cell->repeat == 0 || cell->variant == 0) flops += plan.total_flops;
+    }
+    printf("%s, preset %s: %s\n%d cells: %d models and cases x (%d tuned values + %d more seeds of "
+           "the selected one), %.4g FLOP\n",
+           suite->name, suite->preset, suite->note, suite_cells_in_the_end(suite), suite->groups,
+           suite->variants, suite->repeats - 1, flops);
+    return STATUS_OK;
+}
+
+static Status plan(const Invocation *invocation, Error *error) {
+    const SuiteRequest request = request_of(invocation);
+    Suite suite;
+    Status status = suite_open(&suite, &request, error);
+    if (status != STATUS_OK) return status;
+    status = show_plan(&suite, &invocation->flags, error);
+    suite_close(&suite);
+    return status;
+}
+
+static Status sweep(const Invocation *invocation, Error *error) {
+    const Flags *flags = &invocation->flags;
+    const SuiteRequest request = request_of(invocation);
+    SweepOptions options = {
+        .results = flags->results,
+        .device = devices[flags->device],
+        .jobs = (int)flags->jobs,
+        .threads = (int)flags->threads,
+        .retry_failed = flags->retry_failed,
+        .force = flags->force,
+        .quiet = flags->quiet,
+    };
+    Suite suite;
+    Status status = read_shard(flags, &options.shard, &options.shards, error);
+    if (status == STATUS_OK) status = suite_open(&suite, &request, error);
+    if (status != STATUS_OK) return status;
+    status = flags->dry_run ? show_plan(&suite, flags, error) : sweep_run(&suite, &options, error);
+    suite_close(&suite);
+    return status;
+}
+
+const Command command_plan = {
+    .name = "plan",
+    .arguments = "SUITE|FILE",
+    .summary = "what a sweep would run: cells, parameters, FLOPs, memory",
+    .detail = "",
+    .flags = "budget device model preset results seeds task threads",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .takes_settings = true,
+    .run = plan,
+};
+
+const Command command_sweep = {
+    .name = "sweep",
+    .arguments = "SUITE|FILE",
+    .summary = "run the cells of a suite, several at a time; again, it continues",
+    .detail = "key=value sets a key in every cell; a list key=a,b replaces what the suite varies.\n"
+              "Each architecture tries every tuned value with the first seed; the best one on\n"
+              "validation then runs with the other seeds. Several sweeps, also on several\n"
+              "machines, may work on one results folder.",
+    .flags = "budget device dry-run force jobs model preset quiet results retry-failed seeds shard "
+             "task threads",
+    .least_arguments = 1,
+    .most_arguments = 1,
+    .takes_settings = true,
+    .run = sweep,
+};
