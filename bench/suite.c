@@ -228,19 +228,19 @@ void suite_close(Suite *suite) {
     *suite = (Suite){0};
 }
 
-static bool better(const Problem *problem, const Trial *a, const Trial *b) {
+static bool better(const Problem *problem, const Tried *a, const Tried *b) {
     if (isnan(a->validation) || isnan(b->validation))
         return !isnan(a->validation) && isnan(b->validation);
     if (a->validation == b->validation) return a->flops < b->flops;
     return (a->validation > b->validation) == problem->higher_is_better;
 }
 
-int suite_select(const Suite *suite, int group, const Trial *trials) {
+int suite_select(const Suite *suite, int group, const Tried *tried) {
     int best = -1;
     for (int i = 0; i < suite->count; i++) {
         const SuiteCell *cell = &suite->cells[i];
-        if (cell->group != group || cell->repeat != 0 || !trials[i].finished) continue;
-        if (best < 0 || better(&cell->problem, &trials[i], &trials[best])) best = i;
+        if (cell->group != group || cell->repeat != 0 || !tried[i].finished) continue;
+        if (best < 0 || better(&cell->problem, &tried[i], &tried[best])) best = i;
     }
     return best < 0 ? -1 : suite->cells[best].variant;
 }

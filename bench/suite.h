@@ -48,15 +48,15 @@ Status suite_open(Suite *suite, const SuiteRequest *request, Error *error);
 void suite_close(Suite *suite);
 
 /* What a finished cell says to the selection. */
-typedef struct Trial {
+typedef struct Tried {
     bool finished;
     double validation; /* best validation metric; not-a-number counts as worst */
     double flops;      /* spent */
-} Trial;
+} Tried;
 
 /* The selected variant of a group: best validation metric of the first seed, then fewer FLOPs
- * spent, then the first. trials: one for each cell of the suite. -1: none has finished. */
-int suite_select(const Suite *suite, int group, const Trial *trials);
+ * spent, then the first. tried: one for each cell of the suite. -1: none has finished. */
+int suite_select(const Suite *suite, int group, const Tried *tried);
 
 /* Cells that will have run in the end, selection included. */
 int suite_cells_in_the_end(const Suite *suite);

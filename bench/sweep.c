@@ -38,8 +38,8 @@ static void take_result(Sweep *sweep, int index) {
     entry->state = ENTRY_DONE;
     entry->metric = result->test_metric;
     entry->outcome = result->outcome;
-    sweep->trials[index] = (Trial){true, result->best_validation_metric, result->flops};
-    if (result->outcome == OUTCOME_DIVERGED) sweep->trials[index].validation = NAN;
+    sweep->tried[index] = (Tried){true, result->best_validation_metric, result->flops};
+    if (result->outcome == OUTCOME_DIVERGED) sweep->tried[index].validation = NAN;
     sweep_note_speed(sweep, sweep->suite->cells[index].cell.model, result->flops,
                      result->wall_seconds);
     record_close(&record);
@@ -95,12 +95,12 @@ static Status sweep_open(Sweep *sweep, Error *error) {
     sweep->jobs = options->jobs > 0 ? options->jobs : fitting > 0 ? fitting : 1;
     sweep->terminal = isatty(STDERR_FILENO) == 1;
     sweep->entries = calloc((size_t)suite->count, sizeof *sweep->entries);
-    sweep->trials = calloc((size_t)suite->count, sizeof *sweep->trials);
+    sweep->tried = calloc((size_t)suite->count, sizeof *sweep->tried);
     sweep->costs = calloc((size_t)suite->groups, sizeof *sweep->costs);
     sweep->speeds = calloc((size_t)suite->groups, sizeof *sweep->speeds);
     sweep->workers = calloc((size_t)sweep->jobs, sizeof *sweep->workers);
     sweep->cells_of = calloc((size_t)sweep->jobs, sizeof *sweep->cells_of);
-    if (!sweep->entries || !sweep->trials || !sweep->costs || !sweep->speeds || !sweep->workers ||
+    if (!sweep->entries || !sweep->tried || !sweep->costs || !sweep->speeds || !sweep->workers ||
         !sweep->cells_of)
         return error_set(error, STATUS_IO, "out of memory");
     return open_entries(sweep, error);
@@ -108,7 +108,7 @@ static Status sweep_open(Sweep *sweep, Error *error) {
 
 static void sweep_close(Sweep *sweep) {
     free(sweep->entries);
-    free(sweep->trials);
+    free(sweep->tried);
     free(sweep->costs);
     free(sweep->speeds);
     free(sweep->workers);

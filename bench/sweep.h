@@ -51,7 +51,7 @@ typedef struct Sweep {
     const Suite *suite;
     const SweepOptions *options;
     Entry *entries;     /* one for each cell */
-    Trial *trials;      /* the same, as the selection wants them */
+    Tried *tried;       /* the same, as the selection wants them */
     GroupCost *costs;   /* one for each group */
     ModelSpeed *speeds; /* of the models of the suite */
     int speed_count;

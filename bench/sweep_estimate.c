@@ -75,7 +75,7 @@ bool sweep_wanted(const Sweep *sweep, int index, bool *undecided) {
                      state != ENTRY_FAILED;
     }
     if (*undecided) return false;
-    return suite_select(sweep->suite, cell->group, sweep->trials) == cell->variant;
+    return suite_select(sweep->suite, cell->group, sweep->tried) == cell->variant;
 }
 
 double sweep_seconds_left(const Sweep *sweep) {
