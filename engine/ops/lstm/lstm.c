@@ -1,0 +1,105 @@
+#include "engine/ops/lstm/lstm.h"
+
+#include "engine/ops/lstm/lstm_plan.h"
+
+static void shape(Tape *tape, OpCall *call) {
+    const Tensor *gates = call->in[LSTM_GATES], *w = call->in[LSTM_W], *h0 = call->in[LSTM_H0],
+                 *c0 = call->in[LSTM_C0];
+    if (gates->shape.rank != 3 || w->shape.rank != 2 || extent(w, 1) != 4 * extent(w, 0) ||
+        extent(gates, 2) != extent(w, 1)) {
+        tape_fail(tape, call,
+                  "the input gates must be (B, L, 4H) and the recurrent weights (H, 4H)");
+        return;
+    }
+    const int64_t B = extent(gates, 0), L = extent(gates, 1), H = extent(w, 0);
+    const Shape state = SHAPE(B, H);
+    if (!h0 != !c0) tape_fail(tape, call, "give both h0 and c0 or neither");
+    if ((h0 && !shape_equal(&h0->shape, &state)) || (c0 && !shape_equal(&c0->shape, &state)))
+        tape_fail(tape, call, "h0 and c0 must be (B, H) = (%lld, %lld)", (long long)B,
+                  (long long)H);
+    tape_output(tape, call, TENSOR_FLOAT, SHAPE(B, L, H));
+    if (h0) {
+        tape_output(tape, call, TENSOR_FLOAT, state);
+        tape_output(tape, call, TENSOR_FLOAT, state);
+    }
+    if (tape_mode(tape) != TAPE_TRAIN) return;
+    tape_saved(tape, call, TENSOR_FLOAT, gates->shape);
+    tape_saved(tape, call, TENSOR_FLOAT, SHAPE(B, L, H));
+}
+
+static void cost(const OpCall *call, Cost *forward, Cost *backward) {
+    const double H = (double)extent(call->in[LSTM_W], 0);
+    const double units = (double)tensor_size(call->out[LSTM_H]); /* B L H */
+    *forward = (Cost){.flops = units * (8 * H + 8),
+                      .specials = units * 10, /* five sigmoids or tanhs: exponential, division */
+                      .bytes_read = 4 * units * 4,
+                      .bytes_written = 4 * units * 6};
+    *backward = (Cost){.flops = units * (16 * H + 24),
+                       .specials = units * 2,
+                       .bytes_read = 4 * units * 7,
+                       .bytes_written = 4 * units * 4};
+}
+
+static size_t scratch(const OpCall *call, int threads, Phase phase) {
+    const Plan plan = lstm_plan(call, phase);
+    size_t bytes = (size_t)plan.floats * sizeof(float);
+    if (phase == PHASE_BACKWARD)
+        bytes += gemm_workspace(GEMM_TN, plan.H, 4 * plan.H, plan.steps * plan.B, threads);
+    return bytes;
+}
+
+#define NORMAL(...)                                                                                \
+    { .shape = SHAPE(__VA_ARGS__), .fill = FILL_NORMAL, .a = 1 }
+#define WEIGHTS(H)                                                                                 \
+    { .shape = SHAPE(H, 4 * H), .fill = FILL_NORMAL, .a = 0.25 }
+static const OpCase cases[] = {
+    {"B1L1H1", .in = {NORMAL(1, 1, 4), WEIGHTS(1)}},
+    {"B2L5H3", .in = {NORMAL(2, 5, 12), WEIGHTS(3)}},
+    {"B7L13H17", .in = {NORMAL(7, 13, 68), WEIGHTS(17)}},
+    {"B17L9H32", .in = {NORMAL(17, 9, 128), WEIGHTS(32)}},
+    {"B1L300H5", .in = {NORMAL(1, 300, 20), WEIGHTS(5)}},
+    {"B260L2H2", .in = {NORMAL(260, 2, 8), WEIGHTS(2)}},
+    {"B3L4H83",
+     .in = {NORMAL(3, 4, 332), {.shape = SHAPE(83, 332), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"carried-L1", .in = {NORMAL(3, 1, 20), WEIGHTS(5), NORMAL(3, 5), NORMAL(3, 5)}},
+    {"carried-L9", .in = {NORMAL(2, 9, 84), WEIGHTS(21), NORMAL(2, 21), NORMAL(2, 21)}},
+    {"saturated", .in = {{.shape = SHAPE(2, 6, 16), .fill = FILL_NORMAL, .a = 40}, WEIGHTS(4)}},
+#define BENCHMARK(name, B, L, H)                                                                   \
+    {                                                                                              \
+        name,                                                                                      \
+            {NORMAL(B, L, 4 * (H)), {.shape = SHAPE(H, 4 * (H)), .fill = FILL_NORMAL, .a = 0.05}}, \
+            .benchmark = true                                                                      \
+    }
+    BENCHMARK("B32L256H128", 32, 256, 128),
+    BENCHMARK("B16L64H64", 16, 64, 64),
+    BENCHMARK("B16L64H256", 16, 64, 256),
+    BENCHMARK("B16L32H512", 16, 32, 512),
+    BENCHMARK("B1L1024H128", 1, 1024, 128),
+};
+
+OP_CPU_DECLARE(lstm);
+void lstm_reference(const ReferenceCall *call);
+
+const Op op_lstm = {
+    .name = "lstm",
+    .summary =
+        "G = gates[t] + h W; c = sigmoid(Gf) c + sigmoid(Gi) tanh(Gg); h = sigmoid(Go) tanh(c)",
+    .inputs = 4,
+    .outputs = 3,
+    .needs_inputs = 1u << LSTM_W | 1u << LSTM_H0 | 1u << LSTM_C0,
+    .needs_outputs = 1u << LSTM_H,
+    .gradients = 1u << LSTM_GATES | 1u << LSTM_W | 1u << LSTM_H0 | 1u << LSTM_C0,
+    .shape = shape,
+    .cost = cost,
+    .scratch = scratch,
+    .cpu = OP_CPU(lstm),
+    .reference = lstm_reference,
+    OP_CASES(cases),
+};
+
+Tensor *lstm(Tape *tape, Tensor *gates, Tensor *w, const LstmState *state, LstmState *next) {
+    Tensor *in[] = {gates, w, state ? state->h : NULL, state ? state->c : NULL};
+    const OpCall *call = tape_apply(tape, &op_lstm, in, 4, NULL);
+    if (next) *next = (LstmState){.h = call->out[LSTM_H_LAST], .c = call->out[LSTM_C_LAST]};
+    return call->out[LSTM_H];
+}
