@@ -72,6 +72,35 @@ static inline vfloat v_exp(vfloat x) {
     return v_scale2(v_exp_core(r), n);
 }
 
+/* 2^x for x <= 0, relative error below 1.8e-7 (2.5 ulp); below -126 at most 2^-126. For the inner
+ * loops of recurrences, whose cost is this function: at 16 lanes two thirds of the operations of
+ * v_exp. A table of 2^(j/32) in two registers leaves |r| <= 1/64 to a polynomial of degree two. */
+static inline vfloat v_exp2_decay(vfloat x) {
+#if defined(__AVX512F__)
+    static const float table[32] = {
+        1.0f,        1.0218972f,  1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f,  1.13878858f,
+        1.1637249f,  1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f, 1.32523668f,
+        1.35425556f, 1.38390994f, 1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f,
+        1.5759809f,  1.61049032f, 1.64575553f, 1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f,
+        1.8340081f,  1.87416768f, 1.91520655f, 1.95714414f};
+    const vfloat rounder = v_set(V_ROUNDER / 32); /* rounds to 32nds; low bits: their number */
+    const vfloat shifted = x + rounder, n = shifted - rounder, r = x - n;
+    const vfloat power = (vfloat)_mm512_permutex2var_ps((__m512)v_load(table), (__m512i)shifted,
+                                                        (__m512)v_load(table + 16));
+    const vfloat q = r * 0.24022669f + 0.6931573f;
+    return v_scale2((power * r) * q + power, n); /* scales by the floor of n */
+#else
+    x = v_max(v_set(-126.0f), x);
+    const vfloat shifted = x + V_ROUNDER, r = x - (shifted - V_ROUNDER);
+    vfloat p = r * 0.0013264727f + 0.009671513f;
+    p = p * r + 0.055507336f;
+    p = p * r + 0.24022242f;
+    p = p * r + 0.693147f;
+    p = p * r + 1.0f;
+    return (vfloat)((vint)p + ((vint)shifted << 23));
+#endif
+}
+
 /* (e^x - 1) / 2 for -104 <= x <= 89: the half keeps 2^n finite where e^x still is. */
 static inline vfloat v_half_expm1(vfloat x) {
     vfloat r;

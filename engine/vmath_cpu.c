@@ -13,6 +13,9 @@ ALWAYS_INLINE void map(vfloat (*function)(vfloat), const float *x, float *y, int
 static void map_exp(const float *x, float *y, int64_t n) {
     map(v_exp, x, y, n);
 }
+static void map_exp2_decay(const float *x, float *y, int64_t n) {
+    map(v_exp2_decay, x, y, n);
+}
 static void map_expm1(const float *x, float *y, int64_t n) {
     map(v_expm1, x, y, n);
 }
@@ -87,6 +90,7 @@ const VectorMath ISA(vector_math) = {
     .functions =
         {
             [VECTOR_EXP] = map_exp,
+            [VECTOR_EXP2_DECAY] = map_exp2_decay,
             [VECTOR_EXPM1] = map_expm1,
             [VECTOR_LOG] = map_log,
             [VECTOR_TANH] = map_tanh,

@@ -10,6 +10,7 @@
 
 typedef enum VectorFunction {
     VECTOR_EXP,
+    VECTOR_EXP2_DECAY,
     VECTOR_EXPM1,
     VECTOR_LOG,
     VECTOR_TANH,
