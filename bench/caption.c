@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -56,8 +57,9 @@ static void describe_selection(Table *table, const Study *study) {
     }
     if (*keys) {
         add_line(table,
-                 "Selection: for each row the %s with the best validation %s (mean over seeds) of "
-                 "all cells tried; test is reported once, for the selected cells.",
+                 "Selection: for each row the %s whose first seed has the best validation %s; the "
+                 "other seeds ran with it. Test is reported once, for the selected cells; the "
+                 "column cells counts all that were tried.",
                  keys, study->metric);
     } else {
         add_line(table, "No setting was tuned; test is reported once.");
@@ -76,11 +78,18 @@ void table_caption(Table *table, const Study *study) {
     add_line(table, "Task %s version %d; data %016" PRIx64 " (%d set%s).", study->task,
              study->task_version, data, sets, sets == 1 ? "" : "s");
     describe_selection(table, study);
+    char solved[48] = "";
+    if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);
     add_line(table,
              "%s: mean over seeds ± half the %d %% interval (Student's t). Every seed is shown and "
              "counts; one that diverged counts with what it ended at, or with chance. "
-             "Chance %.3g, solved from %.4g.",
-             study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, study->solved);
+             "Chance %.3g%s.",
+             study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, solved);
+    if (study->failed) {
+        add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,
+                 study->failed == 1 ? "" : "s", study->failed == 1 ? "has" : "have",
+                 study->failure);
+    }
     if (!study_same_data(study)) {
         add_line(table,
                  "WARNING: cells of the same case and seed were trained on different data, so the "

@@ -64,9 +64,9 @@ void chart_write_text(const Chart *chart, int width, FILE *file);
 /* folder/NAME.dat (points) and folder/NAME.gp (settings; loads the template). STATUS_IO. */
 Status chart_write_data(const Chart *chart, const char *folder, Error *error);
 
-/* Draws folder/NAME.{svg,png,pdf} from the files of chart_write_data; *drawn counts them. A format
- * whose terminal this gnuplot lacks is named in a message on standard error and left out. Errors:
+/* Draws folder/NAME.{svg,png,pdf} from the files of chart_write_data and writes the path of each
+ * to names. A format whose terminal this gnuplot lacks is named on standard error and left out.
  * STATUS_IO when gnuplot is missing or fails, with what it said; older pictures stay. */
-Status chart_draw(const Chart *chart, const char *folder, int *drawn, Error *error);
+Status chart_draw(const Chart *chart, const char *folder, FILE *names, Error *error);
 
 #endif

@@ -228,10 +228,9 @@ static Status draw(const Chart *chart, const char *folder, const char *format, E
                      final, exit_status, *said ? ": " : "", said, folder, chart->name);
 }
 
-Status chart_draw(const Chart *chart, const char *folder, int *drawn, Error *error) {
+Status chart_draw(const Chart *chart, const char *folder, FILE *names, Error *error) {
     char terminals[4096];
     const char *const ask[] = {"gnuplot", "-d", "-e", "print GPVAL_TERMINALS", NULL};
-    *drawn = 0;
     if (run_gnuplot(folder, ask, terminals, sizeof terminals) != 0) {
         return error_set(error, STATUS_IO,
                          "gnuplot cannot be run, so there is no picture of %s; install it (Debian "
@@ -253,7 +252,7 @@ Status chart_draw(const Chart *chart, const char *folder, int *drawn, Error *err
         }
         const Status status = draw(chart, folder, formats[i].format, error);
         if (status) return status;
-        (*drawn)++;
+        fprintf(names, "%s/%s.%s\n", folder, chart->name, formats[i].format);
     }
     return STATUS_OK;
 }

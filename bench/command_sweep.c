@@ -10,7 +10,7 @@
 
 static const char *const devices[] = {[DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda"};
 
-static SuiteRequest request_of(const Invocation *invocation) {
+SuiteRequest suite_request(const Invocation *invocation) {
     const Flags *flags = &invocation->flags;
     return (SuiteRequest){
         .suite = invocation->arguments[0],
@@ -77,7 +77,7 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
 }
 
 static Status plan(const Invocation *invocation, Error *error) {
-    const SuiteRequest request = request_of(invocation);
+    const SuiteRequest request = suite_request(invocation);
     Suite suite;
     Status status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
@@ -88,7 +88,7 @@ static Status plan(const Invocation *invocation, Error *error) {
 
 static Status sweep(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
-    const SuiteRequest request = request_of(invocation);
+    const SuiteRequest request = suite_request(invocation);
     SweepOptions options = {
         .results = flags->results,
         .device = devices[flags->device],

@@ -1,8 +1,6 @@
 #include "bench/published.h"
 
 #include <ctype.h>
-#include <glob.h>
-#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,7 +119,8 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     return true;
 }
 
-static Status read_file(const char *path, const char *task, Published *published, Error *error) {
+Status published_read(const char *path, const char *task, Published *published, Error *error) {
+    *published = (Published){0};
     static const char *const needed[] = {"source",  "task",   "model", "params",
                                          "setting", "metric", "value", "note"};
     Csv csv;
@@ -144,23 +143,6 @@ static Status read_file(const char *path, const char *task, Published *published
         published->points = grown;
     }
     csv_free(&csv);
-    return status;
-}
-
-Status published_read(const char *folder, const char *task, Published *published, Error *error) {
-    *published = (Published){0};
-    char pattern[PATH_MAX];
-    glob_t files;
-    snprintf(pattern, sizeof pattern, "%s/*.csv", folder);
-    if (glob(pattern, 0, NULL, &files)) {
-        return error_set(error, STATUS_DATA, "%s: no CSV files; the published numbers are missing",
-                         folder);
-    }
-    Status status = STATUS_OK;
-    for (size_t i = 0; !status && i < files.gl_pathc; i++) {
-        status = read_file(files.gl_pathv[i], task, published, error);
-    }
-    globfree(&files);
     return status;
 }
 

@@ -25,9 +25,9 @@ typedef struct Published {
     int count;
 } Published;
 
-/* Every row on accuracy in the folder's CSV files whose task is `task`, in file order. Rows that
- * state no number are left out. STATUS_DATA for a file that cannot be read. Free in any case. */
-Status published_read(const char *folder, const char *task, Published *published, Error *error);
+/* Every row of the file on the accuracy of `task`, in its order. Rows that state no number are left
+ * out. STATUS_DATA for a file that cannot be read. Free in any case. */
+Status published_read(const char *path, const char *task, Published *published, Error *error);
 void published_free(Published *published);
 
 /* Numbers beside the words of the sources: "d_model 64, 2 layers", "length 64, kv pairs 4". A range

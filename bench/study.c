@@ -40,39 +40,6 @@ static bool same_row(const Study *study, const Record *a, const Record *b) {
     return !strcmp(a->model, b->model) && same_values(a, b, study->axes, study->axis_count);
 }
 
-/* Keys that never make a case: what is averaged over, and how a cell is cut up to run it. */
-static bool never_axis(const Study *study, const char *key) {
-    static const char *const keys[] = {"model", "seed", "micro_batch", "checkpoint_every"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (!strcmp(keys[i], key)) return true;
-    }
-    for (int i = 0; i < study->tuned_count; i++) {
-        if (!strcmp(study->tuned[i], key)) return true;
-    }
-    return false;
-}
-
-static bool varies_within_a_model(const Study *study, const char *key) {
-    for (int a = 0; a < study->count; a++) {
-        for (int b = a + 1; b < study->count; b++) {
-            const Record *x = &study->records[a], *y = &study->records[b];
-            if (!strcmp(x->model, y->model) && !same_value(x, y, key)) return true;
-        }
-    }
-    return false;
-}
-
-void study_find_axes(Study *study) {
-    study->axis_count = 0;
-    if (study->count == 0) return;
-    const Settings *settings = &study->records[0].settings;
-    for (int i = 0; i < settings->count && study->axis_count < STUDY_KEYS; i++) {
-        const char *key = settings->list[i].key;
-        if (never_axis(study, key) || !varies_within_a_model(study, key)) continue;
-        snprintf(study->axes[study->axis_count++], STUDY_VALUE, "%s", key);
-    }
-}
-
 bool study_same_data(const Study *study) {
     for (int a = 0; a < study->count; a++) {
         for (int b = a + 1; b < study->count; b++) {
@@ -102,18 +69,29 @@ static double merit(const Study *study, const Record *record) {
     return study->higher_is_better ? value : -value;
 }
 
-/* Mean merit over the seeds of one choice of the tuned keys. */
-static double mean_merit(const Study *study, const Record *choice) {
-    double sum = 0;
-    int seeds = 0;
+/* True when no earlier record of the row has the same tuned values: it is their first seed. */
+static bool first_seed(const Study *study, const Record *record) {
+    for (const Record *earlier = study->records; earlier < record; earlier++) {
+        if (same_row(study, earlier, record) &&
+            same_values(earlier, record, study->tuned, study->tuned_count)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The record whose tuned values were selected, of the model and case of `first`. */
+static const Record *select_values(const Study *study, const Record *first, int *cells) {
+    const Record *choice = NULL;
     for (int i = 0; i < study->count; i++) {
         const Record *record = &study->records[i];
-        if (!same_row(study, choice, record)) continue;
-        if (!same_values(choice, record, study->tuned, study->tuned_count)) continue;
-        sum += merit(study, record);
-        seeds++;
+        if (!same_row(study, first, record)) continue;
+        (*cells)++;
+        if (!first_seed(study, record)) continue;
+        const double more = choice ? merit(study, record) - merit(study, choice) : 1;
+        if (more > 0 || (more == 0 && record->result.flops < choice->result.flops)) choice = record;
     }
-    return sum / seeds;
+    return choice;
 }
 
 /* Share of the budget that a cell had used, by the unit of its budget; NAN when that unit is not
@@ -152,6 +130,7 @@ static void measure_row(const Study *study, Row *row) {
         row->metrics[i] = study_metric(study, row->seeds[i]);
         row->flops += result->flops / n;
         row->wall_seconds += result->wall_seconds / n;
+        row->validation += result->best_validation_metric / n;
         steps[i] = result->step_seconds_median;
         row->peak_bytes = fmax(row->peak_bytes, (double)result->peak_bytes);
         row->solved += result->outcome == OUTCOME_SOLVED;
@@ -175,18 +154,7 @@ static void copy_value(char value[STUDY_VALUE], const Record *record, const char
 /* The row of the model and case of `first`, its lowest record. */
 static Row make_row(const Study *study, const Record *first) {
     Row row = {0};
-    const Record *choice = first;
-    double best = -INFINITY;
-    for (int i = 0; i < study->count; i++) {
-        const Record *record = &study->records[i];
-        if (!same_row(study, first, record)) continue;
-        row.cells++;
-        const double value = mean_merit(study, record);
-        if (value > best) {
-            best = value;
-            choice = record;
-        }
-    }
+    const Record *choice = select_values(study, first, &row.cells);
     snprintf(row.model, sizeof row.model, "%s", choice->model);
     for (int i = 0; i < study->axis_count; i++) {
         copy_value(row.values[i], choice, study->axes[i]);
@@ -194,7 +162,6 @@ static Row make_row(const Study *study, const Record *first) {
     for (int i = 0; i < study->tuned_count; i++) {
         copy_value(row.tuned[i], choice, study->tuned[i]);
     }
-    row.validation = study->higher_is_better ? best : -best;
     row.seeds = allocate(row.cells, sizeof *row.seeds);
     row.metrics = allocate(row.cells, sizeof *row.metrics);
     for (int i = 0; i < study->count; i++) {

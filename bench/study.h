@@ -6,8 +6,9 @@
 
 #include "bench/result.h"
 #include "bench/statistics.h"
+#include "bench/suite.h"
 
-enum { STUDY_KEYS = 8, STUDY_VALUE = 64, STUDY_CONFIDENCE_PERCENT = 95 };
+enum { STUDY_KEYS = SUITE_KEYS, STUDY_VALUE = SUITE_KEY_BYTES, STUDY_CONFIDENCE_PERCENT = 95 };
 
 /* All that is known of a suite's runs. */
 typedef struct Study {
@@ -20,8 +21,10 @@ typedef struct Study {
     int axis_count;
     char tuned[STUDY_KEYS][STUDY_VALUE]; /* keys whose value is selected on validation */
     int tuned_count;
-    int planned;     /* cells of the suite; 0: not known */
-    Record *records; /* owned */
+    int planned;       /* cells that the suite runs in the end; 0: not known */
+    int failed;        /* cells that could not be run */
+    char failure[256]; /* label and reason of the first of them */
+    Record *records;   /* owned; in the suite's order: tuned values first, then seeds */
     int count;
 } Study;
 
@@ -50,14 +53,18 @@ typedef struct Summary {
     int count;
 } Summary;
 
-/* Fills study->axes for a suite that names none: keys that differ between cells of one model,
- * without the seed, the tuned keys and what only says how a cell is run. */
-void study_find_axes(Study *study);
-
-/* Rows with selection. A seed that diverged counts with the metric it ended with, or with the
- * chance level if that is not finite. Free with summary_free. */
+/* Rows with selection, by the rule of suite_select: the tuned values whose first seed (the first
+ * record that has them) validates best, then fewer FLOPs, then the first. A seed that diverged
+ * counts with the metric it ended with, or with the chance level if that is not finite. Free with
+ * summary_free. */
 Summary study_summarise(const Study *study);
 void summary_free(Summary *summary);
+
+/* Reads what has run of a suite. A result file that is damaged is named on standard error and left
+ * out; *damaged counts them. STATUS_DATA when nothing has a result. Close with study_close, also
+ * after an error. */
+Status study_open(Study *study, const Suite *suite, const char *results, int *damaged,
+                  Error *error);
 
 /* Closes and frees the records. */
 void study_close(Study *study);

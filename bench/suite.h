@@ -20,6 +20,10 @@ typedef struct SuiteRequest {
     const Settings *settings; /* key=value of the command line; a list a,b replaces an axis */
 } SuiteRequest;
 
+struct Invocation;
+/* The request of a command whose first argument is a suite; it points into the invocation. */
+SuiteRequest suite_request(const struct Invocation *invocation);
+
 typedef struct SuiteCell {
     Cell cell;
     Settings settings; /* with sources */

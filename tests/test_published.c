@@ -1,4 +1,5 @@
 /* The CSV reader on awkward files, and the published rows that figures depend on. */
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,10 +114,10 @@ static void names(void **state) {
 /* Zoology, figure 2: a curve of 4 widths in each of 4 panels for each of 5 architectures. */
 static void zoology_figure_two(void **state) {
     (void)state;
-    char folder[4096];
+    char path[4096];
     Published published;
-    assert_int_equal(home_path("results/published", folder, sizeof folder, NULL), 0);
-    assert_int_equal(published_read(folder, "mqar", &published, NULL), 0);
+    assert_int_equal(home_path("results/published/mqar.csv", path, sizeof path, NULL), 0);
+    assert_int_equal(published_read(path, "mqar", &published, NULL), 0);
     const int64_t panels[4][2] = {{64, 4}, {128, 8}, {256, 16}, {512, 64}};
     int found = 0;
     for (int i = 0; i < published.count; i++) {
@@ -134,6 +135,25 @@ static void zoology_figure_two(void **state) {
     published_free(&published);
 }
 
+/* Every file that comes with the program can be read. */
+static void all_files(void **state) {
+    (void)state;
+    char folder[4096];
+    glob_t files;
+    assert_int_equal(home_path("results/published", folder, sizeof folder - 8, NULL), 0);
+    strcat(folder, "/*.csv");
+    assert_int_equal(glob(folder, 0, NULL, &files), 0);
+    assert_true(files.gl_pathc >= 9);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        Published published;
+        Error error = {0};
+        published_read(files.gl_pathv[i], "none", &published, &error);
+        assert_string_equal(error.message, "");
+        published_free(&published);
+    }
+    globfree(&files);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(csv_quotes_and_line_ends),
@@ -142,6 +162,7 @@ int main(void) {
         cmocka_unit_test(facts_of_settings),
         cmocka_unit_test(names),
         cmocka_unit_test(zoology_figure_two),
+        cmocka_unit_test(all_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,11 +14,11 @@
 #include "tests/made_up.h"
 
 /* Two models at one case; hyena has two learning rates of two seeds, of which the one that is
- * worse on test is better on validation. */
+ * worse on test is better on the validation of the first seed. */
 static Study small_study(void) {
     Study study = made_up_study();
-    made_up_cell(&study, "model=hyena seed=2 lr=0.01 length=64 pairs=4 width=64", 0.80, 0.70);
-    made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=64 pairs=4 width=64", 0.82, 0.72);
+    made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=64 pairs=4 width=64", 0.80, 0.72);
+    made_up_cell(&study, "model=hyena seed=2 lr=0.01 length=64 pairs=4 width=64", 0.10, 0.70);
     made_up_cell(&study, "model=hyena seed=1 lr=0.001 length=64 pairs=4 width=64", 0.79, 0.95);
     made_up_cell(&study, "model=hyena seed=2 lr=0.001 length=64 pairs=4 width=64", 0.79, 0.95);
     made_up_cell(&study, "model=transformer seed=1 lr=0.01 length=64 pairs=4 width=64", 1, 0.996);
@@ -84,18 +84,6 @@ static void cases_are_in_numeric_order(void **state) {
     assert_string_equal(summary.rows[2].values[0], "128");
     assert_true(summary.rows[0].best && summary.rows[1].best && summary.rows[2].best);
     summary_free(&summary);
-    study_close(&study);
-}
-
-static void axes_are_what_varies_within_a_model(void **state) {
-    (void)state;
-    Study study = made_up_study();
-    made_up_cell(&study, "lr=0.01 mlp=none model=lstm pairs=4 seed=1 width=64", 0.5, 0.5);
-    made_up_cell(&study, "lr=0.1 mlp=none model=lstm pairs=4 seed=2 width=128", 0.5, 0.5);
-    made_up_cell(&study, "lr=0.1 mlp=gelu model=s4d pairs=4 seed=2 width=128", 0.5, 0.5);
-    study_find_axes(&study);
-    assert_int_equal(study.axis_count, 1);
-    assert_string_equal(study.axes[0], "width");
     study_close(&study);
 }
 
@@ -237,7 +225,6 @@ int main(void) {
         cmocka_unit_test(lower_is_better_turns_selection_and_order_round),
         cmocka_unit_test(diverged_seed_counts_as_chance),
         cmocka_unit_test(cases_are_in_numeric_order),
-        cmocka_unit_test(axes_are_what_varies_within_a_model),
         cmocka_unit_test(different_data_is_noticed),
         cmocka_unit_test(exporters_show_the_same_numbers),
         cmocka_unit_test(console_is_aligned_in_both_alphabets),

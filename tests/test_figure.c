@@ -1,0 +1,293 @@
+/* Figures on made-up results: what is drawn where, text plots, and gnuplot good, poor, broken and
+ * missing. */
+#include <ctype.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bench/figure.h"
+#include "bench/home.h"
+#include "bench/palette.h"
+#include "engine/file.h"
+#include "tests/made_up.h"
+
+static void styles_differ(void **state) {
+    (void)state;
+    for (int a = 0; a < PALETTE_STYLES; a++) {
+        for (int b = 0; b < a; b++) {
+            const LineStyle x = palette_style(a), y = palette_style(b);
+            assert_true(strcmp(x.colour, y.colour) != 0 || x.filled != y.filled);
+            assert_true(x.dash != 3 && y.dash != 3); /* dots mean published */
+        }
+    }
+    int count;
+    const char *const *names = palette_names(&count);
+    for (int i = 0; i < count; i++) assert_int_equal(palette_slot(names[i]), i);
+    assert_true(palette_slot("never heard of it") < PALETTE_STYLES);
+}
+
+/* Two architectures, lengths 64 and 128, widths 64 and 128 out of order, two seeds. */
+static Study grid_study(void) {
+    Study study = made_up_study();
+    const char *const models[] = {"transformer", "hyena"};
+    for (int m = 0; m < 2; m++) {
+        for (int c = 3; c >= 0; c--) {
+            for (int seed = 1; seed <= 2; seed++) {
+                char text[256];
+                snprintf(text, sizeof text,
+                         "model=%s seed=%d lr=0.01 length=%d pairs=%d width=%d budget=2e12flop",
+                         models[m], seed, c / 2 ? 128 : 64, c / 2 ? 8 : 4, c % 2 ? 128 : 64);
+                made_up_cell(&study, text, m ? 0.5 : 1, m ? 0.4 + 0.1 * seed : 0.995);
+            }
+        }
+    }
+    return study;
+}
+
+static Published zoology(void) {
+    Published published;
+    char path[4096];
+    assert_int_equal(home_path("results/published/mqar.csv", path, sizeof path, NULL), 0);
+    assert_int_equal(published_read(path, "mqar", &published, NULL), 0);
+    return published;
+}
+
+static Chart build(const char *name, Study *study) {
+    int count;
+    const Figure *figures = figure_list(&count);
+    Published published = zoology();
+    Summary summary = study_summarise(study);
+    Chart chart = {0};
+    for (int i = 0; i < count; i++) {
+        if (strcmp(figures[i].name, name) == 0) {
+            chart = figure_chart(&figures[i], study, &summary, &published);
+        }
+    }
+    summary_free(&summary);
+    published_free(&published);
+    study_close(study);
+    return chart;
+}
+
+static const Series *find(const Panel *panel, const char *model, SeriesKind kind) {
+    for (int s = 0; s < panel->count; s++) {
+        const Series *series = &panel->series[s];
+        if (series->kind == kind && !strcmp(series->model, model)) return series;
+    }
+    return NULL;
+}
+
+static void accuracy_has_a_panel_for_each_length(void **state) {
+    (void)state;
+    Study study = grid_study();
+    Chart chart = build("accuracy", &study);
+    assert_int_equal(chart.count, 2);
+    assert_string_equal(chart.panels[0].title, "length 64, pairs 4");
+    assert_string_equal(chart.x.label, "width");
+    const Series *mean = find(&chart.panels[0], "hyena", SERIES_MEAN);
+    assert_int_equal(mean->count, 2);
+    assert_true(mean->points[0].x == 64 && mean->points[1].x == 128);
+    assert_true(fabs(mean->points[0].y - 0.55) < 1e-12 && mean->points[0].low < 0.5);
+    assert_int_equal(find(&chart.panels[0], "hyena", SERIES_SEEDS)->count, 4);
+    /* Published: the four widths of figure 2, for measured architectures only. */
+    const Series *dotted = find(&chart.panels[1], "hyena", SERIES_PUBLISHED);
+    assert_int_equal(dotted->count, 4);
+    assert_true(dotted->points[3].x == 512 && chart.x.high > 512);
+    assert_null(find(&chart.panels[1], "h3", SERIES_PUBLISHED));
+    assert_string_equal(chart.sources, "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2");
+    chart_free(&chart);
+}
+
+static void one_width_is_drawn_against_length(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=128 pairs=8 width=64", 0.5, 0.5);
+    made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=64 pairs=4 width=64", 0.7, 0.7);
+    Chart chart = build("accuracy", &study);
+    assert_int_equal(chart.count, 1);
+    assert_string_equal(chart.panels[0].title, "width 64");
+    assert_string_equal(chart.x.label, "length");
+    const Series *dotted = find(&chart.panels[0], "hyena", SERIES_PUBLISHED);
+    assert_int_equal(dotted->count, 2); /* only the settings that were measured */
+    assert_true(dotted->points[0].x == 64 && dotted->points[1].x == 128);
+    chart_free(&chart);
+}
+
+static void learning_shows_every_seed_to_its_end(void **state) {
+    (void)state;
+    Study study = grid_study();
+    Chart chart = build("learning", &study);
+    assert_int_equal(chart.count, 4);
+    assert_string_equal(chart.x.label, "training compute (TFLOP)");
+    assert_int_equal(chart.panels[0].count, 4);
+    const Series *curve = &chart.panels[0].series[0];
+    assert_int_equal(curve->count, 10);
+    assert_true(fabs(curve->points[9].x - 1.2) < 1e-12);
+    assert_true(isnan(curve->points[8].low) && curve->points[9].low == curve->points[9].y);
+    chart_free(&chart);
+}
+
+static void text_plot_is_plain_and_narrow(void **state) {
+    (void)state;
+    Study study = grid_study();
+    Chart chart = build("accuracy", &study);
+    char *text;
+    size_t bytes;
+    FILE *file = open_memstream(&text, &bytes);
+    chart_write_text(&chart, 60, file);
+    fclose(file);
+    assert_non_null(strstr(text, "A transformer  B hyena"));
+    assert_non_null(strstr(text, "length 128, pairs 8"));
+    /* The first row of the first panel is accuracy 1: the transformer lies there at both widths. */
+    const char *top = strstr(text, "     1 |");
+    assert_non_null(top);
+    const char *end = strchr(top, '\n');
+    int letters = 0;
+    for (const char *at = top; at < end; at++) letters += *at == 'A' || *at == '*';
+    assert_true(letters >= 2);
+    for (char *rest = text, *line; (line = strtok_r(rest, "\n", &rest));) {
+        for (const char *at = line; *at; at++) assert_true(isprint((unsigned char)*at));
+        if (strchr(line, '|')) assert_true(strlen(line) <= 60);
+    }
+    free(text);
+    chart_free(&chart);
+}
+
+/* ---- gnuplot ---- */
+
+/* A folder with a stand-in for gnuplot, put in front of PATH (or made the whole PATH). */
+typedef struct Fixture {
+    char folder[64], old_path[8192];
+    Chart chart;
+} Fixture;
+
+static int fixture_open(void **state) {
+    Fixture *fixture = calloc(1, sizeof *fixture);
+    snprintf(fixture->folder, sizeof fixture->folder, "/tmp/longhaul figure XXXXXX");
+    assert_non_null(mkdtemp(fixture->folder));
+    snprintf(fixture->old_path, sizeof fixture->old_path, "%s", getenv("PATH"));
+    Study study = grid_study();
+    fixture->chart = build("accuracy", &study);
+    assert_int_equal(chart_write_data(&fixture->chart, fixture->folder, NULL), 0);
+    *state = fixture;
+    return 0;
+}
+
+static int fixture_close(void **state) {
+    Fixture *fixture = *state;
+    char command[256];
+    setenv("PATH", fixture->old_path, 1);
+    snprintf(command, sizeof command, "rm -rf '%s'", fixture->folder);
+    assert_int_equal(system(command), 0);
+    chart_free(&fixture->chart);
+    free(fixture);
+    return 0;
+}
+
+static void stand_in(const Fixture *fixture, const char *script) {
+    char path[128], search[8400];
+    snprintf(path, sizeof path, "%s/gnuplot", fixture->folder);
+    assert_int_equal(file_write(path, script, strlen(script), NULL), 0);
+    assert_int_equal(chmod(path, 0755), 0);
+    snprintf(search, sizeof search, "%s:%s", fixture->folder, fixture->old_path);
+    setenv("PATH", search, 1);
+}
+
+static Status draw(const Fixture *fixture, char names[1024], Error *error) {
+    memset(names, 0, 1024);
+    FILE *file = fmemopen(names, 1023, "w");
+    *error = (Error){0};
+    const Status status = chart_draw(&fixture->chart, fixture->folder, file, error);
+    fclose(file);
+    return status;
+}
+
+static bool has(const Fixture *fixture, const char *name) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", fixture->folder, name);
+    return file_exists(path);
+}
+
+static void gnuplot_draws_every_format(void **state) {
+    const Fixture *fixture = *state;
+    char names[1024], path[128];
+    Error error;
+    assert_int_equal(draw(fixture, names, &error), 0);
+    assert_non_null(strstr(names, "accuracy.svg\n"));
+    snprintf(path, sizeof path, "%s/accuracy.svg", fixture->folder);
+    char *svg;
+    size_t bytes;
+    assert_int_equal(file_read(path, &svg, &bytes, NULL), 0);
+    assert_non_null(strstr(svg, "length 128, pairs 8"));
+    assert_non_null(strstr(svg, "arXiv 2312.04927"));
+    assert_non_null(strstr(svg, "transformer"));
+    free(svg);
+    assert_false(has(fixture, "accuracy.svg.partial"));
+}
+
+static void missing_gnuplot_leaves_the_points(void **state) {
+    const Fixture *fixture = *state;
+    char names[1024];
+    Error error;
+    setenv("PATH", "/nowhere", 1);
+    assert_int_equal(draw(fixture, names, &error), STATUS_IO);
+    assert_non_null(strstr(error.message, "apt-get install gnuplot-nox"));
+    assert_non_null(strstr(error.message, "--ascii"));
+    assert_true(has(fixture, "accuracy.dat") && has(fixture, "accuracy.gp"));
+}
+
+static void failing_gnuplot_keeps_the_older_picture(void **state) {
+    const Fixture *fixture = *state;
+    char names[1024], path[128];
+    Error error;
+    snprintf(path, sizeof path, "%s/accuracy.svg", fixture->folder);
+    assert_int_equal(file_write(path, "old", 3, NULL), 0);
+    stand_in(fixture, "#!/bin/sh\ncase \"$*\" in *GPVAL*) echo ' svg pdfcairo ';; *)\n"
+                      "echo half > accuracy.svg.partial; echo 'line 7: no such thing'; exit 1;; "
+                      "esac\n");
+    assert_int_equal(draw(fixture, names, &error), STATUS_IO);
+    assert_non_null(strstr(error.message, "line 7: no such thing"));
+    assert_string_equal(names, "");
+    char *text;
+    size_t bytes;
+    assert_int_equal(file_read(path, &text, &bytes, NULL), 0);
+    assert_string_equal(text, "old");
+    free(text);
+    assert_false(has(fixture, "accuracy.svg.partial"));
+}
+
+static void gnuplot_without_cairo_still_draws_svg(void **state) {
+    const Fixture *fixture = *state;
+    char names[1024];
+    Error error;
+    stand_in(fixture, "#!/bin/sh\ncase \"$*\" in *GPVAL*) echo ' dumb svg ';; *)\n"
+                      "echo new > accuracy.svg.partial;; esac\n");
+    assert_int_equal(draw(fixture, names, &error), 0);
+    assert_non_null(strstr(names, "accuracy.svg\n"));
+    assert_null(strstr(names, "png"));
+    assert_true(has(fixture, "accuracy.svg") && !has(fixture, "accuracy.png"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(styles_differ),
+        cmocka_unit_test(accuracy_has_a_panel_for_each_length),
+        cmocka_unit_test(one_width_is_drawn_against_length),
+        cmocka_unit_test(learning_shows_every_seed_to_its_end),
+        cmocka_unit_test(text_plot_is_plain_and_narrow),
+        cmocka_unit_test_setup_teardown(gnuplot_draws_every_format, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(missing_gnuplot_leaves_the_points, fixture_open,
+                                        fixture_close),
+        cmocka_unit_test_setup_teardown(failing_gnuplot_keeps_the_older_picture, fixture_open,
+                                        fixture_close),
+        cmocka_unit_test_setup_teardown(gnuplot_without_cairo_still_draws_svg, fixture_open,
+                                        fixture_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
