@@ -64,10 +64,12 @@ static void places_of(const Cell *cell, Place places[TABLES]) {
     places[3] = (Place){&cell->model->options, cell->model_options};
 }
 
-static Status unknown(const char *kind, const Nearest *nearest, Error *error) {
+/* what: "key"; where: " of task mqar with model lstm", or "". */
+static Status unknown(const char *what, const Nearest *nearest, const char *where, Error *error) {
     char advice[OPTION_TEXT_BYTES];
     nearest_advice(nearest, advice, sizeof advice);
-    return error_set(error, STATUS_USAGE, "unknown %s '%s'%s", kind, nearest->wanted, advice);
+    return error_set(error, STATUS_USAGE, "unknown %s '%s'%s%s", what, nearest->wanted, where,
+                     advice);
 }
 
 static Status no_task(const char *name, Error *error) {
@@ -75,7 +77,7 @@ static Status no_task(const char *name, Error *error) {
     int count;
     const Task *const *tasks = task_list(&count);
     for (int i = 0; i < count; i++) nearest_offer(&nearest, tasks[i]->name);
-    return unknown("task", &nearest, error);
+    return unknown("task", &nearest, "", error);
 }
 
 static Status no_model(const char *name, Error *error) {
@@ -83,7 +85,7 @@ static Status no_model(const char *name, Error *error) {
     int count;
     const Model *const *models = model_list(&count);
     for (int i = 0; i < count; i++) nearest_offer(&nearest, models[i]->name);
-    return unknown("model", &nearest, error);
+    return unknown("model", &nearest, "", error);
 }
 
 /* "mlp=none norm=rms" into the backbone. */
@@ -130,9 +132,10 @@ static Status no_key(const Cell *cell, const Place places[TABLES], const char *k
     for (int i = 0; i < TABLES; i++)
         for (int j = 0; j < places[i].table->count; j++)
             nearest_offer(&nearest, places[i].table->options[j].name);
-    char kind[160];
-    snprintf(kind, sizeof kind, "key (task %s, model %s)", cell->task->name, cell->model->name);
-    return unknown(kind, &nearest, error);
+    char where[160];
+    snprintf(where, sizeof where, " for task %s with model %s", cell->task->name,
+             cell->model->name);
+    return unknown("key", &nearest, where, error);
 }
 
 Status cell_set(Cell *cell, const char *key, const char *text, Error *error) {

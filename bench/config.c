@@ -1,11 +1,17 @@
 #include "bench/config.h"
 
 #include <stdio.h>
+#include <string.h>
+
+void config_source(const Yaml *yaml, const YamlNode *node, char source[OPTION_TEXT_BYTES]) {
+    const char *path = yaml_path(yaml), *slash = strrchr(path, '/');
+    snprintf(source, OPTION_TEXT_BYTES, "%.200s line %d", slash ? slash + 1 : path, node->line);
+}
 
 Status config_add(const Yaml *yaml, const YamlNode *key, const YamlNode *value, Settings *settings,
                   Error *error) {
     char source[OPTION_TEXT_BYTES];
-    snprintf(source, sizeof source, "%.200s line %d", yaml_path(yaml), key->line);
+    config_source(yaml, key, source);
     const Status status = yaml_expect(yaml, value, YAML_WORD, key->word, error);
     if (status != STATUS_OK) return status;
     return settings_add(settings, key->word, value->word, source, error);

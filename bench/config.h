@@ -9,6 +9,10 @@
  * "key: {value: V, source: S}". STATUS_USAGE with file and line. */
 Status config_read(const char *path, Settings *settings, Error *error);
 
+/* "mqar.yaml line 12": the file without its folder, so that results do not depend on where it lay.
+ */
+void config_source(const Yaml *yaml, const YamlNode *node, char source[OPTION_TEXT_BYTES]);
+
 /* One pair, value being a word. */
 Status config_add(const Yaml *yaml, const YamlNode *key, const YamlNode *value, Settings *settings,
                   Error *error);

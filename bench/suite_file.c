@@ -101,7 +101,7 @@ static Status add_model(const Reader *reader, const YamlNode *word, Axis *models
     Settings *choice = status == STATUS_OK ? axis_choice(models) : NULL;
     if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
     char source[OPTION_TEXT_BYTES];
-    snprintf(source, sizeof source, "%.200s line %d", yaml_path(reader->yaml), word->line);
+    config_source(reader->yaml, word, source);
     status = settings_add(choice, "model", word->word, source, reader->error);
     const YamlNode *const levels[] = {reader->root, reader->preset};
     for (int i = 0; i < 2 && status == STATUS_OK; i++)
@@ -147,7 +147,7 @@ static Status read_axis(const Reader *reader, const YamlNode *key, const YamlNod
         return yaml_error(reader->yaml, key, reader->error, "list '%s' under '%ss'", key->word,
                           key->word);
     char source[OPTION_TEXT_BYTES];
-    snprintf(source, sizeof source, "%.200s line %d", yaml_path(reader->yaml), key->line);
+    config_source(reader->yaml, key, source);
     if (values->kind == YAML_WORD)
         return axis_add(axis, key->word, values->word, source, reader->error);
     Status status = yaml_expect(reader->yaml, values, YAML_LIST, key->word, reader->error);

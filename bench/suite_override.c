@@ -27,8 +27,24 @@ static Axis *find_axis(Axis *axes, int count, const char *key) {
     return NULL;
 }
 
+/* "transformer.heads=4" is for that model alone. */
+static Status override_model(SuiteFile *file, const Setting *setting, Error *error) {
+    const char *dot = strchr(setting->key, '.');
+    for (int i = 0; i < file->models.count; i++) {
+        Settings *choice = &file->models.choices[i];
+        const char *name = choice->list[0].value;
+        if (strlen(name) == (size_t)(dot - setting->key) &&
+            strncmp(name, setting->key, strlen(name)) == 0)
+            return settings_add(choice, dot + 1, setting->value, setting->source, error);
+    }
+    return error_set(error, STATUS_USAGE, "%s: %s=%s: no model '%.*s' among those selected",
+                     setting->source, setting->key, setting->value, (int)(dot - setting->key),
+                     setting->key);
+}
+
 static Status override(SuiteFile *file, const Setting *setting, Error *error) {
     const char *key = setting->key, *value = setting->value, *source = setting->source;
+    if (strchr(key, '.')) return override_model(file, setting, error);
     if (strcmp(key, "seed") == 0) return replace_axis(&file->seeds, key, value, source, error);
     if (strcmp(key, "model") == 0)
         return error_set(error, STATUS_USAGE, "%s: models of a suite are chosen by --model",

@@ -43,7 +43,7 @@ void sweep_show_finished(Sweep *sweep, int cell) {
         fprintf(stderr, "%.4f, %s\n", entry->metric, outcomes[entry->outcome]);
     else
         fprintf(stderr, "failed: %s\n", entry->failure);
-    sweep->last_line = 0; /* the line of progress was overwritten */
+    if (sweep->terminal) sweep->last_line = 0; /* the line of progress was overwritten */
 }
 
 /* "cell 8 of 40 | mamba 45 % 0.31, lstm 12 % - | 3:20 min left", often on a terminal and once a
