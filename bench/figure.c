@@ -1,28 +1,37 @@
 #include "bench/figure.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The axis of the study that lies along x: width if its values differ, else the first axis whose
- * values are different numbers, else width or the first one. -1: the study has no axis. */
-static int axis_along_x(const Study *study, const Summary *summary) {
-    int width = -1, other = -1;
-    for (int a = study->axis_count - 1; a >= 0; a--) {
-        const bool is_width = !strcmp(study->axes[a], "width");
-        bool numbers = true, differ = false;
-        for (int r = 0; r < summary->count; r++) {
-            char *end;
-            strtod(summary->rows[r].values[a], &end);
-            numbers &= *end == 0 && end != summary->rows[r].values[a];
-            differ |= strcmp(summary->rows[r].values[a], summary->rows[0].values[a]) != 0;
-        }
-        if (is_width && differ) return a;
-        if (is_width) width = a;
-        if (numbers && differ) other = a;
+static bool values_differ(const Summary *summary, int axis) {
+    for (int r = 1; r < summary->count; r++) {
+        if (strcmp(summary->rows[r].values[axis], summary->rows[0].values[axis]) != 0) return true;
     }
-    if (other >= 0) return other;
-    return width >= 0 ? width : study->axis_count - 1;
+    return false;
+}
+
+static bool values_are_numbers(const Summary *summary, int axis) {
+    for (int r = 0; r < summary->count; r++) {
+        char *end;
+        strtod(summary->rows[r].values[axis], &end);
+        if (end == summary->rows[r].values[axis] || *end) return false;
+    }
+    return true;
+}
+
+/* The axis that lies along x: width where the suite has it (and, if it must, its values differ),
+ * else the first whose values are different numbers, else the last. -1: there is no axis. */
+static int axis_along_x(const Study *study, const Summary *summary, bool must_differ) {
+    for (int a = 0; a < study->axis_count; a++) {
+        if (strcmp(study->axes[a], "width") != 0) continue;
+        if (!must_differ || values_differ(summary, a)) return a;
+    }
+    for (int a = 0; a < study->axis_count; a++) {
+        if (values_are_numbers(summary, a) && values_differ(summary, a)) return a;
+    }
+    return study->axis_count - 1;
 }
 
 /* True when the value along x decides the value of the other axis (pairs that grow with length). */
@@ -125,11 +134,18 @@ static bool has_model(const Summary *summary, const char *model) {
     return false;
 }
 
-static void add_source(Chart *chart, const PublishedPoint *point) {
+/* The citation, and what is not the same there as here. */
+static void add_source(Chart *chart, const PublishedPoint *point, const Row *row) {
     if (strstr(chart->sources, point->citation)) return;
+    const int64_t theirs = point->facts.vocabulary, ours = setting_of(row, "vocabulary");
+    char difference[64] = "";
+    if (theirs && ours && theirs != ours) {
+        snprintf(difference, sizeof difference, " (vocabulary %" PRId64 ", here %" PRId64 ")",
+                 theirs, ours);
+    }
     const size_t used = strlen(chart->sources);
-    snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s", used ? "; " : "",
-             point->citation);
+    snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s%s", used ? "; " : "",
+             point->citation, difference);
 }
 
 /* Dotted points of the models that were measured, each in the panel of its setting. */
@@ -149,13 +165,13 @@ static void add_published(const Study *study, const Summary *summary, const Publ
                          (ChartPoint){x, point->accuracy, NAN, NAN});
         chart->x.low = fmin(chart->x.low, x / 1.35);
         chart->x.high = fmax(chart->x.high, x * 1.35);
-        add_source(chart, point);
+        add_source(chart, point, &summary->rows[r]);
     }
 }
 
 static void accuracy(const Study *study, const Summary *summary, const Published *published,
                      Chart *chart) {
-    const int x_axis = axis_along_x(study, summary);
+    const int x_axis = axis_along_x(study, summary, false);
     metric_axis(study, &chart->y);
     case_axis(study, summary, x_axis, &chart->x);
     if (study->chance >= 0.01) chart->chance = study->chance;
@@ -244,7 +260,7 @@ static void shared_range(const Chart *chart, Axis *axis) {
 static void seconds(const Study *study, const Summary *summary, const Published *published,
                     Chart *chart) {
     (void)published;
-    const int x_axis = axis_along_x(study, summary);
+    const int x_axis = axis_along_x(study, summary, true);
     case_axis(study, summary, x_axis, &chart->x);
     chart->y = (Axis){.label = "seconds a cell", .base = 10, .low = NAN, .high = NAN};
     for (int r = 0; r < summary->count; r++) {

@@ -55,7 +55,6 @@ key_y(m) = height - 0.06 - (0.5 + (m - 1) / key_columns) * key_line
 set print $key
 do for [m = 1:models] {
     print key_x(m), key_y(m)
-    print key_x(m) + sample, key_y(m)
     set label 100 + m model[m] at key_x(m) + sample + 0.05, key_y(m) left textcolor rgb ink
 }
 set print
@@ -68,10 +67,10 @@ unset tics
 unset border
 set xrange [0:width]
 set yrange [0:height]
-plot for [m = 1:models] $key every ::(2 * m - 2)::(2 * m - 1) with lines \
+plot for [m = 1:models] $key using 1:2:(sample):(0) every ::(m - 1)::(m - 1) with vectors nohead \
         linecolor rgb colour[m] linewidth 1.4 dashtype dash[m], \
-    for [m = 1:models] $key using ($1 + sample / 2):2 every ::(2 * m - 2)::(2 * m - 2) \
-        with points linecolor rgb colour[m] pointtype filled[m] pointsize mark
+    for [m = 1:models] $key using ($1 + sample / 2):2 every ::(m - 1)::(m - 1) with points \
+        linecolor rgb colour[m] pointtype filled[m] pointsize mark
 unset label
 
 # Notes at the foot.

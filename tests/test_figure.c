@@ -104,14 +104,37 @@ static void accuracy_has_a_panel_for_each_length(void **state) {
     chart_free(&chart);
 }
 
-static void one_width_is_drawn_against_length(void **state) {
+/* One width is one point in each panel, under the published curve; seconds then go by length. */
+static void one_width(void **state) {
+    (void)state;
+    for (int figure = 0; figure < 2; figure++) {
+        Study study = made_up_study();
+        made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=128 pairs=8 width=64", 0.5, 0.5);
+        made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=64 pairs=4 width=64 vocabulary=256",
+                     0.7, 0.7);
+        Chart chart = build(figure ? "seconds" : "accuracy", &study);
+        assert_string_equal(chart.x.label, figure ? "length" : "width");
+        assert_int_equal(chart.count, figure ? 1 : 2);
+        if (figure) {
+            assert_string_equal(chart.panels[0].title, "width 64");
+            assert_int_equal(find(&chart.panels[0], "hyena", SERIES_MEAN)->count, 2);
+        } else {
+            assert_int_equal(find(&chart.panels[1], "hyena", SERIES_MEAN)->count, 1);
+            assert_int_equal(find(&chart.panels[1], "hyena", SERIES_PUBLISHED)->count, 4);
+            assert_non_null(strstr(chart.sources, "Fig. 2 (vocabulary 8192, here 256)"));
+        }
+        chart_free(&chart);
+    }
+}
+
+static void a_suite_without_width_is_drawn_against_length(void **state) {
     (void)state;
     Study study = made_up_study();
+    study.axis_count = 2; /* length, pairs */
     made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=128 pairs=8 width=64", 0.5, 0.5);
     made_up_cell(&study, "model=hyena seed=1 lr=0.01 length=64 pairs=4 width=64", 0.7, 0.7);
     Chart chart = build("accuracy", &study);
     assert_int_equal(chart.count, 1);
-    assert_string_equal(chart.panels[0].title, "width 64");
     assert_string_equal(chart.x.label, "length");
     const Series *dotted = find(&chart.panels[0], "hyena", SERIES_PUBLISHED);
     assert_int_equal(dotted->count, 2); /* only the settings that were measured */
@@ -278,7 +301,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(styles_differ),
         cmocka_unit_test(accuracy_has_a_panel_for_each_length),
-        cmocka_unit_test(one_width_is_drawn_against_length),
+        cmocka_unit_test(one_width),
+        cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
         cmocka_unit_test(learning_shows_every_seed_to_its_end),
         cmocka_unit_test(text_plot_is_plain_and_narrow),
         cmocka_unit_test_setup_teardown(gnuplot_draws_every_format, fixture_open, fixture_close),
