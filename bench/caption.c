@@ -82,7 +82,7 @@ void table_caption(Table *table, const Study *study) {
     if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);
     add_line(table,
              "%s: mean over seeds ± half the %d %% interval (Student's t). Every seed is shown and "
-             "counts; one that diverged counts with what it ended at, or with chance. "
+             "counts; one that diverged counts as chance. "
              "Chance %.3g%s.",
              study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, solved);
     if (study->failed) {
