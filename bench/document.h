@@ -10,7 +10,8 @@ struct json_t; /* jansson */
 /* Raised when a field changes its meaning; a reader refuses other numbers. */
 enum { DOCUMENT_SCHEMA = 1 };
 
-/* Adds "schema" and "sha256" to the object and writes it as engine/file.h promises. STATUS_IO. */
+/* Adds "schema" to the object and writes it, with "sha256" of the text before it as last member, as
+ * engine/file.h promises. STATUS_IO. */
 Status document_write(const char *path, struct json_t *object, Error *error);
 
 /* A new reference. STATUS_DATA for a missing, truncated, changed or other-schema file, named. */

@@ -98,7 +98,8 @@ static Status check_model_names(const Reader *reader, const YamlNode *map) {
 static Status add_model(const Reader *reader, const YamlNode *word, Axis *models) {
     Status status = yaml_expect(reader->yaml, word, YAML_WORD, "an entry of models", reader->error);
     if (status == STATUS_OK) status = check_model(reader, word);
-    Settings *choice = status == STATUS_OK ? axis_choice(models) : NULL;
+    if (status != STATUS_OK) return status;
+    Settings *choice = axis_choice(models);
     if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
     char source[OPTION_TEXT_BYTES];
     config_source(reader->yaml, word, source);

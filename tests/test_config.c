@@ -1,0 +1,386 @@
+/* From what a user writes to cells: budgets, settings, YAML files, suites; every mistake is
+ * answered with its place and what was expected. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bench/config.h"
+#include "bench/suite.h"
+#include "engine/file.h"
+
+static char path[] = "/tmp/longhaul-config-XXXXXX.yaml";
+
+static int make_path(void **state) {
+    (void)state;
+    const int descriptor = mkstemps(path, 5);
+    return descriptor < 0 ? -1 : close(descriptor);
+}
+
+static int remove_path(void **state) {
+    (void)state;
+    return unlink(path);
+}
+
+static void write_text(const char *text) {
+    assert_int_equal(file_write(path, text, strlen(text), NULL), STATUS_OK);
+}
+
+static void assert_says(const Error *error, const char *expected, const char *about) {
+    if (!strstr(error->message, expected))
+        fail_msg("%s\n  said: %s\n  expected: %s", about, error->message, expected);
+}
+
+static void budgets(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *canonical; /* NULL: refused */
+    } cases[] = {{"1.6e12flop", "1.6e12flop"},
+                 {"90s", "90s"},
+                 {"5min", "300s"},
+                 {"2h", "7200s"},
+                 {"1e6token", "1000000token"},
+                 {"1000step", "1000step"},
+                 {"3epoch", "3epoch"},
+                 {"12", NULL},
+                 {"12 flop", NULL},
+                 {"flop", NULL},
+                 {"0flop", NULL},
+                 {"-1s", NULL},
+                 {"nanflop", NULL},
+                 {"1e400flop", NULL},
+                 {"12FLOP", NULL},
+                 {"3parsec", NULL},
+                 {"", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Budget budget;
+        Error error = {0};
+        const Status status = budget_parse(cases[i].text, &budget, &error);
+        assert_int_equal(status, cases[i].canonical ? STATUS_OK : STATUS_USAGE);
+        if (!cases[i].canonical) {
+            assert_says(&error, "flop, s, min, h, token, step, epoch", cases[i].text);
+            continue;
+        }
+        char text[OPTION_TEXT_BYTES];
+        budget_text(&budget, text);
+        assert_string_equal(text, cases[i].canonical);
+    }
+}
+
+/* A key must mean one thing in a cell: cell_set takes the first table that knows it. */
+static void keys_are_unique(void **state) {
+    (void)state;
+    int tasks, models, count;
+    const Task *const *task = task_list(&tasks);
+    const Model *const *model = model_list(&models);
+    assert_true(tasks > 0 && models > 0);
+    for (int i = 0; i < tasks; i++)
+        for (int j = 0; j < models; j++) {
+            Cell cell;
+            Error error = {0};
+            assert_int_equal(cell_open(&cell, task[i]->name, model[j]->name, &error), STATUS_OK);
+            CellValue *values = cell_values(&cell, &count);
+            for (int a = 0; a < count; a++)
+                for (int b = a + 1; b < count; b++)
+                    if (strcmp(values[a].key, values[b].key) == 0)
+                        fail_msg("task %s, model %s: two keys '%s'", task[i]->name, model[j]->name,
+                                 values[a].key);
+            free(values);
+            cell_close(&cell);
+        }
+}
+
+/* Builds a cell from "key=value key=value ..." and gives its identity. */
+static Status identity_of(const char *text, const char *device, char identity[17], Error *error) {
+    char words[512], *rest = words;
+    snprintf(words, sizeof words, "%s", text);
+    Settings settings = {0};
+    for (char *word; (word = strtok_r(rest, " ", &rest));)
+        assert_int_equal(settings_parse(&settings, word, "test", error), STATUS_OK);
+    Cell cell;
+    Problem problem;
+    Status status = cell_build(&cell, &settings, error);
+    if (status == STATUS_OK) {
+        snprintf(cell.device, sizeof cell.device, "%s", device);
+        cell_identity(&cell, identity);
+        status = cell_validate(&cell, &problem, error);
+        cell_close(&cell);
+    }
+    settings_free(&settings);
+    return status;
+}
+
+static void identity_is_the_configuration(void **state) {
+    (void)state;
+    static const char *const base = "task=mqar model=lstm lr=1e-3 budget=5min";
+    static const struct {
+        const char *text, *device;
+        bool same;
+    } cases[] = {{"budget=300s lr=0.001 model=lstm task=mqar", "cpu", true},
+                 {"task=mqar model=lstm lr=2 lr=1e-3 budget=5min", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min checkpoint_every=7", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
+                 {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
+                 {"task=copy model=lstm lr=1e-3 budget=5min", "cpu", false}};
+    Error error = {0};
+    char expected[17], identity[17];
+    assert_int_equal(identity_of(base, "cpu", expected, &error), STATUS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(identity_of(cases[i].text, cases[i].device, identity, &error), STATUS_OK);
+        if ((strcmp(identity, expected) == 0) != cases[i].same) fail_msg("%s", cases[i].text);
+    }
+}
+
+static void bad_settings_are_explained(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings, *expected;
+    } cases[] = {
+        {"task=mqar", "no model given"},
+        {"model=lstm", "no task given"},
+        {"task=mqr model=lstm", "unknown task 'mqr'; did you mean 'mqar'?"},
+        {"task=mqar model=lstn", "unknown model 'lstn'; did you mean 'lstm'?"},
+        {"task=mqar model=lstm widht=64", "unknown key 'widht' for task mqar with model lstm; did"},
+        {"task=mqar model=lstm lr=nan", "lr=nan: expected a finite number"},
+        {"task=mqar model=lstm lr=fast", "lr=fast: expected a finite number"},
+        {"task=mqar model=lstm batch=0", "batch=0 is out of range; expected 1 to"},
+        {"task=mqar model=lstm seed=-1", "seed=-1 is out of range"},
+        {"task=mqar model=lstm budget=12", "budget=12: no unit"},
+        {"task=mqar model=lstm schedule=cosin", "expected one of constant|linear|cosine"},
+        {"task=mqar model=lstm batch=64 micro_batch=24", "micro_batch=24 does not divide batch=64"},
+        {"task=mqar model=lstm budget=3epoch", "never repeats a sample, so it has no epochs"},
+        {"task=mqar model=lstm vocabulary=8 pairs=8", "vocabulary=8"},
+        {"task=mqar model=transformer width=64 heads=3", "heads=3"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Error error = {0};
+        char identity[17];
+        assert_int_equal(identity_of(cases[i].settings, "cpu", identity, &error), STATUS_USAGE);
+        assert_says(&error, cases[i].expected, cases[i].settings);
+    }
+}
+
+static void bad_yaml_is_explained(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"", "is empty"},
+        {"a: 1\nb: [1, 2\n", "line 3: "},
+        {"a: 1\n\tb: 2\n", "line 2: "},
+        {"a: 1\na: 2\n", "line 2: key 'a' is there already in line 1"},
+        {"a: 1\n---\nb: 2\n", "line 3: a second document begins"},
+        {"a: &x 1\nb: *x\n", "this node has an alias"},
+        {"a: \"\\0\"\n", "line 1: a word holds a zero byte"},
+        {"[a, b]: 1\n", "line 1: a key must be one word"},
+        {"a: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n", "nested deeper than 16"},
+        {"a: [1, 2]\n", "line 1: a is a list [a, b]; expected a word"},
+        {"- a\n- b\n", "expected a mapping"},
+        {"a: {value: 1, sauce: x}\n", "line 1: unknown key 'sauce' of a setting; did you mean "
+                                      "'source'?"},
+        {"a: \xff\xfe\n", "line 1: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(cases[i].text);
+        Settings settings = {0};
+        Error error = {0};
+        assert_int_equal(config_read(path, &settings, &error), STATUS_USAGE);
+        assert_says(&error, cases[i].expected, cases[i].text);
+        assert_says(&error, path, cases[i].text);
+        settings_free(&settings);
+    }
+    write_text("\xef\xbb\xbflr: 010\r\nnote: no # said so\r\nbatch: {value: 4, source: there}\r\n");
+    Settings settings = {0};
+    Error error = {0};
+    assert_int_equal(config_read(path, &settings, &error), STATUS_OK);
+    assert_string_equal(settings_find(&settings, "lr")->value, "010");
+    assert_string_equal(settings_find(&settings, "note")->value, "no");
+    assert_string_equal(settings_find(&settings, "batch")->source, "there");
+    settings_free(&settings);
+}
+
+static const char suite_text[] = "title: T\ntask: mqar\nset: {layers: 2}\n"
+                                 "models: [transformer, lstm]\n"
+                                 "model:\n  transformer: {heads: 2}\n"
+                                 "presets:\n  quick:\n"
+                                 "    set: {budget: 1e9flop}\n"
+                                 "    cases:\n      - {length: 64, pairs: 4}\n"
+                                 "      - {length: 128, pairs: 8}\n"
+                                 "    grid: {width: [16, 32]}\n"
+                                 "    tune: {lr: [1e-3, 1e-2, 1e-1]}\n"
+                                 "    seeds: [1, 2]\n";
+
+static void suites_expand(void **state) {
+    (void)state;
+    write_text(suite_text);
+    Settings more = {0};
+    Error error = {0};
+    static const struct {
+        const char *models, *seeds, *setting;
+        int cells, groups, variants, repeats, end;
+    } cases[] = {
+        /* 2 models x 2 cases x 2 widths = 8 groups of 3 rates and 2 seeds */
+        {"", "", NULL, 48, 8, 3, 2, 32},
+        {"l*", "", NULL, 24, 4, 3, 2, 16},
+        {"!lstm", "1", NULL, 12, 4, 3, 1, 12},
+        {"", "3", NULL, 72, 8, 3, 3, 40},
+        {"", "5,9", NULL, 48, 8, 3, 2, 32},
+        {"", "", "lr=1e-4", 16, 8, 1, 2, 16},         /* replaces the tuned values */
+        {"", "", "width=16,32,64", 72, 12, 3, 2, 48}, /* replaces an axis */
+        {"", "", "batch=8,16", 96, 16, 3, 2, 64},     /* adds one */
+        {"", "", "transformer.heads=4", 48, 8, 3, 2, 32},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].setting)
+            assert_int_equal(settings_parse(&more, cases[i].setting, "test", &error), STATUS_OK);
+        const SuiteRequest request = {.suite = path,
+                                      .preset = "quick",
+                                      .models = cases[i].models,
+                                      .seeds = cases[i].seeds,
+                                      .settings = &more};
+        Suite suite;
+        if (suite_open(&suite, &request, &error) != STATUS_OK) fail_msg("%s", error.message);
+        assert_int_equal(suite.count, cases[i].cells);
+        assert_int_equal(suite.groups, cases[i].groups);
+        assert_int_equal(suite.variants, cases[i].variants);
+        assert_int_equal(suite.repeats, cases[i].repeats);
+        assert_int_equal(suite_cells_in_the_end(&suite), cases[i].end);
+        suite_close(&suite);
+        settings_free(&more);
+    }
+}
+
+/* Settings of the command line may make cells of the file equal: they run once. */
+static void equal_cells_are_one(void **state) {
+    (void)state;
+    write_text(suite_text);
+    Settings more = {0};
+    Error error = {0};
+    settings_parse(&more, "length=64", "test", &error);
+    settings_parse(&more, "pairs=4", "test", &error);
+    const SuiteRequest request = {.suite = path, .preset = "quick", .settings = &more};
+    Suite suite;
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_OK);
+    assert_int_equal(suite.count, 24);
+    assert_int_equal(suite.groups, 4);
+    suite_close(&suite);
+    settings_free(&more);
+}
+
+static void selection(void **state) {
+    (void)state;
+    write_text(suite_text);
+    Error error = {0};
+    const SuiteRequest request = {.suite = path, .preset = "quick"};
+    Suite suite;
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_OK);
+    Tried tried[48] = {0};
+    assert_int_equal(suite.count, 48);
+    assert_int_equal(suite_select(&suite, 0, tried), -1);
+    /* Group 0: cells 0..5 = variants 0, 1, 2 of seeds 1, 2. Only the first seed counts. */
+    tried[0] = (Tried){true, 0.5, 100};
+    tried[1] = (Tried){true, 0.99, 100};
+    assert_int_equal(suite_select(&suite, 0, tried), 0);
+    tried[2] = (Tried){true, 0.7, 100};
+    assert_int_equal(suite_select(&suite, 0, tried), 1);
+    tried[4] = (Tried){true, NAN, 1}; /* diverged */
+    assert_int_equal(suite_select(&suite, 0, tried), 1);
+    tried[4] = (Tried){true, 0.7, 50}; /* as good, with less */
+    assert_int_equal(suite_select(&suite, 0, tried), 2);
+    assert_int_equal(suite_select(&suite, 1, tried), -1);
+    suite_close(&suite);
+}
+
+static void bad_suites_are_explained(void **state) {
+    (void)state;
+    static const struct {
+        const char *from, *to, *expected; /* one replacement in the good suite */
+    } cases[] = {
+        {"title: T", "tilte: T", "line 1: unknown key 'tilte' of a suite; did you mean 'title'?"},
+        {"    tune:", "    tuned:",
+         "line 14: unknown key 'tuned' of a preset; did you mean 'tune'"},
+        {"lstm]", "lstn]", "line 4: unknown model 'lstn'; did you mean 'lstm'?"},
+        {"  transformer:", "  transfromer:", "line 6: unknown model 'transfromer'; did you mean"},
+        {"{heads: 2}", "{haeds: 2}", "line 6: unknown key 'haeds'"},
+        {"{layers: 2}", "{layers: two}", "line 3: layers=two: expected a whole number"},
+        {"{layers: 2}", "{layers: 0}", "line 3: layers=0 is out of range"},
+        {"{layers: 2}", "{layers: [2, 3]}", "line 3: 'layers' has a list of values; lists belong"},
+        {"{layers: 2}", "{seed: 2}", "line 3: 'seed' cannot be set here; list it under 'seeds'"},
+        {"{width: [16, 32]}", "{width: []}", "line 13: width has no values"},
+        {"{width: [16, 32]}", "{width: [16, [32]]}", "line 13: width is a list"},
+        {"1e9flop", "1e9", "line 9: budget=1e9: no unit"},
+        {"pairs: 8", "pairs: 80", "pairs=80"},
+        {"  quick:", "  quik:", "no preset 'quick'; did you mean 'quik'?"},
+        {"models: [transformer, lstm]", "models: []", "selects none of the models"},
+        {"task: mqar", "task: mqarr", "line 2: unknown task 'mqarr'"},
+        {"    seeds: [1, 2]", "    seeds: [one]", "seed=one: expected a whole number"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        const char *place = strstr(suite_text, cases[i].from);
+        assert_non_null(place);
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(place - suite_text), suite_text, cases[i].to,
+                 place + strlen(cases[i].from));
+        write_text(text);
+        const SuiteRequest request = {.suite = path, .preset = "quick"};
+        Suite suite;
+        Error error = {0};
+        if (suite_open(&suite, &request, &error) != STATUS_USAGE) fail_msg("%s", cases[i].to);
+        assert_says(&error, cases[i].expected, cases[i].to);
+    }
+}
+
+static void bad_requests_are_explained(void **state) {
+    (void)state;
+    write_text(suite_text);
+    static const struct {
+        SuiteRequest request;
+        const char *setting, *expected;
+    } cases[] = {
+        {{.suite = path, .preset = "quikc"}, NULL, "no preset 'quikc'; did you mean 'quick'?"},
+        {{.suite = path, .preset = "quick", .models = "x*"}, NULL, "'x*' selects none"},
+        {{.suite = path, .preset = "quick", .tasks = "copy"}, NULL, "nothing to run"},
+        {{.suite = path, .preset = "quick", .seeds = "0"}, NULL, "--seeds 0"},
+        {{.suite = path, .preset = "quick", .budget = "9"}, NULL, "flag --budget: budget=9"},
+        {{.suite = path, .preset = "quick"}, "lr=1,,2", "empty value"},
+        {{.suite = path, .preset = "quick"}, "mamba.heads=2", "no model 'mamba' among those"},
+        {{.suite = path, .preset = "quick"}, "model=lstm", "chosen by --model"},
+        {{.suite = "mqra", .preset = "quick"}, NULL, "no suite 'mqra'; did you mean 'mqar'?"},
+        {{.suite = "/nowhere/x.yaml", .preset = "quick"}, NULL, "/nowhere/x.yaml"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Settings more = {0};
+        Error error = {0};
+        if (cases[i].setting) settings_parse(&more, cases[i].setting, "test", &error);
+        SuiteRequest request = cases[i].request;
+        request.settings = &more;
+        Suite suite;
+        assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
+        assert_says(&error, cases[i].expected, cases[i].expected);
+        settings_free(&more);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(budgets),
+        cmocka_unit_test(keys_are_unique),
+        cmocka_unit_test(identity_is_the_configuration),
+        cmocka_unit_test(bad_settings_are_explained),
+        cmocka_unit_test(bad_yaml_is_explained),
+        cmocka_unit_test(suites_expand),
+        cmocka_unit_test(equal_cells_are_one),
+        cmocka_unit_test(selection),
+        cmocka_unit_test(bad_suites_are_explained),
+        cmocka_unit_test(bad_requests_are_explained),
+    };
+    return cmocka_run_group_tests(tests, make_path, remove_path);
+}
