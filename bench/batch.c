@@ -1,0 +1,119 @@
+/* Batches: samples in host memory and their way into a network's inputs. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/network.h"
+
+Batch batch_open(const Problem *problem, int64_t capacity) {
+    const size_t n = (size_t)capacity;
+    const size_t sequences = n * (size_t)problem->sequences;
+    const size_t places = sequences * (size_t)problem->length;
+    const size_t labels = n * (size_t)problem->labels;
+    Batch batch = {.capacity = capacity};
+    if (problem->input == INPUT_TOKENS) batch.tokens = calloc(places, sizeof(int32_t));
+    if (problem->input == INPUT_REALS)
+        batch.reals = calloc(places * (size_t)problem->channels, sizeof(float));
+    batch.lengths = calloc(sequences, sizeof(int32_t));
+    batch.positions = calloc(labels, sizeof(int32_t));
+    batch.classes = calloc(labels, sizeof(int32_t));
+    batch.weights = calloc(labels, sizeof(float));
+    batch.values = calloc(n, sizeof(float));
+    return batch;
+}
+
+void batch_close(Batch *batch) {
+    void *const arrays[] = {batch->tokens,  batch->reals,   batch->lengths, batch->positions,
+                            batch->classes, batch->weights, batch->values};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) free(arrays[i]);
+    *batch = (Batch){0};
+}
+
+int64_t batch_bytes(const Problem *problem, int64_t capacity) {
+    const int64_t places = problem->sequences * problem->length;
+    const int64_t width = problem->input == INPUT_REALS ? problem->channels : 1;
+    return capacity * 4 * (places * width + problem->sequences + 3 * problem->labels + 1);
+}
+
+/* Sample i of the batch as the task sees it. */
+static Sample sample_at(const Batch *batch, const Problem *problem, int64_t i) {
+    const int64_t places = i * problem->sequences * problem->length;
+    const int64_t labels = i * problem->labels;
+    return (Sample){
+        .tokens = batch->tokens ? batch->tokens + places : NULL,
+        .reals = batch->reals ? batch->reals + places * problem->channels : NULL,
+        .lengths = batch->lengths + i * problem->sequences,
+        .positions = batch->positions + labels,
+        .classes = batch->classes + labels,
+        .weights = batch->weights + labels,
+        .value = batch->values + i,
+    };
+}
+
+void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
+                Split split, int64_t first, const int64_t *indices, int64_t samples, int threads) {
+    batch->samples = samples;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < samples; i++) {
+        Sample sample = sample_at(batch, problem, i);
+        for (int s = 0; s < problem->sequences; s++) sample.lengths[s] = (int32_t)problem->length;
+        const int64_t index = indices ? indices[i] : first + i;
+        cell->task->sample(cell->task_options, data, (uint64_t)cell->run.seed, split, index,
+                           &sample);
+    }
+    batch->labels = 0;
+    for (int64_t i = 0; i < samples * problem->labels; i++)
+        batch->labels += (double)batch->weights[i];
+}
+
+/* Copies rows of `width` 4-byte values; rows past the end repeat row 0, whose weight is 0. */
+static void load(void *to, const void *from, int64_t width, int64_t first, int64_t rows,
+                 int64_t available) {
+    const size_t bytes = (size_t)width * 4;
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t row = first + i < available ? first + i : 0;
+        memcpy((char *)to + (size_t)i * bytes, (const char *)from + (size_t)row * bytes, bytes);
+    }
+}
+
+void network_load(Network *network, const Problem *problem, const Batch *batch, int64_t from,
+                  double labels) {
+    const int64_t rows = network->batch, available = batch->samples;
+    const int64_t places = problem->sequences * problem->length;
+    if (network->tokens)
+        load(network->tokens->integers, batch->tokens, places, from, rows, available);
+    if (network->reals)
+        load(network->reals->data, batch->reals, places * problem->channels, from, rows, available);
+    if (network->lengths)
+        load(network->lengths->integers, batch->lengths, problem->sequences, from, rows, available);
+    if (network->positions)
+        load(network->positions->integers, batch->positions, problem->labels, from, rows,
+             available);
+    if (network->classes)
+        load(network->classes->integers, batch->classes, problem->labels, from, rows, available);
+    if (network->values) load(network->values->data, batch->values, 1, from, rows, available);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < problem->labels; k++) {
+            const float weight =
+                from + i < available ? batch->weights[(from + i) * problem->labels + k] : 0.0f;
+            network->weights->data[i * problem->labels + k] = (float)((double)weight / labels);
+        }
+}
+
+static uint64_t hash_bytes(uint64_t hash, const void *data, int64_t bytes) {
+    const unsigned char *byte = data;
+    for (int64_t i = 0; data && i < bytes; i++) hash = (hash ^ byte[i]) * 0x100000001B3u;
+    return hash;
+}
+
+uint64_t batch_hash(const Batch *batch, const Problem *problem) {
+    const int64_t n = batch->samples;
+    const int64_t places = n * problem->sequences * problem->length * 4;
+    uint64_t hash = 0xCBF29CE484222325u;
+    hash = hash_bytes(hash, batch->tokens, places);
+    hash = hash_bytes(hash, batch->reals, places * problem->channels);
+    hash = hash_bytes(hash, batch->lengths, n * problem->sequences * 4);
+    hash = hash_bytes(hash, batch->positions, n * problem->labels * 4);
+    hash = hash_bytes(hash, batch->classes, n * problem->labels * 4);
+    hash = hash_bytes(hash, batch->weights, n * problem->labels * 4);
+    return hash_bytes(hash, batch->values, n * 4);
+}

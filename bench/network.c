@@ -1,0 +1,109 @@
+/* Embedding in front, head behind: the only place where models and tasks meet. */
+#include "bench/network.h"
+
+#include <math.h>
+
+#include "engine/ops/cross_entropy/cross_entropy.h"
+#include "engine/ops/dropout/dropout.h"
+#include "engine/ops/embedding/embedding.h"
+#include "engine/ops/gather_rows/gather_rows.h"
+#include "engine/ops/linear/linear.h"
+#include "engine/ops/pool/pool.h"
+#include "engine/ops/squared_error/squared_error.h"
+
+/* Fan-in scaled uniform, the usual start of a dense layer. */
+static Init dense(int64_t inputs) {
+    return init_uniform(1.0 / sqrt((double)inputs));
+}
+
+static Tensor *embed(Network *network, const Cell *cell, const Problem *problem) {
+    Tape *tape = network->tape;
+    const int64_t rows = network->batch * problem->sequences, width = cell->backbone.width;
+    Tensor *x;
+    if (problem->input == INPUT_TOKENS) {
+        network->tokens =
+            tape_input(tape, "tokens", TENSOR_INTEGER, SHAPE(rows, problem->length), false);
+        Tensor *table = tape_parameter(tape, "embedding.table", SHAPE(problem->vocabulary, width),
+                                       init_normal(cell->run.embedding_deviation), GROUP_DECAY);
+        x = embedding(tape, network->tokens, table, 1.0);
+    } else {
+        network->reals = tape_input(tape, "reals", TENSOR_FLOAT,
+                                    SHAPE(rows, problem->length, problem->channels), false);
+        Tensor *weight = tape_parameter(tape, "embedding.weight", SHAPE(problem->channels, width),
+                                        dense(problem->channels), GROUP_DECAY);
+        Tensor *bias =
+            tape_parameter(tape, "embedding.bias", SHAPE(width), init_constant(0), GROUP_NO_DECAY);
+        x = linear(tape, network->reals, weight, bias, NULL, ACTIVATION_NONE);
+    }
+    return cell->backbone.dropout > 0 ? dropout(tape, x, cell->backbone.dropout) : x;
+}
+
+static void classify(Network *network, const Cell *cell, const Problem *problem, Tensor *rows) {
+    Tape *tape = network->tape;
+    const int64_t width = cell->backbone.width;
+    const bool tied =
+        cell->run.tied && problem->input == INPUT_TOKENS && problem->classes == problem->vocabulary;
+    Tensor *table = tied
+                        ? tape_parameter(tape, "embedding.table", SHAPE(problem->vocabulary, width),
+                                         init_normal(cell->run.embedding_deviation), GROUP_DECAY)
+                        : tape_parameter(tape, "head.table", SHAPE(problem->classes, width),
+                                         dense(width), GROUP_DECAY);
+    const int64_t labels = network->batch * problem->labels;
+    network->classes = tape_input(tape, "classes", TENSOR_INTEGER, SHAPE(labels), false);
+    network->weights = tape_input(tape, "weights", TENSOR_FLOAT, SHAPE(labels), false);
+    const CrossEntropy head =
+        cross_entropy(tape, rows, table, NULL, network->classes, network->weights);
+    network->loss = head.loss;
+    network->row_loss = head.row_loss;
+    network->prediction = head.prediction;
+}
+
+static void regress(Network *network, const Cell *cell, Tensor *pooled) {
+    Tape *tape = network->tape;
+    const int64_t width = cell->backbone.width;
+    Tensor *weight =
+        tape_parameter(tape, "head.weight", SHAPE(width, 1), dense(width), GROUP_DECAY);
+    Tensor *bias = tape_parameter(tape, "head.bias", SHAPE(1), init_constant(0), GROUP_NO_DECAY);
+    network->values = tape_input(tape, "values", TENSOR_FLOAT, SHAPE(network->batch), false);
+    network->weights = tape_input(tape, "weights", TENSOR_FLOAT, SHAPE(network->batch), false);
+    Tensor *output = linear(tape, pooled, weight, bias, NULL, ACTIVATION_NONE);
+    const SquaredError head = squared_error(tape, tape_reshape(tape, output, SHAPE(network->batch)),
+                                            network->values, network->weights);
+    network->loss = head.loss;
+    network->row_loss = head.row_loss;
+}
+
+void network_record(Network *network, const Cell *cell, const Problem *problem,
+                    Parameters *parameters, TapeMode mode, int64_t batch) {
+    *network = (Network){.tape = tape_open(parameters, mode), .batch = batch};
+    Tape *tape = network->tape;
+    const ModelContext context = {.backbone = &cell->backbone,
+                                  .options = cell->model_options,
+                                  .max_length = problem->length,
+                                  .causal = problem->causal};
+    if (problem->padded)
+        network->lengths =
+            tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
+    Tensor *x = embed(network, cell, problem);
+    x = model_record(tape, cell->model, &context, x);
+    if (problem->target == TARGET_TOKENS) {
+        network->positions =
+            tape_input(tape, "positions", TENSOR_INTEGER, SHAPE(batch, problem->labels), false);
+        classify(network, cell, problem, gather_rows(tape, x, network->positions));
+    } else {
+        Tensor *pooled = pool(tape, x, network->lengths, (Pooling)cell->run.pool);
+        if (problem->target == TARGET_SEQUENCE)
+            classify(network, cell, problem, pooled);
+        else
+            regress(network, cell, pooled);
+    }
+    tape_keep(tape, network->loss);
+    tape_keep(tape, network->row_loss);
+    if (network->prediction) tape_keep(tape, network->prediction);
+    if (mode == TAPE_TRAIN) tape_seed(tape, network->loss);
+}
+
+void network_close(Network *network) {
+    tape_close(network->tape);
+    *network = (Network){0};
+}

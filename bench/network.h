@@ -1,0 +1,57 @@
+/* A network: a model between an embedding in front and a head behind, recorded for one problem, one
+ * batch size and one mode. Tapes of one cell share their parameters. */
+#ifndef LONGHAUL_NETWORK_H
+#define LONGHAUL_NETWORK_H
+
+#include "bench/cell.h"
+#include "engine/tape.h"
+
+typedef struct Network {
+    Tape *tape;
+    int64_t batch;
+    /* Inputs, filled by network_load: */
+    Tensor *tokens;    /* (B S, L) int32, or NULL; S = sequences of a sample */
+    Tensor *reals;     /* (B S, L, C), or NULL */
+    Tensor *lengths;   /* (B S) int32, or NULL when all samples have full length */
+    Tensor *positions; /* (B, K) int32 labelled positions, TARGET_TOKENS only */
+    Tensor *classes;   /* (B K) int32, or NULL for TARGET_REAL */
+    Tensor *weights;   /* (B K): share of each label in the loss; sums to at most 1 over a step */
+    Tensor *values;    /* (B): TARGET_REAL */
+    /* Results of a replay: */
+    Tensor *loss;       /* (1): sum of weights x row loss */
+    Tensor *row_loss;   /* (B K) nats, or squared error */
+    Tensor *prediction; /* (B K) int32 most probable class, or NULL */
+} Network;
+
+/* Records without planning. Settings must have passed cell_validate. */
+void network_record(Network *network, const Cell *cell, const Problem *problem,
+                    Parameters *parameters, TapeMode mode, int64_t batch);
+void network_close(Network *network);
+
+/* A batch of samples in host memory, as tasks write them. */
+typedef struct Batch {
+    int64_t samples; /* in use; the rest of the capacity has weight 0 */
+    int64_t capacity;
+    int32_t *tokens, *lengths, *positions, *classes;
+    float *reals, *weights, *values;
+    double labels; /* sum of weights */
+} Batch;
+
+Batch batch_open(const Problem *problem, int64_t capacity);
+void batch_close(Batch *batch);
+int64_t batch_bytes(const Problem *problem, int64_t capacity);
+
+/* Samples first .. first + samples - 1 (each index taken from `indices` when not NULL). */
+void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
+                Split split, int64_t first, const int64_t *indices, int64_t samples, int threads);
+
+/* Copies samples from .. from + network batch - 1 of the batch into the network's inputs and
+ * divides their weights by `labels` (the labels of the whole optimiser step, so that micro-batches
+ * add up to the mean over the step). Samples past the end get weight 0. */
+void network_load(Network *network, const Problem *problem, const Batch *batch, int64_t from,
+                  double labels);
+
+/* FNV-1a over every byte of a batch that reaches a network: equal for every model. */
+uint64_t batch_hash(const Batch *batch, const Problem *problem);
+
+#endif

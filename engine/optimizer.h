@@ -1,0 +1,27 @@
+/* AdamW with decoupled decay (Loshchilov and Hutter 2017, arXiv 1711.05101, algorithm 2),
+ * global-norm clipping, and the shapes of a learning-rate schedule. */
+#ifndef LONGHAUL_OPTIMIZER_H
+#define LONGHAUL_OPTIMIZER_H
+
+#include "engine/parameter.h"
+
+typedef enum ScheduleShape { SHAPE_CONSTANT, SHAPE_LINEAR, SHAPE_COSINE } ScheduleShape;
+
+/* Factor of the peak rate at `progress` in [0, 1]: rises linearly over `warmup`, then falls to
+ * `end` by the shape. */
+double schedule_factor(ScheduleShape shape, double progress, double warmup, double end);
+
+typedef struct Optimizer {
+    double rate;   /* scheduled rate of this step */
+    double factor; /* schedule_factor of this step, for groups with a rate of their own */
+    double weight_decay, beta1, beta2, epsilon;
+    double clip; /* largest global gradient norm; 0: no clipping */
+} Optimizer;
+
+/* One update of all trained parameters from their gradients; step counts from 1 (bias correction).
+ * Gradients are zero afterwards. Returns the global gradient norm before clipping; when it is not
+ * finite nothing is changed. */
+double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
+                      int threads);
+
+#endif
