@@ -73,6 +73,11 @@ typedef struct TrainOptions {
 /* Records and plans the cell without allocating. STATUS_USAGE when it cannot fit in memory. */
 Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error);
 
+/* Optimiser steps that a budget buys (at least 1); -1 when it is in seconds. train_samples: size of
+ * the training set, 0 for endless ones (an epoch is then refused by cell_validate). */
+int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
+                     double flops_per_step, int64_t train_samples);
+
 /* Continues from the folder's checkpoint if there is one. */
 Status cell_train(const Cell *cell, const TrainOptions *options, Result *result, Error *error);
 void result_free(Result *result);

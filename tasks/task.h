@@ -21,6 +21,10 @@ typedef enum TargetKind {
     TARGET_REALS     /* a real number at each of up to `labels` labelled positions */
 } TargetKind;
 
+/* How the metric follows from the rows of the head. A sample's labels are averaged first, then the
+ * samples; perplexity is exp of the mean loss over all labels. */
+typedef enum Measure { MEASURE_ACCURACY, MEASURE_PERPLEXITY, MEASURE_SQUARED_ERROR } Measure;
+
 /* The shape of the problem under given options. */
 typedef struct Problem {
     InputKind input;
@@ -36,7 +40,8 @@ typedef struct Problem {
     double chance;   /* metric of guessing */
     double solved;   /* metric from which the task counts as solved */
     bool higher_is_better;
-    const char *metric; /* "accuracy", "perplexity", "squared error" */
+    const char *metric; /* its name in tables: "accuracy", "perplexity", "squared error" */
+    Measure measure;
 } Problem;
 
 /* One sample, in memory that the caller owns: tokens (sequences * L) or reals (sequences * L * C),

@@ -1,0 +1,201 @@
+#include "bench/session.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Activations of one replay should stay in the last-level cache that a core may call its own:
+ * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
+ * order of the gradient sum and so the bits, and bits must not depend on the machine. */
+static const size_t replay_bytes = 24u << 20;
+
+double seconds_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+int64_t session_samples(const Session *session, Split split, int64_t wanted) {
+    const Task *task = session->cell->task;
+    const int64_t exist = task->count(session->cell->task_options, session->data, split);
+    return exist > 0 && (wanted == 0 || exist < wanted) ? exist : wanted;
+}
+
+static Status record_train(Session *session, int64_t micro_batch, Error *error) {
+    network_close(&session->train);
+    network_record(&session->train, session->cell, &session->problem, session->parameters,
+                   TAPE_TRAIN, micro_batch);
+    return tape_plan(session->train.tape, session->threads, error);
+}
+
+/* The largest divisor of the batch whose replay fits the cache, or the one asked for. */
+static Status choose_micro_batch(Session *session, Error *error) {
+    const int64_t batch = session->cell->run.batch;
+    if (session->cell->run.micro_batch) {
+        session->micro_batch = session->cell->run.micro_batch;
+        return record_train(session, session->micro_batch, error);
+    }
+    for (int64_t parts = 1; parts <= batch; parts++) {
+        if (batch % parts) continue;
+        session->micro_batch = batch / parts;
+        if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
+        if (tape_bytes(session->train.tape) <= replay_bytes) break;
+    }
+    return STATUS_OK;
+}
+
+Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
+    *session = (Session){.cell = cell, .threads = threads};
+    if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
+    if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
+    if (cell->task->open &&
+        cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
+        return error->status;
+    session->train_samples = session_samples(session, SPLIT_TRAIN, cell->run.train_samples);
+    session->parameters = parameters_open();
+    if (choose_micro_batch(session, error) != STATUS_OK) return error->status;
+    session->replays = cell->run.batch / session->micro_batch;
+    network_record(&session->evaluate, cell, &session->problem, session->parameters, TAPE_EVALUATE,
+                   session->micro_batch);
+    if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
+
+    const TapeCost cost = tape_cost(session->train.tape);
+    const Cost *executed[] = {&cost.executed_forward, &cost.executed_backward};
+    session->flops_per_step = tape_model_flops(session->train.tape) * (double)session->replays;
+    for (int i = 0; i < 2; i++)
+        session->executed_flops_per_step +=
+            (executed[i]->flops + executed[i]->specials) * (double)session->replays;
+    return STATUS_OK;
+}
+
+void session_close(Session *session) {
+    network_close(&session->train);
+    network_close(&session->evaluate);
+    parameters_close(session->parameters);
+    if (session->data && session->cell->task->close) session->cell->task->close(session->data);
+    device_close(&session->device);
+    *session = (Session){0};
+}
+
+int64_t session_bytes(const Session *session) {
+    return (int64_t)(tape_bytes(session->train.tape) + tape_bytes(session->evaluate.tape) +
+                     parameters_bytes(session->parameters, true)) +
+           batch_bytes(&session->problem, session->cell->run.batch) +
+           batch_bytes(&session->problem, session->micro_batch);
+}
+
+Status session_allocate(Session *session, Error *error) {
+    const int64_t needed = session_bytes(session);
+    const int64_t available = session->device.kind->available(&session->device);
+    if (needed > available)
+        return error_set(error, STATUS_USAGE,
+                         "this cell needs %" PRId64 " bytes (%.2f GiB) and %" PRId64
+                         " (%.2f GiB) are available; nothing was started. Use a smaller batch, "
+                         "micro_batch=1, recompute=yes, or a smaller length or width",
+                         needed, (double)needed / 0x1p30, available, (double)available / 0x1p30);
+    if (parameters_allocate(session->parameters, &session->device, true,
+                            (uint64_t)session->cell->run.seed, error) != STATUS_OK ||
+        tape_allocate(session->train.tape, &session->device, error) != STATUS_OK ||
+        tape_allocate(session->evaluate.tape, &session->device, error) != STATUS_OK)
+        return error->status;
+    return STATUS_OK;
+}
+
+int64_t session_embedding_parameters(const Session *session) {
+    int64_t sum = 0;
+    for (int i = 0; i < session->parameters->count; i++) {
+        const Parameter *parameter = session->parameters->list[i];
+        const char *name = parameter->tensor.name;
+        if (parameter->group.frozen) continue;
+        if (strncmp(name, "embedding.", 10) == 0 || strncmp(name, "head.", 5) == 0)
+            sum += tensor_size(&parameter->tensor);
+    }
+    return sum;
+}
+
+/* Adds the scores of the samples that one replay has evaluated. */
+typedef struct Score {
+    double loss, labels;           /* summed over labels */
+    double sample_metric, samples; /* summed over samples */
+} Score;
+
+static void score(Score *sum, const Session *session, const Batch *batch, int64_t from) {
+    const Network *network = &session->evaluate;
+    const int64_t labels = session->problem.labels;
+    for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
+        double right = 0, weights = 0;
+        for (int64_t k = 0; k < labels; k++) {
+            const int64_t row = i * labels + k, source = (from + i) * labels + k;
+            const double weight = (double)batch->weights[source];
+            if (weight == 0) continue;
+            weights += weight;
+            sum->loss += weight * (double)network->row_loss->data[row];
+            if (network->prediction && network->prediction->integers[row] == batch->classes[source])
+                right += weight;
+        }
+        if (weights == 0) continue;
+        sum->labels += weights;
+        sum->sample_metric += right / weights;
+        sum->samples += 1;
+    }
+}
+
+Evaluation session_evaluate(Session *session, Split split, int64_t samples) {
+    samples = session_samples(session, split, samples);
+    Network *network = &session->evaluate;
+    const Run run = {.threads = session->threads};
+    Batch batch = batch_open(&session->problem, network->batch);
+    Score sum = {0};
+    for (int64_t first = 0; first < samples; first += network->batch) {
+        const int64_t count = samples - first < network->batch ? samples - first : network->batch;
+        batch_fill(&batch, session->cell, &session->problem, session->data, split, first, NULL,
+                   count, session->threads);
+        network_load(network, &session->problem, &batch, 0, batch.labels > 0 ? batch.labels : 1);
+        tape_forward(network->tape, &run);
+        score(&sum, session, &batch, 0);
+    }
+    batch_close(&batch);
+    Evaluation evaluation = {.loss = sum.loss / sum.labels, .labels = sum.labels};
+    switch (session->problem.measure) {
+    case MEASURE_ACCURACY:
+        evaluation.metric = sum.sample_metric / sum.samples;
+        break;
+    case MEASURE_PERPLEXITY:
+        evaluation.metric = exp(evaluation.loss);
+        break;
+    case MEASURE_SQUARED_ERROR:
+        evaluation.metric = evaluation.loss;
+        break;
+    }
+    return evaluation;
+}
+
+Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error) {
+    Session session;
+    *plan = (CellPlan){0};
+    const Status status = session_open(&session, cell, threads, error);
+    if (status == STATUS_OK) {
+        Budget budget;
+        budget_parse(cell->run.budget, &budget, error);
+        *plan = (CellPlan){
+            .parameters = session.parameters->trained,
+            .embedding_parameters = session_embedding_parameters(&session),
+            .state_floats = cell->model->state_floats
+                                ? cell->model->state_floats(&cell->backbone, cell->model_options,
+                                                            session.problem.length)
+                                : 0,
+            .micro_batch = session.micro_batch,
+            .steps = budget_steps(&budget, cell, &session.problem, session.flops_per_step,
+                                  session.train_samples),
+            .flops_per_step = session.flops_per_step,
+            .executed_flops_per_step = session.executed_flops_per_step,
+            .bytes = session_bytes(&session),
+            .available_bytes = session.device.kind->available(&session.device),
+        };
+        plan->total_flops = plan->steps < 0 ? -1 : (double)plan->steps * plan->flops_per_step;
+    }
+    session_close(&session);
+    return status;
+}

@@ -1,0 +1,51 @@
+/* One process's work on one cell: what cell_plan sizes, cell_train replays and evaluation shares.
+ */
+#ifndef LONGHAUL_SESSION_H
+#define LONGHAUL_SESSION_H
+
+#include "bench/network.h"
+#include "bench/train.h"
+
+typedef struct Session {
+    const Cell *cell;
+    Problem problem;
+    void *data; /* of the task; NULL for generated ones */
+    Device device;
+    int threads;
+    int64_t micro_batch;   /* samples of one replay */
+    int64_t replays;       /* of one optimiser step: batch / micro_batch */
+    int64_t train_samples; /* samples of the training set; 0: fresh ones for ever */
+    Parameters *parameters;
+    Network train, evaluate;
+    double flops_per_step, executed_flops_per_step;
+} Session;
+
+/* Records and plans; allocates nothing large. */
+Status session_open(Session *session, const Cell *cell, int threads, Error *error);
+void session_close(Session *session);
+
+/* Memory for parameters, moments, both tapes and the batches, as planned. */
+int64_t session_bytes(const Session *session);
+
+/* Refuses with needed and available bytes, then allocates and initialises. */
+Status session_allocate(Session *session, Error *error);
+
+/* Trained numbers of embedding and head, which comparisons of architectures leave out. */
+int64_t session_embedding_parameters(const Session *session);
+
+typedef struct Evaluation {
+    double loss;   /* mean nats (or squared error) per label */
+    double metric; /* as problem.measure says */
+    double labels; /* that were scored */
+} Evaluation;
+
+/* Scores samples 0 .. samples-1 of a split. */
+Evaluation session_evaluate(Session *session, Split split, int64_t samples);
+
+/* Samples of a split that exist, at most `wanted`. */
+int64_t session_samples(const Session *session, Split split, int64_t wanted);
+
+/* Seconds since an arbitrary start, monotonic. */
+double seconds_now(void);
+
+#endif

@@ -1,0 +1,418 @@
+/* The training loop: replay, clip, update, validate, save; continue where the last process stopped.
+ */
+#include "bench/train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "bench/checkpoint.h"
+#include "bench/session.h"
+#include "engine/file.h"
+#include "engine/optimizer.h"
+
+enum { STEP_SAMPLES = 4096 };
+static const double checkpoint_seconds = 60;
+static const double progress_seconds = 0.1;
+
+typedef struct Training {
+    Session session;
+    const TrainOptions *options;
+    Budget budget;
+    int64_t steps; /* -1: until the seconds are used */
+    CheckpointState state;
+    Result *result; /* = &state.so_far */
+    Batch batch;
+    int64_t *order; /* permutation of the training set in this epoch */
+    int64_t epoch;  /* that `order` is of; -1: none yet */
+    double session_start, wall_before;
+    double last_save, last_report;
+} Training;
+
+int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
+                     double flops_per_step, int64_t train_samples) {
+    const double batch = (double)cell->run.batch;
+    double steps = 0;
+    switch (budget->unit) {
+    case BUDGET_FLOP:
+        steps = budget->amount / flops_per_step;
+        break;
+    case BUDGET_TOKEN:
+        steps = budget->amount / (batch * (double)problem->length * problem->sequences);
+        break;
+    case BUDGET_STEP:
+        steps = budget->amount;
+        break;
+    case BUDGET_EPOCH:
+        steps = budget->amount * (double)train_samples / batch;
+        break;
+    case BUDGET_SECOND:
+        return -1;
+    }
+    return steps < 1 ? 1 : (int64_t)steps;
+}
+
+/* Share of the budget that has been used, 0 to 1. */
+static double progress_of(const Training *training) {
+    if (training->steps > 0) return (double)training->state.step / (double)training->steps;
+    return training->result->train_seconds / training->budget.amount;
+}
+
+/* Order of the training set in an epoch: a Fisher-Yates shuffle addressed by the epoch alone. */
+static void shuffle(Training *training, int64_t epoch) {
+    const int64_t n = training->session.train_samples;
+    const Cell *cell = training->session.cell;
+    if (!training->order) training->order = malloc((size_t)n * sizeof *training->order);
+    Random random = random_open((uint64_t)cell->run.seed, random_stream("order"), (uint64_t)epoch);
+    for (int64_t i = 0; i < n; i++) training->order[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) {
+        const int64_t j = (int64_t)random_below(&random, (uint64_t)i + 1);
+        const int64_t swap = training->order[i];
+        training->order[i] = training->order[j];
+        training->order[j] = swap;
+    }
+    training->epoch = epoch;
+}
+
+static void next_batch(Training *training) {
+    Session *session = &training->session;
+    const int64_t batch = session->cell->run.batch, n = session->train_samples;
+    const int64_t first = training->state.step * batch;
+    int64_t *indices = malloc((size_t)batch * sizeof *indices);
+    for (int64_t i = 0; i < batch; i++) {
+        indices[i] = first + i;
+        if (n == 0) continue;
+        if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
+        indices[i] = training->order[(first + i) % n];
+    }
+    batch_fill(&training->batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0,
+               indices, batch, session->threads);
+    free(indices);
+}
+
+static Run run_of(const Training *training, int64_t replay) {
+    const Session *session = &training->session;
+    return (Run){.threads = session->threads,
+                 .training = true,
+                 .seed = (uint64_t)session->cell->run.seed,
+                 .pass = (uint64_t)(training->state.step * session->replays + replay)};
+}
+
+/* Names the first operation whose output is not finite, for the record of a diverged cell. */
+static void explain_divergence(Training *training, double loss, double norm) {
+    Session *session = &training->session;
+    Result *result = training->result;
+    const char *op = "backward", *scope = "";
+    for (int64_t m = 0; m < session->replays; m++) {
+        const Run run = run_of(training, m);
+        network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
+                     training->batch.labels);
+        const OpCall *call = tape_find_not_finite(session->train.tape, &run);
+        if (!call) continue;
+        op = call->op->name;
+        scope = call->scope;
+        break;
+    }
+    snprintf(result->failure, sizeof result->failure,
+             "step %" PRId64 ": loss %g, gradient norm %g; first not finite in operation %s%s%s of "
+             "model %s",
+             training->state.step + 1, loss, norm, op, *scope ? " at " : "", scope,
+             session->cell->model->name);
+    result->outcome = OUTCOME_DIVERGED;
+}
+
+static Optimizer optimizer_at(const Training *training, double progress) {
+    const RunOptions *run = &training->session.cell->run;
+    const double factor =
+        schedule_factor((ScheduleShape)run->schedule, progress, run->warmup, run->lr_end);
+    return (Optimizer){.rate = run->lr * factor,
+                       .factor = factor,
+                       .weight_decay = run->weight_decay,
+                       .beta1 = run->beta1,
+                       .beta2 = run->beta2,
+                       .epsilon = run->epsilon,
+                       .clip = run->clip};
+}
+
+/* One optimiser step. False when loss or gradient is not finite; parameters are then unchanged. */
+static bool train_step(Training *training) {
+    Session *session = &training->session;
+    const double start = seconds_now();
+    next_batch(training);
+    double loss = 0;
+    for (int64_t m = 0; m < session->replays; m++) {
+        const Run run = run_of(training, m);
+        network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
+                     training->batch.labels);
+        session->train.loss->gradient[0] = 1;
+        tape_forward(session->train.tape, &run);
+        tape_backward(session->train.tape, &run);
+        loss += (double)session->train.loss->data[0];
+    }
+    /* The warm-up begins above zero: the first step uses the rate at its own end. */
+    const double done = training->steps > 0
+                            ? (double)(training->state.step + 1) / (double)training->steps
+                            : progress_of(training);
+    const Optimizer optimizer = optimizer_at(training, done);
+    const double norm =
+        optimizer_step(&optimizer, session->parameters, training->state.step + 1, session->threads);
+    if (!isfinite(loss) || !isfinite(norm)) {
+        explain_divergence(training, loss, norm);
+        return false;
+    }
+    training->state.step++;
+    training->state.loss_sum += loss;
+    training->state.loss_steps++;
+
+    Result *result = training->result;
+    const double seconds = seconds_now() - start;
+    result->step_seconds[(training->state.step - 1) % STEP_SAMPLES] = seconds;
+    if (result->step_seconds_count < STEP_SAMPLES) result->step_seconds_count++;
+    result->steps = training->state.step;
+    result->samples = training->state.step * session->cell->run.batch;
+    result->tokens = result->samples * session->problem.length * session->problem.sequences;
+    result->flops = (double)training->state.step * session->flops_per_step;
+    result->train_seconds += seconds;
+    return true;
+}
+
+/* log.jsonl mirrors the curve: one line per validation. */
+static Status write_log(const Training *training, Error *error) {
+    const Result *result = training->result;
+    const size_t capacity = 256 * ((size_t)result->curve_count + 1);
+    char *text = malloc(capacity);
+    size_t used = 0;
+    for (int i = 0; i < result->curve_count; i++) {
+        const CurvePoint *point = &result->curve[i];
+        used += (size_t)snprintf(text + used, capacity - used,
+                                 "{\"step\": %" PRId64
+                                 ", \"flops\": %.6g, \"seconds\": %.3f, \"train_loss\": %.6g, "
+                                 "\"validation_loss\": %.6g, \"validation_metric\": %.6g}\n",
+                                 point->step, point->flops, point->seconds, point->train_loss,
+                                 point->validation_loss, point->validation_metric);
+    }
+    char path[PATH_MAX];
+    Status status = path_join(path, training->options->folder, "log.jsonl", error);
+    if (status == STATUS_OK) status = file_write(path, text, used, error);
+    free(text);
+    return status;
+}
+
+static Status save(Training *training, Error *error) {
+    if (!training->options->folder) return STATUS_OK;
+    training->result->wall_seconds =
+        training->wall_before + seconds_now() - training->session_start;
+    training->last_save = seconds_now();
+    if (checkpoint_save(training->options->folder, training->session.parameters, &training->state,
+                        error) != STATUS_OK)
+        return error->status;
+    return write_log(training, error);
+}
+
+static bool better(const Problem *problem, double a, double b) {
+    return problem->higher_is_better ? a > b : a < b;
+}
+
+/* Validates and adds a point to the curve. Returns whether the task counts as solved. */
+static bool validate(Training *training) {
+    Session *session = &training->session;
+    Result *result = training->result;
+    const double start = seconds_now();
+    const Evaluation evaluation =
+        session_evaluate(session, SPLIT_VALIDATION, session->cell->run.validation_samples);
+    result->evaluation_seconds += seconds_now() - start;
+    result->train_loss = training->state.loss_steps
+                             ? training->state.loss_sum / (double)training->state.loss_steps
+                             : NAN;
+    training->state.loss_sum = 0;
+    training->state.loss_steps = 0;
+    result->validation_loss = evaluation.loss;
+    result->validation_metric = evaluation.metric;
+    if (result->curve_count == 0 ||
+        better(&session->problem, evaluation.metric, result->best_validation_metric)) {
+        result->best_validation_metric = evaluation.metric;
+        result->best_step = training->state.step;
+    }
+    result->curve =
+        realloc(result->curve, (size_t)(result->curve_count + 1) * sizeof *result->curve);
+    result->curve[result->curve_count++] = (CurvePoint){
+        .step = training->state.step,
+        .flops = result->flops,
+        .seconds = result->train_seconds,
+        .tokens = (double)result->tokens,
+        .train_loss = result->train_loss,
+        .validation_loss = evaluation.loss,
+        .validation_metric = evaluation.metric,
+    };
+    return !better(&session->problem, session->problem.solved, evaluation.metric);
+}
+
+static void report(Training *training) {
+    const TrainOptions *options = training->options;
+    const double now = seconds_now();
+    if (!options->progress || now - training->last_report < progress_seconds) return;
+    training->last_report = now;
+    const double done = progress_of(training);
+    const double spent = training->result->train_seconds + training->result->evaluation_seconds;
+    const double metric = training->result->curve_count ? training->result->validation_metric : NAN;
+    options->progress(options->context, done, metric, done > 0 ? spent * (1 - done) / done : NAN);
+}
+
+static bool due(const Training *training, double before) {
+    const int64_t points = training->session.cell->run.evaluations;
+    const double after = progress_of(training);
+    return after >= 1 || floor(after * (double)points) > floor(before * (double)points);
+}
+
+/* Steps until the budget is used, the task is solved, training diverges or someone asks to stop. */
+static Status train_loop(Training *training, Error *error) {
+    const RunOptions *run = &training->session.cell->run;
+    Result *result = training->result;
+    result->outcome = OUTCOME_FINISHED;
+    while (progress_of(training) < 1) {
+        const double before = progress_of(training);
+        if (!train_step(training)) return STATUS_OK;
+        if (due(training, before)) {
+            const bool solved = validate(training);
+            if (solved && run->stop_when_solved) {
+                result->outcome = OUTCOME_SOLVED;
+                return STATUS_OK;
+            }
+        }
+        report(training);
+        const bool stop =
+            training->options->stop && training->options->stop(training->options->context);
+        const bool by_step =
+            run->checkpoint_every && training->state.step % run->checkpoint_every == 0;
+        const bool by_time = seconds_now() - training->last_save > checkpoint_seconds;
+        if ((stop || by_step || by_time) && save(training, error) != STATUS_OK)
+            return error->status;
+        if (stop) {
+            result->outcome = OUTCOME_INTERRUPTED;
+            return STATUS_OK;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Chance level is not excluded at three standard errors of a guess. */
+static bool near_chance(const Problem *problem, double metric, double labels) {
+    if (problem->measure != MEASURE_ACCURACY) return false;
+    const double deviation = sqrt(problem->chance * (1 - problem->chance) / labels);
+    return metric < problem->chance + 3 * deviation;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_of(const double *values, int count) {
+    if (!count) return NAN;
+    double *sorted = malloc((size_t)count * sizeof *sorted);
+    memcpy(sorted, values, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
+    const double median =
+        count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);
+    free(sorted);
+    return median;
+}
+
+static void finish(Training *training) {
+    Session *session = &training->session;
+    Result *result = training->result;
+    result->test_loss = result->test_metric = NAN;
+    result->at_chance = true;
+    if (result->outcome != OUTCOME_DIVERGED) {
+        const double start = seconds_now();
+        const Evaluation test =
+            session_evaluate(session, SPLIT_TEST, session->cell->run.test_samples);
+        result->evaluation_seconds += seconds_now() - start;
+        result->test_loss = test.loss;
+        result->test_metric = test.metric;
+        result->at_chance = near_chance(&session->problem, test.metric, test.labels);
+    }
+    result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    result->peak_bytes = (int64_t)usage.ru_maxrss * 1024;
+    result->wall_seconds = training->wall_before + seconds_now() - training->session_start;
+}
+
+static void describe(Training *training) {
+    const Session *session = &training->session;
+    const Cell *cell = session->cell;
+    Result *result = training->result;
+    result->parameters = session->parameters->trained;
+    result->embedding_parameters = session_embedding_parameters(session);
+    if (cell->model->state_floats)
+        result->state_floats = cell->model->state_floats(&cell->backbone, cell->model_options,
+                                                         session->problem.length);
+    result->flops_per_step = session->flops_per_step;
+    result->executed_flops_per_step = session->executed_flops_per_step;
+    result->six_n_flops_per_step = 6.0 * (double)session->parameters->trained *
+                                   (double)cell->run.batch *
+                                   (double)(session->problem.length * session->problem.sequences);
+    result->planned_bytes = session_bytes(session);
+    result->threads = session->threads;
+}
+
+static Status begin(Training *training, Error *error) {
+    Session *session = &training->session;
+    const Cell *cell = session->cell;
+    if (session_allocate(session, error) != STATUS_OK) return error->status;
+    cell_identity(cell, training->state.identity);
+    bool found = false;
+    if (training->options->folder &&
+        checkpoint_load(training->options->folder, session->parameters, training->state.identity,
+                        &training->state, &found, error) != STATUS_OK)
+        return error->status;
+    if (!found && training->options->weights &&
+        weights_load(training->options->weights, session->parameters, error) != STATUS_OK)
+        return error->status;
+    Result *result = training->result;
+    result->sessions++;
+    double *samples = calloc(STEP_SAMPLES, sizeof *samples);
+    for (int i = 0; i < result->step_seconds_count; i++) samples[i] = result->step_seconds[i];
+    free(result->step_seconds);
+    result->step_seconds = samples;
+    training->wall_before = result->wall_seconds;
+    training->batch = batch_open(&session->problem, cell->run.batch);
+    training->epoch = -1;
+    if (!found) {
+        next_batch(training);
+        result->data_hash = batch_hash(&training->batch, &session->problem);
+    }
+    describe(training);
+    return STATUS_OK;
+}
+
+Status cell_train(const Cell *cell, const TrainOptions *options, Result *result, Error *error) {
+    Training training = {.options = options, .session_start = seconds_now()};
+    training.result = &training.state.so_far;
+    training.last_save = training.session_start;
+    Status status = budget_parse(cell->run.budget, &training.budget, error);
+    if (status == STATUS_OK)
+        status = session_open(&training.session, cell, options->threads, error);
+    if (status == STATUS_OK) {
+        training.steps =
+            budget_steps(&training.budget, cell, &training.session.problem,
+                         training.session.flops_per_step, training.session.train_samples);
+        status = begin(&training, error);
+    }
+    if (status == STATUS_OK) status = train_loop(&training, error);
+    if (status == STATUS_OK && training.result->outcome != OUTCOME_INTERRUPTED) finish(&training);
+    batch_close(&training.batch);
+    free(training.order);
+    session_close(&training.session);
+    *result = training.state.so_far;
+    return status;
+}
+
+void result_free(Result *result) {
+    free(result->step_seconds);
+    free(result->curve);
+    *result = (Result){0};
+}

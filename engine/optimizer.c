@@ -1,0 +1,5 @@
+#include "engine/optimizer.h"
+
+#include <math.h>
+
+#include "engine/adamw.h"
