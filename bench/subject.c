@@ -1,0 +1,87 @@
+#include "bench/subject.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One key=value into the table that knows the key. */
+static Status set_one(Subject *subject, char *pair, Error *error) {
+    char *value = strchr(pair, '=');
+    if (!value)
+        return error_set(error, STATUS_USAGE, "setting '%s' is not of the form key=value", pair);
+    *value++ = '\0';
+    if (option_find(&backbone_options, pair))
+        return option_set(&backbone_options, &subject->backbone, pair, value, error);
+    return option_set(&subject->model->options, subject->options, pair, value, error);
+}
+
+static Status set_all(Subject *subject, const char *settings, Error *error) {
+    char *text = strdup(settings), *rest = text;
+    Status status = STATUS_OK;
+    for (char *pair; status == STATUS_OK && (pair = strsep(&rest, " "));)
+        if (*pair) status = set_one(subject, pair, error);
+    free(text);
+    return status;
+}
+
+Status subject_open(Subject *subject, const Model *model, const char *settings,
+                    const SubjectShape *shape, const Subject *like, Error *error) {
+    *subject = (Subject){.model = model, .owns_parameters = !like};
+    subject->options = malloc(model->options.bytes + 1);
+    option_defaults(&backbone_options, &subject->backbone);
+    option_defaults(&model->options, subject->options);
+    if (set_all(subject, model->backbone, error) != STATUS_OK ||
+        set_all(subject, settings, error) != STATUS_OK)
+        return error->status;
+    if (model->validate &&
+        model->validate(&subject->backbone, subject->options, error) != STATUS_OK)
+        return error->status;
+    if (device_open(&subject->device, "cpu", error) != STATUS_OK) return error->status;
+
+    subject->parameters = like ? like->parameters : parameters_open();
+    subject->tape = tape_open(subject->parameters, shape->mode);
+    tape_set_horizon(subject->tape, shape->max_length);
+    const ModelContext context = {.backbone = &subject->backbone,
+                                  .options = subject->options,
+                                  .max_length = shape->max_length,
+                                  .causal = shape->causal};
+    subject->x = tape_input(subject->tape, "x", TENSOR_FLOAT,
+                            SHAPE(shape->batch, shape->length, subject->backbone.width), true);
+    subject->out = model_record(subject->tape, model, &context, subject->x);
+    tape_keep(subject->tape, subject->out);
+    if (shape->mode == TAPE_TRAIN) tape_seed(subject->tape, subject->out);
+    if (tape_plan(subject->tape, 3, error) != STATUS_OK) return error->status;
+    if (!like && parameters_allocate(subject->parameters, &subject->device, true, 1, error))
+        return error->status;
+    return tape_allocate(subject->tape, &subject->device, error);
+}
+
+void subject_close(Subject *subject) {
+    tape_close(subject->tape);
+    if (subject->owns_parameters) parameters_close(subject->parameters);
+    free(subject->options);
+    device_close(&subject->device);
+    *subject = (Subject){0};
+}
+
+void subject_disturb(Subject *subject, double deviation) {
+    Random random = random_open(1, random_stream("check/disturb"), 0);
+    for (int p = 0; p < subject->parameters->count; p++) {
+        Parameter *parameter = subject->parameters->list[p];
+        if (parameter->group.frozen) continue;
+        for (int64_t i = 0; i < tensor_size(&parameter->tensor); i++)
+            parameter->tensor.data[i] += (float)(deviation * random_normal(&random));
+    }
+}
+
+void subject_forward(Subject *subject, int threads) {
+    const Run run = {.threads = threads, .seed = 1};
+    tape_forward(subject->tape, &run);
+}
+
+void subject_backward(Subject *subject, const float *cotangent, int threads) {
+    const Run run = {.threads = threads, .seed = 1};
+    memset(subject->parameters->gradients, 0, (size_t)subject->parameters->size * sizeof(float));
+    tape_forward(subject->tape, &run);
+    memcpy(subject->out->gradient, cotangent, (size_t)tensor_size(subject->out) * sizeof(float));
+    tape_backward(subject->tape, &run);
+}

@@ -1,0 +1,42 @@
+/* A small network of one model, ready to replay: what the property checks and golden tests look at.
+ */
+#ifndef LONGHAUL_SUBJECT_H
+#define LONGHAUL_SUBJECT_H
+
+#include "models/model.h"
+
+typedef struct SubjectShape {
+    int64_t batch, length, max_length; /* length 1 and TAPE_STEP: the one-token form */
+    TapeMode mode;
+    bool causal;
+} SubjectShape;
+
+/* Features only: no embedding, no head. */
+typedef struct Subject {
+    const Model *model;
+    Backbone backbone;
+    void *options;
+    Device device;
+    Parameters *parameters;
+    bool owns_parameters;
+    Tape *tape;
+    Tensor *x, *out; /* (B, L, D) */
+} Subject;
+
+/* Default settings of the model, changed by "key=value key=value" (backbone or model keys). Values
+ * of parameters come from `like` when it is not NULL, otherwise from the model's initialisers with
+ * seed 1. Close `like` last. */
+Status subject_open(Subject *subject, const Model *model, const char *settings,
+                    const SubjectShape *shape, const Subject *like, Error *error);
+void subject_close(Subject *subject);
+
+/* Adds deviation * N(0, 1) to every parameter that is trained, so that no zero or one of an
+ * initialiser hides a wrong gradient. */
+void subject_disturb(Subject *subject, double deviation);
+
+void subject_forward(Subject *subject, int threads);
+
+/* Forward and backward from a cotangent of out (B, L, D); parameter gradients start from zero. */
+void subject_backward(Subject *subject, const float *cotangent, int threads);
+
+#endif
