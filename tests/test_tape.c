@@ -1,0 +1,273 @@
+/* The tape on its own, with two toy operations: placement without collisions, gradients through
+ * residual sums, passed gradients, recomputation with equal bits, state in place. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/tape_internal.h"
+
+enum { N = 40 };
+
+/* y = a * a + 0.5 b, and its scratch and notes must survive whatever lies beside them. */
+static void square_shape(Tape *tape, OpCall *call) {
+    tape_output(tape, call, TENSOR_FLOAT, call->in[0]->shape);
+    tape_saved(tape, call, TENSOR_FLOAT, SHAPE(N));
+}
+static void no_cost(const OpCall *call, Cost *forward, Cost *backward) {
+    (void)call;
+    *forward = (Cost){.flops = 3 * N};
+    *backward = (Cost){.flops = 4 * N};
+}
+static size_t some_scratch(const OpCall *call, int threads, Phase phase) {
+    (void)call;
+    return phase == PHASE_BACKWARD ? (size_t)threads * 256 : 64;
+}
+static void square_forward(const OpCall *call, const Run *run) {
+    (void)run;
+    memset(call->scratch, 0xFF, 64);
+    for (int i = 0; i < N; i++) {
+        const float a = call->in[0]->data[i];
+        call->saved[0]->data[i] = 2 * a;
+        call->out[0]->data[i] = a * a + 0.5f * call->in[1]->data[i];
+    }
+}
+static void put(const OpCall *call, int input, int i, float value) {
+    float *gradient = call->in[input]->gradient;
+    if (!gradient || call->passed[input]) return;
+    gradient[i] = call->accumulate[input] ? gradient[i] + value : value;
+}
+static void square_backward(const OpCall *call, const Run *run) {
+    memset(call->scratch, 0xFF, (size_t)run->threads * 256);
+    for (int i = 0; i < N; i++) {
+        const float g = call->out[0]->gradient[i];
+        put(call, 0, i, g * call->saved[0]->data[i]);
+        put(call, 1, i, g * 0.5f);
+    }
+}
+static const OpKernels square_kernels = {square_forward, square_backward};
+static const Op square = {.name = "square",
+                          .inputs = 2,
+                          .outputs = 1,
+                          .gradients = 3,
+                          .shape = square_shape,
+                          .cost = no_cost,
+                          .scratch = some_scratch,
+                          .cpu = {&square_kernels, &square_kernels, &square_kernels}};
+
+/* y = a + b: gradients pass unchanged. */
+static void sum_shape(Tape *tape, OpCall *call) {
+    tape_output(tape, call, TENSOR_FLOAT, call->in[0]->shape);
+}
+static void sum_forward(const OpCall *call, const Run *run) {
+    (void)run;
+    for (int i = 0; i < N; i++) call->out[0]->data[i] = call->in[0]->data[i] + call->in[1]->data[i];
+}
+static void sum_backward(const OpCall *call, const Run *run) {
+    (void)run;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < N; i++) put(call, k, i, call->out[0]->gradient[i]);
+}
+static const OpKernels sum_kernels = {sum_forward, sum_backward};
+static const Op sum = {.name = "sum",
+                       .inputs = 2,
+                       .outputs = 1,
+                       .gradients = 3,
+                       .passes = 3,
+                       .shape = sum_shape,
+                       .cost = no_cost,
+                       .cpu = {&sum_kernels, &sum_kernels, &sum_kernels}};
+
+static Tensor *apply(Tape *tape, const Op *op, Tensor *a, Tensor *b) {
+    return tape_apply(tape, op, (Tensor *[]){a, b}, 2, NULL)->out[0];
+}
+
+typedef struct Net {
+    Device device;
+    Parameters *parameters;
+    Tape *tape;
+    Tensor *x, *out;
+} Net;
+
+/* Residual blocks x = x + square(square(x, w), x), each a recompute segment on request. */
+static void record(Net *net, TapeMode mode, int blocks, bool recompute) {
+    Error error = {0};
+    assert_int_equal(device_open(&net->device, "cpu", &error), STATUS_OK);
+    net->parameters = parameters_open();
+    net->tape = tape_open(net->parameters, mode);
+    net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Tensor *x = net->x;
+    for (int b = 0; b < blocks; b++) {
+        tape_scope(net->tape, "block.%d", b);
+        if (recompute) tape_segment(net->tape);
+        Tensor *w = tape_parameter(net->tape, "w", SHAPE(N), init_normal(0.3), GROUP_DECAY);
+        Tensor *view = tape_reshape(net->tape, x, SHAPE(N / 2, 2));
+        Tensor *inner = apply(net->tape, &square, view, w);
+        inner = tape_reshape(net->tape, inner, SHAPE(N));
+        x = apply(net->tape, &sum, x, apply(net->tape, &square, inner, x));
+        if (recompute) tape_segment_end(net->tape);
+        tape_scope_end(net->tape);
+    }
+    net->out = x;
+    tape_keep(net->tape, x);
+    if (mode == TAPE_TRAIN) tape_seed(net->tape, x);
+    assert_int_equal(tape_plan(net->tape, 2, &error), STATUS_OK);
+    assert_int_equal(parameters_allocate(net->parameters, &net->device, true, 1, &error), 0);
+    assert_int_equal(tape_allocate(net->tape, &net->device, &error), STATUS_OK);
+}
+
+static void close_net(Net *net) {
+    tape_close(net->tape);
+    parameters_close(net->parameters);
+    device_close(&net->device);
+}
+
+static void run_net(Net *net, const float *x) {
+    const Run run = {.threads = 2};
+    memcpy(net->x->data, x, N * sizeof(float));
+    memset(net->parameters->gradients, 0, (size_t)net->parameters->size * sizeof(float));
+    tape_forward(net->tape, &run);
+    if (tape_mode(net->tape) != TAPE_TRAIN) return;
+    for (int i = 0; i < N; i++) net->out->gradient[i] = 1;
+    tape_backward(net->tape, &run);
+}
+
+static double total(const Net *net) {
+    double result = 0;
+    for (int i = 0; i < N; i++) result += (double)net->out->data[i];
+    return result;
+}
+
+static void start(float *x) {
+    for (int i = 0; i < N; i++) x[i] = 0.2f * sinf((float)i);
+}
+
+static void test_placement(void **state) {
+    (void)state;
+    for (int recompute = 0; recompute < 2; recompute++) {
+        Net net;
+        record(&net, TAPE_TRAIN, 5, recompute);
+        const Tape *tape = net.tape;
+        int compared = 0;
+        for (int a = 0; a < tape->buffer_count; a++)
+            for (int b = 0; b < a; b++) {
+                const Buffer *x = &tape->buffers[a], *y = &tape->buffers[b];
+                bool together = false;
+                for (int i = 0; i < x->intervals; i++)
+                    for (int j = 0; j < y->intervals; j++)
+                        together |= x->first[i] <= y->last[j] && y->first[j] <= x->last[i];
+                if (!together) continue;
+                compared++;
+                assert_true(x->offset + x->bytes <= y->offset || y->offset + y->bytes <= x->offset);
+            }
+        assert_true(compared > 50);
+        close_net(&net);
+    }
+}
+
+static void test_gradient(void **state) {
+    (void)state;
+    float x[N];
+    start(x);
+    Net net;
+    record(&net, TAPE_TRAIN, 3, false);
+    run_net(&net, x);
+    float gradient[N];
+    memcpy(gradient, net.x->gradient, sizeof gradient);
+    for (int i = 0; i < N; i += 7) {
+        const float h = 3e-3f;
+        x[i] += h;
+        run_net(&net, x);
+        const double above = total(&net);
+        x[i] -= 2 * h;
+        run_net(&net, x);
+        const double below = total(&net);
+        x[i] += h;
+        /* Rounding of a sum of 40 over 2h: 1e-3; curvature times h^2: less. */
+        assert_true(fabs((above - below) / (2 * (double)h) - (double)gradient[i]) < 5e-3);
+    }
+    close_net(&net);
+}
+
+static void test_recompute_same_bits(void **state) {
+    (void)state;
+    float x[N];
+    start(x);
+    Net kept, again;
+    record(&kept, TAPE_TRAIN, 6, false);
+    record(&again, TAPE_TRAIN, 6, true);
+    for (int round = 0; round < 2;
+         round++) { /* the second replay meets the first one's leftovers */
+        run_net(&kept, x);
+        run_net(&again, x);
+        assert_memory_equal(kept.parameters->gradients, again.parameters->gradients,
+                            (size_t)kept.parameters->size * sizeof(float));
+        assert_memory_equal(kept.x->gradient, again.x->gradient, N * sizeof(float));
+    }
+    assert_true(tape_bytes(again.tape) < tape_bytes(kept.tape));
+    const TapeCost plain = tape_cost(kept.tape), more = tape_cost(again.tape);
+    assert_true(plain.forward.flops == more.forward.flops);
+    assert_true(more.executed_forward.flops > more.forward.flops);
+    close_net(&kept);
+    close_net(&again);
+}
+
+static void test_evaluation_needs_less(void **state) {
+    (void)state;
+    float x[N];
+    start(x);
+    Net train, evaluate;
+    record(&train, TAPE_TRAIN, 6, false);
+    record(&evaluate, TAPE_EVALUATE, 6, false);
+    run_net(&train, x);
+    run_net(&evaluate, x);
+    assert_memory_equal(train.out->data, evaluate.out->data, N * sizeof(float));
+    assert_true(tape_bytes(evaluate.tape) < tape_bytes(train.tape) / 2);
+    close_net(&train);
+    close_net(&evaluate);
+}
+
+static void test_initial_values_depend_on_name_only(void **state) {
+    (void)state;
+    Net small, large;
+    record(&small, TAPE_TRAIN, 2, false);
+    record(&large, TAPE_TRAIN, 4, false);
+    const Parameter *a = parameters_find(small.parameters, "block.1.w");
+    const Parameter *b = parameters_find(large.parameters, "block.1.w");
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_memory_equal(a->tensor.data, b->tensor.data, N * sizeof(float));
+    close_net(&small);
+    close_net(&large);
+}
+
+static void test_too_much_memory(void **state) {
+    (void)state;
+    Error error = {0};
+    Device device;
+    void *memory;
+    assert_int_equal(device_open(&device, "cpu", &error), STATUS_OK);
+    assert_int_equal(device.kind->allocate(&device, (size_t)1 << 50, &memory, &error),
+                     STATUS_USAGE);
+    assert_non_null(strstr(error.message, "available"));
+    Error unknown = {0};
+    assert_int_equal(device_open(&device, "abacus", &unknown), STATUS_USAGE);
+    assert_non_null(strstr(unknown.message, "cpu"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_recompute_same_bits),
+        cmocka_unit_test(test_evaluation_needs_less),
+        cmocka_unit_test(test_initial_values_depend_on_name_only),
+        cmocka_unit_test(test_too_much_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
