@@ -403,7 +403,10 @@ Status cell_train(const Cell *cell, const TrainOptions *options, Result *result,
         status = begin(&training, error);
     }
     if (status == STATUS_OK) status = train_loop(&training, error);
-    if (status == STATUS_OK && training.result->outcome != OUTCOME_INTERRUPTED) finish(&training);
+    if (status == STATUS_OK && training.result->outcome != OUTCOME_INTERRUPTED) {
+        finish(&training);
+        status = save(&training, error); /* the weights that the test was taken with */
+    }
     batch_close(&training.batch);
     free(training.order);
     session_close(&training.session);

@@ -1,0 +1,267 @@
+/* Training as a whole: continuing after a stop gives the same bits as never stopping, thread counts
+ * and micro-batches do what they promise, bad numbers become a result, too much memory is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/checkpoint.h"
+#include "bench/session.h"
+#include "bench/train.h"
+
+static void set(Cell *cell, const char *settings) {
+    char *text = strdup(settings), *rest = text;
+    for (char *pair; (pair = strsep(&rest, " "));) {
+        Error error = {0};
+        char *value = strchr(pair, '=');
+        assert_non_null(value);
+        *value = '\0';
+        if (cell_set(cell, pair, value + 1, &error) != STATUS_OK) fail_msg("%s", error.message);
+    }
+    free(text);
+}
+
+static void open_small(Cell *cell, const char *model, const char *more) {
+    Error error = {0};
+    if (cell_open(cell, "mqar", model, &error) != STATUS_OK) fail_msg("%s", error.message);
+    set(cell, "length=16 pairs=3 vocabulary=64 width=16 layers=2 batch=8 train_samples=50 "
+              "validation_samples=20 test_samples=20 evaluations=4 dropout=0.1 budget=21step "
+              "stop_when_solved=no lr=3e-3");
+    if (*more) set(cell, more);
+}
+
+static void temporary_folder(char *folder) {
+    strcpy(folder, "/tmp/longhaul-test-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+}
+
+static void remove_folder(const char *folder) {
+    char command[256];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static Result train(const Cell *cell, const TrainOptions *options) {
+    Result result = {0};
+    Error error = {0};
+    if (cell_train(cell, options, &result, &error) != STATUS_OK) fail_msg("%s", error.message);
+    return result;
+}
+
+/* Asks to stop after a number of steps. */
+static bool count_down(void *context) {
+    int *left = context;
+    return --*left == 0;
+}
+
+static void assert_same_numbers(const Result *a, const Result *b) {
+    assert_int_equal(a->steps, b->steps);
+    assert_int_equal(a->curve_count, b->curve_count);
+    for (int i = 0; i < a->curve_count; i++) {
+        assert_int_equal(a->curve[i].step, b->curve[i].step);
+        assert_true(a->curve[i].train_loss == b->curve[i].train_loss);
+        assert_true(a->curve[i].validation_loss == b->curve[i].validation_loss);
+        assert_true(a->curve[i].validation_metric == b->curve[i].validation_metric);
+    }
+    assert_true(a->test_loss == b->test_loss);
+    assert_true(a->test_metric == b->test_metric);
+    assert_true(a->flops == b->flops);
+    assert_true(a->data_hash == b->data_hash);
+}
+
+/* Weights that the folder's last checkpoint holds. */
+static float *weights_of(const Cell *cell, const char *folder, int64_t *size) {
+    Session session;
+    CheckpointState state = {0};
+    Error error = {0};
+    char identity[17];
+    bool found = false;
+    assert_int_equal(session_open(&session, cell, 1, &error), STATUS_OK);
+    assert_int_equal(session_allocate(&session, &error), STATUS_OK);
+    cell_identity(cell, identity);
+    checkpoint_load(folder, session.parameters, identity, &state, &found, &error);
+    assert_true(found);
+    *size = session.parameters->size;
+    float *copy = malloc((size_t)*size * sizeof *copy);
+    memcpy(copy, session.parameters->values, (size_t)*size * sizeof *copy);
+    result_free(&state.so_far);
+    session_close(&session);
+    return copy;
+}
+
+static void check_resume(const char *model) {
+    Cell cell;
+    char whole[64], parts[64];
+    temporary_folder(whole);
+    temporary_folder(parts);
+    open_small(&cell, model, "");
+    Result once = train(&cell, &(TrainOptions){.threads = 1, .folder = whole});
+    /* 7 is just past an epoch boundary (50 samples, batches of 8), 14 lies between validations. */
+    static const int stops[] = {7, 7, 0};
+    Result last = {0};
+    for (int i = 0; i < 3; i++) {
+        int left = stops[i];
+        result_free(&last);
+        last = train(&cell, &(TrainOptions){.threads = 1 + i % 2,
+                                            .folder = parts,
+                                            .stop = left ? count_down : NULL,
+                                            .context = &left});
+        assert_int_equal(last.outcome, left || i < 2 ? OUTCOME_INTERRUPTED : OUTCOME_FINISHED);
+    }
+    assert_int_equal(last.sessions, 3);
+    assert_same_numbers(&once, &last);
+    int64_t size, again;
+    float *a = weights_of(&cell, whole, &size), *b = weights_of(&cell, parts, &again);
+    assert_int_equal(size, again);
+    assert_memory_equal(a, b, (size_t)size * sizeof *a);
+    free(a);
+    free(b);
+    result_free(&once);
+    result_free(&last);
+    cell_close(&cell);
+    remove_folder(whole);
+    remove_folder(parts);
+}
+
+static void test_resume_same_bits(void **state) {
+    (void)state;
+    int count;
+    const Model *const *models = model_list(&count);
+    for (int m = 0; m < count; m++) check_resume(models[m]->name);
+}
+
+static void test_data_do_not_depend_on_model(void **state) {
+    (void)state;
+    int count;
+    const Model *const *models = model_list(&count);
+    uint64_t first = 0;
+    for (int m = 0; m < count; m++) {
+        Cell cell;
+        open_small(&cell, models[m]->name, "budget=1step filler=any");
+        Result result = train(&cell, &(TrainOptions){.threads = 1});
+        if (m == 0) first = result.data_hash;
+        assert_true(result.data_hash == first);
+        result_free(&result);
+        cell_close(&cell);
+    }
+    assert_true(first != 0);
+}
+
+/* Cutting the batch changes only the order of a sum. */
+static void test_micro_batches(void **state) {
+    (void)state;
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        Cell cell;
+        open_small(&cell, "transformer", i ? "micro_batch=2 dropout=0" : "micro_batch=8 dropout=0");
+        Result result = train(&cell, &(TrainOptions){.threads = 1});
+        loss[i] = result.test_loss;
+        result_free(&result);
+        cell_close(&cell);
+    }
+    /* Adam divides by small second moments, which enlarges rounding over 21 steps. */
+    assert_true(fabs(loss[0] - loss[1]) < 1e-3 * fabs(loss[0]));
+}
+
+static void test_divergence_is_a_result(void **state) {
+    (void)state;
+    Cell cell;
+    char folder[64], path[128];
+    temporary_folder(folder);
+    snprintf(path, sizeof path, "%s/bad.safetensors", folder);
+    open_small(&cell, "transformer", "");
+    Session session;
+    Error error = {0};
+    assert_int_equal(session_open(&session, &cell, 1, &error), STATUS_OK);
+    assert_int_equal(session_allocate(&session, &error), STATUS_OK);
+    Parameter *victim = session.parameters->list[session.parameters->count / 2];
+    victim->tensor.data[0] = NAN;
+    assert_int_equal(weights_save(path, session.parameters, NULL, 0, &error), STATUS_OK);
+    session_close(&session);
+    Result result = train(&cell, &(TrainOptions){.threads = 1, .weights = path});
+    assert_int_equal(result.outcome, OUTCOME_DIVERGED);
+    assert_non_null(strstr(result.failure, "operation"));
+    assert_non_null(strstr(result.failure, "step 1"));
+    assert_true(isnan(result.test_metric));
+    result_free(&result);
+    cell_close(&cell);
+    remove_folder(folder);
+}
+
+static void test_other_configuration_refused(void **state) {
+    (void)state;
+    Cell cell;
+    char folder[64];
+    temporary_folder(folder);
+    open_small(&cell, "transformer", "budget=2step");
+    Result result = train(&cell, &(TrainOptions){.threads = 1, .folder = folder});
+    result_free(&result);
+    set(&cell, "lr=1e-4");
+    Error error = {0};
+    assert_int_equal(
+        cell_train(&cell, &(TrainOptions){.threads = 1, .folder = folder}, &result, &error),
+        STATUS_DATA);
+    assert_non_null(strstr(error.message, "checkpoint"));
+    result_free(&result);
+    cell_close(&cell);
+    remove_folder(folder);
+}
+
+static void test_too_large_is_refused(void **state) {
+    (void)state;
+    Cell cell;
+    CellPlan plan;
+    Error error = {0};
+    open_small(&cell, "transformer", "length=65536 pairs=8 width=4096 batch=4096 micro_batch=4096");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_true(plan.bytes > plan.available_bytes);
+    Result result = {0};
+    assert_int_equal(cell_train(&cell, &(TrainOptions){.threads = 1}, &result, &error),
+                     STATUS_USAGE);
+    assert_non_null(strstr(error.message, "available"));
+    cell_close(&cell);
+}
+
+static void test_budgets(void **state) {
+    (void)state;
+    Cell cell;
+    CellPlan plan;
+    Error error = {0};
+    open_small(&cell, "transformer", "budget=1e9flop");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_true(plan.total_flops <= 1e9 && plan.total_flops > 1e9 - plan.flops_per_step);
+    set(&cell, "budget=1280token");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_int_equal(plan.steps, 10);
+    set(&cell, "budget=2epoch");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_int_equal(plan.steps, 12);
+    set(&cell, "budget=0.05s");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_int_equal(plan.steps, -1);
+    Result result = train(&cell, &(TrainOptions){.threads = 1});
+    assert_true(result.train_seconds >= 0.05 && result.steps > 0);
+    result_free(&result);
+    cell_close(&cell);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resume_same_bits),
+        cmocka_unit_test(test_data_do_not_depend_on_model),
+        cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_divergence_is_a_result),
+        cmocka_unit_test(test_other_configuration_refused),
+        cmocka_unit_test(test_too_large_is_refused),
+        cmocka_unit_test(test_budgets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
