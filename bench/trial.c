@@ -1,0 +1,69 @@
+#include "bench/trial.h"
+
+#include <stdio.h>
+
+static bool is_integer(const CaseInput *input) {
+    return input->fill == FILL_INTEGER || input->fill == FILL_COUNT;
+}
+
+static void fill_input(const Trial *trial, int i) {
+    const CaseInput *input = &trial->row->in[i];
+    Tensor *tensor = trial->in[i];
+    char stream[200];
+    snprintf(stream, sizeof stream, "check/%s/%s", trial->op->name, trial->row->name);
+    Random random = random_open(1, random_stream(stream), (uint64_t)i);
+    const uint64_t range = (uint64_t)(input->b - input->a);
+    for (int64_t k = 0; k < tensor_size(tensor); k++) {
+        switch (input->fill) {
+        case FILL_NORMAL:
+            tensor->data[k] = (float)(input->a * random_normal(&random) + input->b);
+            break;
+        case FILL_UNIFORM:
+            tensor->data[k] = (float)(input->a + (input->b - input->a) * random_real(&random));
+            break;
+        case FILL_INTEGER:
+            tensor->integers[k] =
+                (int32_t)((int64_t)input->a + (int64_t)random_below(&random, range));
+            break;
+        case FILL_COUNT:
+            tensor->integers[k] = (int32_t)((int64_t)input->a + k);
+            break;
+        case FILL_NONE:
+            break;
+        }
+    }
+}
+
+void trial_fill(Trial *trial) {
+    for (int i = 0; i < trial->inputs; i++)
+        if (trial->in[i]) fill_input(trial, i);
+}
+
+Status trial_open(Trial *trial, const Op *op, const OpCase *row, Isa isa, int threads,
+                  Error *error) {
+    *trial = (Trial){.op = op, .row = row};
+    if (device_open(&trial->device, "cpu", error) != STATUS_OK) return error->status;
+    trial->device.isa = isa;
+    trial->parameters = parameters_open();
+    trial->tape = tape_open(trial->parameters, row->gradient_free ? TAPE_EVALUATE : TAPE_TRAIN);
+    for (int i = 0; i < op->inputs; i++) {
+        const CaseInput *input = &row->in[i];
+        if (input->fill == FILL_NONE) continue;
+        const bool integer = is_integer(input);
+        trial->in[i] = tape_input(trial->tape, "in", integer ? TENSOR_INTEGER : TENSOR_FLOAT,
+                                  input->shape, !integer && (op->gradients >> i & 1u));
+        trial->inputs = i + 1;
+    }
+    trial->call = tape_apply(trial->tape, op, trial->in, trial->inputs, row->attributes);
+    for (int j = 0; j < trial->call->outputs; j++) tape_keep(trial->tape, trial->call->out[j]);
+    if (!row->gradient_free) tape_seed(trial->tape, trial->call->out[0]);
+    if (tape_plan(trial->tape, threads, error) != STATUS_OK) return error->status;
+    return tape_allocate(trial->tape, &trial->device, error);
+}
+
+void trial_close(Trial *trial) {
+    tape_close(trial->tape);
+    parameters_close(trial->parameters);
+    device_close(&trial->device);
+    *trial = (Trial){0};
+}

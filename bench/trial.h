@@ -1,0 +1,27 @@
+/* One row of an operation's case table, recorded alone on a tape and filled with its inputs: the
+ * common ground of checking and timing operations. */
+#ifndef LONGHAUL_TRIAL_H
+#define LONGHAUL_TRIAL_H
+
+#include "engine/tape.h"
+
+typedef struct Trial {
+    const Op *op;
+    const OpCase *row;
+    Device device;
+    Parameters *parameters;
+    Tape *tape;
+    Tensor *in[MAX_INPUTS];
+    int inputs;
+    OpCall *call;
+} Trial;
+
+/* Records, plans for `threads` and allocates; backward too unless the case is gradient-free. */
+Status trial_open(Trial *trial, const Op *op, const OpCase *row, Isa isa, int threads,
+                  Error *error);
+void trial_close(Trial *trial);
+
+/* Writes all inputs anew (operations in place change theirs): the same numbers every time. */
+void trial_fill(Trial *trial);
+
+#endif

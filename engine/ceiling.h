@@ -1,0 +1,40 @@
+/* What this processor can do at best, measured now: the roofs that kernels are compared with. */
+#ifndef LONGHAUL_CEILING_H
+#define LONGHAUL_CEILING_H
+
+#include "engine/op.h"
+
+enum { CEILING_LEVELS = 4 };
+
+/* Bandwidth of a working set of `bytes` per thread, all threads together. */
+typedef struct CeilingLevel {
+    const char *name; /* "L1", "L2", "L3", "memory" by size of the working set */
+    size_t bytes;
+    double read, copy; /* bytes/s; copy counts bytes read plus bytes written */
+} CeilingLevel;
+
+typedef struct Ceiling {
+    int threads;
+    double flops;    /* multiply-adds from registers, FLOP/s */
+    double specials; /* exponentials/s, in cache */
+    CeilingLevel level[CEILING_LEVELS];
+} Ceiling;
+
+/* Best of several short bursts of each, about half a second in all. */
+void ceiling_measure(Ceiling *ceiling, Isa isa, int threads);
+
+/* FLOP/s of one short burst on this thread: a probe of how disturbed the machine is just now. */
+double ceiling_probe(Isa isa);
+
+/* Least seconds that work of this cost on a working set of `bytes` can take, and what binds. */
+double ceiling_seconds(const Ceiling *ceiling, const Cost *cost, size_t bytes, const char **bound);
+
+/* Kernels of the bursts; one constant per instruction set (engine/ceiling_cpu.c). */
+typedef struct CeilingKernels {
+    double (*multiply_add)(int64_t rounds); /* FLOPs done */
+    void (*read)(const float *data, int64_t n, float *sink);
+    void (*copy)(const float *from, float *to, int64_t n);
+    void (*exponential)(const float *from, float *to, int64_t n);
+} CeilingKernels;
+
+#endif

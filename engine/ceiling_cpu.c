@@ -1,0 +1,37 @@
+#include "engine/ceiling.h"
+#include "engine/simd.h"
+#include "engine/vmath.h"
+
+/* Independent chains hide the latency of the multiply-add (4 cycles, 2 a cycle: 8 at least). */
+enum { CHAINS = 12 };
+
+static double multiply_add(int64_t rounds) {
+    vfloat sum[CHAINS];
+    for (int i = 0; i < CHAINS; i++) sum[i] = v_set((float)i);
+    vfloat a = v_set(0.999f), b = v_set(1e-3f);
+    for (int64_t r = 0; r < rounds; r++) {
+        for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * a + b;
+        __asm__ volatile("" : "+x"(a), "+x"(b)); /* the loop may not be computed in advance */
+    }
+    for (int i = 1; i < CHAINS; i++) sum[0] += sum[i];
+    __asm__ volatile("" ::"x"(sum[0]));
+    return (double)rounds * CHAINS * LANES * 2;
+}
+
+static void read_all(const float *data, int64_t n, float *sink) {
+    vfloat sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    for (int64_t i = 0; i + 4 * LANES <= n; i += 4 * LANES)
+        for (int k = 0; k < 4; k++) sum[k] += v_load(data + i + k * LANES);
+    v_store(sink, sum[0] + sum[1] + sum[2] + sum[3]);
+}
+
+static void copy_all(const float *from, float *to, int64_t n) {
+    for (int64_t i = 0; i + LANES <= n; i += LANES) v_store(to + i, v_load(from + i));
+}
+
+static void exponential(const float *from, float *to, int64_t n) {
+    for (int64_t i = 0; i + LANES <= n; i += LANES) v_store(to + i, v_exp(v_load(from + i)));
+}
+
+extern const CeilingKernels ISA(ceiling);
+const CeilingKernels ISA(ceiling) = {multiply_add, read_all, copy_all, exponential};
