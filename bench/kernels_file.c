@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/environment.h"
+#include "engine/device.h"
 #include "engine/file.h"
 
 static double gflops(const KernelRow *row) {
