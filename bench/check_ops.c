@@ -155,25 +155,28 @@ static void check_gradients(Check *check, Reference *reference) {
 
 /* Accumulating onto 1 must give 1 + gradient, to the rounding of that sum. */
 static void check_accumulation(Check *check) {
-    for (int i = 0; i < check->trial.inputs; i++) {
-        if (!check->trial.in[i] || !check->trial.in[i]->gradient) continue;
-        const int64_t size = tensor_size(check->trial.in[i]);
-        replay(check, 1, false, NAN);
-        float *plain = copy_of(check->trial.in[i]->gradient, size);
-        replay(check, 1, true, 1.0f);
+    float *plain[MAX_INPUTS] = {0};
+    const Trial *trial = &check->trial;
+    replay(check, 1, false, NAN);
+    for (int i = 0; i < trial->inputs; i++)
+        if (trial->in[i] && trial->in[i]->gradient)
+            plain[i] = copy_of(trial->in[i]->gradient, tensor_size(trial->in[i]));
+    replay(check, 1, true, 1.0f);
+    for (int i = 0; i < trial->inputs; i++) {
+        if (!plain[i]) continue;
         double worst = 0, scale = 0;
-        for (int64_t k = 0; k < size; k++) {
-            const double error =
-                fabs((double)check->trial.in[i]->gradient[k] - 1.0 - (double)plain[k]);
+        for (int64_t k = 0; k < tensor_size(trial->in[i]); k++) {
+            const double before = (double)plain[i][k];
+            const double error = fabs((double)trial->in[i]->gradient[k] - 1.0 - before);
             if (!(error <= worst)) worst = error;
-            if (fabs((double)plain[k]) > scale) scale = fabs((double)plain[k]);
+            if (fabs(before) > scale) scale = fabs(before);
         }
         char name[200];
         snprintf(name, sizeof name, "%s/accumulate%d", check->name, i);
         /* A kernel may add term by term: each of up to some thousand additions rounds at 6e-8. */
         check_report(check->options, check->count, worst <= 2e-5 * (1 + scale), name,
                      "off by %.2e at gradients up to %.2e", worst, scale);
-        free(plain);
+        free(plain[i]);
     }
 }
 
