@@ -16,19 +16,23 @@ static Init dense(int64_t inputs) {
     return init_uniform(1.0 / sqrt((double)inputs));
 }
 
+static bool one_token(const Network *network) {
+    return tape_mode(network->tape) == TAPE_STEP;
+}
+
 static Tensor *embed(Network *network, const Cell *cell, const Problem *problem) {
     Tape *tape = network->tape;
     const int64_t rows = network->batch * problem->sequences, width = cell->backbone.width;
+    const int64_t length = one_token(network) ? 1 : problem->length;
     Tensor *x;
     if (problem->input == INPUT_TOKENS) {
-        network->tokens =
-            tape_input(tape, "tokens", TENSOR_INTEGER, SHAPE(rows, problem->length), false);
+        network->tokens = tape_input(tape, "tokens", TENSOR_INTEGER, SHAPE(rows, length), false);
         Tensor *table = tape_parameter(tape, "embedding.table", SHAPE(problem->vocabulary, width),
                                        init_normal(cell->run.embedding_deviation), GROUP_DECAY);
         x = embedding(tape, network->tokens, table, 1.0);
     } else {
-        network->reals = tape_input(tape, "reals", TENSOR_FLOAT,
-                                    SHAPE(rows, problem->length, problem->channels), false);
+        network->reals =
+            tape_input(tape, "reals", TENSOR_FLOAT, SHAPE(rows, length, problem->channels), false);
         Tensor *weight = tape_parameter(tape, "embedding.weight", SHAPE(problem->channels, width),
                                         dense(problem->channels), GROUP_DECAY);
         Tensor *bias =
@@ -48,7 +52,7 @@ static void classify(Network *network, const Cell *cell, const Problem *problem,
                                          init_normal(cell->run.embedding_deviation), GROUP_DECAY)
                         : tape_parameter(tape, "head.table", SHAPE(problem->classes, width),
                                          dense(width), GROUP_DECAY);
-    const int64_t labels = network->batch * problem->labels;
+    const int64_t labels = network->batch * (one_token(network) ? 1 : problem->labels);
     network->classes = tape_input(tape, "classes", TENSOR_INTEGER, SHAPE(labels), false);
     network->weights = tape_input(tape, "weights", TENSOR_FLOAT, SHAPE(labels), false);
     const CrossEntropy head =
@@ -84,9 +88,12 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     if (problem->padded)
         network->lengths =
             tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
+    tape_set_horizon(tape, problem->length);
     Tensor *x = embed(network, cell, problem);
     x = model_record(tape, cell->model, &context, x);
-    if (problem->target == TARGET_TOKENS) {
+    if (one_token(network)) {
+        classify(network, cell, problem, tape_reshape(tape, x, SHAPE(batch, cell->backbone.width)));
+    } else if (problem->target == TARGET_TOKENS) {
         network->positions =
             tape_input(tape, "positions", TENSOR_INTEGER, SHAPE(batch, problem->labels), false);
         classify(network, cell, problem, gather_rows(tape, x, network->positions));

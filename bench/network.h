@@ -23,7 +23,8 @@ typedef struct Network {
     Tensor *prediction; /* (B K) int32 most probable class, or NULL */
 } Network;
 
-/* Records without planning. Settings must have passed cell_validate. */
+/* Records without planning. Settings must have passed cell_validate. In TAPE_STEP mode the network
+ * takes one token a sequence, tokens (B, 1), and predicts from it: classes and weights are (B). */
 void network_record(Network *network, const Cell *cell, const Problem *problem,
                     Parameters *parameters, TapeMode mode, int64_t batch);
 void network_close(Network *network);
