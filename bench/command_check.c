@@ -1,0 +1,37 @@
+/* longhaul check: operations against references, models against the properties they share. */
+#include "bench/check.h"
+#include "bench/command.h"
+
+static Status check(const Invocation *invocation, Error *error) {
+    const CheckOptions options = {
+        .out = stdout,
+        .filter = invocation->argument_count ? invocation->arguments[0] : NULL,
+        .verbose = !invocation->flags.quiet,
+    };
+    CheckCount count = {0};
+    check_ops(&options, &count);
+    check_models(&options, &count);
+    printf("%d passed, %d failed, %d exempt\n", count.passed, count.failed, count.exempt);
+    if (count.failed) return error_set(error, STATUS_NUMERIC, "%d checks failed", count.failed);
+    if (!count.passed)
+        return error_set(error, STATUS_USAGE,
+                         "no check has '%s' in its name; names are op/NAME/CASE/ISA and "
+                         "model/NAME/PROPERTY, see `longhaul list ops` and `longhaul list models`",
+                         options.filter);
+    return STATUS_OK;
+}
+
+const Command command_check = {
+    .name = "check",
+    .arguments = "[PART OF A NAME]",
+    .summary = "verify every operation and every model on this machine",
+    .detail = "Operations: each row of the case tables, forward and gradient, against a plain\n"
+              "double-precision reference, the same bits on 1, 2 and 3 threads, on every\n"
+              "instruction set of this processor. Models: gradient against differences of the\n"
+              "whole network in double precision, causality, prefix consistency, batch\n"
+              "independence, one-token form, equal bits, loss at the start, learning by heart.\n"
+              "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
+    .flags = "quiet",
+    .most_arguments = 1,
+    .run = check,
+};
