@@ -4,7 +4,6 @@
 #include <math.h>
 
 #include "engine/ops/cross_entropy/cross_entropy.h"
-#include "engine/ops/dropout/dropout.h"
 #include "engine/ops/embedding/embedding.h"
 #include "engine/ops/gather_rows/gather_rows.h"
 #include "engine/ops/linear/linear.h"
@@ -39,7 +38,7 @@ static Tensor *embed(Network *network, const Cell *cell, const Problem *problem)
             tape_parameter(tape, "embedding.bias", SHAPE(width), init_constant(0), GROUP_NO_DECAY);
         x = linear(tape, network->reals, weight, bias, NULL, ACTIVATION_NONE);
     }
-    return cell->backbone.dropout > 0 ? dropout(tape, x, cell->backbone.dropout) : x;
+    return x;
 }
 
 static void classify(Network *network, const Cell *cell, const Problem *problem, Tensor *rows) {
@@ -81,14 +80,15 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
                     Parameters *parameters, TapeMode mode, int64_t batch) {
     *network = (Network){.tape = tape_open(parameters, mode), .batch = batch};
     Tape *tape = network->tape;
-    const ModelContext context = {.backbone = &cell->backbone,
-                                  .options = cell->model_options,
-                                  .max_length = problem->length,
-                                  .causal = problem->causal};
     if (problem->padded)
         network->lengths =
             tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
     tape_set_horizon(tape, problem->length);
+    const ModelContext context = {.backbone = &cell->backbone,
+                                  .options = cell->model_options,
+                                  .max_length = problem->length,
+                                  .causal = problem->causal,
+                                  .lengths = network->lengths};
     Tensor *x = embed(network, cell, problem);
     x = model_record(tape, cell->model, &context, x);
     if (one_token(network)) {
