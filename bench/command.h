@@ -19,6 +19,8 @@ typedef struct Flags {
     int64_t n, first, seed; /* generate: how many samples, from which on, of which seed */
     int split;              /* generate: Split */
     int64_t report;         /* train: descriptor for progress records; -1: none */
+    double seconds;         /* kernels, speed: to spend on each measurement */
+    double threshold;       /* compare: relative change that counts */
     int device;             /* FlagDevice */
     int format;             /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
