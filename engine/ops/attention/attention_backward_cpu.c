@@ -196,6 +196,7 @@ static void query_tile(const OpCall *call, Backward *w, int64_t b, int64_t h, in
     pad_rows(w->q, w->padded, q, view->q_row, count, d);
     pad_rows(w->g, w->padded, g, out_row, count, d);
     memset(w->dqt, 0, (size_t)(d * QUERIES) * sizeof(float));
+    prefetch_next_head(call, view, &w->tile, true);
     for (int64_t j = 0; j < w->tile.end; j += KEYS)
         key_tile(w, j, j + KEYS < w->tile.end ? j + KEYS : w->tile.end);
     float *dq = call->in[view->q_input]->gradient;

@@ -140,6 +140,7 @@ static void query_tile(const OpCall *call, const AttentionView *view,
     for (int v = 0; v < VECTORS; v++) f.largest[v] = v_set(-INFINITY);
     memset(f.ot, 0, (size_t)(d * QUERIES) * sizeof(float));
     tile_transpose(f.qt, q, view->q_row, f.tile.count, d, view->scale);
+    prefetch_next_head(call, view, &f.tile, false);
     for (int64_t j = 0; j < f.tile.end; j += KEYS)
         key_tile(&f, j, j + KEYS < f.tile.end ? j + KEYS : f.tile.end);
     finish(&f, call->out[0]->data + row * out_row + h * d, out_row,
