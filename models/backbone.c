@@ -1,0 +1,130 @@
+#include "models/backbone.h"
+
+#include <math.h>
+
+#include "engine/ops/dropout/dropout.h"
+#include "engine/ops/linear/linear.h"
+#include "engine/ops/norm/norm.h"
+#include "engine/ops/pointwise/pointwise.h"
+
+static const Option options[] = {
+    {"width", OPTION_INTEGER, offsetof(Backbone, width), "64", 1, 65536, NULL,
+     "channels of the residual stream (D)"},
+    {"layers", OPTION_INTEGER, offsetof(Backbone, layers), "2", 1, 1024, NULL, "number of blocks"},
+    {"mlp", OPTION_CHOICE, offsetof(Backbone, mlp), "gelu", 0, -1,
+     "none|identity|gelu|gelu_tanh|swiglu", "second half of each block"},
+    {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
+     "hidden width of the MLP / D, then rounded up to a multiple of 8"},
+    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms",
+     "kind of normalisation"},
+    {"norm_place", OPTION_CHOICE, offsetof(Backbone, norm_place), "pre", 0, -1, "pre|post",
+     "normalise before each half of a block, or after its residual sum"},
+    {"dropout", OPTION_REAL, offsetof(Backbone, dropout), "0", 0, 0.99, NULL,
+     "probability, after the embedding and on each residual branch"},
+    {"recompute", OPTION_SWITCH, offsetof(Backbone, recompute), "no", 0, -1, NULL,
+     "keep only the input of each block and run it again in backward"},
+};
+
+const OptionTable backbone_options = {options, sizeof options / sizeof *options, sizeof(Backbone)};
+
+static const double norm_epsilon = 1e-5;
+static const double initial_deviation = 0.02;
+
+Init backbone_init(void) {
+    return init_normal(initial_deviation);
+}
+
+Init backbone_residual_init(const Backbone *backbone) {
+    return init_normal(initial_deviation / sqrt(2.0 * (double)backbone->layers));
+}
+
+Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x) {
+    const Shape shape = SHAPE(extent(x, -1));
+    tape_scope(tape, "%s", name);
+    Tensor *gamma = tape_parameter(tape, "gamma", shape, init_constant(1), GROUP_NO_DECAY);
+    Tensor *y;
+    if (backbone->norm == NORM_RMS) {
+        y = rms_norm(tape, x, gamma, norm_epsilon);
+    } else {
+        Tensor *beta = tape_parameter(tape, "beta", shape, init_constant(0), GROUP_NO_DECAY);
+        y = layer_norm(tape, x, gamma, beta, norm_epsilon);
+    }
+    tape_scope_end(tape);
+    return y;
+}
+
+Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
+    if (backbone->dropout <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
+    return dropout(tape, x, backbone->dropout);
+}
+
+static Tensor *dense(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,
+                     Tensor *residual, Activation activation) {
+    tape_scope(tape, "%s", name);
+    Tensor *weight = tape_parameter(tape, "weight", SHAPE(extent(x, -1), out), init, GROUP_DECAY);
+    Tensor *offset = NULL;
+    if (bias) offset = tape_parameter(tape, "bias", SHAPE(out), init_constant(0), GROUP_NO_DECAY);
+    Tensor *y = linear(tape, x, weight, offset, residual, activation);
+    tape_scope_end(tape);
+    return y;
+}
+
+Tensor *backbone_linear(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,
+                        Tensor *residual) {
+    return dense(tape, name, x, out, bias, init, residual, ACTIVATION_NONE);
+}
+
+/* The margin lets a ratio typed with few digits (2.6667 for 8/3) mean the multiple it aims at. */
+static int64_t hidden_width(const Backbone *backbone) {
+    const double groups = backbone->mlp_ratio * (double)backbone->width / 8;
+    return 8 * (int64_t)fmax(1, ceil(groups - 0.01));
+}
+
+/* x + mlp(y), y = norm(x) in a pre-norm block and x in a post-norm one. */
+static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *y) {
+    const int64_t hidden = hidden_width(backbone), width = backbone->width;
+    const bool biases = backbone->mlp != MLP_SWIGLU;
+    Tensor *h;
+    if (backbone->mlp == MLP_IDENTITY) return add(tape, x, backbone_dropout(tape, backbone, y));
+    tape_scope(tape, "mlp");
+    if (backbone->mlp == MLP_SWIGLU) {
+        Tensor *up = backbone_linear(tape, "up", y, hidden, false, backbone_init(), NULL);
+        Tensor *open = backbone_linear(tape, "gate", y, hidden, false, backbone_init(), NULL);
+        h = gate(tape, up, open, ACTIVATION_SILU);
+    } else {
+        const Activation activation =
+            backbone->mlp == MLP_GELU ? ACTIVATION_GELU : ACTIVATION_GELU_TANH;
+        h = dense(tape, "up", y, hidden, biases, backbone_init(), NULL, activation);
+    }
+    const bool drops = backbone->dropout > 0 && tape_mode(tape) == TAPE_TRAIN;
+    h = backbone_linear(tape, "down", h, width, biases, backbone_residual_init(backbone),
+                        drops ? NULL : x);
+    tape_scope_end(tape);
+    return drops ? add(tape, x, backbone_dropout(tape, backbone, h)) : h;
+}
+
+static Tensor *block(Tape *tape, const Model *model, const ModelContext *context, Tensor *x) {
+    const Backbone *backbone = context->backbone;
+    const bool pre = backbone->norm_place == PLACE_PRE;
+    Tensor *y = pre ? backbone_norm(tape, backbone, "norm1", x) : x;
+    tape_scope(tape, "mixer");
+    y = model->mixer(tape, context, y);
+    tape_scope_end(tape);
+    x = add(tape, x, backbone_dropout(tape, backbone, y));
+    if (!pre) x = backbone_norm(tape, backbone, "norm1", x);
+    if (backbone->mlp == MLP_NONE) return x;
+    x = add_mlp(tape, backbone, x, pre ? backbone_norm(tape, backbone, "norm2", x) : x);
+    return pre ? x : backbone_norm(tape, backbone, "norm2", x);
+}
+
+Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *context, Tensor *x) {
+    ModelContext own = *context;
+    for (own.layer = 0; own.layer < context->backbone->layers; own.layer++) {
+        if (context->backbone->recompute) tape_segment(tape);
+        tape_scope(tape, "layers.%lld", (long long)own.layer);
+        x = block(tape, model, &own, x);
+        tape_scope_end(tape);
+        if (context->backbone->recompute) tape_segment_end(tape);
+    }
+    return x;
+}
