@@ -363,12 +363,14 @@ static Status begin(Training *training, Error *error) {
     Session *session = &training->session;
     const Cell *cell = session->cell;
     if (session_allocate(session, error) != STATUS_OK) return error->status;
-    cell_identity(cell, training->state.identity);
+    char identity[sizeof training->state.identity];
+    cell_identity(cell, identity);
     bool found = false;
     if (training->options->folder &&
-        checkpoint_load(training->options->folder, session->parameters, training->state.identity,
-                        &training->state, &found, error) != STATUS_OK)
+        checkpoint_load(training->options->folder, session->parameters, identity, &training->state,
+                        &found, error) != STATUS_OK)
         return error->status;
+    memcpy(training->state.identity, identity, sizeof identity);
     if (!found && training->options->weights &&
         weights_load(training->options->weights, session->parameters, error) != STATUS_OK)
         return error->status;

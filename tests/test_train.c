@@ -87,7 +87,8 @@ static float *weights_of(const Cell *cell, const char *folder, int64_t *size) {
     assert_int_equal(session_open(&session, cell, 1, &error), STATUS_OK);
     assert_int_equal(session_allocate(&session, &error), STATUS_OK);
     cell_identity(cell, identity);
-    checkpoint_load(folder, session.parameters, identity, &state, &found, &error);
+    if (checkpoint_load(folder, session.parameters, identity, &state, &found, &error))
+        fail_msg("%s", error.message);
     assert_true(found);
     *size = session.parameters->size;
     float *copy = malloc((size_t)*size * sizeof *copy);
