@@ -44,7 +44,7 @@ AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
 }
 
 int64_t attention_parts(const AttentionView *view) {
-    enum { WANTED = 8, FEWEST = 8 * ATTENTION_QUERIES }; /* parts in all; queries in one */
+    enum { WANTED = 16, FEWEST = 8 * ATTENTION_QUERIES }; /* parts in all; queries in one */
     const int64_t owners = view->batch * view->kv_heads;
     const int64_t longest = view->queries * view->group / FEWEST;
     int64_t parts = owners ? (WANTED + owners - 1) / owners : 1;
@@ -129,7 +129,8 @@ static size_t attention_scratch_bytes(const OpCall *call, int threads, Phase pha
     const AttentionView view = attention_view(call);
     const int64_t parts = phase == PHASE_FORWARD ? 1 : attention_parts(&view);
     int64_t floats = threads * attention_scratch(&view, call->attributes, phase);
-    if (parts > 1) floats += view.batch * view.kv_heads * parts * 2 * view.keys * view.width;
+    const int64_t at_once = parts < threads ? parts : threads;
+    if (parts > 1) floats += view.batch * view.kv_heads * at_once * 2 * view.keys * view.width;
     return (size_t)floats * sizeof(float);
 }
 

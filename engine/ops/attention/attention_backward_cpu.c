@@ -211,34 +211,57 @@ static void clear_rows(float *to, int64_t row, int64_t count, int64_t width) {
     for (int64_t i = 0; i < count; i++) memset(to + i * row, 0, (size_t)width * sizeof(float));
 }
 
-/* Where the sums of part `part` of the queries go: the gradient itself if there is one part. */
+/* Where the sums for dK or dV go, cleared unless they accumulate: the gradient itself, or `part`.
+ */
 static float *sums_of(const OpCall *call, const AttentionView *view, int input, int64_t column,
-                      int64_t *row, int64_t b, int64_t kv, float *parts) {
+                      int64_t *row, int64_t b, int64_t kv, float *part) {
     float *gradient = call->in[input]->gradient;
     if (!gradient) return NULL;
-    bool clear = !call->accumulate[input];
     float *to = gradient + column + b * view->keys * *row + kv * view->width;
-    if (parts) {
-        to = parts;
+    if (part) {
+        to = part;
         *row = view->width;
-        clear = true;
     }
-    if (clear) clear_rows(to, *row, view->keys, view->width);
+    if (part || !call->accumulate[input]) clear_rows(to, *row, view->keys, view->width);
     return to;
 }
 
-/* Adds up the parts of dK (or dV), in order. */
+/* One key head of one sequence: its query heads, and of their tiles every parts-th one. */
+static void key_head(const OpCall *call, const AttentionView *view, const AttentionDropout *dropout,
+                     int64_t item, int64_t part, int64_t parts, float *sums, float *scratch) {
+    const int64_t b = item / view->kv_heads, kv = item % view->kv_heads, d = view->width;
+    const int64_t padded = (d + LANES - 1) / LANES * LANES;
+    const int64_t tiles = (view->queries + QUERIES - 1) / QUERIES;
+    Backward w = {.view = view, .dropout = dropout, .padded = padded};
+    w.k = call->in[view->k_input]->data + view->k_column + b * view->keys * view->k_row + kv * d;
+    w.v = call->in[view->v_input]->data + view->v_column + b * view->keys * view->v_row + kv * d;
+    w.dk_row = view->k_row;
+    w.dv_row = view->v_row;
+    w.dk = sums_of(call, view, view->k_input, view->k_column, &w.dk_row, b, kv, sums);
+    w.dv = sums_of(call, view, view->v_input, view->v_column, &w.dv_row, b, kv,
+                   sums ? sums + view->keys * d : NULL);
+    w.qt = scratch;
+    w.gt = w.qt + d * QUERIES;
+    w.dqt = w.gt + d * QUERIES;
+    w.q = w.dqt + d * QUERIES;
+    w.g = w.q + padded * QUERIES;
+    w.weights = w.g + padded * QUERIES;
+    w.dscores = w.weights + KEYS * QUERIES;
+    w.factor = dropout->threshold ? w.dscores + KEYS * QUERIES : NULL;
+    for (int64_t h = kv * view->group; h < (kv + 1) * view->group; h++)
+        for (int64_t t = part; t < tiles; t += parts) query_tile(call, &w, b, h, t * QUERIES);
+}
+
+/* dK (or dV) plus `count` parts of it, in order. */
 static void add_parts(const OpCall *call, const AttentionView *view, int input, int64_t column,
-                      int64_t row, const float *parts, int64_t count, int64_t stride, int threads) {
+                      int64_t row, const float *parts, int64_t count, bool add, int threads) {
+    const int64_t d = view->width, keys = view->keys, stride = 2 * keys * d;
     float *gradient = call->in[input]->gradient;
-    const bool add = call->accumulate[input];
     if (!gradient) return;
-    const int64_t d = view->width, keys = view->keys;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t n = 0; n < view->batch * view->kv_heads * keys; n++) {
-        const int64_t item = n / keys, j = n % keys;
-        float *to = gradient + column + (item / view->kv_heads * keys + j) * row +
-                    item % view->kv_heads * d;
+        const int64_t item = n / keys, j = n % keys, kv = item % view->kv_heads;
+        float *to = gradient + column + (item / view->kv_heads * keys + j) * row + kv * d;
         for (int64_t c = 0; c < d; c += LANES) {
             vfloat sum = add ? v_load_part(to + c, d - c) : v_zero();
             for (int64_t p = 0; p < count; p++)
@@ -248,41 +271,26 @@ static void add_parts(const OpCall *call, const AttentionView *view, int input, 
     }
 }
 
+/* With several parts, as many of them at a time as there are threads; their sums are added in
+ * order, so the number of threads changes no bit. */
 void ISA(attention_backward)(const OpCall *call, const Run *run) {
     const AttentionView view = attention_view(call);
     const AttentionDropout dropout = attention_dropout(call, run);
-    const int64_t d = view.width, parts = attention_parts(&view);
-    const int64_t tiles = (view.queries + QUERIES - 1) / QUERIES;
+    const int64_t parts = attention_parts(&view), items = view.batch * view.kv_heads;
     const int64_t floats = attention_scratch(&view, call->attributes, PHASE_BACKWARD);
-    const int64_t stride = 2 * view.keys * d; /* dK and dV of one part */
     float *sums = (float *)call->scratch + run->threads * floats;
+    for (int64_t first = 0; first < parts; first += run->threads) {
+        const int64_t count = parts - first < run->threads ? parts - first : run->threads;
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
-    for (int64_t n = 0; n < view.batch * view.kv_heads * parts; n++) {
-        const int64_t part = n % parts, kv = n / parts % view.kv_heads;
-        const int64_t b = n / parts / view.kv_heads, padded = (d + LANES - 1) / LANES * LANES;
-        float *own = parts > 1 ? sums + n * stride : NULL;
-        Backward w = {.view = &view, .dropout = &dropout, .padded = padded};
-        w.k = call->in[view.k_input]->data + view.k_column + b * view.keys * view.k_row + kv * d;
-        w.v = call->in[view.v_input]->data + view.v_column + b * view.keys * view.v_row + kv * d;
-        w.dk_row = view.k_row;
-        w.dv_row = view.v_row;
-        w.dk = sums_of(call, &view, view.k_input, view.k_column, &w.dk_row, b, kv, own);
-        w.dv = sums_of(call, &view, view.v_input, view.v_column, &w.dv_row, b, kv,
-                       own ? own + view.keys * d : NULL);
-        w.qt = (float *)call->scratch + omp_get_thread_num() * floats;
-        w.gt = w.qt + d * QUERIES;
-        w.dqt = w.gt + d * QUERIES;
-        w.q = w.dqt + d * QUERIES;
-        w.g = w.q + padded * QUERIES;
-        w.weights = w.g + padded * QUERIES;
-        w.dscores = w.weights + KEYS * QUERIES;
-        w.factor = dropout.threshold ? w.dscores + KEYS * QUERIES : NULL;
-        for (int64_t h = kv * view.group; h < (kv + 1) * view.group; h++)
-            for (int64_t t = part; t < tiles; t += parts) query_tile(call, &w, b, h, t * QUERIES);
+        for (int64_t n = 0; n < items * count; n++)
+            key_head(call, &view, &dropout, n / count, first + n % count, parts,
+                     parts > 1 ? sums + n * 2 * view.keys * view.width : NULL,
+                     (float *)call->scratch + omp_get_thread_num() * floats);
+        if (parts == 1) continue;
+        add_parts(call, &view, view.k_input, view.k_column, view.k_row, sums, count,
+                  first || call->accumulate[view.k_input], run->threads);
+        add_parts(call, &view, view.v_input, view.v_column, view.v_row,
+                  sums + view.keys * view.width, count, first || call->accumulate[view.v_input],
+                  run->threads);
     }
-    if (parts == 1) return;
-    add_parts(call, &view, view.k_input, view.k_column, view.k_row, sums, parts, stride,
-              run->threads);
-    add_parts(call, &view, view.v_input, view.v_column, view.v_row, sums + view.keys * d, parts,
-              stride, run->threads);
 }
