@@ -53,17 +53,20 @@ ALWAYS_INLINE void slopes(const Block *block, PointwiseFunction function, Activa
     if (block->into_b.data) v_deliver(block->into_b, i, to_b, n);
 }
 
-ALWAYS_INLINE void values(const Block *block, PointwiseFunction function, Activation activation) {
-    int64_t i = block->from;
-    for (; i + LANES <= block->to; i += LANES) value(block, function, activation, i, LANES);
-    if (i < block->to) value(block, function, activation, i, block->to - i);
+/* The loops work on a copy, which no store can reach: its pointers stay in registers. */
+ALWAYS_INLINE void values(const Block *shared, PointwiseFunction function, Activation activation) {
+    const Block block = *shared;
+    int64_t i = block.from;
+    for (; i + LANES <= block.to; i += LANES) value(&block, function, activation, i, LANES);
+    if (i < block.to) value(&block, function, activation, i, block.to - i);
 }
 
-ALWAYS_INLINE void all_slopes(const Block *block, PointwiseFunction function,
+ALWAYS_INLINE void all_slopes(const Block *shared, PointwiseFunction function,
                               Activation activation) {
-    int64_t i = block->from;
-    for (; i + LANES <= block->to; i += LANES) slopes(block, function, activation, i, LANES);
-    if (i < block->to) slopes(block, function, activation, i, block->to - i);
+    const Block block = *shared;
+    int64_t i = block.from;
+    for (; i + LANES <= block.to; i += LANES) slopes(&block, function, activation, i, LANES);
+    if (i < block.to) slopes(&block, function, activation, i, block.to - i);
 }
 
 ALWAYS_INLINE void gate_values(Activation activation, void *block) {
