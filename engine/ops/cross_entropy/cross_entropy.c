@@ -92,10 +92,9 @@ static const OpCase cases[] = {
     {.name = "R300D20V1500", HEAD(300, 20, 1500)},
     {.name = "R259D8V67bias", BIASED(259, 8, 67)},
     /* More than the 64 MiB that are kept: backward computes the logits again. */
-    {.name = "R401D4V50021bias", BIASED(401, 4, 50021)},
+    {.name = "R340D2V50021bias", BIASED(340, 2, 50021)},
     {.name = "R1024D64V256", HEAD(1024, 64, 256), .benchmark = true},
-    {.name = "R1024D64V8192", HEAD(1024, 64, 8192), .benchmark = true},
-    {.name = "R512D64V50257", HEAD(512, 64, 50257), .benchmark = true},
+    {.name = "R256D64V8192", HEAD(256, 64, 8192), .benchmark = true},
 };
 
 void cross_entropy_reference(const ReferenceCall *call);
