@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# Whole commands: exit codes, messages, faults, signals. Cells are tiny: a few steps each.
+set -u
+longhaul=$(realpath "${BUILD:-build}/longhaul")
+cd "$(dirname "$0")/.." || exit 74
+work=$(mktemp -d) || exit 74
+trap 'kill $(jobs -p) 2>/dev/null; chmod -R u+w "$work"; rm -rf "$work"' EXIT
+export LONGHAUL_RESULTS=$work/results
+failures=0
+
+# check NAME EXPECTED_STATUS PART_OF_STDERR COMMAND...
+check() {
+    local name=$1 expected=$2 part=$3
+    shift 3
+    "$@" >"$work/out" 2>"$work/err" </dev/null
+    local status=$?
+    if [ "$status" -ne "$expected" ]; then
+        echo "$name: status $status, expected $expected"
+        sed 's/^/    /' "$work/err"
+        failures=$((failures + 1))
+    elif [ -n "$part" ] && ! grep -qF -- "$part" "$work/err"; then
+        echo "$name: no '$part' in:"
+        sed 's/^/    /' "$work/err"
+        failures=$((failures + 1))
+    fi
+}
+expect() { # NAME CONDITION...
+    local name=$1
+    shift
+    "$@" || { echo "$name: failed: $*"; failures=$((failures + 1)); }
+}
+contains() { grep -qF -- "$2" "$1"; }
+
+cell=(task=mqar model=lstm width=8 layers=1 vocabulary=32 length=16 pairs=2 batch=4
+    budget=6step evaluations=2 validation_samples=8 test_samples=8)
+
+# ---- usage
+check 'no command' 2 'no command given' "$longhaul"
+check 'unknown command' 2 "did you mean 'sweep'" "$longhaul" swep mqar
+check 'unknown flag' 2 "did you mean 'jobs'" "$longhaul" sweep mqar --jbos 2
+check 'short flag' 2 'flags are words' "$longhaul" sweep mqar -j 2
+check 'flag without value' 2 '--jobs needs a value' "$longhaul" sweep mqar --jobs
+check 'flag of wrong type' 2 'expected a whole number' "$longhaul" sweep mqar --jobs two
+check 'environment twin of wrong type' 2 'environment variable LONGHAUL_JOBS' \
+    env LONGHAUL_JOBS=two "$longhaul" sweep mqar
+check 'missing argument' 2 'an argument is missing' "$longhaul" sweep
+check 'argument too many' 2 'one argument too many' "$longhaul" sweep mqar copy
+check 'unknown suite' 2 "did you mean 'mqar'" "$longhaul" sweep mqra
+check 'missing suite file' 2 "$work/none.yaml" "$longhaul" sweep "$work/none.yaml"
+check 'empty selection' 2 'selects none' "$longhaul" sweep mqar --model 'x*'
+check 'unknown key' 2 "did you mean 'width'" "$longhaul" train "${cell[@]}" widht=4
+check 'not a number' 2 'finite number' "$longhaul" train "${cell[@]}" lr=nan
+check 'batch 0' 2 'out of range' "$longhaul" train "${cell[@]}" batch=0
+check 'budget without unit' 2 'no unit' "$longhaul" train "${cell[@]}" budget=10
+check 'small vocabulary' 2 'vocabulary' "$longhaul" train "${cell[@]}" vocabulary=4
+check 'heads do not divide width' 2 'heads' "$longhaul" train "${cell[@]}" model=transformer heads=3
+check 'more memory than there is' 2 'memory' "$longhaul" train "${cell[@]}" width=65536 layers=64
+
+# ---- what the program says of itself
+check 'version' 0 '' "$longhaul" --version
+for word in version compiler instruction_set openblas fftw libyaml devices; do
+    expect "version names $word" contains "$work/out" "$word:"
+done
+check 'help' 0 '' "$longhaul" help
+commands=$(awk '/^  [a-z]/ {print $1}' "$work/out")
+expect 'help lists sweep' contains "$work/out" '  sweep '
+for command in $commands; do
+    check "help $command" 0 '' "$longhaul" help "$command"
+    cp "$work/out" "$work/help"
+    check "$command --help" 0 '' "$longhaul" "$command" --help
+    expect "$command --help is help $command" cmp -s "$work/out" "$work/help"
+    # Every flag that help shows is known to the parser: the wrong value is refused, not the flag.
+    for flag in $(awk '/^  --/ {print $1}' "$work/help"); do
+        "$longhaul" "$command" "$flag" 2>"$work/err" --no-such-flag >/dev/null </dev/null
+        expect "$command knows $flag" grep -q -e 'no flag --no-such-flag' -e 'expected' "$work/err"
+        expect "$command knows $flag" test -z "$(grep -F "no flag $flag " "$work/err")"
+    done
+done
+check 'manual' 0 '' "$longhaul" manual
+for command in $commands; do
+    expect "manual has $command" contains "$work/out" ".B longhaul $command"
+done
+check 'completion' 0 '' "$longhaul" completion bash
+expect 'completion is a script' bash -n "$work/out"
+completed=$(bash -c "source '$work/out'; PATH='$(dirname "$longhaul"):$PATH'
+    COMP_WORDS=(longhaul sweep --retry-f); COMP_CWORD=2; _longhaul 2>/dev/null
+    echo \"\${COMPREPLY[*]}\"")
+expect 'completion completes' test "$completed" = --retry-failed
+for what in models tasks ops suites settings; do
+    check "list $what" 0 '' "$longhaul" list "$what"
+    expect "list $what says something" test -s "$work/out"
+done
+check 'list nonsense' 2 "did you mean 'models'" "$longhaul" list model
+
+# ---- standard output that does not take anything
+if [ -w /dev/full ]; then
+    "$longhaul" list models >/dev/full 2>"$work/err"
+    expect 'full output' test $? -eq 74
+    expect 'full output is named' contains "$work/err" 'standard output'
+fi
+"$longhaul" list models >&- 2>"$work/err"
+expect 'closed output' test $? -eq 74
+(trap '' PIPE; "$longhaul" list settings; echo $? >"$work/status") | true
+expect 'closed pipe ends well' grep -qx -e 0 -e 74 "$work/status"
+
+# ---- one cell
+check 'dry run' 0 '' "$longhaul" train "${cell[@]}" --dry-run
+expect 'dry run trains nothing' test ! -e "$work/results"
+check 'train' 0 '' "$longhaul" train "${cell[@]}"
+folder=$(dirname "$(find "$work/results" -name result.json)")
+expect 'train leaves a configuration' test -s "$folder/config.yaml"
+expect 'source of a setting' contains "$folder/config.yaml" "width: {value: 8, source: 'command line'}"
+cp "$folder/result.json" "$work/first.json"
+check 'train again shows the result' 0 '' "$longhaul" train "${cell[@]}"
+expect 'and does not train' cmp -s "$folder/result.json" "$work/first.json"
+check 'train from its configuration' 0 '' "$longhaul" train --config "$folder/config.yaml"
+expect 'is the same cell' test "$(find "$work/results" -name result.json | wc -l)" -eq 1
+sed -i 's/"test_metric": [0-9.]*/"test_metric": 0.999/' "$folder/result.json"
+check 'changed result' 4 "$folder/result.json" "$longhaul" train "${cell[@]}"
+check 'changed result, forced' 0 '' "$longhaul" train "${cell[@]}" --force
+if [ "$(id -u)" -ne 0 ]; then
+    mkdir "$work/locked" && chmod a-w "$work/locked"
+    check 'read-only folder' 74 "$work/locked" "$longhaul" train "${cell[@]}" --results "$work/locked/r"
+fi
+touch "$work/file"
+check 'results is a file' 74 "$work/file" "$longhaul" train "${cell[@]}" --results "$work/file/r"
+
+# ---- a full disk: files may grow to 0 bytes (the signal is ignored, so that write gives an error)
+(
+    trap '' XFSZ
+    ulimit -f 0
+    "$longhaul" train "${cell[@]}" seed=7 >/dev/null 2>"$work/err.full"
+    echo $? >/proc/self/fd/9
+) 9>"$work/status.pipe" 2>/dev/null
+expect 'full disk leaves no result' test "$(find "$work/results" -name result.json | wc -l)" -eq 1
+
+# ---- suites
+cat >"$work/tiny.yaml" <<'Y'
+title: Tiny
+task: mqar
+set: {layers: 1, width: 8, vocabulary: 32, length: 16, pairs: 2, batch: 4, budget: 6step,
+      evaluations: 2, validation_samples: 8, test_samples: 8}
+models: [transformer, lstm]
+presets:
+  quick:
+    tune: {lr: [1e-3, 1e-2]}
+    seeds: [1, 2]
+Y
+tiny=("$longhaul" sweep "$work/tiny.yaml" --jobs 2)
+check 'plan' 0 '' "$longhaul" plan "$work/tiny.yaml"
+expect 'plan counts' contains "$work/out" '6 cells: 2 models'
+check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
+expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
+check 'sweep' 0 '[6/6]' "${tiny[@]}"
+expect 'sweep is done' contains "$work/out" '6 of 6 cells done, 0 failed'
+begin=$(date +%s%N)
+check 'sweep again' 0 '' "${tiny[@]}"
+took=$((($(date +%s%N) - begin) / 1000000))
+expect "sweep again takes under a second ($took ms)" test "$took" -lt 1000
+victim=$(find "$work/results/tiny" -name result.json | head -1)
+truncate -s 100 "$victim"
+check 'truncated result' 1 '' "${tiny[@]}"
+expect 'truncated result is named' contains "$work/out" "$victim"
+check 'retried' 0 '' "${tiny[@]}" --retry-failed
+expect 'retried is done' contains "$work/out" '6 of 6 cells done, 0 failed'
+
+# ---- shards cover everything once
+rm -rf "$work/results/tiny"
+check 'shard 1' 0 '' "${tiny[@]}" --shard 1/2
+check 'shard 2 by Slurm' 0 '' \
+    env SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_COUNT=2 SLURM_ARRAY_TASK_MIN=0 "${tiny[@]}"
+check 'shards are all' 0 '' "${tiny[@]}"
+expect 'nothing was left' test ! -s "$work/err"
+
+# ---- signals, kills and company; cells long enough to be met in the middle
+long=("${tiny[@]}" budget=4000step evaluations=40 stop_when_solved=no --seeds 1)
+"${long[@]}" --results "$work/alone" >/dev/null 2>&1
+metrics() { # of all cells, without what depends on time
+    grep -hE '"(identity|test_loss|train_loss|validation_loss|steps)"' "$1"/tiny/*/result.json
+}
+metrics "$work/alone" >"$work/expected"
+expect 'the long cells ran' test -s "$work/expected"
+
+"${long[@]}" --results "$work/cut" >/dev/null 2>"$work/err" &
+sweep=$!
+sleep 0.7
+kill -TERM "$sweep"
+wait "$sweep"
+status=$?
+expect "interrupted sweep ends with 75 ($status)" test "$status" -eq 75 -o "$status" -eq 0
+check 'continued' 0 '' "${long[@]}" --results "$work/cut"
+expect 'same results after an interruption' cmp <(metrics "$work/cut") "$work/expected"
+
+for attempt in 1 2 3; do
+    "${long[@]}" checkpoint_every=50 --results "$work/killed" >/dev/null 2>&1 &
+    sweep=$!
+    sleep 0.5
+    kill -KILL "$sweep"
+    wait "$sweep" 2>/dev/null
+done
+check 'after kills' 0 '' "${long[@]}" checkpoint_every=50 --results "$work/killed"
+expect 'same results after kills' cmp <(metrics "$work/killed") "$work/expected"
+
+"${long[@]}" --results "$work/two" >"$work/out1" 2>&1 &
+sweep=$!
+check 'second sweep' 0 '' "${long[@]}" --results "$work/two"
+wait "$sweep"
+expect 'first sweep' test $? -eq 0
+expect 'same results from two sweeps' cmp <(metrics "$work/two") "$work/expected"
+
+# ---- a crash costs one cell
+victim=$(find "$work/two/tiny" -name result.json | head -1)
+rm "$victim"
+"${long[@]}" budget=400000step --results "$work/crash" --jobs 1 >"$work/out" 2>"$work/err" &
+sweep=$!
+sleep 0.7
+pkill -KILL -P "$sweep"
+sleep 0.3
+kill -TERM "$sweep"
+wait "$sweep"
+expect 'a crash is a failed cell' contains "$work/err" 'killed by signal 9'
+
+[ "$failures" -eq 0 ] || echo "$failures checks failed"
+[ "$failures" -eq 0 ]
