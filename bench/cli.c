@@ -125,7 +125,7 @@ static bool asks_for_help(int count, char **words) {
 static Status turn_into_help(Invocation *invocation) {
     const Command *about = invocation->command;
     invocation->command = command_find("help");
-    if (about == invocation->command || !about) return STATUS_OK;
+    if (!about) return STATUS_OK;
     invocation->arguments[0] = (char *)about->name;
     invocation->argument_count = 1;
     return STATUS_OK;

@@ -1,4 +1,5 @@
 /* longhaul train: one cell, from its settings to its result. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,12 +50,11 @@ static void show_progress(void *context, double fraction, double metric, double 
     const double now = monotonic_seconds();
     if (job->flags->quiet || now - job->last_line < (job->terminal ? 0.2 : 60)) return;
     job->last_line = now;
-    char left[DURATION_BYTES];
+    char left[DURATION_BYTES], score[16] = "-"; /* before the first validation */
     duration_text(seconds_left, left);
-    fprintf(stderr,
-            job->terminal ? "\r%5.1f %%  metric %.4f  %s left   "
-                          : "%.1f %%  metric %.4f  %s left\n",
-            100 * fraction, metric, left);
+    if (isfinite(metric)) snprintf(score, sizeof score, "%.4f", metric);
+    fprintf(stderr, "%s%5.1f %%  metric %s  %s left%s", job->terminal ? "\r" : "", 100 * fraction,
+            score, left, job->terminal ? "   " : "\n");
 }
 
 static bool asked_to_stop(void *context) {
