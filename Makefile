@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 VERSION := 0.1.0
 
-PACKAGES := openblas fftw3 fftw3f yaml-0.1 jansson libmd
+PACKAGES := openblas fftw3 fftw3f yaml-0.1 jansson libmd libpng zlib
 PKG_CONFIG ?= pkg-config
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \

@@ -100,6 +100,8 @@ fftw3f|library|libfftw3-dev|fftw-devel|fftw|fftw3-devel
 yaml-0.1|library|libyaml-dev|libyaml-devel|libyaml|libyaml-devel
 jansson|library|libjansson-dev|jansson-devel|jansson|libjansson-devel
 libmd|library|libmd-dev|libmd-devel|libmd|libmd-devel
+libpng|library|libpng-dev|libpng-devel|libpng|libpng16-devel
+zlib|library|zlib1g-dev|zlib-devel|zlib|zlib-devel
 cmocka|library|libcmocka-dev|libcmocka-devel|cmocka|libcmocka-devel'
 
 present() {

@@ -1,4 +1,5 @@
 /* longhaul generate: samples of a task, to look at or to use elsewhere. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "bench/show.h"
 #include "engine/safetensors.h"
 #include "engine/word.h"
+#include "tasks/png_file.h"
 #include "tasks/sample.h"
 #include "tasks/sampling.h"
 
@@ -84,6 +86,14 @@ static int terminal_columns(void) {
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
+static void print_picture(const Display *display, const Sample *sample, int columns) {
+    uint8_t *grey = scratch_open((size_t)display->problem.length);
+    const int64_t width = display->task->picture(display->options, sample, grey);
+    show_picture(stdout, grey, width, display->problem.length / width, columns);
+    printf("class %d of %lld\n", sample->classes[0], (long long)display->problem.classes);
+    free(grey);
+}
+
 static void print_samples(const Display *display) {
     Sample sample;
     sample_open(&display->problem, &sample);
@@ -95,7 +105,11 @@ static void print_samples(const Display *display) {
         printf("%s%s, %s sample %lld, seed %llu: %d positions, %lld labelled\n", i > 0 ? "\n" : "",
                display->task->name, split_name(display->split), (long long)(display->first + i),
                (unsigned long long)display->seed, sample.lengths[0], (long long)labels);
-        show_sample(stdout, display->task, display->options, &display->problem, &sample, columns);
+        if (display->task->picture)
+            print_picture(display, &sample, columns);
+        else
+            show_sample(stdout, display->task, display->options, &display->problem, &sample,
+                        columns);
     }
     sample_close(&sample);
 }
@@ -155,11 +169,52 @@ static Status write_samples(const Display *display, const char *path, Error *err
     return status;
 }
 
+/* All pictures on one sheet, row by row, with a grey line between them. */
+static Status write_sheet(const Display *display, const char *path, Error *error) {
+    enum { LINE = 2, LINE_GREY = 96 };
+    if (!display->task->picture)
+        return error_set(error, STATUS_USAGE,
+                         "task %s has no pictures, so %s cannot be written; use a name that ends "
+                         "in .safetensors",
+                         display->task->name, path);
+    Sample sample;
+    sample_open(&display->problem, &sample);
+    const int64_t width = display->task->picture(display->options, &sample, NULL);
+    const int64_t height = display->problem.length / width;
+    int64_t across = 1;
+    while (across * across < display->samples) across++;
+    const int64_t down = (display->samples + across - 1) / across;
+    const int64_t sheet_width = across * (width + LINE) - LINE;
+    const int64_t sheet_height = down * (height + LINE) - LINE;
+    uint8_t *sheet = scratch_open((size_t)(sheet_width * sheet_height));
+    uint8_t *grey = scratch_open((size_t)(width * height));
+    memset(sheet, LINE_GREY, (size_t)(sheet_width * sheet_height));
+    for (int64_t i = 0; i < display->samples; i++) {
+        draw(display, i, &sample);
+        display->task->picture(display->options, &sample, grey);
+        const int64_t top = i / across * (height + LINE), left = i % across * (width + LINE);
+        for (int64_t y = 0; y < height; y++)
+            memcpy(sheet + (top + y) * sheet_width + left, grey + y * width, (size_t)width);
+    }
+    const Status status = png_write(path, (int)sheet_width, (int)sheet_height, sheet, error);
+    free(grey);
+    free(sheet);
+    sample_close(&sample);
+    return status;
+}
+
+static bool ends_in(const char *text, const char *end) {
+    return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
 static Status generate(const Invocation *invocation, Error *error) {
     Display display = {0};
     Status status = open_display(&display, invocation, error);
-    if (status == STATUS_OK && invocation->flags.output[0])
-        status = write_samples(&display, invocation->flags.output, error);
+    const char *output = invocation->flags.output;
+    if (status == STATUS_OK && ends_in(output, ".png"))
+        status = write_sheet(&display, output, error);
+    else if (status == STATUS_OK && output[0])
+        status = write_samples(&display, output, error);
     else if (status == STATUS_OK)
         print_samples(&display);
     close_display(&display);

@@ -14,7 +14,7 @@ typedef struct Grid {
     int rows;
     int64_t columns;
     char (*cells)[CELL]; /* rows x columns; empty: nothing there */
-    char names[8][16];
+    char names[8][24];
     bool *labelled; /* columns */
 } Grid;
 
@@ -127,4 +127,22 @@ void show_sample(FILE *file, const Task *task, const void *options, const Proble
                 (long long)problem->classes);
     if (problem->target == TARGET_REAL)
         fprintf(file, "%7s  target    %.6f\n", "", (double)sample->value[0]);
+}
+
+/* A character is about twice as high as wide, so one stands for a block of 1 x 2 pixels or more. */
+void show_picture(FILE *file, const uint8_t *grey, int64_t width, int64_t height, int columns) {
+    static const char ramp[] = " .:-=+*#%@";
+    enum { LEVELS = sizeof ramp - 1 };
+    int64_t block = 1;
+    while (width / block > columns) block++;
+    for (int64_t top = 0; top < height; top += 2 * block) {
+        for (int64_t left = 0; left + block <= width; left += block) {
+            int brightest = 0;
+            for (int64_t y = top; y < top + 2 * block && y < height; y++)
+                for (int64_t x = left; x < left + block; x++)
+                    if (grey[y * width + x] > brightest) brightest = grey[y * width + x];
+            fputc(ramp[brightest * LEVELS / 256], file);
+        }
+        fputc('\n', file);
+    }
 }

@@ -11,4 +11,7 @@
 void show_sample(FILE *file, const Task *task, const void *options, const Problem *problem,
                  const Sample *sample, int columns);
 
+/* A picture in characters, dark to bright, shrunk to fit. grey: width x height levels. */
+void show_picture(FILE *file, const uint8_t *grey, int64_t width, int64_t height, int columns);
+
 #endif

@@ -28,6 +28,11 @@ Status data_find(const DataPlace *place, char path[PATH_MAX], Error *error) {
                      place->title, data_folder(), tried, place->advice);
 }
 
+_Noreturn void data_damaged(const Error *error) {
+    fprintf(stderr, "longhaul: %s\n", error->message);
+    exit(STATUS_DATA);
+}
+
 static void *grow(void *memory, int64_t items, size_t size) {
     void *grown = realloc(memory, (size_t)items * size);
     if (!grown) {

@@ -21,6 +21,10 @@ const char *data_folder(void);
 /* The first candidate that exists, as a path. STATUS_DATA with the places tried and the advice. */
 Status data_find(const DataPlace *place, char path[PATH_MAX], Error *error);
 
+/* For what is found damaged only when a sample is drawn: prints the message and ends the program
+ * with STATUS_DATA. */
+_Noreturn void data_damaged(const Error *error);
+
 /* Byte strings of any length with a class each, one after the other. Zero-initialised is empty. */
 typedef struct Records {
     uint8_t *bytes;

@@ -77,6 +77,9 @@ typedef struct Task {
                    Sample *sample);
     /* How a token is shown to people; NULL: as a number. */
     void (*spell)(const void *options, int64_t id, char text[TASK_SPELL_BYTES]);
+    /* Samples that are pictures: returns the width in pixels and, unless grey is NULL, writes the L
+     * grey levels, 255 for white. NULL: not pictures. */
+    int64_t (*picture)(const void *options, const Sample *sample, uint8_t *grey);
 } Task;
 
 const Task *const *task_list(int *count);

@@ -1,0 +1,182 @@
+/* Pathfinder and, at 128 x 128 pixels, Path-X: do two discs lie on the same dashed curve? The image
+ * is read pixel by pixel.
+ *
+ * Source: Linsley et al. 2018, "Learning long-range spatial dependencies with horizontal gated
+ * recurrent units", arXiv 1805.08315; as sequences Tay et al. 2021, "Long Range Arena", arXiv
+ * 2011.04006: 32 x 32 (1,024 positions), 128 x 128 (16,384), contours of 14 dashes (level hard).
+ * Generated images follow the published program pixel for pixel in law, a quirk included: on the
+ * small sizes most orientations cannot start a curve, because of how its dilation treats the edge,
+ * so first dashes point up and left and most distractors find no place. source=files reads the
+ * released images, split 80/10/10 in their order.
+ *
+ * Pixels are numbers in [0, 1] (Gu et al. 2022, S4) or tokens 0 .. 255 (Long Range Arena). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tasks/data.h"
+#include "tasks/labels.h"
+#include "tasks/pathfinder.h"
+#include "tasks/pathfinder_files.h"
+#include "tasks/png_file.h"
+#include "tasks/sampling.h"
+#include "tasks/task.h"
+
+typedef enum Source { SOURCE_GENERATED, SOURCE_FILES } Source;
+typedef enum Pixels { PIXELS_REAL, PIXELS_TOKEN } Pixels;
+
+typedef struct PathfinderOptions {
+    int size, difficulty, source, pixels;
+} PathfinderOptions;
+
+static const int sizes[] = {32, 64, 128, 256};
+static const int contours[] = {14, 9, 6};
+
+static const Option options[] = {
+    {"size", OPTION_CHOICE, offsetof(PathfinderOptions, size), "32", 0, -1, "32|64|128|256",
+     "pixels along an edge; 128 is Path-X"},
+    {"difficulty", OPTION_CHOICE, offsetof(PathfinderOptions, difficulty), "hard", 0, -1,
+     "hard|intermediate|easy", "curves of 14, 9 or 6 dashes"},
+    {"source", OPTION_CHOICE, offsetof(PathfinderOptions, source), "generated", 0, -1,
+     "generated|files", "fresh images, or the Long Range Arena's files"},
+    {"pixels", OPTION_CHOICE, offsetof(PathfinderOptions, pixels), "real", 0, -1, "real|token",
+     "numbers in [0, 1], or ids 0 to 255"},
+};
+
+static Status pathfinder_problem(const void *values, Problem *problem, Error *error) {
+    (void)error;
+    const PathfinderOptions *o = values;
+    const int64_t size = sizes[o->size];
+    *problem = (Problem){
+        .input = o->pixels == PIXELS_REAL ? INPUT_REALS : INPUT_TOKENS,
+        .vocabulary = o->pixels == PIXELS_REAL ? 0 : 256,
+        .channels = o->pixels == PIXELS_REAL ? 1 : 0,
+        .length = size * size,
+        .sequences = 1,
+        .target = TARGET_SEQUENCE,
+        .classes = 2,
+        .labels = 1,
+        .causal = false,
+        .chance = 0.5,
+        .solved = 0.9,
+        .higher_is_better = true,
+        .metric = "accuracy",
+    };
+    return STATUS_OK;
+}
+
+typedef struct PathfinderData {
+    Pathfinder *generator; /* or NULL */
+    Records records;
+} PathfinderData;
+
+static void close_data(void *data) {
+    PathfinderData *d = data;
+    if (d->generator) pathfinder_close(d->generator);
+    records_free(&d->records);
+    free(d);
+}
+
+static Status read_files(const PathfinderOptions *o, Records *records, Error *error) {
+    static const char *const levels[] = {"curv_contour_length_14", "curv_contour_length_9",
+                                         "curv_baseline"};
+    static const char *const roots[] = {"pathfinder", ".", "lra_release/lra_release",
+                                        "lra_release"};
+    enum { ROOTS = sizeof roots / sizeof *roots };
+    char places[ROOTS][128];
+    const char *relative[ROOTS + 1] = {0};
+    for (int i = 0; i < ROOTS; i++) {
+        snprintf(places[i], sizeof places[i], "%s/pathfinder%d/%s", roots[i], sizes[o->size],
+                 levels[o->difficulty]);
+        relative[i] = places[i];
+    }
+    const DataPlace place = {
+        "Pathfinder", relative,
+        "Unpack https://storage.googleapis.com/long-range-arena/lra_release.gz there, or use "
+        "source=generated, the same law"};
+    char folder[PATH_MAX];
+    if (data_find(&place, folder, error) != STATUS_OK) return error->status;
+    return pathfinder_read(folder, sizes[o->size], records, error);
+}
+
+static Status pathfinder_open_data(const void *values, void **data, Error *error) {
+    const PathfinderOptions *o = values;
+    PathfinderData *d = scratch_open(sizeof *d);
+    if (o->source == SOURCE_GENERATED)
+        d->generator = pathfinder_open(sizes[o->size], contours[o->difficulty]);
+    else if (read_files(o, &d->records, error) != STATUS_OK) {
+        close_data(d);
+        return error->status;
+    }
+    *data = d;
+    return STATUS_OK;
+}
+
+/* First image of a split: 80, 10 and 10 % of the files. */
+static int64_t split_start(int64_t count, int split) {
+    static const int tenths[] = {0, 8, 9, 10};
+    return count * tenths[split] / 10;
+}
+
+static int64_t pathfinder_count(const void *values, const void *data, Split split) {
+    const PathfinderOptions *o = values;
+    if (o->source == SOURCE_GENERATED) return 0;
+    const int64_t count = ((const PathfinderData *)data)->records.count;
+    return split_start(count, (int)split + 1) - split_start(count, (int)split);
+}
+
+extern const Task task_pathfinder;
+
+static void pathfinder_sample(const void *values, const void *data, uint64_t seed, Split split,
+                              int64_t index, Sample *sample) {
+    const PathfinderOptions *o = values;
+    const PathfinderData *d = data;
+    const int size = sizes[o->size], pixels = size * size;
+    uint8_t *grey = scratch_open((size_t)pixels);
+    int label;
+    if (o->source == SOURCE_GENERATED) {
+        Random random = task_random(&task_pathfinder, seed, split, index);
+        label = pathfinder_draw(d->generator, &random, grey, NULL);
+    } else {
+        const int64_t record = split_start(d->records.count, (int)split) + index;
+        Error error = {0};
+        label = d->records.classes[record];
+        if (png_decode(record_bytes(&d->records, record),
+                       (size_t)record_length(&d->records, record), size, size, grey,
+                       &error) != STATUS_OK) {
+            error_context(&error, "Pathfinder image %lld", (long long)record);
+            data_damaged(&error);
+        }
+    }
+    for (int i = 0; i < pixels; i++) {
+        if (o->pixels == PIXELS_REAL)
+            sample->reals[i] = (float)grey[i] / 255.0f;
+        else
+            sample->tokens[i] = grey[i];
+    }
+    free(grey);
+    label_set(sample, 0, pixels - 1, label);
+    sample->lengths[0] = pixels;
+}
+
+static int64_t pathfinder_picture(const void *values, const Sample *sample, uint8_t *grey) {
+    const PathfinderOptions *o = values;
+    const int64_t size = sizes[o->size];
+    for (int64_t i = 0; grey && i < size * size; i++)
+        grey[i] = o->pixels == PIXELS_REAL ? (uint8_t)(sample->reals[i] * 255.0f + 0.5f)
+                                           : (uint8_t)sample->tokens[i];
+    return size;
+}
+
+const Task task_pathfinder = {
+    .name = "pathfinder",
+    .title = "Pathfinder and Path-X (Long Range Arena)",
+    .paper = "Linsley et al. 2018, arXiv 1805.08315; Tay et al. 2021, arXiv 2011.04006",
+    .version = 1,
+    .options = {options, sizeof options / sizeof *options, sizeof(PathfinderOptions)},
+    .problem = pathfinder_problem,
+    .open = pathfinder_open_data,
+    .close = close_data,
+    .count = pathfinder_count,
+    .sample = pathfinder_sample,
+    .picture = pathfinder_picture,
+};
