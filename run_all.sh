@@ -91,6 +91,7 @@ done
 
 # What is looked for | how | its package for apt | dnf | pacman | zypper
 requirements='gcc|command|gcc|gcc|gcc|gcc
+/usr/include/stdio.h|file|libc6-dev|glibc-devel|glibc|glibc-devel
 make|command|make|make|make|make
 pkg-config|command|pkg-config|pkgconf-pkg-config|pkgconf|pkg-config
 gnuplot|command|gnuplot-nox|gnuplot|gnuplot|gnuplot
@@ -107,6 +108,7 @@ cmocka|library|libcmocka-dev|libcmocka-devel|cmocka|libcmocka-devel'
 present() {
     case $2 in
     command) command -v "$1" >/dev/null 2>&1 ;;
+    file) [ -e "$1" ] ;;
     library) pkg-config --exists "$1" 2>/dev/null ;;
     esac
 }
