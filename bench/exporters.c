@@ -34,7 +34,7 @@ Status table_save(const Table *table, const char *folder, Error *error) {
         fclose(memory);
         snprintf(name, sizeof name, "table.%s", exporters[i].extension);
         Status status = path_join(path, folder, name, error);
-        if (!status) status = file_write(path, text, bytes, error);
+        if (!status) status = file_update(path, text, bytes, error);
         free(text);
         if (status) return status;
     }

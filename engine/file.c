@@ -141,6 +141,22 @@ Status file_read(const char *path, char **data, size_t *bytes, Error *error) {
     return status;
 }
 
+Status file_update(const char *path, const void *data, size_t bytes, Error *error) {
+    char *before = NULL;
+    size_t size = 0;
+    const bool same = file_read(path, &before, &size, NULL) == STATUS_OK && size == bytes &&
+                      memcmp(before, data, bytes) == 0;
+    free(before);
+    return same ? STATUS_OK : file_write(path, data, bytes, error);
+}
+
+bool file_up_to_date(const char *path, const char *source) {
+    struct stat a, b;
+    if (stat(path, &a) != 0 || stat(source, &b) != 0) return false;
+    return a.st_mtim.tv_sec != b.st_mtim.tv_sec ? a.st_mtim.tv_sec > b.st_mtim.tv_sec
+                                                : a.st_mtim.tv_nsec >= b.st_mtim.tv_nsec;
+}
+
 bool file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

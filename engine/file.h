@@ -27,6 +27,12 @@ void file_abandon(FileWriter *writer); /* also after a failure; does nothing whe
 /* begin, append, commit. */
 Status file_write(const char *path, const void *data, size_t bytes, Error *error);
 
+/* file_write unless the file holds exactly that already; then its time stays. */
+Status file_update(const char *path, const void *data, size_t bytes, Error *error);
+
+/* True when both are there and path was not modified before source. */
+bool file_up_to_date(const char *path, const char *source);
+
 /* The whole file in new memory (64-byte aligned, a zero byte follows; free it). Missing file:
  * STATUS_DATA. */
 Status file_read(const char *path, char **data, size_t *bytes, Error *error);

@@ -1,6 +1,7 @@
 /* Figures on made-up results: what is drawn where, text plots, and gnuplot good, poor, broken and
  * missing. */
 #include <ctype.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -252,6 +253,17 @@ static void gnuplot_draws_every_format(void **state) {
     assert_non_null(strstr(svg, "transformer"));
     free(svg);
     assert_false(has(fixture, "accuracy.svg.partial"));
+    /* Drawn already: gnuplot is not needed again, until the points change. */
+    char first[1024];
+    memcpy(first, names, sizeof first);
+    setenv("PATH", "/nowhere", 1);
+    assert_int_equal(draw(fixture, names, &error), 0);
+    assert_string_equal(names, first);
+    assert_int_equal(chart_write_data(&fixture->chart, fixture->folder, NULL), 0);
+    assert_int_equal(draw(fixture, names, &error), 0);
+    fixture->chart.panels[0].series[0].points[0].y = 0.25;
+    assert_int_equal(chart_write_data(&fixture->chart, fixture->folder, NULL), 0);
+    assert_int_equal(draw(fixture, names, &error), STATUS_IO);
 }
 
 static void missing_gnuplot_leaves_the_points(void **state) {
@@ -271,6 +283,8 @@ static void failing_gnuplot_keeps_the_older_picture(void **state) {
     Error error;
     snprintf(path, sizeof path, "%s/accuracy.svg", fixture->folder);
     assert_int_equal(file_write(path, "old", 3, NULL), 0);
+    const struct timespec long_ago[2] = {{1, 0}, {1, 0}};
+    assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
     stand_in(fixture, "#!/bin/sh\ncase \"$*\" in *GPVAL*) echo ' svg pdfcairo ';; *)\n"
                       "echo half > accuracy.svg.partial; echo 'line 7: no such thing'; exit 1;; "
                       "esac\n");
