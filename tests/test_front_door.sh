@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# run_all.sh and the installation: packages missing or not, any folder, a path with a space.
+# Package managers are stand-ins; the program is the one that was built.
+set -u
+cd "$(dirname "$0")/.." || exit 74
+top=$PWD
+work=$(mktemp -d) || exit 74
+trap 'rm -rf "$work"' EXIT
+unset MAKEFLAGS MAKELEVEL
+failures=0
+
+# check NAME EXPECTED_STATUS PART_OF_OUTPUT COMMAND...
+check() {
+    local name=$1 expected=$2 part=$3
+    shift 3
+    "$@" >"$work/out" 2>&1 </dev/null
+    local status=$?
+    if [ "$status" -ne "$expected" ] ||
+        { [ -n "$part" ] && ! grep -qF -- "$part" "$work/out"; }; then
+        echo "$name: status $status, expected $expected; no '$part'? in:"
+        sed 's/^/    /' "$work/out"
+        failures=$((failures + 1))
+    fi
+}
+
+# ---- command line
+check help 0 '--task T' ./run_all.sh --help
+check 'unknown flag' 2 '--help lists them' ./run_all.sh --tsak mqar
+check 'flag without value' 2 'needs a value' ./run_all.sh --preset
+check 'bare word' 2 '--task mqar' ./run_all.sh mqar
+
+# Stand-ins: no package is there until apt-get has installed, which needs an update first.
+mkdir "$work/bin"
+real=$(command -v pkg-config)
+cat >"$work/bin/pkg-config" <<STANDIN
+#!/bin/sh
+[ -e "$work/installed" ] || exit 1
+exec $real "\$@"
+STANDIN
+cat >"$work/bin/apt-get" <<STANDIN
+#!/bin/sh
+echo "\$@" >>"$work/apt"
+case "\$1" in
+update) touch "$work/updated" ;;
+install) [ -e "$work/updated" ] && touch "$work/installed" ;;
+esac
+STANDIN
+printf '#!/bin/sh\nexit 1\n' >"$work/bin/sudo"
+printf '#!/bin/sh\necho 1000\n' >"$work/bin/id"
+chmod +x "$work"/bin/*
+
+# ---- neither root nor sudo: one command to run, exit 2
+with_stand_ins=(env "PATH=$work/bin:$PATH")
+check 'no rights' 2 'sudo apt-get install libopenblas-dev' "${with_stand_ins[@]}" ./run_all.sh --setup-only
+check 'no rights, every package' 2 'libcmocka-dev' "${with_stand_ins[@]}" ./run_all.sh --test
+[ ! -e "$work/apt" ] || { echo 'apt-get was called without rights'; failures=$((failures + 1)); }
+
+# ---- root: installs, with an update where the lists are missing, then builds
+printf '#!/bin/sh\necho 0\n' >"$work/bin/id"
+check root 0 'Installing: libopenblas-dev' "${with_stand_ins[@]}" ./run_all.sh --setup-only
+grep -q '^update' "$work/apt" || { echo 'no apt-get update'; failures=$((failures + 1)); }
+grep -q 'no-install-recommends .*libfftw3-dev' "$work/apt" ||
+    { echo 'packages not asked for'; failures=$((failures + 1)); }
+[ "$(grep -o libfftw3-dev "$work/apt" | wc -l)" -eq "$(grep -c '^install' "$work/apt")" ] ||
+    { echo 'a package is named twice'; failures=$((failures + 1)); }
+
+# ---- other systems: their own command
+mkdir "$work/dnf"
+for tool in bash cat cut dirname readlink nproc; do ln -s "$(command -v $tool)" "$work/dnf/$tool"; done
+printf '#!/bin/sh\n' >"$work/dnf/dnf"
+chmod +x "$work/dnf/dnf"
+check dnf 2 'sudo dnf install gcc' env "PATH=$work/dnf" bash ./run_all.sh --setup-only
+check 'dnf, its names' 2 'fftw-devel' env "PATH=$work/dnf" bash ./run_all.sh --setup-only
+rm "$work/dnf/dnf"
+check 'no package manager' 2 'no known package manager' env "PATH=$work/dnf" bash ./run_all.sh --setup-only
+
+# ---- from another folder, in a path with a space
+mkdir "$work/long haul"
+cp -a Makefile run_all.sh bench engine models tasks tests plots results "$work/long haul/" 2>/dev/null
+cp -a "${BUILD:-build}" "$work/long haul/build"
+check 'any folder, a space in the path' 0 'transformer' \
+    env -C / "$work/long haul/run_all.sh" --list
+check 'unknown suite' 2 'known suites' "$work/long haul/run_all.sh" --task mqra
+
+# ---- an installation finds its files
+check install 0 '' make -s install "PREFIX=$work/in stalled"
+check 'installed suites' 0 mqar env -u LONGHAUL_HOME -C / "$work/in stalled/bin/longhaul" list suites
+check 'installed plan' 0 transformer env -C / "$work/in stalled/bin/longhaul" plan mqar --model transformer
+for file in share/man/man1/longhaul.1 share/bash-completion/completions/longhaul \
+    share/longhaul/plots/panels.gp share/longhaul/results/published/mqar.csv; do
+    [ -s "$work/in stalled/$file" ] || { echo "not installed: $file"; failures=$((failures + 1)); }
+done
+
+cd "$top" || exit 74
+[ "$failures" -eq 0 ]
