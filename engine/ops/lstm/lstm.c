@@ -70,11 +70,11 @@ static const OpCase cases[] = {
             {NORMAL(B, L, 4 * (H)), {.shape = SHAPE(H, 4 * (H)), .fill = FILL_NORMAL, .a = 0.05}}, \
             .benchmark = true                                                                      \
     }
-    BENCHMARK("B32L256H128", 32, 256, 128),
+    BENCHMARK("B32L64H128", 32, 64, 128),
     BENCHMARK("B16L64H64", 16, 64, 64),
-    BENCHMARK("B16L64H256", 16, 64, 256),
-    BENCHMARK("B16L32H512", 16, 32, 512),
-    BENCHMARK("B1L1024H128", 1, 1024, 128),
+    BENCHMARK("B16L16H256", 16, 16, 256),
+    BENCHMARK("B16L8H512", 16, 8, 512),
+    BENCHMARK("B1L256H128", 1, 256, 128),
 };
 
 OP_CPU_DECLARE(lstm);
