@@ -46,7 +46,7 @@ AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
 int64_t attention_parts(const AttentionView *view) {
     enum { WANTED = 16, FEWEST = 8 * ATTENTION_QUERIES }; /* parts in all; queries in one */
     const int64_t owners = view->batch * view->kv_heads;
-    const int64_t longest = view->queries * view->group / FEWEST;
+    const int64_t longest = view->queries / FEWEST;
     int64_t parts = owners ? (WANTED + owners - 1) / owners : 1;
     if (parts > longest) parts = longest;
     return parts < 1 ? 1 : parts;
@@ -158,6 +158,7 @@ static const Attention causal_h1d8 = {1, 1, 8, true, 0};
 static const Attention causal_h3d5 = {3, 3, 5, true, 0};
 static const Attention causal_h2d32 = {2, 2, 32, true, 0};
 static const Attention causal_h4d16 = {4, 4, 16, true, 0};
+static const Attention causal_h4d64 = {4, 4, 64, true, 0};
 static const Attention causal_h1d64 = {1, 1, 64, true, 0};
 static const Attention causal_h6k2d20 = {6, 2, 20, true, 0};
 static const Attention causal_h1d128 = {1, 1, 128, true, 0};
@@ -212,6 +213,11 @@ static const OpCase cases[] = {
     {.name = "step_H6K2D20",
      .in = {NORMAL(2, 1, 200), NORMAL(2, 300, 80), {0}, {0}, {SHAPE(1), FILL_COUNT, 299, 0}},
      .attributes = &causal_h6k2d20,
+     .gradient_free = true},
+    {.name = "step_L4096H4D64",
+     .in = {NORMAL(1, 1, 768), NORMAL(1, 4096, 512), {0}, {0}, {SHAPE(1), FILL_COUNT, 4095, 0}},
+     .attributes = &causal_h4d64,
+     .benchmark = true,
      .gradient_free = true},
     {.name = "L64H4D16",
      .in = {NORMAL(8, 64, 192)},
