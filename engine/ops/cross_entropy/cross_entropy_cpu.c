@@ -30,41 +30,75 @@ static inline vfloat load_logits(const float *p, int64_t n) {
     return v_select(lane < (int32_t)n, v_load_part(p, n), v_set(-INFINITY));
 }
 
-typedef struct RowTerms {
-    float maximum, sum;
-    int32_t place; /* of the maximum, the first one */
-} RowTerms;
-
-/* logits[j] becomes exp(logits[j] - maximum). */
-static RowTerms row_terms(float *logits, int64_t count) {
+static float row_maximum(const float *logits, int64_t count) {
     vfloat top[4];
     for (int i = 0; i < 4; i++) top[i] = v_set(-INFINITY);
     int64_t j = 0;
     for (; j + 4 * LANES <= count; j += 4 * LANES)
         for (int i = 0; i < 4; i++) top[i] = v_max(top[i], v_load(logits + j + i * LANES));
     for (; j < count; j += LANES) top[0] = v_max(top[0], load_logits(logits + j, count - j));
-    const float maximum = v_largest(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
+    return v_largest(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
+}
+
+static inline bool any_equal(vfloat v, float value) {
+#if LANES == 16
+    return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(value), _CMP_EQ_OQ) != 0;
+#elif LANES == 8
+    return _mm256_movemask_ps((__m256)(v == value)) != 0;
+#else
+    const vint equal = v == value;
+    return (equal[0] | equal[1] | equal[2] | equal[3]) != 0;
+#endif
+}
+
+/* The first logit that equals value; 0 when none does, as beside not-a-number. */
+static int32_t first_place(const float *logits, int64_t count, float value) {
+    int64_t j = 0;
+    while (j + LANES <= count && !any_equal(v_load(logits + j), value)) j += LANES;
+    while (j < count && logits[j] != value) j++;
+    return j < count ? (int32_t)j : 0;
+}
+
+/* exp(x) for x <= 0, without the check of the other side. */
+static inline vfloat exp_negative(vfloat x) {
+    vfloat r;
+    const vfloat n = v_reduce_exp(v_max(v_set(-104.0f), x), &r);
+    return v_scale2(v_exp_core(r), n);
+}
+
+/* Past the nearest caches, for what is not read again soon. to is a multiple of LANES floats. */
+static inline void stream(float *to, vfloat v) {
+#if LANES == 16
+    _mm512_stream_ps(to, (__m512)v);
+#elif LANES == 8
+    _mm256_stream_ps(to, (__m256)v);
+#else
+    v_store(to, v);
+#endif
+}
+
+/* Writes terms[j] = exp(logits[j] - maximum), zero up to the next multiple of LANES; terms may be
+ * the logits themselves. */
+ALWAYS_INLINE float row_exponentials(const float *logits, int64_t count, float maximum,
+                                     float *terms, bool streamed) {
     vfloat sum = v_zero();
-    vint lane = {0}, place = (vint){0} + INT32_MAX;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    for (j = 0; j < count; j += LANES, lane += LANES) {
-        const vfloat logit = load_logits(logits + j, count - j);
-        const vfloat term = v_exp(logit - maximum);
-        place = select_integers((logit == maximum) & (lane < place), lane, place);
+    for (int64_t j = 0; j < count; j += LANES) {
+        const vfloat term = exp_negative(load_logits(logits + j, count - j) - maximum);
         sum += term;
-        v_store_part(logits + j, term, count - j);
+        if (streamed)
+            stream(terms + j, term);
+        else
+            v_store(terms + j, term);
     }
-    RowTerms row = {.maximum = maximum, .sum = v_sum(sum), .place = INT32_MAX};
-    for (int i = 0; i < LANES; i++) row.place = row.place < place[i] ? row.place : place[i];
-    return row;
+    return v_sum(sum);
 }
 
 /* One task of forward: a slice of rows against a block of the table. */
 typedef struct Slice {
     const int32_t *classes; /* of the slice's rows */
     int64_t first_class;
-    float *logits;
-    int64_t pitch; /* floats from row to row */
+    float *logits, *terms; /* (rows, pitch); the same place unless the terms are streamed */
+    int64_t pitch;
     float *maxima, *sums, *chosen;
     int32_t *places;
 } Slice;
@@ -76,10 +110,12 @@ static void slice_rows(void *context, int64_t row, int64_t rows, int64_t column,
         float *logits = slice->logits + r * slice->pitch;
         const int64_t class = slice->classes[r] - slice->first_class;
         if (class >= 0 && class < columns) slice->chosen[r] = logits[class];
-        const RowTerms terms = row_terms(logits, columns);
-        slice->maxima[r] = terms.maximum;
-        slice->sums[r] = terms.sum;
-        slice->places[r] = terms.place + (int32_t)slice->first_class;
+        const float maximum = row_maximum(logits, columns);
+        slice->maxima[r] = maximum;
+        slice->places[r] = (int32_t)slice->first_class + first_place(logits, columns, maximum);
+        float *terms = slice->terms + r * slice->pitch;
+        slice->sums[r] = terms == logits ? row_exponentials(logits, columns, maximum, terms, false)
+                                         : row_exponentials(logits, columns, maximum, terms, true);
     }
 }
 
@@ -103,7 +139,8 @@ static void join_blocks(const OpCall *call, const HeadPlan *plan, const Tables *
     }
     for (int64_t b = 0; b < plan->blocks; b++) {
         const int64_t at = b * plan->rows + row;
-        sum += v_load_part(tables->sums + at, n) * v_exp(v_load_part(tables->maxima + at, n) - top);
+        sum += v_load_part(tables->sums + at, n) *
+               exp_negative(v_load_part(tables->maxima + at, n) - top);
     }
     v_store_part(call->out[1]->data + row,
                  (top - v_load_part(tables->chosen + row, n)) + v_log(sum), n);
@@ -135,11 +172,13 @@ static void forward(const OpCall *call, const Run *run) {
         const int64_t b = task / slices, row = task % slices * plan.slice, at = b * plan.rows + row;
         const int64_t rows = smaller(plan.slice, plan.rows - row);
         float *mine = own + omp_get_thread_num() * own_floats;
-        float *logits = stored ? call->saved[HEAD_TERMS]->data + at * plan.block : mine;
-        float *workspace = stored ? mine : mine + plan.slice * plan.block;
+        float *terms = stored ? call->saved[HEAD_TERMS]->data + at * plan.block : mine;
+        float *logits = stored && !plan.streamed ? terms : mine;
+        float *workspace = logits == mine ? mine + plan.slice * plan.block : mine;
         Slice slice = {.classes = call->in[3]->integers + row,
                        .first_class = b * plan.block,
                        .logits = logits,
+                       .terms = terms,
                        .pitch = plan.block,
                        .maxima = tables.maxima + at,
                        .sums = tables.sums + at,
@@ -189,11 +228,10 @@ static void scale_terms(const Batch *batch, int64_t r) {
     const float *terms = call->saved[HEAD_TERMS]->data + at * batch->plan->block;
     float *slopes = batch->slopes + r * batch->plan->block;
     const vfloat lowered =
-        v_exp(v_set(call->saved[HEAD_MAXIMA]->data[at] - call->saved[HEAD_TOP]->data[row]));
+        exp_negative(v_set(call->saved[HEAD_MAXIMA]->data[at] - call->saved[HEAD_TOP]->data[row]));
     const vfloat factor = lowered * (call->saved[HEAD_INVERSE]->data[row] * slope);
     for (int64_t j = 0; j < batch->count; j += LANES)
-        v_store_part(slopes + j, v_load_part(terms + j, batch->count - j) * factor,
-                     batch->count - j);
+        v_store(slopes + j, v_load(terms + j) * factor);
     subtract_class(batch, r, slope);
 }
 
@@ -208,7 +246,8 @@ static void logits_to_slopes(void *context, int64_t row, int64_t rows, int64_t c
         const float factor = call->saved[HEAD_INVERSE]->data[batch->row + r] * slope;
         float *slopes = batch->slopes + r * batch->plan->block + column;
         for (int64_t j = 0; j < columns; j += LANES)
-            v_store_part(slopes + j, v_exp(v_load_part(slopes + j, columns - j) - top) * factor,
+            v_store_part(slopes + j,
+                         exp_negative(v_load_part(slopes + j, columns - j) - top) * factor,
                          columns - j);
     }
 }
