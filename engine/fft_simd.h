@@ -1,0 +1,105 @@
+/* Butterflies of engine/fft.h on vectors of complex numbers: what a kernel file needs to fuse the
+ * first and the last pass of a transform with reading its input and writing its output. */
+#ifndef LONGHAUL_FFT_SIMD_H
+#define LONGHAUL_FFT_SIMD_H
+
+#include "engine/fft.h"
+#include "engine/simd.h"
+
+/* Numbers stay in registers only where everything around them is inlined, whatever its size. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+typedef struct vcomplex {
+    vfloat re, im;
+} vcomplex;
+
+ALWAYS_INLINE vcomplex c_load(const float *buffer, int64_t place) {
+    const float *at = buffer + place * 2 * LANES;
+    return (vcomplex){v_load(at), v_load(at + LANES)};
+}
+ALWAYS_INLINE void c_store(float *buffer, int64_t place, vcomplex x) {
+    float *at = buffer + place * 2 * LANES;
+    v_store(at, x.re);
+    v_store(at + LANES, x.im);
+}
+ALWAYS_INLINE vcomplex c_add(vcomplex a, vcomplex b) {
+    return (vcomplex){a.re + b.re, a.im + b.im};
+}
+ALWAYS_INLINE vcomplex c_subtract(vcomplex a, vcomplex b) {
+    return (vcomplex){a.re - b.re, a.im - b.im};
+}
+/* -i x and i x */
+ALWAYS_INLINE vcomplex c_quarter_back(vcomplex x) {
+    return (vcomplex){x.im, -x.re};
+}
+ALWAYS_INLINE vcomplex c_quarter(vcomplex x) {
+    return (vcomplex){-x.im, x.re};
+}
+/* exp(-i pi / 4) x and exp(i pi / 4) x */
+ALWAYS_INLINE vcomplex c_eighth_back(vcomplex x) {
+    return (vcomplex){(x.re + x.im) * 0.70710678f, (x.im - x.re) * 0.70710678f};
+}
+ALWAYS_INLINE vcomplex c_eighth(vcomplex x) {
+    return (vcomplex){(x.re - x.im) * 0.70710678f, (x.im + x.re) * 0.70710678f};
+}
+/* x w and x conj w for one factor of the table */
+ALWAYS_INLINE vcomplex c_turn(vcomplex x, const float *w) {
+    return (vcomplex){x.re * w[0] - x.im * w[1], x.re * w[1] + x.im * w[0]};
+}
+ALWAYS_INLINE vcomplex c_turn_back(vcomplex x, const float *w) {
+    return (vcomplex){x.re * w[0] + x.im * w[1], x.im * w[0] - x.re * w[1]};
+}
+
+/* Four points to their spectrum in bit-reversed order (frequencies 0, 2, 1, 3), and back without
+ * the division by 4. */
+ALWAYS_INLINE void butterfly4(vcomplex x[4]) {
+    const vcomplex even = c_add(x[0], x[2]), even_odd = c_subtract(x[0], x[2]);
+    const vcomplex odd = c_add(x[1], x[3]), turned = c_quarter_back(c_subtract(x[1], x[3]));
+    x[0] = c_add(even, odd);
+    x[1] = c_subtract(even, odd);
+    x[2] = c_add(even_odd, turned);
+    x[3] = c_subtract(even_odd, turned);
+}
+ALWAYS_INLINE void butterfly4_back(vcomplex x[4]) {
+    const vcomplex even = c_add(x[0], x[1]), odd = c_subtract(x[0], x[1]);
+    const vcomplex even_odd = c_add(x[2], x[3]), turned = c_quarter(c_subtract(x[2], x[3]));
+    x[0] = c_add(even, even_odd);
+    x[2] = c_subtract(even, even_odd);
+    x[1] = c_add(odd, turned);
+    x[3] = c_subtract(odd, turned);
+}
+
+/* The parts of an eight-point butterfly on either side of the additions x[i] +- x[i + 4]: a caller
+ * whose second half is zero (forward) or not wanted (back) leaves those out. */
+ALWAYS_INLINE void butterfly8_after(vcomplex x[8]) {
+    x[5] = c_eighth_back(x[5]);
+    x[6] = c_quarter_back(x[6]);
+    x[7] = c_quarter_back(c_eighth_back(x[7]));
+    butterfly4(x);
+    butterfly4(x + 4);
+}
+ALWAYS_INLINE void butterfly8_before_back(vcomplex x[8]) {
+    butterfly4_back(x);
+    butterfly4_back(x + 4);
+    x[5] = c_eighth(x[5]);
+    x[6] = c_quarter(x[6]);
+    x[7] = c_quarter(c_eighth(x[7]));
+}
+ALWAYS_INLINE void butterfly8(vcomplex x[8]) {
+    for (int i = 0; i < 4; i++) {
+        const vcomplex low = x[i], high = x[i + 4];
+        x[i] = c_add(low, high);
+        x[i + 4] = c_subtract(low, high);
+    }
+    butterfly8_after(x);
+}
+ALWAYS_INLINE void butterfly8_back(vcomplex x[8]) {
+    butterfly8_before_back(x);
+    for (int i = 0; i < 4; i++) {
+        const vcomplex even = x[i], odd = x[i + 4];
+        x[i] = c_add(even, odd);
+        x[i + 4] = c_subtract(even, odd);
+    }
+}
+
+#endif

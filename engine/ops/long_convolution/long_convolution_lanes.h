@@ -1,0 +1,113 @@
+/* What the two ways of convolving share: reading and writing a sequence LANES channels at a time,
+ * gates and skip term included. */
+#ifndef LONGHAUL_LONG_CONVOLUTION_LANES_H
+#define LONGHAUL_LONG_CONVOLUTION_LANES_H
+
+#include "engine/ops/long_convolution/long_convolution.h"
+#include "engine/simd.h"
+
+/* A gradient to be written or added to; at NULL nothing happens. */
+typedef struct Sink {
+    float *at;
+    bool add;
+} Sink;
+
+typedef struct Convolution {
+    int64_t B, L, D, K;
+    const float *u, *filter, *reverse, *skip, *pre, *post;
+    float *y, *sum; /* sum: what post multiplies, kept for its gradient; NULL outside training */
+    const float *dy;
+    Sink du, dpre, dpost, dskip, dfilter, dreverse;
+    void *scratch;
+} Convolution;
+
+static inline const float *data_of(const OpCall *call, int i) {
+    return i < call->inputs && call->in[i] ? call->in[i]->data : NULL;
+}
+static inline Sink sink_of(const OpCall *call, int i) {
+    if (i >= call->inputs || !call->in[i] || call->passed[i]) return (Sink){0};
+    return (Sink){.at = call->in[i]->gradient, .add = call->accumulate[i]};
+}
+
+static inline Convolution convolution_of(const OpCall *call) {
+    const Tensor *u = call->in[LONG_CONVOLUTION_U];
+    return (Convolution){.B = extent(u, 0),
+                         .L = extent(u, 1),
+                         .D = extent(u, 2),
+                         .K = extent(call->in[LONG_CONVOLUTION_FILTER], 0),
+                         .u = u->data,
+                         .filter = data_of(call, LONG_CONVOLUTION_FILTER),
+                         .reverse = data_of(call, LONG_CONVOLUTION_REVERSE),
+                         .skip = data_of(call, LONG_CONVOLUTION_SKIP),
+                         .pre = data_of(call, LONG_CONVOLUTION_PRE),
+                         .post = data_of(call, LONG_CONVOLUTION_POST),
+                         .y = call->out[0]->data,
+                         .sum = call->saves ? call->saved[0]->data : NULL,
+                         .dy = call->out[0]->gradient,
+                         .du = sink_of(call, LONG_CONVOLUTION_U),
+                         .dpre = sink_of(call, LONG_CONVOLUTION_PRE),
+                         .dpost = sink_of(call, LONG_CONVOLUTION_POST),
+                         .dskip = sink_of(call, LONG_CONVOLUTION_SKIP),
+                         .dfilter = sink_of(call, LONG_CONVOLUTION_FILTER),
+                         .dreverse = sink_of(call, LONG_CONVOLUTION_REVERSE),
+                         .scratch = call->scratch};
+}
+
+/* LANES channels from `channel` on, of which `width` exist. */
+typedef struct Lanes {
+    int64_t channel, width;
+} Lanes;
+
+static inline int64_t blocks_of(const Convolution *c) {
+    return (c->D + LANES - 1) / LANES;
+}
+static inline Lanes lanes_of(const Convolution *c, int64_t block) {
+    const int64_t left = c->D - block * LANES;
+    return (Lanes){.channel = block * LANES, .width = left < LANES ? left : LANES};
+}
+
+static inline void sink(Sink to, int64_t at, vfloat value, Lanes lanes) {
+    if (!to.at) return;
+    if (to.add) value += v_load_part(to.at + at, lanes.width);
+    v_store_part(to.at + at, value, lanes.width);
+}
+
+static inline int64_t token_at(const Convolution *c, int64_t row, int64_t t, Lanes lanes) {
+    return (row * c->L + t) * c->D + lanes.channel;
+}
+
+static inline vfloat read_input(const Convolution *c, int64_t at, Lanes lanes) {
+    const vfloat u = v_load_part(c->u + at, lanes.width);
+    return c->pre ? u * v_load_part(c->pre + at, lanes.width) : u;
+}
+
+static inline void write_output(const Convolution *c, int64_t at, vfloat sum, Lanes lanes) {
+    if (c->skip)
+        sum += v_load_part(c->skip + lanes.channel, lanes.width) * read_input(c, at, lanes);
+    if (c->sum) v_store_part(c->sum + at, sum, lanes.width);
+    if (c->post) sum *= v_load_part(c->post + at, lanes.width);
+    v_store_part(c->y + at, sum, lanes.width);
+}
+
+/* Gradient of the sum: dy post. */
+static inline vfloat cotangent(const Convolution *c, int64_t at, Lanes lanes) {
+    const vfloat dy = v_load_part(c->dy + at, lanes.width);
+    return c->post ? dy * v_load_part(c->post + at, lanes.width) : dy;
+}
+static inline vfloat read_cotangent(const Convolution *c, int64_t at, Lanes lanes) {
+    if (c->dpost.at)
+        sink(c->dpost, at,
+             v_load_part(c->dy + at, lanes.width) * v_load_part(c->sum + at, lanes.width), lanes);
+    return cotangent(c, at, lanes);
+}
+
+/* dx: gradient of x through the sum. Returns this token's part of the gradient of skip. */
+static inline vfloat write_gradient(const Convolution *c, int64_t at, vfloat dx, Lanes lanes) {
+    const vfloat g = cotangent(c, at, lanes);
+    if (c->skip) dx += v_load_part(c->skip + lanes.channel, lanes.width) * g;
+    sink(c->du, at, c->pre ? dx * v_load_part(c->pre + at, lanes.width) : dx, lanes);
+    if (c->dpre.at) sink(c->dpre, at, dx * v_load_part(c->u + at, lanes.width), lanes);
+    return c->dskip.at ? g * read_input(c, at, lanes) : v_zero();
+}
+
+#endif
