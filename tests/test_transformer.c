@@ -1,0 +1,148 @@
+/* The Transformer's flavours: the one-token form against the whole sequence, recomputed blocks
+ * against kept ones, an encoder without positions against a permuted one, refused settings. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/subject.h"
+
+enum { B = 2, L = 45, D = 24 }; /* longer than a tile of queries */
+
+static const char *const flavours[] = {
+    "heads=2 mlp=gelu_tanh",
+    "heads=4 kv_heads=2 positions=rotary bias=no norm=rms mlp=swiglu mlp_ratio=2.6667",
+    "heads=2 positions=rotary rotary_interleaved=yes norm_place=post",
+    "heads=3 positions=sinusoidal qkv_width=12 mlp=none",
+    "heads=1 mlp=identity",
+};
+enum { FLAVOURS = sizeof flavours / sizeof *flavours };
+
+static void open_subject(Subject *subject, const char *flavour, const char *more, TapeMode mode,
+                         bool causal, const Subject *like) {
+    char settings[256];
+    Error error = {0};
+    const bool step = mode == TAPE_STEP;
+    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal};
+    snprintf(settings, sizeof settings, "width=%d layers=2 %s %s", D, flavour, more);
+    if (subject_open(subject, model_find("transformer"), settings, &shape, like, &error))
+        fail_msg("%s: %s", settings, error.message);
+    if (!like) subject_disturb(subject, 0.2);
+    Random random = random_open(1, random_stream("test/x"), 0);
+    for (int64_t i = 0; i < tensor_size(subject->x); i++)
+        subject->x->data[i] = (float)random_normal(&random);
+}
+
+/* Decoding attends with channels in the lanes, the whole sequence with queries: two orders of the
+ * same sums, through two normalised blocks. */
+static void test_step(void **state) {
+    (void)state;
+    for (int f = 0; f < FLAVOURS; f++) {
+        Subject whole, step;
+        open_subject(&whole, flavours[f], "", TAPE_EVALUATE, true, NULL);
+        open_subject(&step, flavours[f], "", TAPE_STEP, true, &whole);
+        subject_forward(&whole, 1);
+        tape_reset_state(step.tape);
+        for (int t = 0; t < L; t++) {
+            for (int b = 0; b < B; b++)
+                memcpy(step.x->data + b * D, whole.x->data + (b * L + t) * D, D * sizeof(float));
+            subject_forward(&step, 1);
+            for (int i = 0; i < B * D; i++) {
+                const float expected = whole.out->data[(i / D * L + t) * D + i % D];
+                if (!(fabsf(step.out->data[i] - expected) < 2e-5f))
+                    fail_msg("%s: token %d channel %d is %g, expected %g", flavours[f], t, i % D,
+                             (double)step.out->data[i], (double)expected);
+            }
+        }
+        subject_close(&step);
+        subject_close(&whole);
+    }
+}
+
+static void train(Subject *subject) {
+    const Run run = {.threads = 2, .training = true, .seed = 5, .pass = 7};
+    memset(subject->parameters->gradients, 0, (size_t)subject->parameters->size * sizeof(float));
+    tape_forward(subject->tape, &run);
+    for (int64_t i = 0; i < tensor_size(subject->out); i++)
+        subject->out->gradient[i] = (float)(i % 7) - 3;
+    tape_backward(subject->tape, &run);
+}
+
+/* Recomputing draws the same dropout and repeats the same arithmetic: not a bit may differ. */
+static void test_recompute(void **state) {
+    (void)state;
+    for (int f = 0; f < FLAVOURS; f++) {
+        Subject kept, again;
+        open_subject(&kept, flavours[f], "dropout=0.2 attention_dropout=0.1", TAPE_TRAIN, true,
+                     NULL);
+        open_subject(&again, flavours[f], "dropout=0.2 attention_dropout=0.1 recompute=yes",
+                     TAPE_TRAIN, true, NULL);
+        assert_true(tape_bytes(again.tape) < tape_bytes(kept.tape));
+        train(&kept);
+        train(&again);
+        const size_t bytes = (size_t)tensor_size(kept.out) * sizeof(float);
+        assert_memory_equal(kept.out->data, again.out->data, bytes);
+        assert_memory_equal(kept.x->gradient, again.x->gradient, bytes);
+        assert_memory_equal(kept.parameters->gradients, again.parameters->gradients,
+                            (size_t)kept.parameters->size * sizeof(float));
+        subject_close(&kept);
+        subject_close(&again);
+    }
+}
+
+/* An encoder that is told nothing of positions treats a sequence as a set: reversed in, reversed
+ * out, up to the order of the sums over keys. */
+static void test_encoder_permutes(void **state) {
+    (void)state;
+    Subject forward, reversed;
+    open_subject(&forward, "heads=2 positions=none", "", TAPE_EVALUATE, false, NULL);
+    open_subject(&reversed, "heads=2 positions=none", "", TAPE_EVALUATE, false, &forward);
+    for (int row = 0; row < B * L; row++)
+        memcpy(reversed.x->data + row * D, forward.x->data + (row / L * L + L - 1 - row % L) * D,
+               D * sizeof(float));
+    subject_forward(&forward, 1);
+    subject_forward(&reversed, 1);
+    for (int i = 0; i < B * L * D; i++) {
+        const int row = i / D, mirrored = row / L * L + L - 1 - row % L;
+        assert_true(fabsf(reversed.out->data[i] - forward.out->data[mirrored * D + i % D]) < 2e-5f);
+    }
+    subject_close(&reversed);
+    subject_close(&forward);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const char *const refused[][2] = {
+        {"width=64 heads=3", "heads=3 does not divide width=64"},
+        {"width=64 heads=2 qkv_width=15", "heads=2 does not divide qkv_width=15"},
+        {"width=64 heads=4 kv_heads=3", "kv_heads=3 does not divide heads=4"},
+        {"width=36 heads=4 positions=rotary", "even width"},
+    };
+    const Model *model = model_find("transformer");
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        Subject subject;
+        Error error = {0};
+        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true};
+        const Status status = subject_open(&subject, model, refused[i][0], &shape, NULL, &error);
+        assert_int_equal(status, STATUS_USAGE);
+        if (!strstr(error.message, refused[i][1]))
+            fail_msg("'%s' does not say '%s'", error.message, refused[i][1]);
+        free(subject.options);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_encoder_permutes),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
