@@ -119,6 +119,12 @@ expect 'is the same cell' test "$(find "$work/results" -name result.json | wc -l
 sed -i 's/"test_metric": [0-9.]*/"test_metric": 0.999/' "$folder/result.json"
 check 'changed result' 4 "$folder/result.json" "$longhaul" train "${cell[@]}"
 check 'changed result, forced' 0 '' "$longhaul" train "${cell[@]}" --force
+check 'another rate' 0 '' "$longhaul" train "${cell[@]}" lr=2e-3
+check 'diff' 0 '' "$longhaul" diff "$folder" \
+    "$(dirname "$(find "$work/results" -name result.json -newer "$folder/result.json")")"
+expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
+expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
+check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
 if [ "$(id -u)" -ne 0 ]; then
     mkdir "$work/locked" && chmod a-w "$work/locked"
     check 'read-only folder' 74 "$work/locked" "$longhaul" train "${cell[@]}" --results "$work/locked/r"
@@ -134,7 +140,7 @@ status=$(
     echo "${PIPESTATUS[0]}"
 ) 3>"$work/err"
 expect "full disk is an input/output error ($status)" test "$status" -eq 74
-expect 'full disk leaves no result' test "$(find "$work/results" -name result.json | wc -l)" -eq 1
+expect 'full disk leaves no result' test "$(find "$work/results" -name result.json | wc -l)" -eq 2
 
 # ---- suites
 cat >"$work/tiny.yaml" <<'Y'
