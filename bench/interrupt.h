@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 /* From here on the first of these signals is only noted. The second of the same kind ends the
- * program at once: what is on disk stands. */
+ * program at once: what is on disk stands. A signal that the caller has ignored (nohup) stays so.
+ */
 void interrupt_install(void);
 
 bool interrupt_asked(void);

@@ -196,6 +196,13 @@ kill -TERM "$sweep"
 wait "$sweep"
 status=$?
 expect "interrupted sweep ends with 75 ($status)" test "$status" -eq 75 -o "$status" -eq 0
+(trap '' HUP; exec "${long[@]}" --results "$work/deaf") >/dev/null 2>&1 &
+sweep=$!
+sleep 0.5
+kill -HUP "$sweep"
+wait "$sweep"
+expect 'a hang-up that nohup ignores' test $? -eq 0
+
 check 'continued' 0 '' "${long[@]}" --results "$work/cut"
 expect 'same results after an interruption' cmp <(metrics "$work/cut") "$work/expected"
 
