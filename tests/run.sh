@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs test programs and test scripts one after the other: tests/run.sh FILE...
 # A line for each; the output of those that fail; last line "N passed, N failed".
-# Scripts find the build folder in $BUILD. A test over LONGHAUL_TEST_SECONDS (300) has failed.
+# Scripts find the build folder in $BUILD. A test over LONGHAUL_TEST_SECONDS (600) has failed.
 set -u
-limit=${LONGHAUL_TEST_SECONDS:-300}
+limit=${LONGHAUL_TEST_SECONDS:-600}
 passed=0 failed=0
 log=$(mktemp) || exit 74
 trap 'rm -f "$log"' EXIT

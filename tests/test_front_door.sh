@@ -23,6 +23,14 @@ check() {
     fi
 }
 
+# ---- everything that the Makefile links is asked for
+packages=$(sed -n 's/^PACKAGES := //p' Makefile)
+[ -n "$packages" ] || { echo 'no PACKAGES in the Makefile'; failures=$((failures + 1)); }
+for name in $packages cmocka; do
+    grep -q "^$name|library|" run_all.sh ||
+        { echo "run_all.sh does not ask for $name"; failures=$((failures + 1)); }
+done
+
 # ---- command line
 check help 0 '--task T' ./run_all.sh --help
 check 'unknown flag' 2 '--help lists them' ./run_all.sh --tsak mqar
