@@ -18,14 +18,15 @@ static inline vfloat v_gelu_tanh_argument(vfloat x, vfloat *slope) {
 
 /* x Phi(x) = max(x, 0) - |x| Phi(-|x|): no cancellation on the negative side. */
 static inline vfloat v_gelu(vfloat x) {
-    const vfloat a = v_min(v_set(13.0f), v_abs(x));
+    const vfloat a = v_min(v_set(11.0f), v_abs(x));
     return v_max(v_zero(), x) - a * v_normal_tail(a);
 }
 
-/* Phi(x) + x phi(x). With t = Phi(-a) - a phi(a), a = |x|, this is t for x < 0 and 1 - t above. */
+/* Phi(x) + x phi(x). With t = Phi(-a) - a phi(a), a = |x|, this is t for x < 0 and 1 - t above;
+ * phi(a) = e^(-a^2 / 2) / sqrt(2 pi), written as a power of two. */
 static inline vfloat v_gelu_gradient(vfloat x) {
-    const vfloat a = v_min(v_set(13.0f), v_abs(x));
-    const vfloat t = v_normal_tail(a) - a * 0.398942280f * v_exp(-0.5f * a * a);
+    const vfloat a = v_min(v_set(11.0f), v_abs(x));
+    const vfloat t = v_normal_tail(a) - a * 0.398942280f * v_exp2_decay(a * a * -0.721347520f);
     return v_select(x < 0.0f, t, 1.0f - t);
 }
 

@@ -21,22 +21,39 @@ static inline vwide v_multiply_low(vwide a, uint32_t b) {
 #endif
 }
 
+/* The keys of the ten rounds. */
+typedef struct PhiloxKeys {
+    vwide first[10], second[10];
+} PhiloxKeys;
+
+static inline PhiloxKeys philox_keys(const uint32_t key[2]) {
+    PhiloxKeys keys;
+    for (uint32_t round = 0; round < 10; round++) {
+        keys.first[round] = (vwide){0} + (uint64_t)(key[0] + round * 0x9E3779B9u);
+        keys.second[round] = (vwide){0} + (uint64_t)(key[1] + round * 0xBB67AE85u);
+    }
+    return keys;
+}
+
 /* Words of blocks block .. block + PHILOX_BLOCKS - 1 of an item, in order, in two vectors. Only the
  * lower half of a 64-bit lane has meaning until the end. */
-static inline void v_philox(const uint32_t key[2], uint64_t item, uint64_t block, vword out[2]) {
-    vwide number = {0};
-    for (uint64_t i = 0; i < PHILOX_BLOCKS; i++) number[i] = block + i;
+static inline void v_philox(const PhiloxKeys *keys, uint64_t item, uint64_t block, vword out[2]) {
+#if LANES == 16
+    const vwide count = {0, 1, 2, 3, 4, 5, 6, 7};
+#elif LANES == 8
+    const vwide count = {0, 1, 2, 3};
+#else
+    const vwide count = {0, 1};
+#endif
+    const vwide number = count + block;
     vwide c0 = number, c1 = number >> 32;
     vwide c2 = (vwide){0} + (item & 0xFFFFFFFFu), c3 = (vwide){0} + (item >> 32);
-    uint32_t k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
         const vwide p0 = v_multiply_low(c0, 0xD2511F53u), p1 = v_multiply_low(c2, 0xCD9E8D57u);
-        c0 = (p1 >> 32) ^ c1 ^ (uint64_t)k0;
-        c2 = (p0 >> 32) ^ c3 ^ (uint64_t)k1;
+        c0 = (p1 >> 32) ^ c1 ^ keys->first[round];
+        c2 = (p0 >> 32) ^ c3 ^ keys->second[round];
         c1 = p1;
         c3 = p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
     }
     const vwide first = (c0 & 0xFFFFFFFFu) | c1 << 32, second = (c2 & 0xFFFFFFFFu) | c3 << 32;
 #if LANES == 16

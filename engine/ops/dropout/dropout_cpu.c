@@ -8,7 +8,8 @@
 enum { BLOCK = 1 << 14 };
 
 typedef struct Mask {
-    uint32_t key[2], bound;
+    PhiloxKeys keys;
+    uint32_t bound;
     uint64_t item;
     float factor;
     bool active;
@@ -20,7 +21,9 @@ static Mask mask_of(const OpCall *call, const Run *run) {
                  .item = run->pass,
                  .factor = (float)(1 / (1 - attributes->rate)),
                  .active = run->training};
-    dropout_key(call, run, mask.key);
+    uint32_t key[2];
+    dropout_key(call, run, key);
+    mask.keys = philox_keys(key);
     return mask;
 }
 
@@ -28,7 +31,7 @@ static Mask mask_of(const OpCall *call, const Run *run) {
 ALWAYS_INLINE void apply_words(const Mask *mask, const float *x, GradientTarget target, int64_t i,
                                int64_t n) {
     vword words[2];
-    v_philox(mask->key, mask->item, (uint64_t)i / 4, words);
+    v_philox(&mask->keys, mask->item, (uint64_t)i / 4, words);
     for (int half = 0; half < 2 && half * LANES < n; half++) {
         const int64_t at = i + half * LANES, left = n - half * LANES;
         const vint kept = (vint)(words[half] < mask->bound);
@@ -37,8 +40,9 @@ ALWAYS_INLINE void apply_words(const Mask *mask, const float *x, GradientTarget 
     }
 }
 
-static void apply_block(const Mask *mask, const float *x, GradientTarget target, int64_t from,
+static void apply_block(const Mask *shared, const float *x, GradientTarget target, int64_t from,
                         int64_t to) {
+    const Mask copy = *shared, *mask = &copy; /* no store can reach the copy */
     int64_t i = from;
     if (!mask->active) {
         for (; i < to; i += LANES) v_deliver(target, i, v_load_part(x + i, to - i), to - i);

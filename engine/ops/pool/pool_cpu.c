@@ -63,20 +63,25 @@ static void backward(const OpCall *call, const Run *run) {
     const float *slope = call->out[0]->gradient;
     const GradientTarget target = gradient_target(call, 0);
     const int64_t longest = extent(call->in[0], 1), width = extent(call->in[0], 2);
-    const int64_t rows = extent(call->in[0], 0) * longest;
+    const int64_t batch = extent(call->in[0], 0), blocks = (longest + STRETCH - 1) / STRETCH;
     if (!target.data) return;
 #pragma omp parallel for num_threads(run->threads) schedule(static)
-    for (int64_t r = 0; r < rows; r++) {
-        const int64_t b = r / longest, t = r % longest, length = length_of(call, b);
-        const bool mean = attributes->pooling == POOL_MEAN;
-        const bool reached = mean ? t < length : t == length - 1;
-        float *row = target.data + r * width;
-        if (reached && target.add)
-            row_add_scaled(row, slope + b * width, mean ? 1.0f / (float)length : 1.0f, width);
-        else if (reached)
-            row_scale(row, slope + b * width, mean ? 1.0f / (float)length : 1.0f, width);
-        else if (!target.add)
-            memset(row, 0, (size_t)width * sizeof *row);
+    for (int64_t task = 0; task < batch * blocks; task++) {
+        const int64_t b = task / blocks, from = task % blocks * STRETCH;
+        const int64_t to = longest - from < STRETCH ? longest : from + STRETCH;
+        const int64_t length = length_of(call, b);
+        const int64_t first = attributes->pooling == POOL_MEAN ? 0 : length - 1;
+        for (int64_t t = from; t < to; t++) {
+            float *row = target.data + (b * longest + t) * width;
+            const float share = 1.0f / (float)(length - first);
+            if (t < first || t >= length) {
+                if (!target.add) memset(row, 0, (size_t)width * sizeof *row);
+            } else if (target.add) {
+                row_add_scaled(row, slope + b * width, share, width);
+            } else {
+                row_scale(row, slope + b * width, share, width);
+            }
+        }
     }
 }
 
