@@ -76,21 +76,38 @@ static inline int64_t next_rows(int64_t left) {
     return left > TILE_ROWS ? (left + 1) / 2 : left;
 }
 
+/* A tile reads whole vectors of B: does one that begins so many columns before the last need a
+ * padded copy? */
+static inline bool ragged(int64_t left) {
+    return left < TILE_COLUMNS && left != LANES;
+}
+
+/* Columns always, when B lies turned; otherwise when its rows lie so far apart that each step of k
+ * is another page, and many tiles share the copy. */
+static inline bool packs_b(const Product *product, int64_t rows) {
+    return product->layout == GEMM_NT || (product->ldb > 256 && rows >= 8 * TILE_ROWS);
+}
+
+/* When many panels share the copy, and rows (or, turned, steps of k) that lie far apart would share
+ * few sets of the nearest cache; all of them share one set at multiples of 4 KiB. */
+static inline bool packs_a(const Product *product, int64_t columns) {
+    if (product->layout == GEMM_TN) return columns >= 4 * TILE_COLUMNS && product->lda >= 256;
+    return (columns >= 8 * TILE_COLUMNS && product->lda >= 128) ||
+           (columns > TILE_COLUMNS && product->lda % 1024 == 0);
+}
+
 /* Rows [row, end) x columns [column, column + columns), one block of k. */
 static void block(const Product *product, int64_t row, int64_t end, int64_t column, int64_t columns,
                   int64_t k0, int64_t depth, float *workspace) {
     float packed_rows[GEMM_DEPTH * TILE_PITCH] __attribute__((aligned(64)));
     const bool transposed = product->layout == GEMM_TN;
-    const bool pack_b =
-        product->layout == GEMM_NT || (product->ldb > 256 && end - row >= 8 * TILE_ROWS);
-    const bool pack_a = transposed ? columns >= 4 * TILE_COLUMNS && product->lda >= 256
-                                   : (columns >= 8 * TILE_COLUMNS && product->lda >= 128) ||
-                                         (columns > TILE_COLUMNS && product->lda % 1024 == 0);
-    const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
-    for (int64_t p = 0; p < panels; p++)
-        if (pack_b || column + (p + 1) * TILE_COLUMNS > product->n)
-            pack_panel(product, k0, depth, column + p * TILE_COLUMNS,
-                       workspace + p * depth * TILE_COLUMNS);
+    const bool pack_b = packs_b(product, end - row);
+    const bool thin = end - row <= THIN_ROWS && !pack_b;
+    const bool pack_a = !thin && packs_a(product, columns);
+    const int64_t stop = column + columns;
+    for (int64_t j = column; j < stop; j += TILE_COLUMNS)
+        if (pack_b || ragged(product->n - j))
+            pack_panel(product, k0, depth, j, workspace + (j - column) * depth);
     GemmTile tile = {.k = depth, .c_row = product->ldc};
     for (int64_t i = row; i < end; i += tile.rows) {
         tile.rows = next_rows(end - i);
@@ -105,12 +122,11 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
             tile.a_row = transposed ? 1 : product->lda;
             tile.a_step = transposed ? product->lda : 1;
         }
-        for (int64_t p = 0; p < panels; p++) {
-            const int64_t j = column + p * TILE_COLUMNS;
-            const bool packed = pack_b || j + TILE_COLUMNS > product->n;
-            tile.columns = smaller(TILE_COLUMNS, column + columns - j);
-            tile.b =
-                packed ? workspace + p * depth * TILE_COLUMNS : product->b + k0 * product->ldb + j;
+        for (int64_t j = column; j < stop; j += tile.columns) {
+            const bool packed = pack_b || ragged(product->n - j);
+            tile.columns = smaller(stop - j, TILE_COLUMNS);
+            if (thin && stop - j >= THIN_COLUMNS) tile.columns = THIN_COLUMNS;
+            tile.b = packed ? workspace + (j - column) * depth : product->b + k0 * product->ldb + j;
             tile.b_step = packed ? TILE_COLUMNS : product->ldb;
             tile.c = product->c + i * product->ldc + j;
             tile.start = k0               ? tile.c

@@ -11,7 +11,9 @@
 enum {
     TILE_ROWS = LANES == 16 ? 14 : 6,
     TILE_COLUMNS = 2 * LANES,
-    TILE_PITCH = LANES == 16 ? 16 : 8 /* distance of the steps of a packed tile of A */
+    TILE_PITCH = LANES == 16 ? 16 : 8, /* distance of the steps of a packed tile of A */
+    THIN_ROWS = LANES == 16 ? 3 : 1,   /* so few rows leave registers for a wider tile, */
+    THIN_COLUMNS = 8 * LANES           /* without which they wait for each other's sums */
 };
 
 /* C[i][j] = S[i][j] + sum over k of A[i * row_stride + k * step] B[k * b_step + j]. */
@@ -70,6 +72,33 @@ static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, 
     }
 }
 
+/* The same for THIN_COLUMNS columns. */
+static inline __attribute__((always_inline)) void thin_of(const GemmTile *tile, const int rows) {
+    enum { VECTORS = THIN_COLUMNS / LANES };
+    const float *a = tile->a, *b = tile->b;
+    vfloat sum[THIN_ROWS][VECTORS] = {0};
+    for (int64_t k = tile->k; k > 0; k--) {
+        vfloat x[THIN_ROWS];
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) x[i] = v_set(a[i * tile->a_row]);
+#pragma GCC unroll 16
+        for (int j = 0; j < VECTORS; j++) {
+            const vfloat y = v_load(b + j * LANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; i++) sum[i][j] += x[i] * y;
+        }
+        a += tile->a_step;
+        b += tile->b_step;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 16
+        for (int j = 0; j < VECTORS; j++) {
+            if (tile->start) sum[i][j] += v_load(tile->start + i * tile->start_row + j * LANES);
+            v_store(tile->c + i * tile->c_row + j * LANES, sum[i][j]);
+        }
+}
+
 static inline __attribute__((always_inline)) void tile_rows(const GemmTile *tile,
                                                             const int vectors) {
     switch (tile->rows) {
@@ -122,9 +151,29 @@ static inline __attribute__((always_inline)) void tile_rows(const GemmTile *tile
     }
 }
 
-/* 1 <= rows <= TILE_ROWS, 1 <= columns <= TILE_COLUMNS. */
+static void thin_rows(const GemmTile *tile) {
+    switch (tile->rows) {
+    case 1:
+        thin_of(tile, 1);
+        break;
+#if LANES == 16
+    case 2:
+        thin_of(tile, 2);
+        break;
+    case 3:
+        thin_of(tile, 3);
+        break;
+#endif
+    default:
+        break;
+    }
+}
+
+/* 1 <= rows <= TILE_ROWS, 1 <= columns <= TILE_COLUMNS; or at most THIN_ROWS and THIN_COLUMNS. */
 static __attribute__((noinline)) void gemm_tile(const GemmTile *tile) {
-    if (tile->columns > LANES)
+    if (tile->columns == THIN_COLUMNS)
+        thin_rows(tile);
+    else if (tile->columns > LANES)
         tile_rows(tile, 2);
     else
         tile_rows(tile, 1);

@@ -77,6 +77,13 @@ static inline void stream(float *to, vfloat v) {
 #endif
 }
 
+/* Makes what was streamed visible to the threads that the caller will meet at a barrier. */
+static inline void stream_end(void) {
+#if LANES >= 8
+    _mm_sfence();
+#endif
+}
+
 /* Writes terms[j] = exp(logits[j] - maximum), zero up to the next multiple of LANES; terms may be
  * the logits themselves. */
 ALWAYS_INLINE float row_exponentials(const float *logits, int64_t count, float maximum,
@@ -189,6 +196,7 @@ static void forward(const OpCall *call, const Run *run) {
         (GEMM_NT, rows, count, plan.width, x + row * plan.width, plan.width,
          table + slice.first_class * plan.width, plan.width, bias ? bias + slice.first_class : NULL,
          0, logits, plan.block, &(GemmFinish){slice_rows, &slice}, workspace, 1);
+        stream_end();
     }
     for (int64_t row = 0; row < plan.rows; row += LANES)
         join_blocks(call, &plan, &tables, row, smaller(LANES, plan.rows - row));

@@ -95,9 +95,9 @@ static const OpCase cases[] = {
     {.name = "B17I40O520gelu_tanh_whole", WHOLE(17, 40, 520), OF(GELU_TANH)},
     {.name = "B5I600O9whole", WHOLE(5, 600, 9), OF(NONE)},
     {.name = "B700I130O140gelu_whole", WHOLE(700, 130, 140), OF(GELU)},
-    {.name = "B2048I64O64", BIASED(2048, 64, 64), OF(NONE), .benchmark = true},
-    {.name = "B2048I64O256gelu", BIASED(2048, 64, 256), OF(GELU), .benchmark = true},
-    {.name = "B2048I256O64residual", WHOLE(2048, 256, 64), OF(NONE), .benchmark = true},
+    {.name = "B1024I64O64", BIASED(1024, 64, 64), OF(NONE), .benchmark = true},
+    {.name = "B1024I64O256gelu", BIASED(1024, 64, 256), OF(GELU), .benchmark = true},
+    {.name = "B1024I256O64residual", WHOLE(1024, 256, 64), OF(NONE), .benchmark = true},
     {.name = "B512I512O512", PLAIN(512, 512, 512), OF(NONE), .benchmark = true},
 };
 
