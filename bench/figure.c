@@ -240,6 +240,18 @@ static void learning(const Study *study, const Summary *summary, const Published
     }
 }
 
+/* The nearest of 1, 2, 5 times a power of ten that is at most value, or at least value. */
+static double round_number(double value, bool up) {
+    static const double steps[] = {0.5, 1, 2, 5, 10};
+    const double decade = pow(10, floor(log10(value)));
+    for (int i = 0; i < 5; i++) {
+        const int step = up ? i : 4 - i;
+        const double candidate = steps[step] * decade;
+        if (up ? candidate >= value : candidate <= value) return candidate;
+    }
+    return value;
+}
+
 /* A range for all panels of a logarithmic axis, so that they can be compared. */
 static void shared_range(const Chart *chart, Axis *axis) {
     axis->low = INFINITY;
@@ -249,12 +261,17 @@ static void shared_range(const Chart *chart, Axis *axis) {
             const Series *series = &chart->panels[p].series[s];
             for (int i = 0; i < series->count; i++) {
                 if (!(series->points[i].y > 0)) continue;
-                axis->low = fmin(axis->low, series->points[i].y / 1.3);
-                axis->high = fmax(axis->high, series->points[i].y * 1.3);
+                axis->low = fmin(axis->low, series->points[i].y / 1.1);
+                axis->high = fmax(axis->high, series->points[i].y * 1.1);
             }
         }
     }
-    if (!(axis->low < axis->high)) axis->low = axis->high = NAN;
+    if (!(axis->low < axis->high)) {
+        axis->low = axis->high = NAN;
+        return;
+    }
+    axis->low = round_number(axis->low, false);
+    axis->high = round_number(axis->high, true);
 }
 
 static void seconds(const Study *study, const Summary *summary, const Published *published,

@@ -119,6 +119,7 @@ static void one_width(void **state) {
         if (figure) {
             assert_string_equal(chart.panels[0].title, "width 64");
             assert_int_equal(find(&chart.panels[0], "hyena", SERIES_MEAN)->count, 2);
+            assert_true(chart.y.low == 20 && chart.y.high == 50); /* 23.5 s, room on both sides */
         } else {
             assert_int_equal(find(&chart.panels[1], "hyena", SERIES_MEAN)->count, 1);
             assert_int_equal(find(&chart.panels[1], "hyena", SERIES_PUBLISHED)->count, 4);
