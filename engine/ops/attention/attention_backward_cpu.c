@@ -68,6 +68,10 @@ INLINE void dscore_block(int rows, int vectors, const Backward *w, int vector, i
 INLINE void dscore_span(int vectors, const Backward *w, const Span *span, int64_t first) {
     int64_t j = span->first;
     for (; j + ROWS <= span->last; j += ROWS) {
+        prefetch_keys(w->k, w->view->k_row, j, ROWS, w->tile.end, w->view->width, false);
+        prefetch_keys(w->v, w->view->v_row, j, ROWS, w->tile.end, w->view->width, false);
+        if (w->dk) prefetch_keys(w->dk, w->dk_row, j, ROWS, w->tile.end, w->view->width, true);
+        if (w->dv) prefetch_keys(w->dv, w->dv_row, j, ROWS, w->tile.end, w->view->width, true);
         weight_block(ROWS, vectors, w, span->vector, first, j);
         dscore_block(ROWS, vectors, w, span->vector, first, j);
     }

@@ -38,8 +38,11 @@ INLINE void score_block(int rows, int vectors, const Forward *f, int vector, int
 INLINE void score_span(int vectors, Forward *f, const Span *span, int64_t first) {
     vfloat largest[2] = {f->largest[span->vector], f->largest[span->vector + vectors - 1]};
     int64_t j = span->first;
-    for (; j + ROWS <= span->last; j += ROWS)
+    for (; j + ROWS <= span->last; j += ROWS) {
+        prefetch_keys(f->k, f->view->k_row, j, ROWS, f->tile.end, f->view->width, false);
+        prefetch_keys(f->v, f->view->v_row, j, ROWS, f->tile.end, f->view->width, false);
         score_block(ROWS, vectors, f, span->vector, first, j, largest);
+    }
     for (; j < span->last; j++) score_block(1, vectors, f, span->vector, first, j, largest);
     for (int v = 0; v < vectors; v++) f->largest[span->vector + v] = largest[v];
 }

@@ -108,6 +108,12 @@ INLINE void prefetch_rows(const float *head, int64_t row, int64_t first, int64_t
         }
 }
 
+/* Likewise for the keys that come KEYS later, while `rows` from key j are worked on. */
+INLINE void prefetch_keys(const float *k, int64_t k_row, int64_t j, int64_t rows, int64_t end,
+                          int64_t width, bool write) {
+    if (j + KEYS + rows <= end) prefetch_rows(k, k_row, j + KEYS, rows, width, write);
+}
+
 /* What the tile will need when its turn comes: one head ahead, the rows with the numbers of the
  * present tile. Inlined by force: compilers take a function that only prefetches for one without
  * effect and drop the call. */
