@@ -1,0 +1,55 @@
+#include "engine/ops/diagonal_modes/diagonal_modes.h"
+
+static void shape(Tape *tape, OpCall *call) {
+    diagonal_check_shapes(tape, call);
+    const Tensor *A = call->in[DIAGONAL_A_REAL];
+    tape_output(tape, call, TENSOR_FLOAT, SHAPE(extent(A, 0), 4, extent(A, 1)));
+}
+
+static void cost(const OpCall *call, Cost *forward, Cost *backward) {
+    const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
+    *forward = (Cost){.flops = 24 * DM,
+                      .specials = 4 * DM + (double)extent(call->in[DIAGONAL_LOG_DT], 0),
+                      .bytes_read = 16 * DM,
+                      .bytes_written = 16 * DM};
+    *backward = (Cost){0};
+}
+
+#define MODES(D, M)                                                                                \
+    {SHAPE(D), FILL_UNIFORM, -6, -2}, {SHAPE(D, M), FILL_UNIFORM, -1, 0},                          \
+        {SHAPE(D, M), FILL_UNIFORM, 0, 100}, {                                                     \
+        SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
+    }
+
+static const DiagonalModes zoh = {DISCRETISATION_ZOH}, bilinear = {DISCRETISATION_BILINEAR};
+
+static const OpCase cases[] = {
+    {.name = "D1M1", .in = {MODES(1, 1)}, .attributes = &zoh, .gradient_free = true},
+    {.name = "D37M5Bbilinear",
+     .in = {MODES(37, 5), {SHAPE(37, 5, 2), FILL_NORMAL, 1, 0}},
+     .attributes = &bilinear,
+     .gradient_free = true},
+    {.name = "D64M32", .in = {MODES(64, 32)}, .attributes = &zoh, .gradient_free = true},
+};
+
+OP_CPU_DECLARE(diagonal_modes);
+
+const Op op_diagonal_modes = {
+    .name = "diagonal_modes",
+    .summary = "lambdabar and 2 C Bbar of a diagonal state space",
+    .inputs = DIAGONAL_INPUTS,
+    .outputs = 1,
+    .attribute_bytes = sizeof(DiagonalModes),
+    .shape = shape,
+    .cost = cost,
+    .cpu = OP_CPU(diagonal_modes),
+    .reference = diagonal_modes_reference,
+    OP_CASES(cases),
+};
+
+Tensor *diagonal_modes(Tape *tape, DiagonalParameters p, Discretisation discretisation) {
+    Tensor *const in[] = {p.log_dt, p.A_real, p.A_imag, p.C, p.B};
+    return tape_apply(tape, &op_diagonal_modes, in, DIAGONAL_INPUTS,
+                      &(DiagonalModes){discretisation})
+        ->out[0];
+}

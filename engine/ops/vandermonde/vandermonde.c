@@ -1,0 +1,117 @@
+#include "engine/ops/vandermonde/vandermonde.h"
+
+#include "engine/ops/vandermonde/vandermonde_plan.h"
+
+static bool has_shape(const Tensor *tensor, Shape shape) {
+    return !tensor || shape_equal(&tensor->shape, &shape);
+}
+
+void diagonal_check_shapes(Tape *tape, const OpCall *call) {
+    const Tensor *A = call->in[DIAGONAL_A_REAL];
+    if (A->shape.rank != 2) {
+        tape_fail(tape, call, "A_real must be (D, M), not of rank %d", A->shape.rank);
+        return;
+    }
+    const int64_t D = extent(A, 0), M = extent(A, 1);
+    if (!has_shape(call->in[DIAGONAL_LOG_DT], SHAPE(D)) ||
+        !has_shape(call->in[DIAGONAL_A_IMAG], SHAPE(D, M)) ||
+        !has_shape(call->in[DIAGONAL_C], SHAPE(D, M, 2)) ||
+        !has_shape(call->in[DIAGONAL_B], SHAPE(D, M, 2)))
+        tape_fail(tape, call,
+                  "with A_real (%lld, %lld) expected log_dt (D), A_imag (D, M), C and B (D, M, 2)",
+                  (long long)D, (long long)M);
+}
+
+static void shape(Tape *tape, OpCall *call) {
+    const Vandermonde *attributes = call->attributes;
+    diagonal_check_shapes(tape, call);
+    if (attributes->length < 1) tape_fail(tape, call, "the kernel's length must be positive");
+    tape_output(tape, call, TENSOR_FLOAT,
+                SHAPE(attributes->length, extent(call->in[DIAGONAL_LOG_DT], 0)));
+}
+
+/* A complex product with real result is four operations; backward has two complex sums of a real
+ * factor. exp, sin and cos for each mode, and for dt and A_real. */
+static void cost(const OpCall *call, Cost *forward, Cost *backward) {
+    const Vandermonde *attributes = call->attributes;
+    const double L = (double)attributes->length;
+    const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
+    const double D = (double)extent(call->in[DIAGONAL_LOG_DT], 0);
+    forward->flops = 4 * L * DM;
+    backward->flops = 8 * L * DM;
+    forward->specials = backward->specials = 4 * DM + D;
+    forward->bytes_read = backward->bytes_written = 4 * (D + 4 * DM);
+    forward->bytes_written = 4 * L * D;
+    backward->bytes_read = forward->bytes_read + 4 * L * D;
+}
+
+static size_t scratch(const OpCall *call, int threads, Phase phase) {
+    (void)phase;
+    const Vandermonde *attributes = call->attributes;
+    const int64_t M = extent(call->in[DIAGONAL_A_REAL], 1);
+    return (size_t)(threads * vandermonde_scratch_floats(attributes->length, M)) * sizeof(float);
+}
+
+/* dt in e^-3 .. e^-2 or so, A_real near log 1/2, A_imag over the range of S4D-Lin. */
+#define MODES(D, M, IMAG)                                                                          \
+    {SHAPE(D), FILL_UNIFORM, -4, -2}, {SHAPE(D, M), FILL_UNIFORM, -1, 0},                          \
+        {SHAPE(D, M), FILL_UNIFORM, 0, IMAG}, {                                                    \
+        SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
+    }
+
+#define ZOH(L)                                                                                     \
+    &(const Vandermonde) {                                                                         \
+        DISCRETISATION_ZOH, L                                                                      \
+    }
+#define BILINEAR(L)                                                                                \
+    &(const Vandermonde) {                                                                         \
+        DISCRETISATION_BILINEAR, L                                                                 \
+    }
+
+static const OpCase cases[] = {
+    {.name = "L1D1M1", .in = {MODES(1, 1, 3)}, .attributes = ZOH(1)},
+    {.name = "L8D1M2bilinear", .in = {MODES(1, 2, 3)}, .attributes = BILINEAR(8)},
+    {.name = "L64D16M32", .in = {MODES(16, 32, 100)}, .attributes = ZOH(64)},
+    {.name = "L67D5M3B",
+     .in = {MODES(5, 3, 30), {SHAPE(5, 3, 2), FILL_NORMAL, 1, 0}},
+     .attributes = ZOH(67)},
+    {.name = "L101D37M7Bbilinear",
+     .in = {MODES(37, 7, 30), {SHAPE(37, 7, 2), FILL_NORMAL, 1, 0}},
+     .attributes = BILINEAR(101)},
+    {.name = "L1000D3M5", .in = {MODES(3, 5, 100)}, .attributes = ZOH(1000)},
+    {.name = "L40001D2M3slow",
+     /* modes that live for the whole length and turn by up to 1000 radians */
+     .in = {{SHAPE(2), FILL_UNIFORM, -9, -8},
+            {SHAPE(2, 3), FILL_UNIFORM, -1, 0},
+            {SHAPE(2, 3), FILL_UNIFORM, 0, 100},
+            {SHAPE(2, 3, 2), FILL_NORMAL, 1, 0}},
+     .attributes = ZOH(40001)},
+    {.name = "L1024D64M32", .in = {MODES(64, 32, 100)}, .attributes = ZOH(1024), .benchmark = true},
+    {.name = "L16384D64M32",
+     .in = {MODES(64, 32, 100)},
+     .attributes = ZOH(16384),
+     .benchmark = true},
+};
+
+OP_CPU_DECLARE(vandermonde);
+
+const Op op_vandermonde = {
+    .name = "vandermonde",
+    .summary = "K[l] = 2 Re sum_n C_n Bbar_n lambdabar_n^l of a diagonal state space",
+    .inputs = DIAGONAL_INPUTS,
+    .outputs = 1,
+    .attribute_bytes = sizeof(Vandermonde),
+    .needs_inputs = (1u << DIAGONAL_INPUTS) - 1,
+    .gradients = (1u << DIAGONAL_INPUTS) - 1,
+    .shape = shape,
+    .cost = cost,
+    .scratch = scratch,
+    .cpu = OP_CPU(vandermonde),
+    .reference = vandermonde_reference,
+    OP_CASES(cases),
+};
+
+Tensor *vandermonde(Tape *tape, DiagonalParameters p, Vandermonde attributes) {
+    Tensor *const in[] = {p.log_dt, p.A_real, p.A_imag, p.C, p.B};
+    return tape_apply(tape, &op_vandermonde, in, DIAGONAL_INPUTS, &attributes)->out[0];
+}
