@@ -178,6 +178,20 @@ static void make_schedule(Tape *tape) {
     free(again);
 }
 
+/* In one-token form a filter or a discretised matrix is the same at every step: it is computed once
+ * and kept. */
+static void find_constant(Tape *tape) {
+    for (int c = 0; c < tape->call_count; c++) {
+        const OpCall *call = tape->calls[c];
+        tape->constant[c] = !call->shares;
+        for (int i = 0; i < call->inputs; i++) {
+            const TensorPlan *plan = call->in[i] ? plan_of(tape, call->in[i]) : NULL;
+            if (plan && (plan->producer < 0 || !tape->constant[plan->producer]))
+                tape->constant[c] = false;
+        }
+    }
+}
+
 /* Extends the life of a buffer to step; later stretches begin at split (the step that recomputes
  * it). */
 static void touch(Buffer *buffer, int step, int split) {
@@ -249,6 +263,11 @@ static void find_lifetimes(Tape *tape) {
         for (int k = 0; k < call->saves; k++) split[call->saved[k]->number] = s;
     }
     for (int s = 0; s < tape->step_count; s++) touch_step(tape, s, split);
+    for (int c = 0; c < tape->call_count; c++)
+        for (int j = 0; tape->constant[c] && j < tape->calls[c]->outputs; j++) {
+            const TensorPlan *plan = plan_of(tape, tape->calls[c]->out[j]);
+            whole_life(tape, &tape->buffers[plan->data_buffer]);
+        }
     for (int t = 0; t < tape->tensor_count; t++) {
         const TensorPlan *plan = &tape->plans[t];
         const Tensor *tensor = tape->tensors[t];
@@ -311,6 +330,8 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
         return error_set(error, tape->error.status, "%s", tape->error.message);
     tape->threads = threads;
     tape->active = calloc((size_t)tape->call_count + 1, sizeof *tape->active);
+    tape->constant = calloc((size_t)tape->call_count + 1, sizeof *tape->constant);
+    if (tape->mode == TAPE_STEP) find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);
         assign_gradients(tape);

@@ -80,8 +80,12 @@ static void carry_state(Tape *tape) {
 void tape_forward(Tape *tape, const Run *run) {
     assert(tape->arena && "allocate before replaying");
     assert(run->threads <= tape->threads && "scratch was planned for fewer threads");
-    for (int s = 0; s < tape->forward_steps; s++) run_step(tape, &tape->steps[s], run);
-    if (tape->mode == TAPE_STEP) carry_state(tape);
+    for (int s = 0; s < tape->forward_steps; s++)
+        if (!tape->fresh || !tape->constant[tape->steps[s].call])
+            run_step(tape, &tape->steps[s], run);
+    if (tape->mode != TAPE_STEP) return;
+    tape->fresh = true;
+    carry_state(tape);
 }
 
 void tape_backward(Tape *tape, const Run *run) {
@@ -99,6 +103,7 @@ void tape_reset_state(Tape *tape) {
         memset(state->data, 0, (size_t)tensor_size(state) * 4);
     }
     if (tape->position) tape->position->integers[0] = 0;
+    tape->fresh = false;
 }
 
 static void add_cost(Cost *sum, const Cost *cost) {

@@ -34,6 +34,7 @@ void tape_close(Tape *tape) {
     free(tape->steps);
     free(tape->buffers);
     free(tape->active);
+    free(tape->constant);
     free(tape->kernels);
     free(tape->seconds);
     free(tape);
@@ -108,6 +109,18 @@ Tensor *tape_reshape(Tape *tape, Tensor *tensor, Shape shape) {
     Tensor *view = new_tensor(tape, "view", tensor->type, tensor->role, shape);
     view->base = owner_of(tensor);
     view->wants_gradient = tensor->wants_gradient;
+    return view;
+}
+
+Tensor *tape_prefix(Tape *tape, Tensor *parameter, int64_t rows) {
+    assert(parameter->role == ROLE_PARAMETER && !parameter->base);
+    assert(rows > 0 && rows <= parameter->shape.extent[0]);
+    if (rows == parameter->shape.extent[0]) return parameter;
+    Shape shape = parameter->shape;
+    shape.extent[0] = rows;
+    Tensor *view = new_tensor(tape, "prefix", parameter->type, ROLE_PARAMETER, shape);
+    view->base = parameter;
+    view->wants_gradient = parameter->wants_gradient;
     return view;
 }
 

@@ -40,6 +40,9 @@ Tensor *tape_parameter(Tape *tape, const char *name, Shape shape, Init init, Gro
 /* Same memory, other extents, same size. */
 Tensor *tape_reshape(Tape *tape, Tensor *tensor, Shape shape);
 
+/* The first rows of a parameter, in place: (R, ..) -> (rows, ..). */
+Tensor *tape_prefix(Tape *tape, Tensor *parameter, int64_t rows);
+
 /* State of the one-token step: SCOPE.name, zero before the first step. Returns NULL unless the mode
  * is TAPE_STEP, which sequence operations read as "starts from zero". tape_carry_out names the
  * tensor that becomes the state of the next step (ignored in other modes and when next is NULL). */
@@ -79,7 +82,10 @@ Status tape_allocate(Tape *tape, Device *device, Error *error);
 
 void tape_forward(Tape *tape, const Run *run);
 void tape_backward(Tape *tape, const Run *run);
-void tape_reset_state(Tape *tape); /* TAPE_STEP: back to zero state, position 0 */
+/* TAPE_STEP: back to zero state, position 0. What depends on parameters alone (filters, discretised
+ * matrices) is computed in the first step after this and kept, so call it after changing weights.
+ */
+void tape_reset_state(Tape *tape);
 
 /* ---- looking at it ---- */
 

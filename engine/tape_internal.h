@@ -61,8 +61,10 @@ struct Tape {
     int step_count, forward_steps;
     Buffer *buffers;
     int buffer_count;
-    bool *active; /* call takes part in backward */
-    size_t bytes; /* of the arena */
+    bool *constant; /* TAPE_STEP: call depends on parameters alone */
+    bool fresh;     /* the outputs of constant calls fit the parameters */
+    bool *active;   /* call takes part in backward */
+    size_t bytes;   /* of the arena */
     int threads;
 
     Device *device;

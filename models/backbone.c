@@ -19,6 +19,8 @@ static const Option options[] = {
      "kind of normalisation"},
     {"norm_place", OPTION_CHOICE, offsetof(Backbone, norm_place), "pre", 0, -1, "pre|post",
      "normalise before each half of a block, or after its residual sum"},
+    {"init_deviation", OPTION_REAL, offsetof(Backbone, init_deviation), "0.02", 0, 10, NULL,
+     "standard deviation of initial projections (GPT-2: 0.02); 0: 1 / sqrt(width)"},
     {"dropout", OPTION_REAL, offsetof(Backbone, dropout), "0", 0, 0.99, NULL,
      "probability, after the embedding and on each residual branch"},
     {"recompute", OPTION_SWITCH, offsetof(Backbone, recompute), "no", 0, -1, NULL,
@@ -28,14 +30,18 @@ static const Option options[] = {
 const OptionTable backbone_options = {options, sizeof options / sizeof *options, sizeof(Backbone)};
 
 static const double norm_epsilon = 1e-5;
-static const double initial_deviation = 0.02;
 
-Init backbone_init(void) {
-    return init_normal(initial_deviation);
+static double deviation(const Backbone *backbone) {
+    return backbone->init_deviation > 0 ? backbone->init_deviation
+                                        : 1 / sqrt((double)backbone->width);
+}
+
+Init backbone_init(const Backbone *backbone) {
+    return init_normal(deviation(backbone));
 }
 
 Init backbone_residual_init(const Backbone *backbone) {
-    return init_normal(initial_deviation / sqrt(2.0 * (double)backbone->layers));
+    return init_normal(deviation(backbone) / sqrt(2.0 * (double)backbone->layers));
 }
 
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x) {
@@ -88,13 +94,14 @@ static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *
     if (backbone->mlp == MLP_IDENTITY) return add(tape, x, backbone_dropout(tape, backbone, y));
     tape_scope(tape, "mlp");
     if (backbone->mlp == MLP_SWIGLU) {
-        Tensor *up = backbone_linear(tape, "up", y, hidden, false, backbone_init(), NULL);
-        Tensor *open = backbone_linear(tape, "gate", y, hidden, false, backbone_init(), NULL);
+        Tensor *up = backbone_linear(tape, "up", y, hidden, false, backbone_init(backbone), NULL);
+        Tensor *open =
+            backbone_linear(tape, "gate", y, hidden, false, backbone_init(backbone), NULL);
         h = gate(tape, up, open, ACTIVATION_SILU);
     } else {
         const Activation activation =
             backbone->mlp == MLP_GELU ? ACTIVATION_GELU : ACTIVATION_GELU_TANH;
-        h = dense(tape, "up", y, hidden, biases, backbone_init(), NULL, activation);
+        h = dense(tape, "up", y, hidden, biases, backbone_init(backbone), NULL, activation);
     }
     const bool drops = backbone->dropout > 0 && tape_mode(tape) == TAPE_TRAIN;
     h = backbone_linear(tape, "down", h, width, biases, backbone_residual_init(backbone),

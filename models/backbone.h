@@ -15,9 +15,10 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 
 /* Start of a projection into the residual stream: N(0, 0.02 / sqrt(2 layers)), so that the sum over
- * all branches keeps its variance (Radford et al. 2019, section 2.3); of any other: N(0, 0.02). */
+ * all branches keeps its variance (Radford et al. 2019, section 2.3); of any other: N(0, 0.02).
+ * Both with the option init_deviation in the place of 0.02. */
 Init backbone_residual_init(const Backbone *backbone);
-Init backbone_init(void);
+Init backbone_init(const Backbone *backbone);
 
 /* x W + b with parameters SCOPE.name.weight (in, out) and, if wanted, SCOPE.name.bias. residual is
  * added when it is not NULL. */

@@ -80,7 +80,8 @@ static Tensor *prologue(Tape *tape, const ModelContext *context, Tensor *x) {
     Tensor *position = tape_mode(tape) == TAPE_STEP ? tape_position(tape) : NULL;
     Tensor *table;
     if (own->positions == POSITIONS_LEARNED)
-        table = tape_parameter(tape, "positions", shape, backbone_init(), GROUP_DECAY);
+        table =
+            tape_parameter(tape, "positions", shape, backbone_init(context->backbone), GROUP_DECAY);
     else if (own->positions == POSITIONS_SINUSOIDAL)
         table = tape_parameter(tape, "positions", shape, init_fill(fill_sinusoids, 0, 0),
                                (Group){.frozen = true});
@@ -97,8 +98,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
     const bool step = tape_mode(tape) == TAPE_STEP;
     Tensor *position = step ? tape_position(tape) : NULL;
 
-    Tensor *qkv =
-        backbone_linear(tape, "qkv", x, q_width + 2 * kv_width, own->bias, backbone_init(), NULL);
+    Tensor *qkv = backbone_linear(tape, "qkv", x, q_width + 2 * kv_width, own->bias,
+                                  backbone_init(context->backbone), NULL);
     if (own->positions == POSITIONS_ROTARY)
         qkv = rotary(tape, qkv, position,
                      &(Rotary){.heads = heads.heads + heads.kv_heads,
