@@ -4,6 +4,11 @@
 
 #include "bench/network.h"
 
+/* Real numbers of a sample's target. */
+static int64_t value_count(const Problem *problem) {
+    return problem->target == TARGET_REALS ? problem->labels : 1;
+}
+
 Batch batch_open(const Problem *problem, int64_t capacity) {
     const size_t n = (size_t)capacity;
     const size_t sequences = n * (size_t)problem->sequences;
@@ -17,7 +22,7 @@ Batch batch_open(const Problem *problem, int64_t capacity) {
     batch.positions = calloc(labels, sizeof(int32_t));
     batch.classes = calloc(labels, sizeof(int32_t));
     batch.weights = calloc(labels, sizeof(float));
-    batch.values = calloc(n, sizeof(float));
+    batch.values = calloc(n * (size_t)value_count(problem), sizeof(float));
     return batch;
 }
 
@@ -31,7 +36,8 @@ void batch_close(Batch *batch) {
 int64_t batch_bytes(const Problem *problem, int64_t capacity) {
     const int64_t places = problem->sequences * problem->length;
     const int64_t width = problem->input == INPUT_REALS ? problem->channels : 1;
-    return capacity * 4 * (places * width + problem->sequences + 3 * problem->labels + 1);
+    return capacity * 4 *
+           (places * width + problem->sequences + 3 * problem->labels + value_count(problem));
 }
 
 /* Sample i of the batch as the task sees it. */
@@ -45,7 +51,7 @@ static Sample sample_at(const Batch *batch, const Problem *problem, int64_t i) {
         .positions = batch->positions + labels,
         .classes = batch->classes + labels,
         .weights = batch->weights + labels,
-        .value = batch->values + i,
+        .value = batch->values + i * value_count(problem),
     };
 }
 
@@ -90,7 +96,10 @@ void network_load(Network *network, const Problem *problem, const Batch *batch, 
              available);
     if (network->classes)
         load(network->classes->integers, batch->classes, problem->labels, from, rows, available);
-    if (network->values) load(network->values->data, batch->values, 1, from, rows, available);
+    if (network->values)
+        load(network->values->data, batch->values, value_count(problem), from, rows, available);
+    for (int half = 0; half < 2 && network->halves[half]; half++)
+        for (int64_t i = 0; i < rows; i++) network->halves[half]->integers[i] = half;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t k = 0; k < problem->labels; k++) {
             const float weight =
@@ -115,5 +124,5 @@ uint64_t batch_hash(const Batch *batch, const Problem *problem) {
     hash = hash_bytes(hash, batch->positions, n * problem->labels * 4);
     hash = hash_bytes(hash, batch->classes, n * problem->labels * 4);
     hash = hash_bytes(hash, batch->weights, n * problem->labels * 4);
-    return hash_bytes(hash, batch->values, n * 4);
+    return hash_bytes(hash, batch->values, n * value_count(problem) * 4);
 }

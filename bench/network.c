@@ -7,6 +7,7 @@
 #include "engine/ops/embedding/embedding.h"
 #include "engine/ops/gather_rows/gather_rows.h"
 #include "engine/ops/linear/linear.h"
+#include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/pool/pool.h"
 #include "engine/ops/squared_error/squared_error.h"
 
@@ -61,19 +62,45 @@ static void classify(Network *network, const Cell *cell, const Problem *problem,
     network->prediction = head.prediction;
 }
 
-static void regress(Network *network, const Cell *cell, Tensor *pooled) {
+/* rows: (B K, D). */
+static void regress(Network *network, const Cell *cell, const Problem *problem, Tensor *rows) {
     Tape *tape = network->tape;
     const int64_t width = cell->backbone.width;
+    const Shape labels = SHAPE(network->batch * problem->labels);
     Tensor *weight =
         tape_parameter(tape, "head.weight", SHAPE(width, 1), dense(width), GROUP_DECAY);
     Tensor *bias = tape_parameter(tape, "head.bias", SHAPE(1), init_constant(0), GROUP_NO_DECAY);
-    network->values = tape_input(tape, "values", TENSOR_FLOAT, SHAPE(network->batch), false);
-    network->weights = tape_input(tape, "weights", TENSOR_FLOAT, SHAPE(network->batch), false);
-    Tensor *output = linear(tape, pooled, weight, bias, NULL, ACTIVATION_NONE);
-    const SquaredError head = squared_error(tape, tape_reshape(tape, output, SHAPE(network->batch)),
-                                            network->values, network->weights);
+    network->values = tape_input(tape, "values", TENSOR_FLOAT, labels, false);
+    network->weights = tape_input(tape, "weights", TENSOR_FLOAT, labels, false);
+    Tensor *output = linear(tape, rows, weight, bias, NULL, ACTIVATION_NONE);
+    const SquaredError head =
+        squared_error(tape, tape_reshape(tape, output, labels), network->values, network->weights);
     network->loss = head.loss;
     network->row_loss = head.row_loss;
+}
+
+/* Two pooled sequences a, b of each sample, (2 B, D), to one vector (B, D): a hidden layer over
+ * [a, b, a b] (Tay et al. 2021, arXiv 2011.04006, whose further entry a - b adds nothing to a
+ * linear layer that has a and b). */
+static Tensor *compare(Network *network, const Cell *cell, Tensor *pooled) {
+    Tape *tape = network->tape;
+    const int64_t batch = network->batch, width = cell->backbone.width;
+    Tensor *pairs = tape_reshape(tape, pooled, SHAPE(batch, 2, width)), *half[2];
+    static const char *const names[] = {"pair.first", "pair.second"};
+    for (int i = 0; i < 2; i++) {
+        network->halves[i] = tape_input(tape, names[i], TENSOR_INTEGER, SHAPE(batch, 1), false);
+        half[i] = gather_rows(tape, pairs, network->halves[i]);
+    }
+    Tensor *both = tape_parameter(tape, "head.pair.weight", SHAPE(2 * width, width),
+                                  dense(3 * width), GROUP_DECAY);
+    Tensor *product = tape_parameter(tape, "head.product.weight", SHAPE(width, width),
+                                     dense(3 * width), GROUP_DECAY);
+    Tensor *bias =
+        tape_parameter(tape, "head.pair.bias", SHAPE(width), init_constant(0), GROUP_NO_DECAY);
+    Tensor *sum = linear(tape, tape_reshape(tape, pooled, SHAPE(batch, 2 * width)), both, bias,
+                         NULL, ACTIVATION_NONE);
+    sum = linear(tape, multiply(tape, half[0], half[1]), product, NULL, sum, ACTIVATION_NONE);
+    return activate(tape, sum, ACTIVATION_GELU);
 }
 
 void network_record(Network *network, const Cell *cell, const Problem *problem,
@@ -93,16 +120,21 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     x = model_record(tape, cell->model, &context, x);
     if (one_token(network)) {
         classify(network, cell, problem, tape_reshape(tape, x, SHAPE(batch, cell->backbone.width)));
-    } else if (problem->target == TARGET_TOKENS) {
+    } else if (problem->target == TARGET_TOKENS || problem->target == TARGET_REALS) {
         network->positions =
             tape_input(tape, "positions", TENSOR_INTEGER, SHAPE(batch, problem->labels), false);
-        classify(network, cell, problem, gather_rows(tape, x, network->positions));
+        Tensor *rows = gather_rows(tape, x, network->positions);
+        if (problem->target == TARGET_TOKENS)
+            classify(network, cell, problem, rows);
+        else
+            regress(network, cell, problem, rows);
     } else {
         Tensor *pooled = pool(tape, x, network->lengths, (Pooling)cell->run.pool);
+        if (problem->sequences == 2) pooled = compare(network, cell, pooled);
         if (problem->target == TARGET_SEQUENCE)
             classify(network, cell, problem, pooled);
         else
-            regress(network, cell, pooled);
+            regress(network, cell, problem, pooled);
     }
     tape_keep(tape, network->loss);
     tape_keep(tape, network->row_loss);

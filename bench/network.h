@@ -13,10 +13,11 @@ typedef struct Network {
     Tensor *tokens;    /* (B S, L) int32, or NULL; S = sequences of a sample */
     Tensor *reals;     /* (B S, L, C), or NULL */
     Tensor *lengths;   /* (B S) int32, or NULL when all samples have full length */
-    Tensor *positions; /* (B, K) int32 labelled positions, TARGET_TOKENS only */
-    Tensor *classes;   /* (B K) int32, or NULL for TARGET_REAL */
+    Tensor *positions; /* (B, K) int32 labelled positions, or NULL when the sequence is pooled */
+    Tensor *classes;   /* (B K) int32, or NULL for real targets */
     Tensor *weights;   /* (B K): share of each label in the loss; sums to at most 1 over a step */
-    Tensor *values;    /* (B): TARGET_REAL */
+    Tensor *values;    /* (B K): real targets */
+    Tensor *halves[2]; /* (B, 1) int32, all 0 and all 1: the sequences of a pair; or NULL */
     /* Results of a replay: */
     Tensor *loss;       /* (1): sum of weights x row loss */
     Tensor *row_loss;   /* (B K) nats, or squared error */

@@ -37,6 +37,7 @@ static Status adding_problem(const void *values, Problem *problem, Error *error)
         .solved = 0.01,
         .higher_is_better = false,
         .metric = "squared error",
+        .measure = MEASURE_SQUARED_ERROR,
     };
     return STATUS_OK;
 }

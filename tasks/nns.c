@@ -50,6 +50,7 @@ static Status nns_problem(const void *values, Problem *problem, Error *error) {
         .solved = 0.005,
         .higher_is_better = false,
         .metric = "squared error",
+        .measure = MEASURE_SQUARED_ERROR,
     };
     return STATUS_OK;
 }

@@ -1,0 +1,68 @@
+/* Every shape of problem reaches a head that can learn it: a few samples are learned by heart. */
+#include "tests/data_case.h"
+
+#include "bench/train.h"
+
+/* Trains on the first 8 samples and returns the last training loss, nats or squared error. */
+static double learn(const char *task, const char *settings) {
+    Cell cell;
+    Error error = {0};
+    Result result = {0};
+    if (cell_open(&cell, task, "transformer", &error) != STATUS_OK) fail_msg("%s", error.message);
+    char copy[512];
+    snprintf(copy, sizeof copy,
+             "width=32 layers=2 batch=8 train_samples=8 validation_samples=8 test_samples=8 "
+             "evaluations=1 lr=3e-3 weight_decay=0 dropout=0 stop_when_solved=no %s",
+             settings);
+    for (char *rest = copy, *word; (word = strtok_r(rest, " ", &rest));) {
+        char *value = strchr(word, '=');
+        *value++ = '\0';
+        if (cell_set(&cell, word, value, &error) != STATUS_OK) fail_msg("%s", error.message);
+    }
+    const TrainOptions options = {.threads = 1};
+    if (cell_train(&cell, &options, &result, &error) != STATUS_OK) fail_msg("%s", error.message);
+    const double loss = result.train_loss;
+    result_free(&result);
+    cell_close(&cell);
+    return loss;
+}
+
+/* A guess costs 1/12 of squared error, 1/6, log 2 and log 10; a tenth of it or less is knowledge
+ * of the samples, which chance does not give. */
+static void numbers_at_positions(void **state) {
+    (void)state;
+    assert_true(learn("nns", "length=12 budget=1000step") < 0.1 / 12);
+}
+
+static void a_number_for_the_sequence(void **state) {
+    (void)state;
+    assert_true(learn("adding", "length=20 budget=300step") < 0.1 / 6);
+}
+
+static void a_class_for_the_sequence(void **state) {
+    (void)state;
+    assert_true(learn("listops", "shortest=5 longest=30 depth=4 budget=200step") < 0.23);
+}
+
+/* Texts and labels such that neither text alone tells the answer. */
+static void a_class_for_a_pair(void **state) {
+    (void)state;
+    static const char text[] = "0.0\ta\tb\tred\tred\n1.0\ta\tb\tred\tblue\n"
+                               "1.0\ta\tb\tblue\tred\n0.0\ta\tb\tblue\tblue\n"
+                               "0.0\ta\tb\tgrey\tgrey\n1.0\ta\tb\tgrey\tpink\n"
+                               "1.0\ta\tb\tpink\tgrey\n0.0\ta\tb\tpink\tpink\n";
+    data_case_text("tsv_data/new_aan_pairs.train.tsv", text);
+    data_case_text("tsv_data/new_aan_pairs.eval.tsv", text);
+    data_case_text("tsv_data/new_aan_pairs.test.tsv", text);
+    assert_true(learn("retrieval", "length=6 budget=300step") < 0.07);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_at_positions),
+        cmocka_unit_test(a_number_for_the_sequence),
+        cmocka_unit_test(a_class_for_the_sequence),
+        cmocka_unit_test(a_class_for_a_pair),
+    };
+    return cmocka_run_group_tests_name("heads", tests, data_case_begin, data_case_end);
+}
