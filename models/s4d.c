@@ -1,0 +1,206 @@
+/* S4D: diagonal state spaces as long convolutions (Gu, Gupta, Goel and Re 2022, arXiv 2206.11893;
+ * the layer around them is S4's, arXiv 2111.00396, section 3.4). Every channel is a linear system
+ * of its own, N real states held as M = N / 2 complex modes:
+ *
+ *     K_l = 2 Re sum_n C_n Bbar_n lambdabar_n^l,   y = gelu(K * u + skip u)
+ *     out = (y W_value + b_value) sigmoid(y W_gate + b_gate)
+ *
+ * with lambda = -exp(A_real) + i A_imag, discretised at the step size exp(log_dt) of the channel.
+ * Bidirectional: a second C gives the filter that looks ahead, from the next token on.
+ *
+ * Parameters of a layer: 2 D^2 + 2 D for the output, D (2 N + 2) for the states (M each of A_real,
+ * A_imag, N of C). FLOPs a token: 4 D^2, some D (10 log2(2L) + 40), and 2 D N / B for the kernel,
+ * which is made once a batch. State: N D floats a layer. */
+#include <math.h>
+
+#include "engine/ops/diagonal_modes/diagonal_modes.h"
+#include "engine/ops/diagonal_step/diagonal_step.h"
+#include "engine/ops/linear/linear.h"
+#include "engine/ops/long_convolution/long_convolution.h"
+#include "engine/ops/pointwise/pointwise.h"
+#include "engine/ops/vandermonde/vandermonde.h"
+#include "models/backbone.h"
+
+typedef enum Spectrum {
+    SPECTRUM_LIN,
+    SPECTRUM_INV,
+    SPECTRUM_INV2,
+    SPECTRUM_QUAD,
+    SPECTRUM_RAND,
+    SPECTRUM_REAL
+} Spectrum;
+
+typedef struct S4D {
+    int64_t state;
+    int init, discretisation;
+    double dt_min, dt_max, state_lr;
+    bool glu;
+} S4D;
+
+static const Option options[] = {
+    {"state", OPTION_INTEGER, offsetof(S4D, state), "64", 2, 8192, NULL,
+     "real states of a channel (N), even"},
+    {"init", OPTION_CHOICE, offsetof(S4D, init), "lin", 0, -1, "lin|inv|inv2|quad|rand|real",
+     "initial eigenvalues (the paper's section 4)"},
+    {"discretisation", OPTION_CHOICE, offsetof(S4D, discretisation), "zoh", 0, -1, "zoh|bilinear",
+     "from continuous time to tokens"},
+    {"dt_min", OPTION_REAL, offsetof(S4D, dt_min), "0.001", 1e-8, 1e3, NULL,
+     "smallest initial step size"},
+    {"dt_max", OPTION_REAL, offsetof(S4D, dt_max), "0.1", 1e-8, 1e3, NULL,
+     "largest initial step size"},
+    {"state_lr", OPTION_REAL, offsetof(S4D, state_lr), "0.001", 0, 1, NULL,
+     "learning rate of log_dt, A_real and A_imag; 0: constant"},
+    {"glu", OPTION_SWITCH, offsetof(S4D, glu), "yes", 0, -1, NULL,
+     "gated output layer; no: a plain one"},
+};
+
+/* Step sizes start log-uniform. */
+static void fill_log_dt(float *log_dt, const Shape *shape, Random *random, double smallest,
+                        double largest) {
+    for (int64_t d = 0; d < shape->extent[0]; d++)
+        log_dt[d] = (float)(log(smallest) + log(largest / smallest) * random_real(random));
+}
+
+/* log(-Re lambda): 1/2 in every mode, and n + 1 in the real spectrum. */
+static void fill_A_real(float *A_real, const Shape *shape, Random *random, double spectrum,
+                        double b) {
+    (void)random, (void)b;
+    const int64_t M = shape->extent[1];
+    for (int64_t i = 0; i < shape->extent[0] * M; i++)
+        A_real[i] = (float)log((int)spectrum == SPECTRUM_REAL ? (double)(i % M + 1) : 0.5);
+}
+
+/* Imaginary parts of the paper's section 4 (N states, mode n) and of its released code. */
+static double imaginary_lin(double n, double N) {
+    (void)N;
+    return M_PI * n;
+}
+static double imaginary_inv(double n, double N) {
+    return N / M_PI * (N / (2 * n + 1) - 1);
+}
+static double imaginary_inv2(double n, double N) {
+    return N / M_PI * (N / (n + 1) - 1);
+}
+static double imaginary_quad(double n, double N) {
+    (void)N;
+    return (1 + 2 * n) * (1 + 2 * n) / M_PI;
+}
+static double imaginary_real(double n, double N) {
+    (void)n, (void)N;
+    return 0;
+}
+
+static void fill_A_imag(float *A_imag, const Shape *shape, Random *random, double spectrum,
+                        double b) {
+    (void)b;
+    static double (*const imaginary[])(double, double) = {
+        [SPECTRUM_LIN] = imaginary_lin,   [SPECTRUM_INV] = imaginary_inv,
+        [SPECTRUM_INV2] = imaginary_inv2, [SPECTRUM_QUAD] = imaginary_quad,
+        [SPECTRUM_RAND] = NULL,           [SPECTRUM_REAL] = imaginary_real};
+    const int64_t M = shape->extent[1];
+    for (int64_t i = 0; i < shape->extent[0] * M; i++) {
+        double (*const part)(double, double) = imaginary[(int)spectrum];
+        A_imag[i] =
+            (float)(part ? part((double)(i % M), 2.0 * (double)M) : exp(random_normal(random)));
+    }
+}
+
+static DiagonalParameters parameters(Tape *tape, const S4D *own, int64_t D) {
+    const int64_t M = own->state / 2;
+    const Group slow = {
+        .fixed_rate = own->state_lr, .no_decay = true, .frozen = own->state_lr == 0};
+    return (DiagonalParameters){
+        .log_dt = tape_parameter(tape, "log_dt", SHAPE(D),
+                                 init_fill(fill_log_dt, own->dt_min, own->dt_max), slow),
+        .A_real =
+            tape_parameter(tape, "A_real", SHAPE(D, M), init_fill(fill_A_real, own->init, 0), slow),
+        .A_imag =
+            tape_parameter(tape, "A_imag", SHAPE(D, M), init_fill(fill_A_imag, own->init, 0), slow),
+        /* a complex normal number of mean square 1 */
+        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), init_normal(sqrt(0.5)), GROUP_DECAY)};
+}
+
+/* u (B, 1, D): the next state and its output. */
+static Tensor *step(Tape *tape, const S4D *own, DiagonalParameters modes, Tensor *u, Tensor *skip) {
+    const Shape shape = SHAPE(extent(u, 0), extent(u, 2), 2, own->state / 2);
+    Tensor *table = diagonal_modes(tape, modes, (Discretisation)own->discretisation), *next;
+    Tensor *y = diagonal_step(tape, tape_carry(tape, "state", shape), u, table, skip, &next);
+    tape_carry_out(tape, "state", next);
+    return y;
+}
+
+/* u (B, L, D): the kernel, or both of them, and the convolution. */
+static Tensor *convolve(Tape *tape, const ModelContext *context, DiagonalParameters modes,
+                        Tensor *u, Tensor *skip) {
+    const S4D *own = context->options;
+    const Vandermonde attributes = {(Discretisation)own->discretisation, extent(u, 1)};
+    Tensor *ahead = NULL, *kernel = vandermonde(tape, modes, attributes);
+    if (!context->causal) {
+        modes.C =
+            tape_parameter(tape, "C_reverse", modes.C->shape, init_normal(sqrt(0.5)), GROUP_DECAY);
+        ahead = vandermonde(tape, modes, attributes);
+    }
+    return long_convolution(tape, u, kernel, ahead, (ConvolutionGates){.skip = skip});
+}
+
+/* PyTorch's start of a linear layer, weights and biases alike. */
+static Tensor *dense(Tape *tape, const char *name, Tensor *x) {
+    const int64_t D = extent(x, -1);
+    const Init init = init_uniform(1 / sqrt((double)D));
+    tape_scope(tape, "%s", name);
+    Tensor *weight = tape_parameter(tape, "weight", SHAPE(D, D), init, GROUP_DECAY);
+    Tensor *bias = tape_parameter(tape, "bias", SHAPE(D), init, GROUP_NO_DECAY);
+    tape_scope_end(tape);
+    return linear(tape, x, weight, bias, NULL, ACTIVATION_NONE);
+}
+
+static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
+    const S4D *own = context->options;
+    const DiagonalParameters modes = parameters(tape, own, extent(u, 2));
+    Tensor *skip = tape_parameter(tape, "skip", SHAPE(extent(u, 2)), init_normal(1), GROUP_DECAY);
+    Tensor *y = tape_mode(tape) == TAPE_STEP ? step(tape, own, modes, u, skip)
+                                             : convolve(tape, context, modes, u, skip);
+    y = backbone_dropout(tape, context->backbone, activate(tape, y, ACTIVATION_GELU));
+    if (!own->glu) return dense(tape, "out", y);
+    Tensor *value = dense(tape, "out.value", y);
+    return gate(tape, value, dense(tape, "out.gate", y), ACTIVATION_SIGMOID);
+}
+
+static Status validate(const Backbone *backbone, const void *values, Error *error) {
+    (void)backbone;
+    const S4D *own = values;
+    if (own->state % 2)
+        return error_set(error, STATUS_USAGE,
+                         "state=%lld is odd; complex modes stand for two real states each: use "
+                         "%lld",
+                         (long long)own->state, (long long)own->state + 1);
+    if (own->dt_min > own->dt_max)
+        return error_set(error, STATUS_USAGE,
+                         "dt_min=%g is above dt_max=%g; initial step sizes lie between the two",
+                         own->dt_min, own->dt_max);
+    return STATUS_OK;
+}
+
+static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
+    (void)length;
+    const S4D *own = values;
+    return backbone->layers * backbone->width * own->state;
+}
+
+const Model model_s4d = {
+    .name = "s4d",
+    .title = "S4D",
+    .paper = {.authors = "Gu, Gupta, Goel, Ré",
+              .title = "On the Parameterization and Initialization of Diagonal State Space Models",
+              .venue = "NeurIPS",
+              .arxiv = "2206.11893",
+              .year = 2022},
+    .kind = KIND_STATE_SPACE,
+    .note = "B is one, as in the authors' minimal version; no initialisation from HiPPO-LegS",
+    .options = {options, sizeof options / sizeof *options, sizeof(S4D)},
+    .backbone = "mlp=none",
+    .bidirectional = true,
+    .mixer = mixer,
+    .validate = validate,
+    .state_floats = state_floats,
+};
