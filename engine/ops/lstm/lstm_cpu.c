@@ -7,6 +7,7 @@
  * the gradient of W to one product per chunk of steps. */
 #include "engine/ops/lstm/lstm_plan.h"
 #include "engine/ops/lstm/lstm_product.h"
+#include "engine/transpose_simd.h"
 #include "engine/vmath.h"
 
 /* The tensors of a call as pointers; those that a call lacks are NULL. */
@@ -134,15 +135,25 @@ static void forward(const OpCall *call, const Run *run) {
 }
 
 /* W transposed, in panels of PRODUCT_VECTORS vectors of units and then of one:
- * packed[panel][k][lane] = w[unit][k], k over the 4H gates. */
+ * packed[panel][k][lane] = w[unit][k], k over the 4H gates, zero beyond H. */
 static void pack_transposed(const Lstm *lstm) {
-    const int64_t H = lstm->plan.H;
-    float *to = lstm->packed;
+    const int64_t H = lstm->plan.H, depth = 4 * H;
+    float *panel = lstm->packed;
     for (int64_t u = 0; u < H;) {
         const int64_t width = H - u >= PRODUCT_VECTORS * LANES ? PRODUCT_VECTORS * LANES : LANES;
-        for (int64_t k = 0; k < 4 * H; k++)
-            for (int64_t lane = 0; lane < width; lane++)
-                *to++ = u + lane < H ? lstm->w[(u + lane) * 4 * H + k] : 0;
+        for (int64_t k = 0; k < depth; k += LANES)
+            for (int64_t lane = 0; lane < width; lane += LANES) {
+                vfloat block[LANES];
+                for (int64_t i = 0; i < LANES; i++) {
+                    const int64_t unit = u + lane + i;
+                    const float *row = lstm->w + unit * depth + k;
+                    block[i] = unit < H ? v_load_part(row, depth - k) : v_zero();
+                }
+                v_transpose(block);
+                for (int64_t i = 0; i < LANES && k + i < depth; i++)
+                    v_store(panel + (k + i) * width + lane, block[i]);
+            }
+        panel += width * depth;
         u += width;
     }
 }

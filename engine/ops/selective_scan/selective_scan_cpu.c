@@ -16,9 +16,18 @@ typedef struct Scan {
     float *y, *out;     /* before and after the gate; y only where backward wants it */
 } Scan;
 
+/* The block that comes after this one will read its rows so many floats further on. */
+static void fetch(const Scan *scan, int64_t i, int64_t ahead) {
+    __builtin_prefetch(scan->raw + i + ahead);
+    __builtin_prefetch(scan->u + i + ahead);
+    __builtin_prefetch(scan->out + i + ahead, 1);
+    if (scan->z) __builtin_prefetch(scan->z + i + ahead);
+    if (scan->y) __builtin_prefetch(scan->y + i + ahead, 1);
+}
+
 /* One chunk of one block; state: [n][lane]. */
-INLINE void scan_chunk(const Scan *scan, int64_t token, int64_t rows, int64_t e, float *state,
-                       const int64_t N) {
+INLINE void scan_chunk(const Scan *scan, int64_t token, int64_t rows, int64_t e, int64_t ahead,
+                       float *state, const int64_t N) {
     const int64_t E = scan->plan.E, lanes = E - e;
     const float *decay = scan->decay + e * N;
     const vfloat bias = v_load_part(scan->bias + e, lanes), D = v_load_part(scan->D + e, lanes);
@@ -29,6 +38,7 @@ INLINE void scan_chunk(const Scan *scan, int64_t token, int64_t rows, int64_t e,
         const float *B = scan->B + (token + t) * N, *C = scan->C + (token + t) * N;
         const vfloat u = v_load_part(scan->u + (token + t) * E + e, lanes), input = delta[t] * u;
         vfloat sum = D * u;
+        fetch(scan, (token + t) * E + e, ahead);
         for (int64_t n = 0; n < N; n++) {
             const vfloat a = v_exp2_decay(delta[t] * v_load(decay + n * LANES));
             const vfloat s = a * v_load(state + n * LANES) + input * B[n];
@@ -64,10 +74,12 @@ static void scan_unit(const OpCall *call, const Scan *scan, int64_t b, int64_t f
             if (call->saves)
                 memcpy(saved_state(call, plan, b, chunk, e), block,
                        (size_t)(N * LANES) * sizeof(float));
+            const int64_t next_chunk = chunk + 1 < plan->chunks ? SCAN_ROWS * plan->E : 0;
+            const int64_t ahead = e + LANES < last ? LANES : next_chunk + first - e;
             if (N == 16)
-                scan_chunk(scan, b * plan->L + t, rows, e, block, 16);
+                scan_chunk(scan, b * plan->L + t, rows, e, ahead, block, 16);
             else
-                scan_chunk(scan, b * plan->L + t, rows, e, block, N);
+                scan_chunk(scan, b * plan->L + t, rows, e, ahead, block, N);
         }
     }
     for (int64_t e = first; e < last && call->outputs > 1; e += LANES)
