@@ -6,7 +6,10 @@
 
 #include "tasks/sampling.h"
 
-enum { CELL = 24, MARGIN = 18 }; /* characters of a cell at most; of what stands before a row */
+enum {
+    CELL = TASK_SPELL_BYTES,
+    MARGIN = 18
+}; /* characters of a cell at most; of what stands before a row */
 
 /* A grid of texts: rows of the sample (tokens or channels, then targets) by its positions. */
 typedef struct Grid {

@@ -39,6 +39,7 @@ typedef struct Problem {
     bool causal;     /* position t may only be predicted from tokens 0 .. t */
     double chance;   /* metric of guessing */
     double solved;   /* metric from which the task counts as solved */
+    double best;     /* best possible metric where it is known and below perfection; 0: not known */
     bool higher_is_better;
     const char *metric; /* its name in tables: "accuracy", "perplexity", "squared error" */
     Measure measure;
@@ -56,7 +57,7 @@ typedef struct Sample {
     float *value;   /* TARGET_REAL: (1); TARGET_REALS: (labels), one for each position */
 } Sample;
 
-enum { TASK_SPELL_BYTES = 16 };
+enum { TASK_SPELL_BYTES = 32 };
 
 typedef struct Task {
     const char *name, *title;
