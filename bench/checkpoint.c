@@ -30,7 +30,7 @@ static int current_set(const char *manifest) {
     return set;
 }
 
-/* Both moments of every parameter, as views "moment1.NAME" and "moment2.NAME". */
+/* Both moments of every trained parameter, as views "moment1.NAME" and "moment2.NAME". */
 typedef struct Moments {
     Safetensor *tensors;
     char (*names)[256];
@@ -44,6 +44,7 @@ static bool moments_open(Moments *moments, const Parameters *parameters) {
     if (!moments->tensors || !moments->names) return false;
     for (int i = 0; i < parameters->count; i++) {
         const Parameter *parameter = parameters->list[i];
+        if (parameter->group.frozen) continue;
         const float *const data[2] = {parameter->moment1, parameter->moment2};
         for (int which = 0; which < 2; which++) {
             char *name = moments->names[moments->count];
@@ -77,6 +78,7 @@ static Status moments_load(const char *path, Parameters *parameters, Error *erro
     if (status != STATUS_OK) return status;
     for (int i = 0; i < parameters->count && status == STATUS_OK; i++) {
         const Parameter *parameter = parameters->list[i];
+        if (parameter->group.frozen) continue;
         float *const into[2] = {parameter->moment1, parameter->moment2};
         for (int which = 0; which < 2 && status == STATUS_OK; which++) {
             char name[256];

@@ -15,6 +15,9 @@
 #include "bench/train.h"
 #include "engine/file.h"
 
+/* A sweep that has not seen our claim yet may be writing the configuration, which takes moments. */
+static const double leftover_seconds = 60;
+
 /* Everything that one call works on. */
 typedef struct Job {
     const Flags *flags;
@@ -129,7 +132,7 @@ static Status train(Job *job, Error *error) {
 
 /* A run that cannot be made says so in its folder, so that a sweep need not try again. */
 static Status train_claimed(Job *job, Error *error) {
-    folder_clean(job->folder);
+    folder_clean(job->folder, leftover_seconds);
     Status status = store_forget(job->folder, job->flags->force, error);
     if (status == STATUS_OK) status = train(job, error);
     const bool failed = status != STATUS_OK && status != STATUS_INTERRUPTED && error->message[0];

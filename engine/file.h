@@ -42,8 +42,9 @@ bool file_exists(const char *path);
 /* Makes the folder and the ones above it. It is no error that they exist. */
 Status folder_make(const char *path, Error *error);
 
-/* Removes what writers that were killed left in the folder. Only its owner may call this. */
-void folder_clean(const char *path);
+/* Removes what killed writers left in the folder: partial files untouched for at least `seconds`,
+ * which must be longer than a living writer that shares the folder can need for one. */
+void folder_clean(const char *path, double seconds);
 
 /* "folder/name" into path; STATUS_IO when it is too long. */
 Status path_join(char path[PATH_MAX], const char *folder, const char *name, Error *error);
