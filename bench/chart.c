@@ -1,5 +1,6 @@
 #include "bench/chart.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ Panel *chart_add_panel(Chart *chart, const char *title) {
 Series *panel_add_series(Panel *panel, const char *model, SeriesKind kind) {
     panel->series = grow(panel->series, ++panel->count, sizeof *panel->series);
     Series *series = &panel->series[panel->count - 1];
-    *series = (Series){.kind = kind};
+    *series = (Series){.kind = kind, .slot = palette_slot(model)};
     snprintf(series->model, sizeof series->model, "%s", model);
     return series;
 }
@@ -32,29 +33,89 @@ void series_add_point(Series *series, ChartPoint point) {
     series->points[series->count - 1] = point;
 }
 
+void chart_add_row(Chart *chart, const char *name) {
+    chart->rows = grow(chart->rows, ++chart->row_count, sizeof *chart->rows);
+    chart->rows[chart->row_count - 1] = strdup(name);
+}
+
 void chart_free(Chart *chart) {
     for (int p = 0; p < chart->count; p++) {
         for (int s = 0; s < chart->panels[p].count; s++) free(chart->panels[p].series[s].points);
         free(chart->panels[p].series);
     }
+    for (int r = 0; r < chart->row_count; r++) free(chart->rows[r]);
+    free(chart->rows);
     free(chart->panels);
     *chart = (Chart){0};
 }
 
-int chart_models(const Chart *chart, const char **models, int most) {
+const char *chart_template(const Chart *chart) {
+    return chart->row_count ? "plots/bars.gp" : "plots/panels.gp";
+}
+
+int chart_models(const Chart *chart, const char **models, int *slots, int most) {
     int count = 0;
     for (int p = 0; p < chart->count; p++) {
         for (int s = 0; s < chart->panels[p].count; s++) {
-            const char *model = chart->panels[p].series[s].model;
+            const Series *series = &chart->panels[p].series[s];
             int place = 0;
-            while (place < count && palette_slot(models[place]) < palette_slot(model)) place++;
-            bool known = false;
-            for (int i = 0; i < count; i++) known |= !strcmp(models[i], model);
+            while (place < count && slots[place] < series->slot) place++;
+            bool known = series->kind == SERIES_ROOF;
+            for (int i = 0; i < count; i++) known |= !strcmp(models[i], series->model);
             if (known || count == most) continue;
             memmove(models + place + 1, models + place, (size_t)(count - place) * sizeof *models);
-            models[place] = model;
+            memmove(slots + place + 1, slots + place, (size_t)(count - place) * sizeof *slots);
+            models[place] = series->model;
+            slots[place] = series->slot;
             count++;
         }
     }
     return count;
+}
+
+/* The nearest of 1, 2, 5 times a power of ten that is at most value, or at least value. */
+static double round_number(double value, bool up) {
+    static const double steps[] = {0.5, 1, 2, 5, 10};
+    const double decade = pow(10, floor(log10(value)));
+    for (int i = 0; i < 5; i++) {
+        const int step = up ? i : 4 - i;
+        const double candidate = steps[step] * decade;
+        if (up ? candidate >= value : candidate <= value) return candidate;
+    }
+    return value;
+}
+
+void chart_share_range(const Chart *chart, bool vertical, Axis *axis) {
+    axis->low = INFINITY;
+    axis->high = 0;
+    for (int p = 0; p < chart->count; p++) {
+        for (int s = 0; s < chart->panels[p].count; s++) {
+            const Series *series = &chart->panels[p].series[s];
+            for (int i = 0; i < series->count; i++) {
+                const double value = vertical ? series->points[i].y : series->points[i].x;
+                if (!(value > 0)) continue;
+                axis->low = fmin(axis->low, value / 1.1);
+                axis->high = fmax(axis->high, value * 1.1);
+            }
+        }
+    }
+    if (!(axis->low < axis->high)) {
+        axis->low = axis->high = NAN;
+        return;
+    }
+    axis->low = round_number(axis->low, false);
+    axis->high = round_number(axis->high, true);
+}
+
+static int terminal_width(void) {
+    const char *columns = getenv("COLUMNS");
+    const int width = columns ? atoi(columns) : 0;
+    return width > 0 ? width : 80;
+}
+
+Status chart_show(const Chart *chart, const char *folder, bool ascii, Error *error) {
+    if (chart->count == 0) return STATUS_OK;
+    const Status status = chart_write_data(chart, folder, error);
+    if (ascii) chart_write_text(chart, terminal_width(), stdout);
+    return ascii || status != STATUS_OK ? status : chart_draw(chart, folder, stdout, error);
 }

@@ -13,14 +13,19 @@ typedef struct ChartPoint {
 } ChartPoint;
 
 typedef enum SeriesKind {
-    SERIES_MEAN,     /* line, filled markers, intervals */
-    SERIES_SEEDS,    /* single seeds: small dots without a line */
-    SERIES_CURVE,    /* thin line; a marker at the point that has an interval: its end */
-    SERIES_PUBLISHED /* dotted line, open markers */
+    SERIES_MEAN,      /* line, filled markers, intervals */
+    SERIES_SEEDS,     /* single seeds: small dots without a line */
+    SERIES_CURVE,     /* thin line; a marker at the point that has an interval: its end */
+    SERIES_PUBLISHED, /* dotted line, open markers */
+    SERIES_POINTS,    /* filled markers without a line */
+    SERIES_OPEN,      /* open markers without a line */
+    SERIES_ROOF,      /* thin grey line with its name at the second point; not in the key */
+    SERIES_BAR        /* horizontal bars: x their length, y the number of the chart's row */
 } SeriesKind;
 
 typedef struct Series {
-    char model[64];
+    char model[64]; /* or another name for the key */
+    int slot;       /* of the palette: by model unless set otherwise */
     SeriesKind kind;
     ChartPoint *points; /* owned */
     int count;
@@ -44,6 +49,8 @@ typedef struct Chart {
     Axis x, y;
     Panel *panels; /* owned */
     int count;
+    char **rows; /* names of a bar chart's rows, from the top; owned */
+    int row_count;
     double chance;     /* drawn as a thin line; not-a-number: none */
     char sources[256]; /* of the published points; "" for none */
     char note[256];    /* preset, budget, seeds */
@@ -52,11 +59,23 @@ typedef struct Chart {
 Panel *chart_add_panel(Chart *chart, const char *title);
 Series *panel_add_series(Panel *panel, const char *model, SeriesKind kind);
 void series_add_point(Series *series, ChartPoint point);
+void chart_add_row(Chart *chart, const char *name);
 void chart_free(Chart *chart);
 
-/* Different models of the chart in the order of the palette; names into models, returns the
- * number, at most `most`. */
-int chart_models(const Chart *chart, const char **models, int most);
+/* Relative to home (bench/home.h): the gnuplot template of this kind of chart. */
+const char *chart_template(const Chart *chart);
+
+/* A range for all panels of a logarithmic axis, ending at round numbers, so that they can be
+ * compared. */
+void chart_share_range(const Chart *chart, bool vertical, Axis *axis);
+
+/* Draws, or prints with ascii; the points are written in any case. Names of pictures go to standard
+ * output. */
+Status chart_show(const Chart *chart, const char *folder, bool ascii, Error *error);
+
+/* Different names for the key in the order of the palette, with their slots; returns the number, at
+ * most `most`. */
+int chart_models(const Chart *chart, const char **models, int *slots, int most);
 
 /* Text: one plot under another, at most `width` characters wide. */
 void chart_write_text(const Chart *chart, int width, FILE *file);

@@ -48,10 +48,19 @@ static void write_range(FILE *file, const char *name, const Axis *axis) {
     }
 }
 
+/* Whether some series has a line of its style: then the key shows lines. */
+static bool has_lines(const Chart *chart) {
+    for (int p = 0; p < chart->count; p++)
+        for (int s = 0; s < chart->panels[p].count; s++)
+            if (chart->panels[p].series[s].kind <= SERIES_PUBLISHED) return true;
+    return false;
+}
+
 /* One line for each block of the data file: style of its model, kind. */
 static void write_script(const Chart *chart, const char *template, FILE *file) {
     const char *models[MOST_MODELS];
-    const int count = chart_models(chart, models, MOST_MODELS);
+    int slots[MOST_MODELS];
+    const int count = chart_models(chart, models, slots, MOST_MODELS);
     fputs("# gnuplot -e \"format='svg'\" THIS_FILE draws the figure again.\n", file);
     write_text(file, "name", chart->name);
     write_text(file, "sources", chart->sources);
@@ -64,8 +73,16 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
     fprintf(file, "models = %d\narray model[%d]\narray colour[%d]\narray filled[%d]\n", count,
             count, count, count);
     fprintf(file, "array open[%d]\narray dash[%d]\n", count, count);
+    fprintf(file, "lines = %d\n", has_lines(chart));
+    if (chart->row_count)
+        fprintf(file, "rows = %d\narray row_name[%d]\n", chart->row_count, chart->row_count);
+    for (int r = 0; r < chart->row_count; r++) {
+        fprintf(file, "row_name[%d] = ", r + 1);
+        write_quoted(file, chart->rows[r]);
+        fputc('\n', file);
+    }
     for (int i = 0; i < count; i++) {
-        const LineStyle style = palette_style(palette_slot(models[i]));
+        const LineStyle style = palette_style(slots[i]);
         fprintf(file, "model[%d] = ", i + 1);
         write_quoted(file, models[i]);
         fprintf(file, "; colour[%d] = '%s'; filled[%d] = %d; open[%d] = %d; dash[%d] = %d\n", i + 1,
@@ -75,7 +92,7 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
     for (int p = 0; p < chart->count; p++) blocks += chart->panels[p].count;
     fprintf(file, "panels = %d\narray title[%d]\narray first[%d]\narray last[%d]\n", chart->count,
             chart->count, chart->count, chart->count);
-    fprintf(file, "array style[%d]\narray kind[%d]\n", blocks, blocks);
+    fprintf(file, "array style[%d]\narray kind[%d]\narray roof[%d]\n", blocks, blocks, blocks);
     int block = 0;
     for (int p = 0; p < chart->count; p++) {
         const Panel *panel = &chart->panels[p];
@@ -87,8 +104,11 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
             int style = 0;
             while (style < count && strcmp(models[style], panel->series[s].model) != 0) style++;
             block++;
-            fprintf(file, "style[%d] = %d; kind[%d] = %d\n", block, style + 1, block,
-                    (int)panel->series[s].kind);
+            /* A roof is not in the key: it has no style, and brings its name along. */
+            fprintf(file, "style[%d] = %d; kind[%d] = %d; roof[%d] = ", block,
+                    style < count ? style + 1 : 1, block, (int)panel->series[s].kind, block);
+            write_quoted(file, panel->series[s].model);
+            fputc('\n', file);
         }
     }
     fputs("load ", file);
@@ -97,7 +117,8 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
 }
 
 static void write_points(const Chart *chart, FILE *file) {
-    static const char *const kinds[] = {"mean", "seeds", "curve", "published"};
+    static const char *const kinds[] = {"mean",   "seeds", "curve", "published",
+                                        "points", "open",  "roof",  "bar"};
     fprintf(file, "# %s: x (%s), y (%s), low, high\n", chart->title, chart->x.label,
             chart->y.label);
     for (int p = 0; p < chart->count; p++) {
@@ -141,7 +162,7 @@ Status chart_write_data(const Chart *chart, const char *folder, Error *error) {
     char template[PATH_MAX];
     Status status = folder_make(folder, error);
     if (!status) status = save(folder, chart, "dat", NULL, error);
-    if (!status) status = home_path("plots/panels.gp", template, sizeof template, error);
+    if (!status) status = home_path(chart_template(chart), template, sizeof template, error);
     if (!status) status = save(folder, chart, "gp", template, error);
     return status;
 }

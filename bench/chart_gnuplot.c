@@ -96,7 +96,7 @@ static bool drawn_already(const Chart *chart, const char *folder, const char *fo
     char picture[PATH_MAX], data[PATH_MAX], script[PATH_MAX], template[PATH_MAX];
     return file_of(chart, folder, format, picture) && file_of(chart, folder, "dat", data) &&
            file_of(chart, folder, "gp", script) &&
-           home_path("plots/panels.gp", template, sizeof template, NULL) == STATUS_OK &&
+           home_path(chart_template(chart), template, sizeof template, NULL) == STATUS_OK &&
            file_up_to_date(picture, data) && file_up_to_date(picture, script) &&
            file_up_to_date(picture, template);
 }

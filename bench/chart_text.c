@@ -66,16 +66,19 @@ static void draw_line(Canvas *canvas, double x0, double y0, double x1, double y1
 static void draw_series(Canvas *canvas, const Chart *chart, const Series *series, char letter,
                         bool lines) {
     if (series->kind == SERIES_SEEDS) return;
-    const bool published = series->kind == SERIES_PUBLISHED;
+    const bool points = series->kind == SERIES_POINTS || series->kind == SERIES_OPEN;
+    const bool small = series->kind == SERIES_PUBLISHED || series->kind == SERIES_OPEN;
+    if (lines ? points : series->kind == SERIES_ROOF) return;
     for (int i = 0; i < series->count; i++) {
         const double x = drawn(&chart->x, series->points[i].x);
         const double y = drawn(&chart->y, series->points[i].y);
         if (!lines) {
             const bool inside = series->kind == SERIES_CURVE && i + 1 < series->count;
-            if (!inside) put(canvas, x, y, published ? (char)(letter - 'A' + 'a') : letter);
+            if (!inside) put(canvas, x, y, small ? (char)(letter - 'A' + 'a') : letter);
         } else if (i > 0) {
             draw_line(canvas, drawn(&chart->x, series->points[i - 1].x),
-                      drawn(&chart->y, series->points[i - 1].y), x, y, published ? ':' : '.');
+                      drawn(&chart->y, series->points[i - 1].y), x, y,
+                      series->kind == SERIES_PUBLISHED ? ':' : '.');
         }
     }
 }
@@ -84,15 +87,16 @@ static double undrawn(const Axis *axis, double value) {
     return axis->base ? pow(axis->base, value) : value;
 }
 
-/* Numbers under the x axis: on a logarithmic one at the points, else at both ends. */
+/* Numbers under the x axis: on a logarithmic one at the points of lines, else at both ends. */
 static void write_ticks(const Canvas *canvas, const Panel *panel, const Axis *axis, FILE *file) {
     char line[MOST_COLUMNS + 33];
     memset(line, ' ', sizeof line);
     const Series ends = {.points = (ChartPoint[]){{.x = undrawn(axis, canvas->x_low)},
                                                   {.x = undrawn(axis, canvas->x_high)}},
                          .count = 2};
-    for (int s = 0; s < (axis->base ? panel->count : 1); s++) {
-        const Series *series = axis->base ? &panel->series[s] : &ends;
+    const bool at_points = axis->base && panel->series[0].kind <= SERIES_PUBLISHED;
+    for (int s = 0; s < (at_points ? panel->count : 1); s++) {
+        const Series *series = at_points ? &panel->series[s] : &ends;
         for (int i = 0; i < series->count; i++) {
             char text[32];
             const int length = snprintf(text, sizeof text, "%.4g", series->points[i].x);
@@ -129,31 +133,66 @@ static void write_canvas(const Canvas *canvas, const Chart *chart, const Panel *
             chart->x.label);
 }
 
-void chart_write_text(const Chart *chart, int width, FILE *file) {
-    const char *models[MOST_MODELS];
-    const int count = chart_models(chart, models, MOST_MODELS);
+/* Two letters' bars under each name; a full row of '=' is the longest value of the axis. */
+static void write_bars(const Chart *chart, const Panel *panel, const char **models, int count,
+                       int width, FILE *file) {
+    int longest = 0;
+    for (int r = 0; r < chart->row_count; r++)
+        if ((int)strlen(chart->rows[r]) > longest) longest = (int)strlen(chart->rows[r]);
+    const int room = width - longest - 10 > 10 ? width - longest - 10 : 10;
+    for (int r = 0; r < chart->row_count; r++) {
+        const char *name = chart->rows[r];
+        for (int s = 0; s < panel->count; s++) {
+            const Series *series = &panel->series[s];
+            int letter = 0;
+            while (letter < count && strcmp(models[letter], series->model) != 0) letter++;
+            for (int i = 0; i < series->count; i++) {
+                if ((int)lround(series->points[i].y) != r) continue;
+                const double share = fmin(series->points[i].x / chart->x.high, 1);
+                fprintf(file, "%-*s %c ", longest, name, 'A' + letter);
+                for (int c = 0; c < (int)lround(share * room); c++) fputc('=', file);
+                fprintf(file, " %.0f\n", series->points[i].x);
+                name = "";
+            }
+        }
+    }
+    fprintf(file, "%*s%s\n", longest + 3, "", chart->x.label);
+}
+
+static void write_plot(const Chart *chart, const Panel *panel, const char **models, int count,
+                       int width, FILE *file) {
     Canvas canvas = {.columns = width - MARGIN};
     if (canvas.columns > MOST_COLUMNS) canvas.columns = MOST_COLUMNS;
     if (canvas.columns < 20) canvas.columns = 20;
-    fprintf(file, "%s (%s)\n", chart->title, chart->y.label);
+    memset(canvas.cells, ' ', sizeof canvas.cells);
+    find_range(panel, &chart->x, false, &canvas.x_low, &canvas.x_high);
+    find_range(panel, &chart->y, true, &canvas.y_low, &canvas.y_high);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int s = 0; s < panel->count; s++) {
+            const Series *series = &panel->series[s];
+            int letter = 0;
+            while (letter < count && strcmp(models[letter], series->model) != 0) letter++;
+            if (letter == count && series->kind != SERIES_ROOF) continue;
+            draw_series(&canvas, chart, series, (char)('A' + letter), pass == 0);
+        }
+    }
+    write_canvas(&canvas, chart, panel, file);
+}
+
+void chart_write_text(const Chart *chart, int width, FILE *file) {
+    const char *models[MOST_MODELS];
+    int slots[MOST_MODELS];
+    const int count = chart_models(chart, models, slots, MOST_MODELS);
+    fprintf(file, "%s (%s)\n", chart->title, chart->row_count ? chart->x.label : chart->y.label);
     for (int m = 0; m < count; m++) fprintf(file, "%s%c %s", m ? "  " : "", 'A' + m, models[m]);
-    fputs("  * several\n", file);
+    fputs(chart->row_count ? "\n" : "  * several\n", file);
     for (int p = 0; p < chart->count; p++) {
         const Panel *panel = &chart->panels[p];
-        memset(canvas.cells, ' ', sizeof canvas.cells);
-        find_range(panel, &chart->x, false, &canvas.x_low, &canvas.x_high);
-        find_range(panel, &chart->y, true, &canvas.y_low, &canvas.y_high);
-        for (int pass = 0; pass < 2; pass++) {
-            for (int s = 0; s < panel->count; s++) {
-                const Series *series = &panel->series[s];
-                int letter = 0;
-                while (letter < count && strcmp(models[letter], series->model) != 0) letter++;
-                if (letter == count) continue;
-                draw_series(&canvas, chart, series, (char)('A' + letter), pass == 0);
-            }
-        }
         fprintf(file, "\n%*s%s\n", MARGIN, "", panel->title);
-        write_canvas(&canvas, chart, panel, file);
+        if (chart->row_count)
+            write_bars(chart, panel, models, count, width, file);
+        else
+            write_plot(chart, panel, models, count, width, file);
     }
     if (*chart->sources) fprintf(file, "\nSmall letters, ':' : %s\n", chart->sources);
     fprintf(file, "%s%s\n\n", *chart->sources ? "" : "\n", chart->note);

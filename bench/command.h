@@ -24,6 +24,9 @@ typedef struct Flags {
     int device;             /* FlagDevice */
     int format;             /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
+    bool csv, json; /* short for --format */
+    bool plot;      /* kernels, speed: draw */
+    int isa;        /* kernels: 0 best, else 1 + Isa */
 } Flags;
 
 typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA } FlagDevice;
@@ -36,6 +39,9 @@ typedef enum FlagFormat {
 } FlagFormat;
 
 extern const OptionTable flag_table;
+
+/* The format asked for, as --format or as --csv or --json. */
+FlagFormat flag_format(const Flags *flags);
 
 struct Command;
 

@@ -9,12 +9,6 @@
 #include "bench/home.h"
 #include "engine/file.h"
 
-static int terminal_width(void) {
-    const char *columns = getenv("COLUMNS");
-    const int width = columns ? atoi(columns) : 0;
-    return width > 0 ? width : 80;
-}
-
 /* The suite's published points; none when it names no file. */
 static Status open_published(const Suite *suite, const char *task, Published *published,
                              Error *error) {
@@ -38,11 +32,10 @@ static Status draw_figures(const Study *study, const Published *published, const
     for (int i = 0; i < count; i++) {
         Chart chart = figure_chart(&figures[i], study, &summary, published);
         Error failure = {0};
-        if (chart.count > 0) chart_write_data(&chart, folder, &failure);
-        if (chart.count > 0 && flags->ascii) chart_write_text(&chart, terminal_width(), stdout);
-        if (chart.count > 0 && !flags->ascii && !failure.status && !status) {
-            chart_draw(&chart, folder, stdout, &failure);
-        }
+        if (status == STATUS_OK || flags->ascii)
+            chart_show(&chart, folder, flags->ascii, &failure);
+        else if (chart.count > 0)
+            chart_write_data(&chart, folder, &failure);
         chart_free(&chart);
         if (failure.status && !status) {
             status = error_set(error, failure.status, "%s", failure.message);

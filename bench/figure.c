@@ -240,40 +240,6 @@ static void learning(const Study *study, const Summary *summary, const Published
     }
 }
 
-/* The nearest of 1, 2, 5 times a power of ten that is at most value, or at least value. */
-static double round_number(double value, bool up) {
-    static const double steps[] = {0.5, 1, 2, 5, 10};
-    const double decade = pow(10, floor(log10(value)));
-    for (int i = 0; i < 5; i++) {
-        const int step = up ? i : 4 - i;
-        const double candidate = steps[step] * decade;
-        if (up ? candidate >= value : candidate <= value) return candidate;
-    }
-    return value;
-}
-
-/* A range for all panels of a logarithmic axis, so that they can be compared. */
-static void shared_range(const Chart *chart, Axis *axis) {
-    axis->low = INFINITY;
-    axis->high = 0;
-    for (int p = 0; p < chart->count; p++) {
-        for (int s = 0; s < chart->panels[p].count; s++) {
-            const Series *series = &chart->panels[p].series[s];
-            for (int i = 0; i < series->count; i++) {
-                if (!(series->points[i].y > 0)) continue;
-                axis->low = fmin(axis->low, series->points[i].y / 1.1);
-                axis->high = fmax(axis->high, series->points[i].y * 1.1);
-            }
-        }
-    }
-    if (!(axis->low < axis->high)) {
-        axis->low = axis->high = NAN;
-        return;
-    }
-    axis->low = round_number(axis->low, false);
-    axis->high = round_number(axis->high, true);
-}
-
 static void seconds(const Study *study, const Summary *summary, const Published *published,
                     Chart *chart) {
     (void)published;
@@ -294,7 +260,7 @@ static void seconds(const Study *study, const Summary *summary, const Published 
                          (ChartPoint){x, row->wall_seconds, NAN, NAN});
     }
     sort_points(chart);
-    shared_range(chart, &chart->y);
+    chart_share_range(chart, true, &chart->y);
 }
 
 static const Figure figures[] = {

@@ -23,7 +23,7 @@ static const Option options[] = {
     {"threads", OPTION_INTEGER, FLAG(threads), "1", 1, 4096, NULL, "threads of one cell"},
     {"seconds", OPTION_REAL, FLAG(seconds), "0.3", 0.001, 3600, NULL,
      "to spend on each measurement"},
-    {"threshold", OPTION_REAL, FLAG(threshold), "0.05", 0, 10, NULL,
+    {"threshold", OPTION_REAL, FLAG(threshold), "0.05", 0, 1000, NULL,
      "relative change of time that counts"},
     {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda", "what computes"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
@@ -33,6 +33,11 @@ static const Option options[] = {
      "check and show what would run, and stop"},
     {"format", OPTION_CHOICE, FLAG(format), "console", 0, -1, "console|md|csv|tex|json",
      "of the table"},
+    {"csv", OPTION_SWITCH, FLAG(csv), "no", 0, -1, NULL, "the same as --format csv"},
+    {"json", OPTION_SWITCH, FLAG(json), "no", 0, -1, NULL, "the same as --format json"},
+    {"plot", OPTION_SWITCH, FLAG(plot), "no", 0, -1, NULL, "draw the figures, too"},
+    {"isa", OPTION_CHOICE, FLAG(isa), "best", 0, -1, "best|portable|avx2|avx512",
+     "instruction set of the kernels"},
     {"ascii", OPTION_SWITCH, FLAG(ascii), "no", 0, -1, NULL, "figures as text"},
     {"n", OPTION_INTEGER, FLAG(n), "5", 1, 1 << 24, NULL, "how many samples"},
     {"first", OPTION_INTEGER, FLAG(first), "0", 0, 9007199254740992.0, NULL,
@@ -44,3 +49,8 @@ static const Option options[] = {
      "descriptor that progress records go to (a sweep sets it)"},
 };
 const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};
+
+FlagFormat flag_format(const Flags *flags) {
+    if (flags->csv) return FORMAT_CSV;
+    return flags->json ? FORMAT_JSON : (FlagFormat)flags->format;
+}

@@ -13,7 +13,7 @@
  * the gaps in which a shared machine takes a processor away, so that a disturbed sample stands out.
  */
 static const double sample_seconds = 3e-3;
-enum { LEAST_SAMPLES = 5, MOST_SAMPLES = 2000, RESAMPLES = 1000 };
+enum { LEAST_SAMPLES = 5, MOST_SAMPLES = 2000, MOST_REPLAYS = 1 << 20, RESAMPLES = 1000 };
 
 typedef struct Runner {
     Trial trial;
@@ -58,8 +58,13 @@ static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report
     row->cost = runner->phase == PHASE_FORWARD ? forward : backward;
     row->bytes = (size_t)(row->cost.bytes_read + row->cost.bytes_written);
     row->floor = ceiling_seconds(&report->ceiling, &row->cost, row->bytes, &row->bound);
-    for (runner->replays = 1; runner->replays < 1 << 20; runner->replays *= 2)
+    trial_inputs(op, table_row, row->work, sizeof row->work / 2);
+    const size_t used = strlen(row->work);
+    snprintf(row->work + used, sizeof row->work - used, "; %.6g flops, %.6g specials",
+             row->cost.flops, row->cost.specials);
+    for (runner->replays = 1; runner->replays < MOST_REPLAYS; runner->replays *= 2)
         if (timed(runner, run) * (double)runner->replays >= sample_seconds) break;
+    row->replays = runner->replays;
     return STATUS_OK;
 }
 
@@ -70,12 +75,17 @@ static void add_sample(KernelRow *row, double seconds) {
 
 /* One sample of every row in each round, in an order that changes from round to round, so that a
  * slow minute of the machine falls on all rows alike. */
-static void sample_rounds(KernelReport *report, Runner *runners, const Run *run, double seconds) {
+static void sample_rounds(KernelReport *report, Runner *runners, const Run *run, double seconds,
+                          bool progress) {
     int *order = malloc((size_t)report->count * sizeof *order);
     report->probes = malloc(MOST_SAMPLES * sizeof *report->probes);
     const double start = seconds_now();
     for (uint64_t round = 0; round < MOST_SAMPLES; round++) {
-        if (round >= LEAST_SAMPLES && seconds_now() - start > seconds * report->count) break;
+        const double spent = seconds_now() - start, whole = seconds * report->count;
+        if (progress)
+            fprintf(stderr, "\r%d cases, round %d, %.0f of %.0f s ", report->count, (int)round + 1,
+                    spent, whole);
+        if (round >= LEAST_SAMPLES && spent > whole) break;
         Random random = random_open(1, random_stream("kernels/order"), round);
         for (int i = 0; i < report->count; i++) {
             const int j = (int)random_below(&random, (uint64_t)i + 1);
@@ -87,56 +97,8 @@ static void sample_rounds(KernelReport *report, Runner *runners, const Run *run,
             if (runners[order[i]].open)
                 add_sample(&report->rows[order[i]], timed(&runners[order[i]], run));
     }
+    if (progress) fputs("\r\033[K", stderr);
     free(order);
-}
-
-static void warn(KernelReport *report, const char *id, const char *text) {
-    if (report->warning_count == MAX_KERNEL_WARNINGS) return;
-    KernelWarning *warning = &report->warnings[report->warning_count++];
-    warning->id = id;
-    snprintf(warning->text, sizeof warning->text, "%s", text);
-}
-
-static bool scaling_governor(char *governor, int bytes) {
-    FILE *file = fopen("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "r");
-    if (!file) return false;
-    const bool read = fgets(governor, bytes, file);
-    fclose(file);
-    governor[strcspn(governor, "\n")] = '\0';
-    return read && strcmp(governor, "performance") != 0;
-}
-
-static void find_warnings(KernelReport *report) {
-    char text[256], governor[32];
-    double best = 0;
-    for (int i = 0; i < report->probe_count; i++)
-        if (report->probes[i] > best) best = report->probes[i];
-    int disturbed = 0;
-    for (int i = 0; i < report->probe_count; i++) disturbed += report->probes[i] < 0.93 * best;
-    if (disturbed * 5 > report->probe_count) {
-        snprintf(text, sizeof text,
-                 "%d of %d rounds ran beside a processor below 93 %% of its best rate; close other "
-                 "programs, pin the process (taskset) or measure longer (--seconds)",
-                 disturbed, report->probe_count);
-        warn(report, "noisy-machine", text);
-    }
-    if (scaling_governor(governor, (int)sizeof governor)) {
-        snprintf(text, sizeof text,
-                 "frequency governor is '%s': rates change while measuring; as root: cpupower "
-                 "frequency-set -g performance",
-                 governor);
-        warn(report, "frequency-scaling", text);
-    }
-    for (int i = 0; i < report->count; i++) {
-        const KernelRow *row = &report->rows[i];
-        if (!row->count || row->interval.high - row->interval.low < 0.2 * row->median) continue;
-        snprintf(text, sizeof text,
-                 "%s (and maybe others): the interval of the median is wider than 20 %%; measure "
-                 "longer (--seconds)",
-                 row->name);
-        warn(report, "wide-interval", text);
-        break;
-    }
 }
 
 /* Rows of the report for all selected cases; runners in step with them. */
@@ -177,8 +139,11 @@ static Status nothing_selected(const char *filter, Error *error) {
 }
 
 Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int threads,
-                       double seconds, Error *error) {
+                       double seconds, bool progress, Error *error) {
     *report = (KernelReport){.isa = isa, .threads = threads};
+    if (isa > isa_best())
+        return error_set(error, STATUS_USAGE, "this processor runs %s kernels at most, not %s",
+                         isa_name(isa_best()), isa_name(isa));
     const int n = select_rows(report, filter, NULL, NULL, NULL);
     if (n == 0) return nothing_selected(filter ? filter : "", error);
     report->rows = calloc((size_t)n, sizeof *report->rows);
@@ -191,7 +156,7 @@ Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int th
     const Run run = {.threads = threads, .training = true, .seed = 1};
     for (int i = 0; i < n; i++)
         prepare(&runners[i], &report->rows[i], report, ops[i], cases[i], &run);
-    sample_rounds(report, runners, &run, seconds);
+    sample_rounds(report, runners, &run, seconds, progress);
     for (int i = 0; i < n; i++) {
         KernelRow *row = &report->rows[i];
         if (row->count) {
@@ -200,7 +165,7 @@ Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int th
         }
         if (runners[i].open) trial_close(&runners[i].trial);
     }
-    find_warnings(report);
+    kernels_warn(report);
     free(runners);
     free(ops);
     free(cases);
@@ -216,4 +181,12 @@ void kernels_free(KernelReport *report) {
 
 double kernel_fraction(const KernelRow *row) {
     return row->count ? row->floor / row->median : NAN;
+}
+
+double kernel_flops(const KernelRow *row) {
+    return (row->cost.flops + row->cost.specials) / row->median;
+}
+
+double kernel_bandwidth(const KernelRow *row) {
+    return (row->cost.bytes_read + row->cost.bytes_written) / row->median;
 }

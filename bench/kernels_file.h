@@ -1,4 +1,4 @@
-/* The kernel report as console table, CSV and JSON, and reading the JSON back. */
+/* The kernel report as console table, CSV and JSON. */
 #ifndef LONGHAUL_KERNELS_FILE_H
 #define LONGHAUL_KERNELS_FILE_H
 
@@ -6,25 +6,11 @@
 
 #include "bench/kernels.h"
 
-enum { KERNELS_SCHEMA = 1 };
-
 void kernels_print(const KernelReport *report, FILE *out);
 void kernels_csv(const KernelReport *report, FILE *out);
 
-/* Whole file, all samples, environment; written as engine/file.h promises. STATUS_IO. */
+/* Whole file, all samples, environment, as bench/measured.h reads it; written as engine/file.h
+ * promises. STATUS_IO. */
 Status kernels_write(const KernelReport *report, const char *path, Error *error);
-
-/* What a comparison needs of such a file. */
-typedef struct KernelFile {
-    char path[512];
-    char machine[256]; /* processor, instruction set: runs on different ones do not compare */
-    int threads;
-    KernelRow *rows;
-    int count;
-} KernelFile;
-
-/* STATUS_DATA: missing, not JSON, half-written or of another schema; named. */
-Status kernels_read(KernelFile *file, const char *path, Error *error);
-void kernels_file_close(KernelFile *file);
 
 #endif

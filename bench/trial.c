@@ -67,3 +67,24 @@ void trial_close(Trial *trial) {
     device_close(&trial->device);
     *trial = (Trial){0};
 }
+
+void trial_inputs(const Op *op, const OpCase *row, char *text, size_t bytes) {
+    static const char *const fills[] = {[FILL_NONE] = "none",
+                                        [FILL_NORMAL] = "normal",
+                                        [FILL_UNIFORM] = "uniform",
+                                        [FILL_INTEGER] = "integer",
+                                        [FILL_COUNT] = "count"};
+    FILE *out = fmemopen(text, bytes, "w"); /* cut off where the text ends */
+    if (!out) return;
+    for (int i = 0; i < op->inputs; i++) {
+        const CaseInput *input = &row->in[i];
+        if (i) fputs(", ", out);
+        for (int k = 0; k < input->shape.rank; k++)
+            fprintf(out, "%s%lld", k ? "x" : "", (long long)input->shape.extent[k]);
+        if (input->shape.rank) fputc(' ', out);
+        fputs(fills[input->fill], out);
+        if (input->fill != FILL_NONE) fprintf(out, " %g %g", input->a, input->b);
+    }
+    fclose(out);
+    text[bytes - 1] = '\0';
+}

@@ -24,4 +24,8 @@ void trial_close(Trial *trial);
 /* Writes all inputs anew (operations in place change theirs): the same numbers every time. */
 void trial_fill(Trial *trial);
 
+/* Shapes and fillings of the row as text: equal for equal inputs, so that a row that changes under
+ * its old name is noticed. */
+void trial_inputs(const Op *op, const OpCase *row, char *text, size_t bytes);
+
 #endif

@@ -19,7 +19,7 @@ plot_height = panels == 1 ? 1.75 : 0.70 * plot_width
 # The key: as many columns as the longest name leaves room for.
 longest = 0
 do for [m = 1:models] { longest = strlen(model[m]) > longest ? strlen(model[m]) : longest }
-sample = 0.26; key_pitch = sample + 0.10 + 0.053 * longest; key_line = 0.125
+sample = lines ? 0.26 : 0.10; key_pitch = sample + 0.10 + 0.053 * longest; key_line = 0.125
 key_columns = int((width - 0.1) / key_pitch)
 key_columns = key_columns > models ? models : key_columns
 key_rows = (models + key_columns - 1) / key_columns
@@ -47,6 +47,7 @@ set output name.'.'.format.'.partial'
 
 title_font = columns == 4 ? ',6' : ''
 ink = '#303030'; faint = '#dcdcdc'
+set style textbox opaque noborder fillcolor rgb '#ffffff' margins 0.4, 0.2
 set multiplot
 
 # The key is a plot of its own, in inches over the whole page.
@@ -67,7 +68,7 @@ unset tics
 unset border
 set xrange [0:width]
 set yrange [0:height]
-plot for [m = 1:models] $key using 1:2:(sample):(0) every ::(m - 1)::(m - 1) with vectors nohead \
+plot for [m = 1:models] $key using 1:(lines ? $2 : NaN):(sample):(0) every ::(m - 1)::(m - 1) with vectors nohead \
         linecolor rgb colour[m] linewidth 1.4 dashtype dash[m], \
     for [m = 1:models] $key using ($1 + sample / 2):2 every ::(m - 1)::(m - 1) with points \
         linecolor rgb colour[m] pointtype filled[m] pointsize mark
@@ -96,12 +97,22 @@ set ytics nomirror offset 0.6, 0
 set grid ytics linetype 1 linewidth 0.4 linecolor rgb faint
 if (x_axis_base) { set logscale x x_axis_base }
 set format x '%g'
-# Ticks at 1, 2 and 5 of every decade that is in sight.
+# Lengths in thousands of 1024, every second power of two, where plain numbers would not fit.
+if (x_axis_base == 2 && x_axis_high > 2048) {
+    set xtics ()
+    do for [e = int(ceil(log(x_axis_low) / log(4))):int(floor(log(x_axis_high) / log(4)))] {
+        power = 4.0 ** e
+        set xtics add ((power < 1024 ? sprintf('%g', power) : power < 1048576 ? \
+            sprintf('%gk', power / 1024) : sprintf('%gM', power / 1048576)) power)
+    }
+}
+# Ticks at 1, 2 and 5 of every decade that is in sight; at 1 only when there are many.
 if (y_axis_base) {
     set logscale y y_axis_base
     set ytics (1)
+    steps = log10(y_axis_high / y_axis_low) > 2.2 ? '1' : '1 2 5'
     do for [e = int(floor(log10(y_axis_low))):int(ceil(log10(y_axis_high)))] {
-        do for [m in '1 2 5'] { set ytics add (m * 10.0 ** e) }
+        do for [m in steps] { set ytics add (m * 10.0 ** e) }
     }
 } else {
     if (y_axis_high == 1) { set ytics 0.25; y_axis_high = 1.04 } # room for markers at 1
@@ -123,7 +134,12 @@ do for [p = 1:panels] {
         set format y ''
     }
     set title title[p] offset 0, -0.75 textcolor rgb ink font title_font
-    plot for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 3 ? $2 : NaN) \
+    plot for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 6 ? $2 : NaN) \
+            with lines linecolor rgb '#808080' linewidth 0.8 dashtype 1, \
+        for [b = first[p]:last[p]] data index b - 1 every ::1::1 \
+            using 1:(kind[b] == 6 ? $2 : NaN):(roof[b]) \
+            with labels boxed font ',5.4' textcolor rgb '#606060', \
+        for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 3 ? $2 : NaN) \
             with linespoints linecolor rgb colour[style[b]] linewidth 1.1 dashtype 3 \
             pointtype open[style[b]] pointsize mark * 0.9, \
         for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 1 ? $2 : NaN) \
@@ -138,6 +154,12 @@ do for [p = 1:panels] {
         for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 0 ? $2 : NaN) \
             with linespoints linecolor rgb colour[style[b]] linewidth 1.4 dashtype dash[style[b]] \
             pointtype filled[style[b]] pointsize mark, \
+        for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 4 ? $2 : NaN) \
+            with points linecolor rgb colour[style[b]] pointtype filled[style[b]] \
+            pointsize mark, \
+        for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 5 ? $2 : NaN) \
+            with points linecolor rgb colour[style[b]] pointtype open[style[b]] \
+            pointsize mark linewidth 0.6, \
         chance with lines linecolor rgb '#909090' linewidth 0.6 dashtype 2
     unset label
 }

@@ -1,0 +1,41 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/environment.h"
+#include "bench/measured.h"
+#include "engine/device.h"
+#include "engine/file.h"
+
+static void describe_machine(Isa isa, char *text, size_t bytes) {
+    Device device;
+    if (device_open(&device, "cpu", NULL) != STATUS_OK) return;
+    device.isa = isa;
+    device.kind->describe(&device, text, bytes);
+    device_close(&device);
+}
+
+json_t *measured_heading(const char *kind, Isa isa, int threads) {
+    char machine[256] = "";
+    describe_machine(isa, machine, sizeof machine);
+    return json_pack("{s:i, s:s, s:s, s:i, s:o}", "schema", MEASURED_SCHEMA, "kind", kind,
+                     "machine", machine, "threads", threads, "environment", environment_json());
+}
+
+json_t *measured_numbers(const double *values, int count) {
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+Status measured_write(json_t *file, const char *path, Error *error) {
+    char *text = file ? json_dumps(file, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(file);
+    if (!text) return error_set(error, STATUS_IO, "%s: report has no JSON form", path);
+    Status status = STATUS_OK;
+    if (strcmp(path, "-") == 0)
+        puts(text);
+    else
+        status = file_write(path, text, strlen(text), error);
+    free(text);
+    return status;
+}
