@@ -155,7 +155,7 @@ static void operator_numbers(void **state) {
 
 static void open_subject(Subject *subject, const char *settings) {
     Error error = {0};
-    const SubjectShape shape = {1, L, L, TAPE_TRAIN, true};
+    const SubjectShape shape = {1, L, L, TAPE_TRAIN, true, false};
     if (subject_open(subject, model_find("hyena"), settings, &shape, NULL, &error))
         fail_msg("%s: %s", settings, error.message);
 }

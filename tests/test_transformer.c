@@ -29,7 +29,7 @@ static void open_subject(Subject *subject, const char *flavour, const char *more
     char settings[256];
     Error error = {0};
     const bool step = mode == TAPE_STEP;
-    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal};
+    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal, false};
     snprintf(settings, sizeof settings, "width=%d layers=2 %s %s", D, flavour, more);
     if (subject_open(subject, model_find("transformer"), settings, &shape, like, &error))
         fail_msg("%s: %s", settings, error.message);
@@ -128,7 +128,7 @@ static void test_refused(void **state) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         Subject subject;
         Error error = {0};
-        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true};
+        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true, false};
         const Status status = subject_open(&subject, model, refused[i][0], &shape, NULL, &error);
         assert_int_equal(status, STATUS_USAGE);
         if (!strstr(error.message, refused[i][1]))
