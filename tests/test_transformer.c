@@ -96,6 +96,29 @@ static void test_recompute(void **state) {
     }
 }
 
+/* Numbers dropped right behind the embedding take no gradient; dropped on a branch, they do. */
+static void test_dropout_places(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings;
+        double dropped; /* share of x */
+    } cases[] = {{"dropout=0", 0},
+                 {"dropout=0.3", 0.3},
+                 {"dropout=0.3 embedding_dropout=0", 0},
+                 {"dropout=0 embedding_dropout=0.3", 0.3}};
+    for (int i = 0; i < 4; i++) {
+        Subject subject;
+        open_subject(&subject, "heads=2", cases[i].settings, TAPE_TRAIN, true, NULL);
+        train(&subject);
+        int zeros = 0;
+        for (int j = 0; j < B * L * D; j++) zeros += subject.x->gradient[j] == 0;
+        /* 2160 numbers: one deviation of the share is 0.01 */
+        assert_true(fabs(zeros / (double)(B * L * D) - cases[i].dropped) < 0.04);
+        assert_true(cases[i].dropped > 0 || zeros == 0);
+        subject_close(&subject);
+    }
+}
+
 /* An encoder that is told nothing of positions treats a sequence as a set: reversed in, reversed
  * out, up to the order of the sums over keys. */
 static void test_encoder_permutes(void **state) {
@@ -139,9 +162,8 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step),
-        cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_encoder_permutes),
+        cmocka_unit_test(test_step),           cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_dropout_places), cmocka_unit_test(test_encoder_permutes),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
