@@ -14,6 +14,7 @@
 #include "tasks/byte_text.h"
 #include "tasks/data.h"
 #include "tasks/labels.h"
+#include "tasks/packed.h"
 #include "tasks/sampling.h"
 #include "tasks/task.h"
 
@@ -130,24 +131,16 @@ static Status to_letters(const char *path, uint8_t *text, int64_t count, Error *
 }
 
 static Status find_corpus(const Lm *lm, char path[PATH_MAX], Error *error) {
-    static const char *const places[][4] = {
-        {"enwik8/enwik8", "enwik8", NULL},
-        {"text8/text8", "text8", NULL},
-        {"tiny-shakespeare/input.txt", "shakespeare/input.txt", "input.txt", NULL}};
-    static const char *const titles[] = {"enwik8", "text8", "tiny Shakespeare"};
-    static const char shakespeare[] =
-        "Fetch input.txt of https://github.com/karpathy/char-rnn (data/tinyshakespeare) into a "
-        "folder tiny-shakespeare there";
-    static const char *const advice[] = {"Unpack http://mattmahoney.net/dc/enwik8.zip there",
-                                         "Unpack http://mattmahoney.net/dc/text8.zip there",
-                                         shakespeare};
-    if (lm->corpus == CORPUS_FILE) {
-        if (lm->path[0] != '/') return path_join(path, data_folder(), lm->path, error);
-        snprintf(path, PATH_MAX, "%s", lm->path);
-        return STATUS_OK;
-    }
-    const DataPlace place = {titles[lm->corpus], places[lm->corpus], advice[lm->corpus]};
-    return data_find(&place, path, error);
+    static const struct {
+        const char *set, *file;
+    } corpora[] = {[CORPUS_ENWIK8] = {"enwik8", "enwik8"},
+                   [CORPUS_TEXT8] = {"text8", "text8"},
+                   [CORPUS_SHAKESPEARE] = {"tiny-shakespeare", "input.txt"}};
+    if (lm->corpus != CORPUS_FILE)
+        return data_find(corpora[lm->corpus].set, corpora[lm->corpus].file, DATA_FILE, path, error);
+    if (lm->path[0] != '/') return path_join(path, data_folder(), lm->path, error);
+    snprintf(path, PATH_MAX, "%s", lm->path);
+    return STATUS_OK;
 }
 
 static Status lm_open(const void *values, void **data, Error *error) {
@@ -155,7 +148,7 @@ static Status lm_open(const void *values, void **data, Error *error) {
     char path[PATH_MAX], *text;
     size_t size;
     if (find_corpus(lm, path, error) != STATUS_OK) return error->status;
-    if (file_read(path, &text, &size, error) != STATUS_OK) return error->status;
+    if (packed_read(path, &text, &size, error) != STATUS_OK) return error->status;
     LmData *d = scratch_open(sizeof *d);
     const int64_t count = (int64_t)size;
     *d = (LmData){(uint8_t *)text, {0, count / 10 * 9, count / 20 * 19, count}};

@@ -131,12 +131,8 @@ static void text_close(void *data) {
 
 static Status text_open(const void *values, void **data, Error *error) {
     const Text *text = values;
-    static const char *const relative[] = {"imdb/aclImdb", "aclImdb", NULL};
-    const DataPlace place = {
-        "The IMDB review set", relative,
-        "Unpack https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz there"};
     char root[PATH_MAX];
-    if (data_find(&place, root, error) != STATUS_OK) return error->status;
+    if (data_find("imdb", "aclImdb", DATA_FOLDER, root, error) != STATUS_OK) return error->status;
     TextData *d = scratch_open(sizeof *d);
     if (read_reviews(root, "train", text->length, &d->train, error) != STATUS_OK ||
         read_reviews(root, "test", text->length, &d->test, error) != STATUS_OK) {
