@@ -9,6 +9,8 @@ static const Option options[] = {
      "folder below results that a single cell is kept in"},
     {"config", OPTION_TEXT, FLAG(config), "", 0, -1, NULL, "YAML file of key: value settings"},
     {"weights", OPTION_TEXT, FLAG(weights), "", 0, -1, NULL, "safetensors file to start from"},
+    {"from", OPTION_TEXT, FLAG(from), "", 0, -1, NULL,
+     "address of a folder that has the files, instead of the official ones"},
     {"output", OPTION_TEXT, FLAG(output), "", 0, -1, NULL, "file to write"},
     {"preset", OPTION_TEXT, FLAG(preset), "quick", 0, -1, NULL,
      "size of the suite: quick, standard or paper"},

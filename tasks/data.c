@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <glob.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +82,18 @@ static Status not_found(const DataSet *set, const char *name, Error *error) {
                      set->title, data_folder(), tried, address ? "longhaul data fetch " : "",
                      address ? set->name : "", address ? " gets " : "", address ? address : "",
                      address && *set->note ? "; " : "", set->note);
+}
+
+bool data_glimpse(const char *name, const char *file, DataKind kind, char path[PATH_MAX]) {
+    const DataSet *set = data_set_find(name);
+    assert(set);
+    for (int i = 0; i < DATA_PLACES && set->folders[i]; i++)
+        if (find_below(data_folder(), set->folders[i], file, kind, path)) return true;
+    glob_t archives;
+    const bool packed = list_archives(set, &archives, NULL) == STATUS_OK && archives.gl_pathc > 0;
+    if (packed) snprintf(path, PATH_MAX, "%s", archives.gl_pathv[0]);
+    globfree(&archives);
+    return packed;
 }
 
 Status data_find(const char *name, const char *file, DataKind kind, char path[PATH_MAX],

@@ -3,6 +3,7 @@
 #define LONGHAUL_DATA_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/status.h"
@@ -18,6 +19,9 @@ typedef enum DataKind { DATA_FILE, DATA_FOLDER } DataKind;
  * and how to get the set; STATUS_DATA, too, for a damaged archive. */
 Status data_find(const char *set, const char *name, DataKind kind, char path[PATH_MAX],
                  Error *error);
+
+/* The same without unpacking anything: for a file in an archive, the archive. False: not there. */
+bool data_glimpse(const char *set, const char *name, DataKind kind, char path[PATH_MAX]);
 
 /* For what is found damaged only when a sample is drawn: prints the message and ends the program
  * with STATUS_DATA. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/file.h"
+#include "tasks/packed.h"
 
 typedef union State {
     MD5_CTX md5;
@@ -55,14 +55,14 @@ typedef struct Algorithm {
     void (*start)(State *state);
     void (*add)(State *state, const uint8_t *bytes, size_t count);
     void (*text)(State *state, char *text);
-    int header; /* Git hashes "blob SIZE" and a zero byte first */
+    bool header; /* Git's */
 } Algorithm;
 
 static const Algorithm algorithms[] = {
-    {"sha256", sha2_start, sha2_add, sha2_text, 0},
-    {"sha1", sha1_start, sha1_add, sha1_text, 0},
-    {"md5", md5_start, md5_add, md5_text, 0},
-    {"git", sha1_start, sha1_add, sha1_text, 1},
+    {"sha256", sha2_start, sha2_add, sha2_text, false},
+    {"sha1", sha1_start, sha1_add, sha1_text, false},
+    {"md5", md5_start, md5_add, md5_text, false},
+    {"git", sha1_start, sha1_add, sha1_text, true},
 };
 
 static const Algorithm *algorithm_of(const char *like) {
@@ -73,6 +73,14 @@ static const Algorithm *algorithm_of(const char *like) {
     return NULL;
 }
 
+/* Git hashes "blob SIZE" and a zero byte first. */
+static void add_header(const Algorithm *algorithm, State *state, int64_t size) {
+    char header[48];
+    if (!algorithm->header) return;
+    const int length = snprintf(header, sizeof header, "blob %" PRId64, size);
+    algorithm->add(state, (uint8_t *)header, (size_t)length + 1);
+}
+
 Status digest_file(const char *path, const char *like, char text[DIGEST_BYTES], Error *error) {
     const Algorithm *algorithm = algorithm_of(like);
     assert(algorithm);
@@ -81,19 +89,32 @@ Status digest_file(const char *path, const char *like, char text[DIGEST_BYTES], 
     enum { PART = 1 << 18 };
     uint8_t *bytes = malloc(PART);
     State state;
-    struct stat facts;
+    struct stat facts = {0};
     algorithm->start(&state);
-    if (algorithm->header && fstat(fileno(file), &facts) == 0) {
-        char header[48];
-        const int length = snprintf(header, sizeof header, "blob %jd", (intmax_t)facts.st_size);
-        algorithm->add(&state, (uint8_t *)header, (size_t)length + 1);
-    }
+    fstat(fileno(file), &facts);
+    add_header(algorithm, &state, facts.st_size);
     for (size_t got; bytes && (got = fread(bytes, 1, PART, file)) > 0;)
         algorithm->add(&state, bytes, got);
     const bool good = bytes && !ferror(file);
     free(bytes);
     fclose(file);
     if (!good) return error_set(error, STATUS_IO, "reading %s: %s", path, strerror(errno));
+    const int start = snprintf(text, DIGEST_BYTES, "%s:", algorithm->name);
+    algorithm->text(&state, text + start);
+    return STATUS_OK;
+}
+
+Status digest_content(const char *path, const char *like, char text[DIGEST_BYTES], Error *error) {
+    const Algorithm *algorithm = algorithm_of(like);
+    assert(algorithm);
+    char *bytes;
+    size_t size;
+    if (packed_read(path, &bytes, &size, error) != STATUS_OK) return error->status;
+    State state;
+    algorithm->start(&state);
+    add_header(algorithm, &state, (int64_t)size);
+    algorithm->add(&state, (uint8_t *)bytes, size);
+    free(bytes);
     const int start = snprintf(text, DIGEST_BYTES, "%s:", algorithm->name);
     algorithm->text(&state, text + start);
     return STATUS_OK;

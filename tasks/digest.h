@@ -10,7 +10,10 @@ enum { DIGEST_BYTES = 80 };
  * which is Git's name for the content. STATUS_DATA for a file that is not there. */
 Status digest_file(const char *path, const char *like, char text[DIGEST_BYTES], Error *error);
 
-/* Compares with what is expected. STATUS_DATA with both values. */
+/* The same of what a packed file holds (tasks/packed.h). */
+Status digest_content(const char *path, const char *like, char text[DIGEST_BYTES], Error *error);
+
+/* Compares digest_file with what is expected. STATUS_DATA with both values. */
 Status digest_check(const char *path, const char *expected, Error *error);
 
 #endif
