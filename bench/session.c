@@ -57,8 +57,9 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     session->parameters = parameters_open();
     if (choose_micro_batch(session, error) != STATUS_OK) return error->status;
     session->replays = cell->run.batch / session->micro_batch;
-    network_record(&session->evaluate, cell, &session->problem, session->parameters, TAPE_EVALUATE,
-                   session->micro_batch);
+    session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
+    network_record(&session->evaluate, cell, &session->evaluation_problem, session->parameters,
+                   TAPE_EVALUATE, session->micro_batch);
     if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);
@@ -83,7 +84,7 @@ int64_t session_bytes(const Session *session) {
     return (int64_t)(tape_bytes(session->train.tape) + tape_bytes(session->evaluate.tape) +
                      parameters_bytes(session->parameters, true)) +
            batch_bytes(&session->problem, session->cell->run.batch) +
-           batch_bytes(&session->problem, session->micro_batch);
+           batch_bytes(&session->evaluation_problem, session->micro_batch);
 }
 
 Status session_allocate(Session *session, Error *error) {
@@ -123,7 +124,7 @@ typedef struct Score {
 
 static void score(Score *sum, const Session *session, const Batch *batch, int64_t from) {
     const Network *network = &session->evaluate;
-    const int64_t labels = session->problem.labels;
+    const int64_t labels = session->evaluation_problem.labels;
     for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
         double right = 0, weights = 0;
         for (int64_t k = 0; k < labels; k++) {
@@ -146,13 +147,14 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples) {
     samples = session_samples(session, split, samples);
     Network *network = &session->evaluate;
     const Run run = {.threads = session->threads};
-    Batch batch = batch_open(&session->problem, network->batch);
+    Batch batch = batch_open(&session->evaluation_problem, network->batch);
     Score sum = {0};
     for (int64_t first = 0; first < samples; first += network->batch) {
         const int64_t count = samples - first < network->batch ? samples - first : network->batch;
-        batch_fill(&batch, session->cell, &session->problem, session->data, split, first, NULL,
-                   count, session->threads);
-        network_load(network, &session->problem, &batch, 0, batch.labels > 0 ? batch.labels : 1);
+        batch_fill(&batch, session->cell, &session->evaluation_problem, session->data, split, first,
+                   NULL, count, session->threads);
+        network_load(network, &session->evaluation_problem, &batch, 0,
+                     batch.labels > 0 ? batch.labels : 1);
         tape_forward(network->tape, &run);
         score(&sum, session, &batch, 0);
     }

@@ -8,8 +8,8 @@
 
 typedef struct Session {
     const Cell *cell;
-    Problem problem;
-    void *data; /* of the task; NULL for generated ones */
+    Problem problem, evaluation_problem; /* of training; of validation and test samples */
+    void *data;                          /* of the task; NULL for generated ones */
     Device device;
     int threads;
     int64_t micro_batch;   /* samples of one replay */

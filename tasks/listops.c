@@ -134,7 +134,9 @@ static void listops_sample(const void *values, const void *data, uint64_t seed, 
     sample->lengths[0] = (int32_t)length;
 }
 
-static void listops_spell(const void *values, int64_t id, char text[TASK_SPELL_BYTES]) {
+static void listops_spell(const void *values, const void *data, int64_t id,
+                          char text[TASK_SPELL_BYTES]) {
+    (void)data;
     (void)values;
     static const char *const names[] = {".", "0", "1", "2",    "3",    "4",    "5",   "6",
                                         "7", "8", "9", "[MIN", "[MAX", "[MED", "[SM", "]"};

@@ -107,7 +107,8 @@ check 'data fetch without curl' 4 "'curl' is needed" \
     env PATH=/nonexistent "$longhaul" data fetch text8 data.dir="$work/data"
 expect 'and without leftovers' test -z "$(find "$work/data" -type f)"
 check 'a task without its data' 4 'longhaul data fetch imdb' \
-    "$longhaul" train "${cell[@]:1:3}" task=text budget=1step data.dir="$work/data"
+    "$longhaul" train "${cell[@]:1:3}" task=text budget=1step data.dir="$work/data" \
+    --results "$work/elsewhere"
 check 'data.dir of nothing' 2 'names no folder' "$longhaul" data list data.dir=
 
 # ---- standard output that does not take anything

@@ -245,6 +245,9 @@ static void the_table_of_sets_is_sound(void **state) {
         assert_ptr_equal(data_set_find(set->name), set);
         assert_true(set->title && set->terms && set->note && set->settings && set->folders[0]);
         assert_non_null(task_find(set->task));
+        TaskCase c; /* the settings are ones that the task takes */
+        if (case_check(&c, set->task, set->settings) != STATUS_OK) fail_msg("%s", c.error.message);
+        free(c.options);
         assert_true(set->files[0].path && (set->downloads[0].file.path || set->note[0]));
         for (int k = 0; k < DATA_FILES; k++) {
             const char *digests[] = {set->files[k].digest, set->downloads[k].file.digest};
