@@ -116,13 +116,32 @@ int64_t session_embedding_parameters(const Session *session) {
     return sum;
 }
 
+/* How often a class came in training; -1: the task does not know. */
+static int64_t frequency_of(const Session *session, int32_t class_id) {
+    const Cell *cell = session->cell;
+    return cell->task->frequency
+               ? cell->task->frequency(cell->task_options, session->data, class_id)
+               : -1;
+}
+
+/* What the scored labels of samples first .. first+count-1 are of the original text. */
+static void add_extents(const Session *session, Split split, int64_t first, int64_t count,
+                        Breakdown *breakdown) {
+    const Cell *cell = session->cell;
+    for (int64_t i = first; i < first + count && cell->task->extent; i++) {
+        const Extent extent = cell->task->extent(cell->task_options, session->data, split, i);
+        breakdown_add_extent(breakdown, &extent);
+    }
+}
+
 /* Adds the scores of the samples that one replay has evaluated. */
 typedef struct Score {
     double loss, labels;           /* summed over labels */
     double sample_metric, samples; /* summed over samples */
 } Score;
 
-static void score(Score *sum, const Session *session, const Batch *batch, int64_t from) {
+static void score(Score *sum, const Session *session, const Batch *batch, int64_t from,
+                  Breakdown *breakdown) {
     const Network *network = &session->evaluate;
     const int64_t labels = session->evaluation_problem.labels;
     for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
@@ -133,6 +152,10 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
             if (weight == 0) continue;
             weights += weight;
             sum->loss += weight * (double)network->row_loss->data[row];
+            if (breakdown)
+                breakdown_add(breakdown, batch->positions[source],
+                              frequency_of(session, batch->classes[source]),
+                              (double)network->row_loss->data[row]);
             if (network->prediction && network->prediction->integers[row] == batch->classes[source])
                 right += weight;
         }
@@ -143,7 +166,9 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
     }
 }
 
-Evaluation session_evaluate(Session *session, Split split, int64_t samples) {
+Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
+    if (session->problem.measure != MEASURE_PERPLEXITY) breakdown = NULL;
+    if (breakdown) *breakdown = (Breakdown){0};
     samples = session_samples(session, split, samples);
     Network *network = &session->evaluate;
     const Run run = {.threads = session->threads};
@@ -156,7 +181,8 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples) {
         network_load(network, &session->evaluation_problem, &batch, 0,
                      batch.labels > 0 ? batch.labels : 1);
         tape_forward(network->tape, &run);
-        score(&sum, session, &batch, 0);
+        score(&sum, session, &batch, 0, breakdown);
+        if (breakdown) add_extents(session, split, first, count, breakdown);
     }
     batch_close(&batch);
     Evaluation evaluation = {.loss = sum.loss / sum.labels, .labels = sum.labels};
