@@ -17,6 +17,7 @@ typedef struct Flags {
     char preset[OPTION_TEXT_BYTES];
     char from[OPTION_TEXT_BYTES]; /* data fetch: address of a mirror */
     int64_t jobs, threads;        /* jobs 0: as many as fit the machine */
+    int64_t samples;              /* data make: of the training split */
     int64_t n, first, seed;       /* generate: how many samples, from which on, of which seed */
     int split;                    /* generate: Split */
     int64_t report;               /* train: descriptor for progress records; -1: none */

@@ -7,6 +7,7 @@
 
 #include "bench/command.h"
 #include "bench/data_fetch.h"
+#include "bench/data_make.h"
 #include "bench/data_verify.h"
 #include "engine/file.h"
 #include "engine/word.h"
@@ -112,6 +113,35 @@ static Status fetch_sets(const Invocation *invocation, const DataSet *const *set
     return STATUS_OK;
 }
 
+/* ---- make ---- */
+
+static Status make_stand_ins(const Invocation *invocation, Error *error) {
+    int known;
+    const StandIn *list = stand_in_list(&known);
+    if (invocation->argument_count < 2)
+        return error_set(error, STATUS_USAGE,
+                         "name the stand-in to make: image-synthetic, lm-synthetic, "
+                         "retrieval-synthetic or text-synthetic");
+    for (int i = 1; i < invocation->argument_count; i++) {
+        const char *name = invocation->arguments[i];
+        const StandIn *stand_in = stand_in_find(name);
+        Nearest nearest = {.wanted = name};
+        for (int k = 0; k < known; k++) nearest_offer(&nearest, list[k].name);
+        char advice[128];
+        nearest_advice(&nearest, advice, sizeof advice);
+        if (!stand_in)
+            return error_set(error, STATUS_USAGE,
+                             "'%s' is no generated stand-in%s; public sets are fetched: longhaul "
+                             "data fetch",
+                             name, advice);
+        if (stand_in_make(stand_in, invocation->flags.samples, error) != STATUS_OK)
+            return error->status;
+        printf("%s: %s/%s, in the format of %s; task %s generates the same without files\n", name,
+               data_folder(), name, stand_in->format, stand_in->task);
+    }
+    return STATUS_OK;
+}
+
 /* ---- verify ---- */
 
 static void print_report(const DataSet *set, const DataReport *report) {
@@ -167,7 +197,9 @@ static const struct {
 
 static Status data(const Invocation *invocation, Error *error) {
     const char *what = invocation->arguments[0];
+    if (strcmp(what, "make") == 0) return make_stand_ins(invocation, error);
     Nearest nearest = {.wanted = what};
+    nearest_offer(&nearest, "make");
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         nearest_offer(&nearest, actions[i].name);
         if (strcmp(actions[i].name, what) != 0) continue;
@@ -186,14 +218,16 @@ static Status data(const Invocation *invocation, Error *error) {
 
 const Command command_data = {
     .name = "data",
-    .arguments = "list|fetch|verify [SET...]",
-    .summary = "public data sets: which are here, download, check",
+    .arguments = "list|fetch|verify|make [SET...]",
+    .summary = "public data sets: which are here, download, check; make stand-ins",
     .detail = "The data folder is data.dir=FOLDER, LONGHAUL_DATA, or data in the current folder. "
               "fetch downloads from the official addresses with curl and continues what was "
               "interrupted; a file gets its name once its checksum fits. verify compares "
               "checksums (published ones, and those in a file SHA256SUMS beside a set) and reads "
-              "every sample that its task reads.",
-    .flags = "from quiet",
+              "every sample that its task reads. make writes generated stand-ins "
+              "(text-synthetic, retrieval-synthetic, image-synthetic, lm-synthetic) in the formats "
+              "of the real sets.",
+    .flags = "from quiet samples",
     .least_arguments = 1,
     .most_arguments = 64,
     .takes_settings = true,

@@ -37,6 +37,8 @@ static const Option options[] = {
      "of the table"},
     {"ascii", OPTION_SWITCH, FLAG(ascii), "no", 0, -1, NULL, "figures as text"},
     {"n", OPTION_INTEGER, FLAG(n), "5", 1, 1 << 24, NULL, "how many samples"},
+    {"samples", OPTION_INTEGER, FLAG(samples), "2000", 10, 1 << 24, NULL,
+     "of the training split; other splits get a tenth as many"},
     {"first", OPTION_INTEGER, FLAG(first), "0", 0, 9007199254740992.0, NULL,
      "index of the first sample"},
     {"seed", OPTION_INTEGER, FLAG(seed), "1", 0, 9007199254740992.0, NULL, "of the data"},

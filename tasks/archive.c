@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <sha2.h>
@@ -52,15 +51,6 @@ Status archive_member_close(const Unpacking *unpacking, const char *name, FILE *
 
 /* ---- the whole ---- */
 
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
-    (void)facts, (void)kind, (void)place;
-    return remove(path);
-}
-
-static void remove_folder(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static bool is_zip(const char *path) {
     char start[4] = "";
     FILE *file = fopen(path, "rb");
@@ -92,7 +82,7 @@ Status archive_unpack(const char *archive, const char *folder, Error *error) {
     if (status == STATUS_OK && !file_exists(folder))
         status = error_set(error, STATUS_IO, "renaming the unpacked folder to %s: %s", folder,
                            strerror(errno));
-    remove_folder(temporary);
+    folder_remove(temporary);
     return status;
 }
 

@@ -109,6 +109,12 @@ expect 'and without leftovers' test -z "$(find "$work/data" -type f)"
 check 'a task without its data' 4 'longhaul data fetch imdb' \
     "$longhaul" train "${cell[@]:1:3}" task=text budget=1step data.dir="$work/data" \
     --results "$work/elsewhere"
+check 'data make' 0 '' "$longhaul" data make retrieval-synthetic --samples 20 data.dir="$work/data"
+expect 'data make makes' test -s "$work/data/retrieval-synthetic/tsv_data/new_aan_pairs.train.tsv"
+check 'data make again' 2 'is there already' \
+    "$longhaul" data make retrieval-synthetic data.dir="$work/data"
+check 'data make of a real set' 2 'no generated stand-in' "$longhaul" data make imdb
+check 'data make without a name' 2 'name the stand-in' "$longhaul" data make
 check 'data.dir of nothing' 2 'names no folder' "$longhaul" data list data.dir=
 
 # ---- standard output that does not take anything
