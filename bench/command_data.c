@@ -197,6 +197,9 @@ static const struct {
 
 static Status data(const Invocation *invocation, Error *error) {
     const char *what = invocation->arguments[0];
+    if (invocation->settings.count > 0)
+        return error_set(error, STATUS_USAGE, "unknown setting '%s'; data takes only data.dir",
+                         invocation->settings.list[0].key);
     if (strcmp(what, "make") == 0) return make_stand_ins(invocation, error);
     Nearest nearest = {.wanted = what};
     nearest_offer(&nearest, "make");

@@ -69,19 +69,31 @@ static Status list_archives(const DataSet *set, glob_t *archives, Error *error) 
     return STATUS_OK;
 }
 
+/* "longhaul data fetch NAME gets ADDRESS; NOTE; STAND-IN is generated ...". */
+static void advise(const DataSet *set, char *text, size_t size) {
+    const char *address = set->downloads[0].addresses[0];
+    size_t used = 0;
+    if (address)
+        used +=
+            (size_t)snprintf(text, size, "longhaul data fetch %s gets %s; ", set->name, address);
+    if (*set->note && used < size)
+        used += (size_t)snprintf(text + used, size - used, "%s; ", set->note);
+    if (set->stand_in && used < size)
+        snprintf(text + used, size - used, "%s is generated and needs no files; ", set->stand_in);
+}
+
 static Status not_found(const DataSet *set, const char *name, Error *error) {
-    char tried[512] = "";
+    char tried[512] = "", advice[512] = "";
     size_t used = 0;
     for (int i = 0; i < DATA_PLACES && set->folders[i] && used < sizeof tried; i++)
         used += (size_t)snprintf(tried + used, sizeof tried - used, "%s%s%s%s", i > 0 ? ", " : "",
                                  set->folders[i], *set->folders[i] ? "/" : "", name);
-    const char *address = set->downloads[0].addresses[0];
-    return error_set(error, STATUS_DATA,
-                     "%s: not in the data folder %s (looked for %s, also packed). %s%s%s%s%s%s; "
-                     "data.dir=FOLDER or LONGHAUL_DATA names another data folder",
-                     set->title, data_folder(), tried, address ? "longhaul data fetch " : "",
-                     address ? set->name : "", address ? " gets " : "", address ? address : "",
-                     address && *set->note ? "; " : "", set->note);
+    advise(set, advice, sizeof advice);
+    return error_set(
+        error, STATUS_DATA,
+        "%s: not in the data folder %s (looked for %s, also packed). %sdata.dir=FOLDER "
+        "or LONGHAUL_DATA names another data folder",
+        set->title, data_folder(), tried, advice);
 }
 
 bool data_glimpse(const char *name, const char *file, DataKind kind, char path[PATH_MAX]) {

@@ -30,6 +30,7 @@ typedef struct DataSet {
     DataFile files[DATA_FILES];         /* what the task needs */
     DataDownload downloads[DATA_FILES]; /* none: see note */
     const char *note;                   /* more about getting it; "" */
+    const char *stand_in;               /* generated, under its own name: "task=x"; NULL: none */
 } DataSet;
 
 const DataSet *data_set_list(int *count);

@@ -79,8 +79,12 @@ static Status read_review(const char *folder, const char *name, int label, int64
     if (path_join(path, folder, name, error) != STATUS_OK) return error->status;
     if (file_read(path, &bytes, &count, error) != STATUS_OK) return error->status;
     const int64_t kept = (int64_t)count < length ? (int64_t)count : length;
-    if (count > 0) records_add(records, (uint8_t *)bytes, kept, label);
+    const bool zeros = count > 0 && memchr(bytes, 0, count) != NULL;
+    if (count > 0 && !zeros) records_add(records, (uint8_t *)bytes, kept, label);
     free(bytes);
+    if (zeros)
+        return error_set(error, STATUS_DATA,
+                         "%s has zero bytes, so it is no text; unpack the archive again", path);
     return count > 0 ? STATUS_OK
                      : error_set(error, STATUS_DATA, "%s is empty; unpack the archive again", path);
 }

@@ -225,9 +225,8 @@ static const Merge *merge_of(const Bpe *bpe, int32_t left, int32_t right) {
     return entry ? &bpe->merges[entry->value] : NULL;
 }
 
-/* Ids of a piece of text, at first one a byte, merged in place; how many are left. `ends` are the
- * bytes after each. */
-static int64_t merge_all(const Bpe *bpe, int32_t *ids, int64_t *ends, int64_t count) {
+/* Ids of a piece of text, at first one a byte, merged in place; how many are left. */
+static int64_t merge_all(const Bpe *bpe, int32_t *ids, int64_t count) {
     for (;;) {
         const Merge *best = NULL;
         for (int64_t i = 0; i + 1 < count; i++) {
@@ -239,36 +238,47 @@ static int64_t merge_all(const Bpe *bpe, int32_t *ids, int64_t *ends, int64_t co
         for (int64_t i = 0; i < count; i++, kept++) {
             const bool merged = i + 1 < count && merge_of(bpe, ids[i], ids[i + 1]) == best;
             ids[kept] = merged ? best->id : ids[i];
-            ends[kept] = ends[merged ? i + 1 : i];
             i += merged;
         }
         count = kept;
     }
 }
 
+/* Pieces come again and again: what became of each is kept. */
 typedef struct Encoding {
     const Bpe *bpe;
     Tokens *tokens;
-    int32_t *ids; /* of one piece */
-    int64_t *ends, room;
+    WordMap seen; /* value: 1 + place in ids, where the count stands and then the ids */
+    int32_t *ids;
+    int64_t used, room;
 } Encoding;
 
-static void encode_piece(Encoding *encoding, const uint8_t *bytes, int64_t start, int64_t end) {
-    const int64_t count = end - start;
-    if (count > encoding->room) {
-        encoding->room = 2 * count;
+static int64_t encode_new(Encoding *encoding, const uint8_t *piece, int64_t count) {
+    if (encoding->used + count + 1 > encoding->room) {
+        encoding->room = 2 * (encoding->used + count + 1);
+        int32_t *more = scratch_open((size_t)encoding->room * sizeof *more);
+        if (encoding->used > 0) memcpy(more, encoding->ids, (size_t)encoding->used * sizeof *more);
         free(encoding->ids);
-        free(encoding->ends);
-        encoding->ids = scratch_open((size_t)encoding->room * sizeof *encoding->ids);
-        encoding->ends = scratch_open((size_t)encoding->room * sizeof *encoding->ends);
+        encoding->ids = more;
     }
-    for (int64_t i = 0; i < count; i++) {
-        encoding->ids[i] = encoding->bpe->bytes[bytes[start + i]];
-        encoding->ends[i] = start + i + 1;
+    const int64_t place = encoding->used;
+    int32_t *ids = encoding->ids + place + 1;
+    for (int64_t i = 0; i < count; i++) ids[i] = encoding->bpe->bytes[piece[i]];
+    const int64_t left = merge_all(encoding->bpe, ids, count);
+    encoding->ids[place] = (int32_t)left;
+    encoding->used += left + 1;
+    return place;
+}
+
+static void encode_piece(Encoding *encoding, const uint8_t *text, int64_t start, int64_t end) {
+    const Bpe *bpe = encoding->bpe;
+    WordEntry *entry = word_map_add(&encoding->seen, text + start, (size_t)(end - start));
+    if (entry->value == 0) entry->value = 1 + encode_new(encoding, text + start, end - start);
+    const int32_t *ids = encoding->ids + entry->value - 1;
+    for (int32_t i = 1; i <= ids[0]; i++) {
+        start += bpe->tokens.entries[bpe->entries[ids[i]]].bytes;
+        tokens_add(encoding->tokens, ids[i], start);
     }
-    const int64_t left = merge_all(encoding->bpe, encoding->ids, encoding->ends, count);
-    for (int64_t i = 0; i < left; i++)
-        tokens_add(encoding->tokens, encoding->ids[i], encoding->ends[i]);
 }
 
 static void bpe_encode(const void *lexicon, const Text *text, Tokens *tokens) {
@@ -287,7 +297,7 @@ static void bpe_encode(const void *lexicon, const Text *text, Tokens *tokens) {
     }
     tokens_finish(tokens);
     free(encoding.ids);
-    free(encoding.ends);
+    word_map_free(&encoding.seen);
 }
 
 static void bpe_spell(const void *lexicon, int64_t id, char text[TASK_SPELL_BYTES]) {

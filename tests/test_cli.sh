@@ -115,6 +115,7 @@ check 'data make again' 2 'is there already' \
     "$longhaul" data make retrieval-synthetic data.dir="$work/data"
 check 'data make of a real set' 2 'no generated stand-in' "$longhaul" data make imdb
 check 'data make without a name' 2 'name the stand-in' "$longhaul" data make
+check 'data with a setting' 2 "unknown setting 'length'" "$longhaul" data list length=3
 check 'data.dir of nothing' 2 'names no folder' "$longhaul" data list data.dir=
 
 # ---- standard output that does not take anything
