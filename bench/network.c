@@ -116,10 +116,10 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     if (problem->padded)
         network->lengths =
             tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
-    tape_set_horizon(tape, problem->length);
+    tape_set_horizon(tape, problem_longest(problem));
     const ModelContext context = {.backbone = &cell->backbone,
                                   .options = cell->model_options,
-                                  .max_length = problem->length,
+                                  .max_length = problem_longest(problem),
                                   .causal = problem->causal,
                                   .lengths = network->lengths};
     Tensor *x = embed(network, cell, problem);

@@ -114,6 +114,17 @@ static void describe(Speed *speed, const Subject *subject) {
                                                            session->problem.length);
 }
 
+/* Validation samples, whose length may differ from that of training, into the forward network. */
+static void load_evaluation(Session *session, int threads) {
+    const Problem *problem = &session->evaluation_problem;
+    Batch batch = batch_open(problem, session->micro_batch);
+    const int64_t samples = session_samples(session, SPLIT_VALIDATION, session->micro_batch);
+    batch_fill(&batch, session->cell, problem, session->data, SPLIT_VALIDATION, 0, NULL, samples,
+               threads);
+    network_load(&session->evaluate, problem, &batch, 0, 1);
+    batch_close(&batch);
+}
+
 Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds, Error *error) {
     *speed = (Speed){0};
     Subject subject = {0};
@@ -125,7 +136,7 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds
         subject.batch = batch_open(&session->problem, cell->run.batch);
         batch_fill(&subject.batch, cell, &session->problem, session->data, SPLIT_TRAIN, 0, NULL,
                    cell->run.batch, threads);
-        network_load(&session->evaluate, &session->problem, &subject.batch, 0, 1);
+        load_evaluation(session, threads);
         describe(speed, &subject);
         measure(&speed->train, train_step, &subject, seconds);
         measure(&speed->forward, forward_pass, &subject, seconds);
