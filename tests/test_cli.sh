@@ -267,7 +267,9 @@ rm "$victim"
 "${long[@]}" budget=4000000step --results "$work/crash" --jobs 1 >"$work/out" 2>"$work/err" &
 sweep=$!
 expect 'a cell to crash' await "$work/crash" claim
-pkill -KILL -P "$sweep"
+for stat in /proc/[0-9]*/stat; do # pid (name) state parent ...
+    read -r pid _ _ parent _ <"$stat" && [ "$parent" = "$sweep" ] && kill -KILL "$pid"
+done 2>/dev/null
 expect 'the crash is noted' await "$work/crash" failure.json
 kill -TERM "$sweep"
 wait "$sweep"
