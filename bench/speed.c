@@ -70,12 +70,11 @@ static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, d
 }
 
 /* Share of a training step that no kernel accounts for. */
-static double overhead_of(Subject *subject) {
+static double overhead_of(Subject *subject, double seconds) {
     Tape *tape = subject->session.train.tape;
-    enum { STEPS = 20 };
     tape_profile(tape, true);
     double whole = 0, kernels = 0;
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < LEAST_SAMPLES || whole < seconds; i++) {
         const Run run = {.threads = subject->session.threads, .training = true, .seed = 1};
         const double start = seconds_now();
         tape_forward(tape, &run);
@@ -114,17 +113,6 @@ static void describe(Speed *speed, const Subject *subject) {
                                                            session->problem.length);
 }
 
-/* Validation samples, whose length may differ from that of training, into the forward network. */
-static void load_evaluation(Session *session, int threads) {
-    const Problem *problem = &session->evaluation_problem;
-    Batch batch = batch_open(problem, session->micro_batch);
-    const int64_t samples = session_samples(session, SPLIT_VALIDATION, session->micro_batch);
-    batch_fill(&batch, session->cell, problem, session->data, SPLIT_VALIDATION, 0, NULL, samples,
-               threads);
-    network_load(&session->evaluate, problem, &batch, 0, 1);
-    batch_close(&batch);
-}
-
 Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds, Error *error) {
     *speed = (Speed){0};
     Subject subject = {0};
@@ -136,11 +124,11 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds
         subject.batch = batch_open(&session->problem, cell->run.batch);
         batch_fill(&subject.batch, cell, &session->problem, session->data, SPLIT_TRAIN, 0, NULL,
                    cell->run.batch, threads);
-        load_evaluation(session, threads);
+        network_load(&session->evaluate, &session->problem, &subject.batch, 0, 1);
         describe(speed, &subject);
         measure(&speed->train, train_step, &subject, seconds);
         measure(&speed->forward, forward_pass, &subject, seconds);
-        speed->overhead = overhead_of(&subject);
+        speed->overhead = overhead_of(&subject, seconds);
         subject.step = 0;
         if (subject.decode.tape) measure(&speed->decode, decode_token, &subject, seconds);
     }
