@@ -1,37 +1,65 @@
-/* longhaul compare: verdicts on two kernel reports. */
+/* longhaul compare: verdicts on kernel reports. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "bench/command.h"
 #include "bench/compare.h"
 
+static Status check_pairs(const Invocation *invocation, Error *error) {
+    const int count = invocation->argument_count;
+    if (count % 2 == 0) return STATUS_OK;
+    return error_set(
+        error, STATUS_USAGE,
+        "%d files cannot be paired; expected: longhaul compare BASE NEW [BASE NEW ...] "
+        "in the order of measuring",
+        count);
+}
+
+/* Another compiler or other flags are a fair thing to compare, if one knows. */
+static void print_builds(const KernelFile *base, const KernelFile *news) {
+    if (strcmp(base->build, news->build) == 0) return;
+    fprintf(stderr, "note: built differently: %s with '%s', %s with '%s'\n", base->path,
+            base->build, news->path, news->build);
+}
+
 static Status compare(const Invocation *invocation, Error *error) {
-    KernelFile base = {0}, news = {0};
-    ComparisonReport report = {0};
+    const int count = invocation->argument_count;
     const double threshold = invocation->flags.threshold;
-    Status status = kernels_read(&base, invocation->arguments[0], error);
-    if (status == STATUS_OK) status = kernels_read(&news, invocation->arguments[1], error);
+    ComparisonReport report = {0};
+    Status status = check_pairs(invocation, error);
+    KernelFile *files = calloc((size_t)count, sizeof *files);
+    for (int i = 0; i < count && status == STATUS_OK; i++)
+        status = kernels_read(&files[i], invocation->arguments[i], error);
     if (status == STATUS_OK)
-        status = compare_reports(&report, &base, &news, threshold, invocation->flags.force, error);
+        status =
+            compare_reports(&report, files, count / 2, threshold, invocation->flags.force, error);
     if (status == STATUS_OK) {
         comparison_print(&report, threshold, stdout);
+        print_builds(&files[0], &files[1]);
         if (report.verdicts[VERDICT_SLOWER])
             status = error_set(error, STATUS_REGRESSION, "%d of %d cases are slower",
-                               report.verdicts[VERDICT_SLOWER], report.count);
+                               report.verdicts[VERDICT_SLOWER],
+                               report.count - report.verdicts[VERDICT_CHANGED]);
     }
     comparison_free(&report);
-    kernels_file_close(&base);
-    kernels_file_close(&news);
+    for (int i = 0; i < count; i++) kernels_file_close(&files[i]);
+    free(files);
     return status;
 }
 
 const Command command_compare = {
     .name = "compare",
-    .arguments = "BASE NEW",
+    .arguments = "BASE NEW [BASE NEW ...]",
     .summary = "is NEW faster, the same or slower than BASE? exit 3 on a regression",
-    .detail = "Both are files of `longhaul kernels --output`. A case is called slower or faster\n"
-              "only when the 95 % interval of the ratio of medians lies beyond --threshold, the\n"
-              "same when it lies within, otherwise uncertain. Measure both in turn, A B A B, on a\n"
-              "quiet machine.",
+    .detail =
+        "Files of `longhaul kernels --output`, several rounds in the order of measuring. A case "
+        "is\n"
+        "called slower or faster only when the 95 % interval of the ratio of medians lies beyond\n"
+        "--threshold, the same when it lies within, otherwise uncertain. A case whose FLOPs or\n"
+        "bytes differ is listed as changed and not compared. --force compares it, and reports of\n"
+        "different machines or thread counts. bench/regress.sh builds and measures two revisions.",
     .flags = "threshold force",
     .least_arguments = 2,
-    .most_arguments = 2,
+    .most_arguments = 128,
     .run = compare,
 };

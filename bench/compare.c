@@ -8,7 +8,8 @@
 
 enum { RESAMPLES = 2000 };
 
-static const char *const verdict_names[] = {"faster", "same", "slower", "uncertain"};
+static const char *const verdict_names[VERDICTS] = {"faster", "same", "slower", "uncertain",
+                                                    "changed"};
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -20,30 +21,48 @@ static double resampled_median(const double *values, int n, double *scratch, Ran
     return median(scratch, n);
 }
 
-Comparison compare_samples(const double *base, int base_count, const double *news, int new_count,
-                           double threshold) {
+/* Logarithm of the ratio of medians, mean over rounds drawn with replacement. Whole rounds are
+ * drawn first because two runs of one program differ by more than their samples tell (where its
+ * memory lay, who else was on the machine); both sides of a round shared most of that. */
+static double resampled_ratio(const SampleRound *rounds, int count, double *scratch,
+                              Random *random) {
+    double logarithms = 0;
+    for (int i = 0; i < count; i++) {
+        const SampleRound *round = &rounds[random_below(random, (uint64_t)count)];
+        const double below = resampled_median(round->base, round->base_count, scratch, random);
+        const double above = resampled_median(round->news, round->new_count, scratch, random);
+        logarithms += log(above / below);
+    }
+    return exp(logarithms / count);
+}
+
+static Verdict verdict_of(Interval interval, double threshold) {
+    const double high = 1 + threshold, low = 1 / high;
+    if (interval.low > high) return VERDICT_SLOWER;
+    if (interval.high < low) return VERDICT_FASTER;
+    return interval.low >= low && interval.high <= high ? VERDICT_SAME : VERDICT_UNCERTAIN;
+}
+
+Comparison compare_samples(const SampleRound *rounds, int count, double threshold) {
+    int most = 0;
+    double logarithms = 0;
+    for (int i = 0; i < count; i++) {
+        if (rounds[i].base_count > most) most = rounds[i].base_count;
+        if (rounds[i].new_count > most) most = rounds[i].new_count;
+        logarithms += log(median(rounds[i].news, rounds[i].new_count) /
+                          median(rounds[i].base, rounds[i].base_count));
+    }
     double *ratios = malloc(RESAMPLES * sizeof *ratios);
-    const int most = base_count > new_count ? base_count : new_count;
     double *scratch = malloc((size_t)most * sizeof *scratch);
     Random random = random_open(1, random_stream("compare"), 0);
-    for (int r = 0; r < RESAMPLES; r++) {
-        const double below = resampled_median(base, base_count, scratch, &random);
-        ratios[r] = resampled_median(news, new_count, scratch, &random) / below;
-    }
+    for (int r = 0; r < RESAMPLES; r++)
+        ratios[r] = resampled_ratio(rounds, count, scratch, &random);
     qsort(ratios, RESAMPLES, sizeof *ratios, by_value);
-    Comparison result = {.ratio = median(news, new_count) / median(base, base_count),
+    Comparison result = {.ratio = exp(logarithms / count),
                          .interval = {ratios[RESAMPLES / 40], ratios[RESAMPLES - RESAMPLES / 40]}};
     free(scratch);
     free(ratios);
-    const double high = 1 + threshold, low = 1 / high;
-    if (result.interval.low > high)
-        result.verdict = VERDICT_SLOWER;
-    else if (result.interval.high < low)
-        result.verdict = VERDICT_FASTER;
-    else if (result.interval.low >= low && result.interval.high <= high)
-        result.verdict = VERDICT_SAME;
-    else
-        result.verdict = VERDICT_UNCERTAIN;
+    result.verdict = verdict_of(result.interval, threshold);
     return result;
 }
 
@@ -53,40 +72,83 @@ static const KernelRow *find_row(const KernelFile *file, const char *name) {
     return NULL;
 }
 
-Status compare_reports(ComparisonReport *report, const KernelFile *base, const KernelFile *news,
+static bool same_cost(const Cost *a, const Cost *b) {
+    return a->flops == b->flops && a->specials == b->specials && a->bytes_read == b->bytes_read &&
+           a->bytes_written == b->bytes_written;
+}
+
+/* All files must come from one machine and one thread count. */
+static Status check_setting(const KernelFile *files, int count, Error *error) {
+    const KernelFile *base = &files[0];
+    for (int i = 1; i < count; i++) {
+        const KernelFile *file = &files[i];
+        if (strcmp(base->machine, file->machine) != 0)
+            return error_set(error, STATUS_USAGE,
+                             "%s was measured on '%s' and %s on '%s': times of different machines "
+                             "do not compare (--force does it all the same)",
+                             base->path, base->machine, file->path, file->machine);
+        if (base->threads != file->threads)
+            return error_set(error, STATUS_USAGE,
+                             "%s used %d threads and %s %d: measure both with the same --threads, "
+                             "or compare with --force",
+                             base->path, base->threads, file->path, file->threads);
+    }
+    return STATUS_OK;
+}
+
+/* The rounds in which both sides measured the case; *changed: not with the same cost everywhere. */
+static int collect(const KernelFile *files, int rounds, const char *name, SampleRound *found,
+                   bool *changed) {
+    const KernelRow *first = NULL;
+    int count = 0;
+    for (int r = 0; r < rounds; r++) {
+        const KernelRow *base = find_row(&files[2 * r], name);
+        const KernelRow *news = find_row(&files[2 * r + 1], name);
+        if (!base || !news) continue;
+        if (!first) first = base;
+        *changed |= !same_cost(&first->cost, &base->cost) || !same_cost(&first->cost, &news->cost);
+        found[count++] = (SampleRound){base->seconds, news->seconds, base->count, news->count};
+    }
+    return count;
+}
+
+Status compare_reports(ComparisonReport *report, const KernelFile *files, int rounds,
                        double threshold, bool force, Error *error) {
+    const KernelFile *base = &files[0], *news = &files[1];
     *report = (ComparisonReport){0};
-    if (!force && strcmp(base->machine, news->machine) != 0)
-        return error_set(error, STATUS_USAGE,
-                         "%s was measured on '%s' and %s on '%s': times of different machines do "
-                         "not compare (--force does it all the same)",
-                         base->path, base->machine, news->path, news->machine);
-    if (!force && base->threads != news->threads)
-        return error_set(error, STATUS_USAGE,
-                         "%s used %d threads and %s %d: measure both with the same --threads, or "
-                         "compare with --force",
-                         base->path, base->threads, news->path, news->threads);
+    if (!force && check_setting(files, 2 * rounds, error) != STATUS_OK) return error->status;
     report->rows = calloc((size_t)base->count + 1, sizeof *report->rows);
+    SampleRound *found = calloc((size_t)rounds, sizeof *found);
     double logarithms = 0;
     for (int i = 0; i < base->count; i++) {
-        const KernelRow *old = &base->rows[i];
-        const KernelRow *now = find_row(news, old->name);
-        if (!old->count) continue;
-        if (!now) {
+        if (!base->rows[i].count) continue;
+        bool changed = false;
+        const int count = collect(files, rounds, base->rows[i].name, found, &changed);
+        if (count == 0) {
             report->only_base++;
             continue;
         }
         Comparison *row = &report->rows[report->count++];
-        *row = compare_samples(old->seconds, old->count, now->seconds, now->count, threshold);
-        memcpy(row->name, old->name, sizeof row->name);
+        *row = compare_samples(found, count, threshold);
+        if (changed && !force) row->verdict = VERDICT_CHANGED;
+        memcpy(row->name, base->rows[i].name, sizeof row->name);
         report->verdicts[row->verdict]++;
-        logarithms += log(row->ratio);
+        if (row->verdict != VERDICT_CHANGED) logarithms += log(row->ratio);
     }
-    for (int i = 0; i < news->count; i++) report->only_new += !find_row(base, news->rows[i].name);
+    free(found);
+    for (int i = 0; i < news->count; i++)
+        report->only_new += news->rows[i].count && !find_row(base, news->rows[i].name);
+    const int changed = report->verdicts[VERDICT_CHANGED], compared = report->count - changed;
     if (report->count == 0)
         return error_set(error, STATUS_USAGE, "%s and %s have no measured case in common",
                          base->path, news->path);
-    report->geometric_mean = exp(logarithms / report->count);
+    if (compared == 0)
+        return error_set(error, STATUS_USAGE,
+                         "%s and %s: all %d common cases do other work (FLOPs or bytes) under the "
+                         "same name, such as %s; their times do not compare (--force does it all "
+                         "the same)",
+                         base->path, news->path, changed, report->rows[0].name);
+    report->geometric_mean = exp(logarithms / compared);
     return STATUS_OK;
 }
 
@@ -99,13 +161,22 @@ void comparison_print(const ComparisonReport *report, double threshold, FILE *ou
     fprintf(out, "%-52s %9s %17s  %s\n", "case", "new/base", "95 % interval", "verdict");
     for (int i = 0; i < report->count; i++) {
         const Comparison *row = &report->rows[i];
-        fprintf(out, "%-52s %9.3f %8.3f-%8.3f  %s\n", row->name, row->ratio, row->interval.low,
-                row->interval.high, verdict_names[row->verdict]);
+        if (row->verdict == VERDICT_CHANGED)
+            fprintf(out, "%-52s %9s %17s  %s\n", row->name, "-", "-", "changed");
+        else
+            fprintf(out, "%-52s %9.3f %8.3f-%8.3f  %s\n", row->name, row->ratio, row->interval.low,
+                    row->interval.high, verdict_names[row->verdict]);
     }
-    fprintf(out, "\nthreshold %.0f %%:", 100 * threshold);
-    for (int v = 0; v < 4; v++)
-        fprintf(out, " %d %s%s", report->verdicts[v], verdict_names[v], v < 3 ? "," : "");
+    fprintf(out, "\nthreshold %.3g %%:", 100 * threshold);
+    for (int v = 0; v < VERDICT_CHANGED; v++)
+        fprintf(out, " %d %s%s", report->verdicts[v], verdict_names[v],
+                v + 1 < VERDICT_CHANGED ? "," : "");
     fprintf(out, "; geometric mean %.3f\n", report->geometric_mean);
+    if (report->verdicts[VERDICT_CHANGED])
+        fprintf(out,
+                "changed: %d with other FLOPs or bytes under the same name, not compared "
+                "(--force compares)\n",
+                report->verdicts[VERDICT_CHANGED]);
     if (report->only_base + report->only_new)
         fprintf(out, "not compared: %d cases only in the base, %d only in the new report\n",
                 report->only_base, report->only_new);

@@ -111,7 +111,10 @@ Status kernels_write(const KernelReport *report, const char *path, Error *error)
 static bool read_row(const json_t *json, KernelRow *row) {
     const char *name = NULL;
     json_t *seconds = NULL;
-    if (json_unpack((json_t *)(uintptr_t)json, "{s:s, s:o}", "case", &name, "seconds", &seconds) ||
+    Cost *cost = &row->cost;
+    if (json_unpack((json_t *)(uintptr_t)json, "{s:s, s:o, s:F, s:F, s:F, s:F}", "case", &name,
+                    "seconds", &seconds, "flops", &cost->flops, "specials", &cost->specials,
+                    "bytes_read", &cost->bytes_read, "bytes_written", &cost->bytes_written) ||
         !json_is_array(seconds))
         return false;
     snprintf(row->name, sizeof row->name, "%s", name);
@@ -141,10 +144,16 @@ static Status read_all(KernelFile *file, const json_t *json, Error *error) {
                          "%s: schema %d, this program reads %d; measure again with this version",
                          file->path, schema, KERNELS_SCHEMA);
     snprintf(file->machine, sizeof file->machine, "%s", machine);
+    const char *compiler, *flags;
+    if (!json_unpack((json_t *)(uintptr_t)json, "{s:{s:s, s:s}}", "environment", "compiler",
+                     &compiler, "compiler_flags", &flags))
+        snprintf(file->build, sizeof file->build, "%s, %s", compiler, flags);
     file->rows = calloc(json_array_size(rows) + 1, sizeof *file->rows);
     for (size_t i = 0; i < json_array_size(rows); i++)
         if (!read_row(json_array_get(rows, i), &file->rows[file->count++]))
-            return error_set(error, STATUS_DATA, "%s: row %zu has no name or no valid times",
+            return error_set(error, STATUS_DATA,
+                             "%s: row %zu has no name, no cost or no valid times; measure again "
+                             "with `longhaul kernels --output FILE`",
                              file->path, i + 1);
     return STATUS_OK;
 }

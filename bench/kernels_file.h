@@ -18,8 +18,9 @@ Status kernels_write(const KernelReport *report, const char *path, Error *error)
 typedef struct KernelFile {
     char path[512];
     char machine[256]; /* processor, instruction set: runs on different ones do not compare */
+    char build[512];   /* compiler and its flags; "" when the file does not say */
     int threads;
-    KernelRow *rows;
+    KernelRow *rows; /* name, cost and samples */
     int count;
 } KernelFile;
 

@@ -28,7 +28,8 @@ static Verdict verdict_of(double factor, double threshold, uint64_t item) {
     double base[N], news[N];
     times(base, 1, 2 * item);
     times(news, factor, 2 * item + 1);
-    return compare_samples(base, N, news, N, threshold).verdict;
+    const SampleRound round = {base, news, N, N};
+    return compare_samples(&round, 1, threshold).verdict;
 }
 
 static void test_verdicts(void **state) {
@@ -48,39 +49,94 @@ static void test_threshold_matters(void **state) {
     assert_int_equal(verdict_of(1.05, 0.05, 1), VERDICT_UNCERTAIN);
 }
 
-static KernelFile made_up(const char *machine, int threads, double factor, double *samples) {
-    KernelFile file = {.threads = threads, .count = 1};
-    snprintf(file.path, sizeof file.path, "%s.json", machine);
-    snprintf(file.machine, sizeof file.machine, "%s", machine);
-    file.rows = calloc(1, sizeof *file.rows);
-    times(samples, factor, 3);
-    snprintf(file.rows[0].name, sizeof file.rows[0].name, "op/case/forward");
-    file.rows[0].seconds = samples;
-    file.rows[0].count = N;
-    return file;
+/* In two rounds of five something else slowed the new side down: no verdict, although the pooled
+ * samples alone would give one. Slower in every round: a verdict. */
+static void test_rounds_are_drawn_whole(void **state) {
+    (void)state;
+    enum { ROUNDS = 5 };
+    double base[ROUNDS][N], news[ROUNDS][N];
+    SampleRound rounds[ROUNDS];
+    for (int disturbed = 2; disturbed <= ROUNDS; disturbed += 3) {
+        for (uint64_t r = 0; r < ROUNDS; r++) {
+            times(base[r], 1, 2 * r);
+            times(news[r], (int)r < disturbed ? 1.30 : 1, 2 * r + 1);
+            rounds[r] = (SampleRound){base[r], news[r], N, N};
+        }
+        assert_int_equal(compare_samples(rounds, ROUNDS, 0.05).verdict,
+                         disturbed == ROUNDS ? VERDICT_SLOWER : VERDICT_UNCERTAIN);
+    }
+    /* A machine that is half as fast in some rounds changes nothing for either side. */
+    for (uint64_t r = 0; r < ROUNDS; r++) {
+        times(base[r], r % 2 ? 2 : 1, 2 * r);
+        times(news[r], r % 2 ? 2 : 1, 2 * r + 1);
+    }
+    assert_int_equal(compare_samples(rounds, ROUNDS, 0.05).verdict, VERDICT_SAME);
+}
+
+static void fill_file(KernelFile *file, KernelRow *row, double *samples) {
+    times(samples, 1, 3);
+    *row = (KernelRow){.name = "op/case/forward", .cost.flops = 8, .seconds = samples, .count = N};
+    *file = (KernelFile){.path = "made-up.json", .machine = "one", .threads = 1, .rows = row};
+    file->count = 1;
+}
+
+/* Compares files, expects the status and, when it is not STATUS_OK, the word in the message. */
+static void expect_status(const KernelFile *files, int rounds, bool force, Status status,
+                          const char *word) {
+    ComparisonReport report;
+    Error error = {0};
+    assert_int_equal(compare_reports(&report, files, rounds, 0.05, force, &error), status);
+    if (word) assert_non_null(strstr(error.message, word));
+    comparison_free(&report);
 }
 
 static void test_refuses_what_does_not_compare(void **state) {
     (void)state;
-    double a[N], b[N];
-    KernelFile base = made_up("one", 1, 1, a), other = made_up("two", 1, 1, b);
+    double samples[4][N];
+    KernelRow rows[4];
+    KernelFile files[4];
+    /* The odd one out may be any but the first, also one of a later round. */
+    for (int odd = 1; odd < 4; odd++) {
+        for (int i = 0; i < 4; i++) fill_file(&files[i], &rows[i], samples[i]);
+        expect_status(files, 2, false, STATUS_OK, NULL);
+        strcpy(files[odd].machine, "two");
+        expect_status(files, 2, false, STATUS_USAGE, "machine");
+        expect_status(files, 2, true, STATUS_OK, NULL);
+        strcpy(files[odd].machine, "one");
+        files[odd].threads = 2;
+        expect_status(files, 2, false, STATUS_USAGE, "threads");
+        files[odd].threads = 1;
+        rows[odd].cost.flops = 9;
+        expect_status(files, 2, false, STATUS_USAGE, "op/case/forward");
+        expect_status(files, 2, true, STATUS_OK, NULL);
+    }
+    strcpy(rows[1].name, "op/else/forward");
+    expect_status(files, 1, true, STATUS_USAGE, "in common");
+}
+
+/* One of two cases does other work now: listed as changed, and no part of verdicts or mean. */
+static void test_changed_case_is_listed(void **state) {
+    (void)state;
+    double samples[N], slow[N];
+    times(samples, 1, 3);
+    times(slow, 2, 3);
+    KernelRow base[] = {{.name = "op/a/forward", .seconds = samples, .count = N},
+                        {.name = "op/b/forward", .seconds = samples, .count = N}};
+    KernelRow news[] = {base[0], base[1]};
+    news[1].seconds = slow;
+    news[1].cost.bytes_read = 4;
+    const KernelFile files[] = {{.rows = base, .count = 2}, {.rows = news, .count = 2}};
     ComparisonReport report;
     Error error = {0};
-    assert_int_equal(compare_reports(&report, &base, &other, 0.05, false, &error), STATUS_USAGE);
-    assert_non_null(strstr(error.message, "machine"));
-    assert_int_equal(compare_reports(&report, &base, &other, 0.05, true, &error), STATUS_OK);
+    assert_int_equal(compare_reports(&report, files, 1, 0.05, false, &error), STATUS_OK);
+    assert_int_equal(report.verdicts[VERDICT_SAME], 1);
+    assert_int_equal(report.verdicts[VERDICT_CHANGED], 1);
+    assert_int_equal(report.verdicts[VERDICT_SLOWER], 0);
+    assert_true(report.geometric_mean > 0.99 && report.geometric_mean < 1.01);
     comparison_free(&report);
-    strcpy(other.machine, "one");
-    other.threads = 2;
-    error = (Error){0};
-    assert_int_equal(compare_reports(&report, &base, &other, 0.05, false, &error), STATUS_USAGE);
-    assert_non_null(strstr(error.message, "threads"));
-    strcpy(other.rows[0].name, "op/else/forward");
-    error = (Error){0};
-    assert_int_equal(compare_reports(&report, &base, &other, 0.05, true, &error), STATUS_USAGE);
+    assert_int_equal(compare_reports(&report, files, 1, 0.05, true, &error), STATUS_OK);
+    assert_int_equal(report.verdicts[VERDICT_SLOWER], 1);
     comparison_free(&report);
-    free(base.rows);
-    free(other.rows);
 }
 
 static void write_text(const char *path, const char *text) {
@@ -97,7 +153,10 @@ static void test_bad_files_are_named(void **state) {
         "{\"schema\": 1, \"kind\": \"kernels\"}",
         "{\"schema\": 99, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": []}",
         "{\"schema\": 1, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": "
-        "[{\"case\": \"c\", \"seconds\": [-1]}]}",
+        "[{\"case\": \"c\", \"flops\": 1, \"specials\": 0, \"bytes_read\": 1, "
+        "\"bytes_written\": 1, \"seconds\": [-1]}]}",
+        "{\"schema\": 1, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": "
+        "[{\"case\": \"c\", \"seconds\": [1]}]}",
     };
     const char *path = "/tmp/longhaul-test-compare.json";
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -117,6 +176,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_threshold_matters),
+        cmocka_unit_test(test_rounds_are_drawn_whole),
+        cmocka_unit_test(test_changed_case_is_listed),
         cmocka_unit_test(test_refuses_what_does_not_compare),
         cmocka_unit_test(test_bad_files_are_named),
     };
