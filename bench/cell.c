@@ -45,7 +45,7 @@ static const Option options[] = {
     {"tied", OPTION_SWITCH, RUN(tied), "yes", 0, -1, NULL,
      "the head shares the embedding table, where both have the same size"},
     {"embedding_deviation", OPTION_REAL, RUN(embedding_deviation), "0.02", 0, 100, NULL,
-     "standard deviation of the initial embedding"},
+     "standard deviation of the initial embedding; 0: 1 / sqrt(width)"},
 };
 const OptionTable run_options = {options, sizeof options / sizeof *options, sizeof(RunOptions)};
 

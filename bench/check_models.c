@@ -88,7 +88,7 @@ static double difference(const float *a, int64_t length_a, const float *b, int64
     return worst / (scale + 1e-9);
 }
 
-static const SubjectShape whole = {BATCH, LENGTH, MAX_LENGTH, TAPE_TRAIN, true};
+static const SubjectShape whole = {BATCH, LENGTH, MAX_LENGTH, TAPE_TRAIN, true, false};
 
 static void check_gradient(const Bench *bench, bool causal) {
     const char *property = causal ? "gradient" : "gradient-bidirectional";
@@ -206,12 +206,45 @@ static void check_batch(const Bench *bench) {
     subject_close(&subject);
 }
 
+/* What stands in the padding behind a sequence changes nothing in the sequence. FFTs mix positions
+ * only by rounding. */
+static void check_padding(const Bench *bench) {
+    if (!bench->model->bidirectional || !wanted(bench, "padding", 0)) return;
+    static const int32_t lengths[BATCH] = {LENGTH, 5, 1};
+    SubjectShape shape = whole;
+    shape.causal = false;
+    shape.padded = true;
+    Subject subject;
+    if (!open_or_report(bench, &subject, &shape, NULL, "padding", "")) return;
+    const int64_t width = subject.backbone.width;
+    memcpy(subject.lengths->integers, lengths, sizeof lengths);
+    subject_disturb(&subject, 0.05);
+    random_values(subject.x->data, tensor_size(subject.x), "check/x");
+    subject_forward(&subject, 1);
+    float *before = values_of(subject.out);
+    double leak = 0;
+    for (int64_t b = 0; b < BATCH; b++) {
+        const int64_t row = b * LENGTH * width, length = lengths[b];
+        for (int64_t i = length * width; i < LENGTH * width; i++)
+            subject.x->data[row + i] = 5 - 2 * subject.x->data[row + i];
+    }
+    subject_forward(&subject, 1);
+    for (int64_t b = 0; b < BATCH; b++) {
+        const int64_t row = b * LENGTH * width;
+        leak = fmax(leak, difference(before + row, LENGTH, subject.out->data + row, LENGTH, 1,
+                                     width, 0, lengths[b]));
+    }
+    verdict(bench, leak <= 1e-5, "padding", leak, 1e-5);
+    free(before);
+    subject_close(&subject);
+}
+
 static void check_step(const Bench *bench) {
     if (!wanted(bench, "step", EXEMPT_STEP)) return;
     Subject subject, step;
     if (!open_or_report(bench, &subject, &whole, NULL, "step", "")) return;
     subject_disturb(&subject, 0.05);
-    const SubjectShape one = {BATCH, 1, MAX_LENGTH, TAPE_STEP, true};
+    const SubjectShape one = {BATCH, 1, MAX_LENGTH, TAPE_STEP, true, false};
     if (open_or_report(bench, &step, &one, &subject, "step", "")) {
         const int64_t width = subject.backbone.width;
         const size_t bytes = (size_t)width * sizeof(float);
@@ -339,6 +372,7 @@ void check_models(const CheckOptions *options, CheckCount *count) {
         check_causality(&bench);
         check_prefix(&bench);
         check_batch(&bench);
+        check_padding(&bench);
         check_step(&bench);
         check_bits(&bench);
         check_learning(&bench);

@@ -15,14 +15,16 @@ typedef struct Flags {
     char model[OPTION_TEXT_BYTES], task[OPTION_TEXT_BYTES]; /* patterns "m*,!x" */
     char budget[OPTION_TEXT_BYTES], seeds[OPTION_TEXT_BYTES], shard[OPTION_TEXT_BYTES];
     char preset[OPTION_TEXT_BYTES];
-    int64_t jobs, threads;  /* jobs 0: as many as fit the machine */
-    int64_t n, first, seed; /* generate: how many samples, from which on, of which seed */
-    int split;              /* generate: Split */
-    int64_t report;         /* train: descriptor for progress records; -1: none */
-    double seconds;         /* kernels, speed: to spend on each measurement */
-    double threshold;       /* compare: relative change that counts */
-    int device;             /* FlagDevice */
-    int format;             /* FlagFormat */
+    char from[OPTION_TEXT_BYTES]; /* data fetch: address of a mirror */
+    int64_t jobs, threads;        /* jobs 0: as many as fit the machine */
+    int64_t samples;              /* data make: of the training split */
+    int64_t n, first, seed;       /* generate: how many samples, from which on, of which seed */
+    int split;                    /* generate: Split */
+    int64_t report;               /* train: descriptor for progress records; -1: none */
+    double seconds;               /* kernels, speed: to spend on each measurement */
+    double threshold;             /* compare: relative change that counts */
+    int device;                   /* FlagDevice */
+    int format;                   /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
     bool csv, json; /* short for --format */
     bool plot;      /* kernels, speed: draw */

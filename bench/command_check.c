@@ -29,7 +29,8 @@ const Command command_check = {
               "double-precision reference, the same bits on 1, 2 and 3 threads, on every\n"
               "instruction set of this processor. Models: gradient against differences of the\n"
               "whole network in double precision, causality, prefix consistency, batch\n"
-              "independence, one-token form, equal bits, loss at the start, learning by heart.\n"
+              "independence, indifference to padding, one-token form, equal bits, loss at the\n"
+              "start, learning by heart.\n"
               "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
     .flags = "quiet",
     .most_arguments = 1,

@@ -1,41 +1,46 @@
 /* longhaul compare: verdicts on files of measured times. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/command.h"
 #include "bench/compare.h"
 
-static Status print(const ComparisonReport *report, const Flags *flags, Error *error) {
-    switch (flag_format(flags)) {
-    case FORMAT_CONSOLE:
-        comparison_print(report, stdout);
-        return STATUS_OK;
-    case FORMAT_CSV:
-        comparison_csv(report, stdout);
-        return STATUS_OK;
-    default:
-        return error_set(error, STATUS_USAGE, "a comparison can be printed as console or csv");
-    }
+static Status check_pairs(const Invocation *invocation, Error *error) {
+    const int count = invocation->argument_count;
+    if (count % 2 == 0) return STATUS_OK;
+    return error_set(
+        error, STATUS_USAGE,
+        "%d files cannot be paired; expected: longhaul compare BASE NEW [BASE NEW ...] "
+        "in the order of measuring",
+        count);
+}
+
+/* Another compiler or other flags are a fair thing to compare, if one knows. */
+static void print_builds(const MeasuredFile *base, const MeasuredFile *news) {
+    if (strcmp(base->build, news->build) == 0) return;
+    fprintf(stderr, "note: built differently: %s with '%s', %s with '%s'\n", base->path,
+            base->build, news->path, news->build);
 }
 
 static Status compare(const Invocation *invocation, Error *error) {
     const int count = invocation->argument_count;
-    const Flags *flags = &invocation->flags;
-    if (count % 2)
-        return error_set(error, STATUS_USAGE,
-                         "%d files: they come in pairs, BASE NEW BASE NEW ..., as they were "
-                         "measured in turn",
-                         count);
-    MeasuredFile *files = calloc((size_t)count, sizeof *files);
+    const double threshold = invocation->flags.threshold;
     ComparisonReport report = {0};
-    Status status = STATUS_OK;
+    Status status = check_pairs(invocation, error);
+    MeasuredFile *files = calloc((size_t)count, sizeof *files);
     for (int i = 0; i < count && status == STATUS_OK; i++)
         status = measured_read(&files[i], invocation->arguments[i], error);
     if (status == STATUS_OK)
-        status = compare_files(&report, files, count, flags->threshold, flags->force, error);
-    if (status == STATUS_OK) status = print(&report, flags, error);
-    if (status == STATUS_OK && report.verdicts[VERDICT_SLOWER])
-        status = error_set(error, STATUS_REGRESSION, "%d of %d cases are slower",
-                           report.verdicts[VERDICT_SLOWER], report.count);
+        status =
+            compare_reports(&report, files, count / 2, threshold, invocation->flags.force, error);
+    if (status == STATUS_OK) {
+        comparison_print(&report, threshold, stdout);
+        print_builds(&files[0], &files[1]);
+        if (report.verdicts[VERDICT_SLOWER])
+            status = error_set(error, STATUS_REGRESSION, "%d of %d cases are slower",
+                               report.verdicts[VERDICT_SLOWER],
+                               report.count - report.verdicts[VERDICT_CHANGED]);
+    }
     comparison_free(&report);
     for (int i = 0; i < count; i++) measured_close(&files[i]);
     free(files);
@@ -47,14 +52,14 @@ const Command command_compare = {
     .arguments = "BASE NEW [BASE NEW ...]",
     .summary = "is NEW faster, the same or slower than BASE? exit 3 on a regression",
     .detail =
-        "Files of `longhaul kernels --output` or `longhaul speed --output`; several pairs are\n"
-        "rounds that were measured in turn, A B A B. A case is called slower or faster only\n"
-        "when the 95 % interval of the ratio of medians lies beyond --threshold, the same\n"
-        "when it lies within, otherwise uncertain. Different machines, thread counts or work\n"
-        "under one name are refused unless --force is given. bench/regress.sh REVISION does\n"
-        "the whole: build both, measure in turn, compare.",
-    .flags = "threshold force format csv",
+        "Files of `longhaul kernels --output` or `longhaul speed --output`, several rounds in the\n"
+        "order of measuring. A case is called slower or faster only when the 95 % interval of the\n"
+        "ratio of medians lies beyond --threshold, the same when it lies within, otherwise\n"
+        "uncertain. A case whose work differs (shapes, FLOPs, task version) is listed as changed\n"
+        "and not compared. --force compares it, and reports of\n"
+        "different machines or thread counts. bench/regress.sh builds and measures two revisions.",
+    .flags = "threshold force",
     .least_arguments = 2,
-    .most_arguments = 200,
+    .most_arguments = 128,
     .run = compare,
 };

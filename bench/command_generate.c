@@ -55,6 +55,7 @@ static Status open_display(Display *display, const Invocation *invocation, Error
     }
     if (task->problem(display->options, &display->problem, error) != STATUS_OK)
         return error->status;
+    display->problem = problem_for(&display->problem, display->split);
     if (task->open && task->open(display->options, &display->data, error) != STATUS_OK)
         return error->status;
     const int64_t exist = task->count(display->options, display->data, display->split);
@@ -98,6 +99,7 @@ static void print_samples(const Display *display) {
     Sample sample;
     sample_open(&display->problem, &sample);
     const int columns = terminal_columns();
+    const ShownTask shown = {display->task, display->options, display->data, &display->problem};
     for (int64_t i = 0; i < display->samples; i++) {
         draw(display, i, &sample);
         int64_t labels = 0;
@@ -108,8 +110,7 @@ static void print_samples(const Display *display) {
         if (display->task->picture)
             print_picture(display, &sample, columns);
         else
-            show_sample(stdout, display->task, display->options, &display->problem, &sample,
-                        columns);
+            show_sample(stdout, &shown, &sample, columns);
     }
     sample_close(&sample);
 }

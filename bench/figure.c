@@ -263,9 +263,56 @@ static void seconds(const Study *study, const Summary *summary, const Published 
     chart_share_range(chart, true, &chart->y);
 }
 
+/* Perplexity in groups of tokens, all seeds of a row together. zero: where group 0 stands on the
+ * logarithmic axis, and how far the others are moved: 1, or, for counts, which stay, 0.5. */
+static void add_groups(const Study *study, const Summary *summary, Chart *chart, size_t offset,
+                       int most, double zero) {
+    chart->y = (Axis){.label = "perplexity", .base = 10, .low = NAN, .high = NAN};
+    chart->x.low = INFINITY;
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        char title[128];
+        panel_title(study, summary, row, -1, title);
+        for (int g = 0; g < most; g++) {
+            double labels = 0, nats = 0, from = 0;
+            for (int i = 0; i < row->seed_count; i++) {
+                const LossGroup *groups =
+                    (const LossGroup *)((const char *)&row->seeds[i]->result.test + offset);
+                labels += groups[g].labels;
+                nats += groups[g].nats;
+                from = fmax(from, (double)groups[g].from);
+            }
+            if (labels == 0) continue;
+            const double x = zero < 1 ? fmax(from, zero) : from + zero;
+            series_add_point(series_of(panel_of(chart, title), row->model, SERIES_MEAN),
+                             (ChartPoint){x, exp(nats / labels), NAN, NAN});
+            chart->x.low = fmin(chart->x.low, x / 1.35);
+            chart->x.high = fmax(chart->x.high, x * 1.35);
+        }
+    }
+    sort_points(chart);
+    chart_share_range(chart, true, &chart->y);
+}
+
+static void by_position(const Study *study, const Summary *summary, const Published *published,
+                        Chart *chart) {
+    (void)published;
+    chart->x = (Axis){.label = "tokens of the window seen", .base = 2};
+    add_groups(study, summary, chart, offsetof(Breakdown, positions), BREAKDOWN_POSITIONS, 1);
+}
+
+static void by_frequency(const Study *study, const Summary *summary, const Published *published,
+                         Chart *chart) {
+    (void)published;
+    chart->x = (Axis){.label = "times in the training text (0 at 0.5)", .base = 10};
+    add_groups(study, summary, chart, offsetof(Breakdown, frequencies), BREAKDOWN_FREQUENCIES, 0.5);
+}
+
 static const Figure figures[] = {
     {"accuracy", "Accuracy against width, a panel for each length", accuracy},
+    {"frequency", "Test perplexity against how often a token came in training", by_frequency},
     {"learning", "Validation accuracy against training FLOPs", learning},
+    {"position", "Test perplexity against the tokens seen before", by_position},
     {"seconds", "Seconds a cell", seconds},
 };
 

@@ -57,7 +57,6 @@ static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report
     op->cost(runner->trial.call, &forward, &backward);
     row->cost = runner->phase == PHASE_FORWARD ? forward : backward;
     row->bytes = (size_t)(row->cost.bytes_read + row->cost.bytes_written);
-    row->floor = ceiling_seconds(&report->ceiling, &row->cost, row->bytes, &row->bound);
     trial_inputs(op, table_row, row->work, sizeof row->work / 2);
     const size_t used = strlen(row->work);
     snprintf(row->work + used, sizeof row->work - used, "; %.6g flops, %.6g specials",
@@ -99,6 +98,23 @@ static void sample_rounds(KernelReport *report, Runner *runners, const Run *run,
     }
     if (progress) fputs("\r\033[K", stderr);
     free(order);
+}
+
+/* The roof is what the machine could do at its best moment of the run: measured before and after
+ * the samples and, for arithmetic, beside each round of them. */
+static void raise_roof(KernelReport *report) {
+    Ceiling after;
+    ceiling_measure(&after, report->isa, report->threads);
+    for (int i = 0; i < report->probe_count; i++) {
+        const double all = report->probes[i] * report->threads;
+        if (all > after.flops) after.flops = all;
+    }
+    ceiling_keep_best(&report->ceiling, &after);
+    for (int i = 0; i < report->count; i++) {
+        KernelRow *row = &report->rows[i];
+        if (row->count)
+            row->floor = ceiling_seconds(&report->ceiling, &row->cost, row->bytes, &row->bound);
+    }
 }
 
 /* Rows of the report for all selected cases; runners in step with them. */
@@ -157,6 +173,7 @@ Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int th
     for (int i = 0; i < n; i++)
         prepare(&runners[i], &report->rows[i], report, ops[i], cases[i], &run);
     sample_rounds(report, runners, &run, seconds, progress);
+    raise_roof(report);
     for (int i = 0; i < n; i++) {
         KernelRow *row = &report->rows[i];
         if (row->count) {

@@ -15,7 +15,7 @@ static bool read_case(const json_t *json, MeasuredCase *entry) {
     const char *name = NULL, *work = "";
     json_t *seconds = NULL;
     Cost *cost = &entry->cost;
-    if (json_unpack(writable(json), "{s:s, s:o, s?:s, s?:F, s?:F, s?:F, s?:F}", "case", &name,
+    if (json_unpack(writable(json), "{s:s, s:o, s?:s, s:F, s:F, s:F, s:F}", "case", &name,
                     "seconds", &seconds, "work", &work, "flops", &cost->flops, "specials",
                     &cost->specials, "bytes_read", &cost->bytes_read, "bytes_written",
                     &cost->bytes_written) ||
@@ -50,10 +50,16 @@ static Status read_all(MeasuredFile *file, const json_t *json, Error *error) {
                          file->path, schema, MEASURED_SCHEMA);
     snprintf(file->kind, sizeof file->kind, "%s", kind);
     snprintf(file->machine, sizeof file->machine, "%s", machine);
+    const char *compiler, *flags;
+    if (!json_unpack(writable(json), "{s:{s:s, s:s}}", "environment", "compiler", &compiler,
+                     "compiler_flags", &flags))
+        snprintf(file->build, sizeof file->build, "%s, %s", compiler, flags);
     file->cases = calloc(json_array_size(rows) + 1, sizeof *file->cases);
     for (size_t i = 0; i < json_array_size(rows); i++)
         if (!read_case(json_array_get(rows, i), &file->cases[file->count++]))
-            return error_set(error, STATUS_DATA, "%s: row %zu has no name or no valid times",
+            return error_set(error, STATUS_DATA,
+                             "%s: row %zu has no name, no cost or no valid times; measure again "
+                             "with this version",
                              file->path, i + 1);
     return STATUS_OK;
 }
@@ -89,11 +95,9 @@ const MeasuredCase *measured_find(const MeasuredFile *file, const char *name) {
 }
 
 bool measured_same_work(const MeasuredCase *a, const MeasuredCase *b) {
-    if (a->work[0] && b->work[0]) return strcmp(a->work, b->work) == 0;
-    /* A file from before `work` was kept: cost is the best witness of the shapes that there is. */
-    const double x[] = {a->cost.flops, a->cost.bytes_read, a->cost.bytes_written};
-    const double y[] = {b->cost.flops, b->cost.bytes_read, b->cost.bytes_written};
-    for (int i = 0; i < 3; i++)
+    const double x[] = {a->cost.flops, a->cost.specials, a->cost.bytes_read, a->cost.bytes_written};
+    const double y[] = {b->cost.flops, b->cost.specials, b->cost.bytes_read, b->cost.bytes_written};
+    for (int i = 0; i < 4; i++)
         if (x[i] > y[i] || x[i] < y[i]) return false;
-    return true;
+    return !a->work[0] || !b->work[0] || strcmp(a->work, b->work) == 0;
 }

@@ -12,17 +12,17 @@ enum { MEASURED_SCHEMA = 1, WORK_BYTES = 640 };
 
 typedef struct MeasuredCase {
     char name[160];
-    char
-        work[WORK_BYTES]; /* shapes and settings of the case; "" in files from before it was kept */
-    Cost cost;            /* all zero when the file does not say */
-    double *seconds;      /* samples */
-    int count;            /* 0: the case was skipped */
+    char work[WORK_BYTES]; /* shapes and settings of the case; "" in older files */
+    Cost cost;             /* all zero when the file does not say */
+    double *seconds;       /* samples */
+    int count;             /* 0: the case was skipped */
 } MeasuredCase;
 
 typedef struct MeasuredFile {
     char path[512];
     char kind[32];     /* "kernels" or "speed" */
     char machine[256]; /* processor and instruction set */
+    char build[512];   /* compiler and flags */
     int threads;
     MeasuredCase *cases;
     int count;

@@ -16,6 +16,15 @@ static Init dense(int64_t inputs) {
     return init_uniform(1.0 / sqrt((double)inputs));
 }
 
+/* The embedding table, which a tied head shares. */
+static Tensor *table_of(Network *network, const Cell *cell, int64_t vocabulary) {
+    const int64_t width = cell->backbone.width;
+    const double given = cell->run.embedding_deviation,
+                 deviation = given > 0 ? given : 1 / sqrt((double)width);
+    return tape_parameter(network->tape, "embedding.table", SHAPE(vocabulary, width),
+                          init_normal(deviation), GROUP_DECAY);
+}
+
 static bool one_token(const Network *network) {
     return tape_mode(network->tape) == TAPE_STEP;
 }
@@ -27,8 +36,7 @@ static Tensor *embed(Network *network, const Cell *cell, const Problem *problem)
     Tensor *x;
     if (problem->input == INPUT_TOKENS) {
         network->tokens = tape_input(tape, "tokens", TENSOR_INTEGER, SHAPE(rows, length), false);
-        Tensor *table = tape_parameter(tape, "embedding.table", SHAPE(problem->vocabulary, width),
-                                       init_normal(cell->run.embedding_deviation), GROUP_DECAY);
+        Tensor *table = table_of(network, cell, problem->vocabulary);
         x = embedding(tape, network->tokens, table, 1.0);
     } else {
         network->reals =
@@ -47,11 +55,9 @@ static void classify(Network *network, const Cell *cell, const Problem *problem,
     const int64_t width = cell->backbone.width;
     const bool tied =
         cell->run.tied && problem->input == INPUT_TOKENS && problem->classes == problem->vocabulary;
-    Tensor *table = tied
-                        ? tape_parameter(tape, "embedding.table", SHAPE(problem->vocabulary, width),
-                                         init_normal(cell->run.embedding_deviation), GROUP_DECAY)
-                        : tape_parameter(tape, "head.table", SHAPE(problem->classes, width),
-                                         dense(width), GROUP_DECAY);
+    Tensor *table = tied ? table_of(network, cell, problem->vocabulary)
+                         : tape_parameter(tape, "head.table", SHAPE(problem->classes, width),
+                                          dense(width), GROUP_DECAY);
     const int64_t labels = network->batch * (one_token(network) ? 1 : problem->labels);
     network->classes = tape_input(tape, "classes", TENSOR_INTEGER, SHAPE(labels), false);
     network->weights = tape_input(tape, "weights", TENSOR_FLOAT, SHAPE(labels), false);
@@ -110,10 +116,10 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     if (problem->padded)
         network->lengths =
             tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
-    tape_set_horizon(tape, problem->length);
+    tape_set_horizon(tape, problem_longest(problem));
     const ModelContext context = {.backbone = &cell->backbone,
                                   .options = cell->model_options,
-                                  .max_length = problem->length,
+                                  .max_length = problem_longest(problem),
                                   .causal = problem->causal,
                                   .lengths = network->lengths};
     Tensor *x = embed(network, cell, problem);

@@ -34,6 +34,7 @@ static json_t *metric_to_json(const Problem *problem) {
                         isfinite(problem->chance) ? json_real(problem->chance) : json_null());
     json_object_set_new(object, "solved",
                         isfinite(problem->solved) ? json_real(problem->solved) : json_null());
+    if (problem->best != 0) json_object_set_new(object, "best", json_real(problem->best));
     return object;
 }
 
@@ -50,6 +51,7 @@ static bool read_metric(Record *record) {
     record->higher_is_better = json_is_true(higher);
     record->chance = real_or_nan(json_object_get(metric, "chance"));
     record->solved = real_or_nan(json_object_get(metric, "solved"));
+    record->best = real_or_nan(json_object_get(metric, "best"));
     return true;
 }
 

@@ -1,98 +1,129 @@
 #!/usr/bin/env bash
-# Has a kernel become slower since REVISION? Builds that revision in a temporary folder and the
-# working tree in build/, measures both in turn (A B A B ...), and compares.
-#
-#   bench/regress.sh REVISION [PART OF A NAME] [--rounds N] [--seconds X] [--threads N]
-#                    [--threshold X]
-#
-# Exit: 0 nothing became slower, 3 something did, 2 usage, 74 a build failed, 75 interrupted. The
-# temporary folder is gone afterwards in every case. CC and CFLAGS hold for both builds.
-set -u
-cd "$(dirname "$0")/.." || exit 74
-build=${BUILD:-build}
-revision='' filter='' rounds=5 seconds=0.1 threads=1 threshold=0.05
+# Has the working tree become slower than a revision? Builds both, runs their kernel benchmarks in
+# turn (A B A B ...) and compares. Exit 0: no kernel is slower; 3: at least one is; 2: usage;
+# 4: a side does not build or does not measure.
+set -eu
 
 usage() {
-    echo "bench/regress.sh: $1; expected: bench/regress.sh REVISION [PART OF A NAME] [--rounds N]" \
-        "[--seconds X] [--threads N] [--threshold X]" >&2
+    cat <<'TEXT'
+bench/regress.sh REV [PART OF A CASE NAME] [--rounds N] [--threshold X] [--seconds S]
+                 [--threads N] [--keep FOLDER] [--force]
+
+  REV            the base: any revision that git knows, such as HEAD or origin/main
+  --rounds N     runs of each side, in turn (5)
+  --threshold X  relative change of time that counts (0.05)
+  --seconds S    to spend on each case in each run (0.1)
+  --threads N    threads of both sides (1)
+  --keep FOLDER  keep the samples of every run there
+  --force        compare also cases whose work changed under the same name
+TEXT
+}
+say() { echo "regress: $*" >&2; }
+wrong() {
+    say "$*"
+    usage >&2
     exit 2
 }
+
+revision='' filter='' rounds=5 threshold=0.05 seconds=0.1 threads=1 keep='' force=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --rounds | --seconds | --threads | --threshold)
-        [ $# -gt 1 ] || usage "$1 needs a value"
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    --force) force=(--force) ;;
+    --rounds | --threshold | --seconds | --threads | --keep)
+        [ $# -ge 2 ] || wrong "$1 needs a value"
         printf -v "${1#--}" %s "$2"
         shift
         ;;
-    -*) usage "unknown flag $1" ;;
+    -*) wrong "unknown flag $1" ;;
     *)
         if [ -z "$revision" ]; then
             revision=$1
         elif [ -z "$filter" ]; then
             filter=$1
         else
-            usage "'$1' is one argument too many"
+            wrong "'$1' is one argument too many"
         fi
         ;;
     esac
     shift
 done
-[ -n "$revision" ] || usage 'no revision given'
-[[ $rounds =~ ^[1-9][0-9]?$ ]] || usage "--rounds $rounds: a whole number from 1 to 99"
-commit=$(git rev-parse --quiet --verify "$revision^{commit}") ||
-    usage "'$revision' is no revision of this repository (a shallow clone? git fetch --unshallow)"
+[ -n "$revision" ] || wrong "no base revision given"
+if ! [[ $rounds =~ ^[1-9][0-9]?$ ]] || [ "$rounds" -gt 64 ]; then
+    wrong "--rounds $rounds: expected a whole number from 1 to 64"
+fi
 
-# Children run in the background, so that a signal is acted upon at once; they are ended first, then
-# the folder goes. An archive, not a worktree: nothing of it is noted in .git.
-child=''
+if [ -n "$keep" ]; then
+    mkdir -p "$keep" || exit 74
+    keep=$(cd "$keep" && pwd)
+fi
+cd "$(dirname "$0")/.."
+commit=$(git rev-parse --quiet --verify "$revision^{commit}") || {
+    say "'$revision' is no revision of this repository; in a shallow copy, fetch it first" \
+        "(git fetch --unshallow)"
+    exit 2
+}
+
 work=$(mktemp -d) || exit 74
-finish() {
-    trap '' INT TERM HUP
-    if [ -n "$child" ]; then
-        kill -TERM -- "-$child" 2>/dev/null
-        wait "$child" 2>/dev/null
-    fi
+# shellcheck disable=SC2317  # the trap calls it
+clean_up() {
+    git worktree remove --force "$work/base" >/dev/null 2>&1 || true
     rm -rf "$work"
+    git worktree prune >/dev/null 2>&1 || true
 }
-trap finish EXIT
-trap 'exit 75' INT TERM HUP
-set -m # a process group for each child: make has children of its own
-run() {
-    "$@" </dev/null &
-    child=$!
-    wait "$child"
-    local status=$?
-    child=''
-    return $status
+trap clean_up EXIT
+# A signal ends the script by way of exit, so that the trap above runs.
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+build() { # NAME FOLDER BUILD_FOLDER: its program becomes $work/NAME
+    local log=$work/$1.log
+    say "building $1"
+    if ! make -s -C "$2" -j"$(nproc)" BUILD="$3" "$3/longhaul" >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "$1 does not build; last lines above"
+        exit 4
+    fi
+    # A copy: building again while this runs must not exchange what is measured.
+    case $3 in
+    /*) cp "$3/longhaul" "$work/$1" ;;
+    *) cp "$2/$3/longhaul" "$work/$1" ;;
+    esac
 }
+git worktree add --quiet --detach "$work/base" "$commit" >&2
+build 'base-program' "$work/base" build
+build 'new-program' . "${BUILD:-build}"
 
-jobs=$(getconf _NPROCESSORS_ONLN)
-mkdir "$work/base"
-git archive "$commit" | tar -x -C "$work/base" || exit 74
-echo "building $revision and the working tree" >&2
-for tree in "$work/base" .; do
-    target=build
-    [ "$tree" = . ] && target=$build
-    run make -s -j"$jobs" -C "$tree" BUILD="$target" "$target/longhaul" >"$work/log" 2>&1 || {
-        echo "bench/regress.sh: the build failed in $tree:" >&2
-        tail -n 20 "$work/log" >&2
-        exit 74
-    }
-done
-
+samples=${keep:-$work}
 files=()
-for round in $(seq "$rounds"); do
-    for side in base new; do
-        longhaul=$work/base/build/longhaul
-        [ "$side" = new ] && longhaul=$build/longhaul
-        echo "round $round of $rounds: $side" >&2
-        files+=("$work/$side.$round.json")
-        run "$longhaul" kernels ${filter:+"$filter"} --seconds "$seconds" --threads "$threads" \
-            --output "$work/$side.$round.json" >/dev/null 2>"$work/log" || {
-            status=$?
-            cat "$work/log" >&2
-            exit "$status"
-        }
-    done
+measure() { # NAME FILE
+    local words=(kernels --threads "$threads" --seconds "$seconds" --output "$2")
+    [ -z "$filter" ] || words+=("$filter")
+    "$work/$1" "${words[@]}" >"$work/log" 2>&1 || {
+        local status=$?
+        tail -n 5 "$work/log" >&2
+        say "$1 does not measure: its \`longhaul ${words[*]}\` ended with exit $status"
+        [ "$status" -eq 2 ] || status=4
+        exit "$status"
+    }
+    grep '^warning' "$work/log" >>"$work/warnings" || true
+    files+=("$2")
+}
+for ((round = 1; round <= rounds; round++)); do
+    say "round $round of $rounds"
+    measure base-program "$samples/base-$round.json"
+    measure new-program "$samples/new-$round.json"
 done
-run "$build/longhaul" compare "${files[@]}" --threshold "$threshold"
+
+echo "base ${commit:0:12} ($revision), new: the working tree; $rounds rounds"
+if [ -s "$work/warnings" ]; then
+    say "the $((2 * rounds)) runs warned of (times, what):"
+    cut -d: -f1 "$work/warnings" | sort | uniq -c >&2
+    say "last: $(tail -n 1 "$work/warnings")"
+fi
+status=0
+"$work/new-program" compare "${files[@]}" --threshold "$threshold" "${force[@]}" || status=$?
+exit "$status"

@@ -147,6 +147,8 @@ json_t *result_to_json(const Result *result) {
     for (int i = 0; i < result->step_seconds_count; i++)
         json_array_append_new(times, real_to_json(result->step_seconds[i]));
     json_object_set_new(object, "step_seconds", times);
+    if (result->test.labels > 0)
+        json_object_set_new(object, "test_breakdown", breakdown_to_json(&result->test));
     return object;
 }
 
@@ -195,6 +197,8 @@ bool result_from_json(const json_t *json, Result *result, char *field, size_t fi
     if (!wrong) wrong = fields_from_json(json, result_fields, RESULT_FIELDS, result);
     if (!wrong) wrong = curve_from_json(json_object_get(json, "curve"), result);
     if (!wrong) wrong = times_from_json(json_object_get(json, "step_seconds"), result);
+    if (!wrong && !breakdown_from_json(json_object_get(json, "test_breakdown"), &result->test))
+        wrong = "test_breakdown";
     if (!wrong) return true;
     snprintf(field, field_bytes, "%s", wrong);
     result_free(result);

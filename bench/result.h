@@ -16,6 +16,7 @@ typedef struct Record {
     char metric[32];   /* of the task: "accuracy" */
     bool higher_is_better;
     double chance, solved; /* metric of guessing, and from which on it is solved; NAN: none */
+    double best;           /* best possible metric; NAN: not known */
     Result result;
     struct json_t *json; /* the whole file, environment included */
 } Record;

@@ -57,8 +57,9 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     session->parameters = parameters_open();
     if (choose_micro_batch(session, error) != STATUS_OK) return error->status;
     session->replays = cell->run.batch / session->micro_batch;
-    network_record(&session->evaluate, cell, &session->problem, session->parameters, TAPE_EVALUATE,
-                   session->micro_batch);
+    session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
+    network_record(&session->evaluate, cell, &session->evaluation_problem, session->parameters,
+                   TAPE_EVALUATE, session->micro_batch);
     if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);
@@ -83,7 +84,7 @@ int64_t session_bytes(const Session *session) {
     return (int64_t)(tape_bytes(session->train.tape) + tape_bytes(session->evaluate.tape) +
                      parameters_bytes(session->parameters, true)) +
            batch_bytes(&session->problem, session->cell->run.batch) +
-           batch_bytes(&session->problem, session->micro_batch);
+           batch_bytes(&session->evaluation_problem, session->micro_batch);
 }
 
 Status session_allocate(Session *session, Error *error) {
@@ -115,15 +116,34 @@ int64_t session_embedding_parameters(const Session *session) {
     return sum;
 }
 
+/* How often a class came in training; -1: the task does not know. */
+static int64_t frequency_of(const Session *session, int32_t class_id) {
+    const Cell *cell = session->cell;
+    return cell->task->frequency
+               ? cell->task->frequency(cell->task_options, session->data, class_id)
+               : -1;
+}
+
+/* What the scored labels of samples first .. first+count-1 are of the original text. */
+static void add_extents(const Session *session, Split split, int64_t first, int64_t count,
+                        Breakdown *breakdown) {
+    const Cell *cell = session->cell;
+    for (int64_t i = first; i < first + count && cell->task->extent; i++) {
+        const Extent extent = cell->task->extent(cell->task_options, session->data, split, i);
+        breakdown_add_extent(breakdown, &extent);
+    }
+}
+
 /* Adds the scores of the samples that one replay has evaluated. */
 typedef struct Score {
     double loss, labels;           /* summed over labels */
     double sample_metric, samples; /* summed over samples */
 } Score;
 
-static void score(Score *sum, const Session *session, const Batch *batch, int64_t from) {
+static void score(Score *sum, const Session *session, const Batch *batch, int64_t from,
+                  Breakdown *breakdown) {
     const Network *network = &session->evaluate;
-    const int64_t labels = session->problem.labels;
+    const int64_t labels = session->evaluation_problem.labels;
     for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
         double right = 0, weights = 0;
         for (int64_t k = 0; k < labels; k++) {
@@ -132,6 +152,10 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
             if (weight == 0) continue;
             weights += weight;
             sum->loss += weight * (double)network->row_loss->data[row];
+            if (breakdown)
+                breakdown_add(breakdown, batch->positions[source],
+                              frequency_of(session, batch->classes[source]),
+                              (double)network->row_loss->data[row]);
             if (network->prediction && network->prediction->integers[row] == batch->classes[source])
                 right += weight;
         }
@@ -142,19 +166,23 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
     }
 }
 
-Evaluation session_evaluate(Session *session, Split split, int64_t samples) {
+Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
+    if (session->problem.measure != MEASURE_PERPLEXITY) breakdown = NULL;
+    if (breakdown) *breakdown = (Breakdown){0};
     samples = session_samples(session, split, samples);
     Network *network = &session->evaluate;
     const Run run = {.threads = session->threads};
-    Batch batch = batch_open(&session->problem, network->batch);
+    Batch batch = batch_open(&session->evaluation_problem, network->batch);
     Score sum = {0};
     for (int64_t first = 0; first < samples; first += network->batch) {
         const int64_t count = samples - first < network->batch ? samples - first : network->batch;
-        batch_fill(&batch, session->cell, &session->problem, session->data, split, first, NULL,
-                   count, session->threads);
-        network_load(network, &session->problem, &batch, 0, batch.labels > 0 ? batch.labels : 1);
+        batch_fill(&batch, session->cell, &session->evaluation_problem, session->data, split, first,
+                   NULL, count, session->threads);
+        network_load(network, &session->evaluation_problem, &batch, 0,
+                     batch.labels > 0 ? batch.labels : 1);
         tape_forward(network->tape, &run);
-        score(&sum, session, &batch, 0);
+        score(&sum, session, &batch, 0, breakdown);
+        if (breakdown) add_extents(session, split, first, count, breakdown);
     }
     batch_close(&batch);
     Evaluation evaluation = {.loss = sum.loss / sum.labels, .labels = sum.labels};

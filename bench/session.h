@@ -3,13 +3,14 @@
 #ifndef LONGHAUL_SESSION_H
 #define LONGHAUL_SESSION_H
 
+#include "bench/breakdown.h"
 #include "bench/network.h"
 #include "bench/train.h"
 
 typedef struct Session {
     const Cell *cell;
-    Problem problem;
-    void *data; /* of the task; NULL for generated ones */
+    Problem problem, evaluation_problem; /* of training; of validation and test samples */
+    void *data;                          /* of the task; NULL for generated ones */
     Device device;
     int threads;
     int64_t micro_batch;   /* samples of one replay */
@@ -39,8 +40,8 @@ typedef struct Evaluation {
     double labels; /* that were scored */
 } Evaluation;
 
-/* Scores samples 0 .. samples-1 of a split. */
-Evaluation session_evaluate(Session *session, Split split, int64_t samples);
+/* Scores samples 0 .. samples-1 of a split. breakdown: filled in for perplexity; NULL for none. */
+Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown);
 
 /* Samples of a split that exist, at most `wanted`. */
 int64_t session_samples(const Session *session, Split split, int64_t wanted);

@@ -4,8 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Where files lie is no part of what a cell is: it goes into the environment, which the processes
+ * of a sweep inherit. The command line is stronger than the environment, a file is weaker. */
+static Status place_data(const char *folder, const char *source, Error *error) {
+    if (!*folder) return error_set(error, STATUS_USAGE, "%s: data.dir= names no folder", source);
+    return setenv("LONGHAUL_DATA", folder, strcmp(source, "command line") == 0) == 0
+               ? STATUS_OK
+               : error_set(error, STATUS_IO, "out of memory");
+}
+
 Status settings_add(Settings *settings, const char *key, const char *value, const char *source,
                     Error *error) {
+    if (strcmp(key, "data.dir") == 0) return place_data(value, source, error);
     if (settings->count == settings->capacity) {
         const int capacity = settings->capacity ? 2 * settings->capacity : 16;
         Setting *list = realloc(settings->list, (size_t)capacity * sizeof *list);

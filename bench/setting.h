@@ -13,7 +13,8 @@ typedef struct Settings {
     int count, capacity;
 } Settings;
 
-/* STATUS_USAGE when key or value is too long; the message names the source. */
+/* STATUS_USAGE when key or value is too long; the message names the source. data.dir is not kept:
+ * it becomes LONGHAUL_DATA of this process and those it starts. */
 Status settings_add(Settings *settings, const char *key, const char *value, const char *source,
                     Error *error);
 Status settings_add_all(Settings *settings, const Settings *more, Error *error);

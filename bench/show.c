@@ -25,21 +25,20 @@ static char *cell(const Grid *grid, int row, int64_t column) {
     return grid->cells[row * grid->columns + column];
 }
 
-static void spell(const Task *task, const void *options, int64_t id, char text[CELL]) {
-    if (task->spell)
-        task->spell(options, id, text);
+static void spell(const ShownTask *shown, int64_t id, char text[CELL]) {
+    if (shown->task->spell)
+        shown->task->spell(shown->options, shown->data, id, text);
     else
         snprintf(text, CELL, "%lld", (long long)id);
 }
 
-static void fill_inputs(Grid *grid, const Task *task, const void *options, const Sample *sample,
-                        int sequence) {
+static void fill_inputs(Grid *grid, const ShownTask *shown, const Sample *sample, int sequence) {
     const Problem *problem = grid->problem;
     const int64_t first = sequence * problem->length;
     if (problem->input == INPUT_TOKENS) {
         snprintf(grid->names[0], sizeof grid->names[0], "token");
         for (int64_t t = 0; t < grid->columns; t++)
-            spell(task, options, sample->tokens[first + t], cell(grid, 0, t));
+            spell(shown, sample->tokens[first + t], cell(grid, 0, t));
         return;
     }
     for (int row = 0; row < grid->rows - 1; row++) {
@@ -50,7 +49,7 @@ static void fill_inputs(Grid *grid, const Task *task, const void *options, const
     }
 }
 
-static void fill_targets(Grid *grid, const Task *task, const void *options, const Sample *sample) {
+static void fill_targets(Grid *grid, const ShownTask *shown, const Sample *sample) {
     const Problem *problem = grid->problem;
     const int row = grid->rows - 1;
     snprintf(grid->names[row], sizeof grid->names[row], "target");
@@ -60,7 +59,7 @@ static void fill_targets(Grid *grid, const Task *task, const void *options, cons
         if (sample->weights[j] == 0 || t >= grid->columns) continue;
         grid->labelled[t] = true;
         if (problem->target == TARGET_TOKENS)
-            spell(task, options, sample->classes[j], cell(grid, row, t));
+            spell(shown, sample->classes[j], cell(grid, row, t));
         else
             snprintf(cell(grid, row, t), CELL, "%.3f", (double)sample->value[j]);
     }
@@ -109,8 +108,8 @@ static void print_grid(FILE *file, const Grid *grid, int columns) {
     }
 }
 
-void show_sample(FILE *file, const Task *task, const void *options, const Problem *problem,
-                 const Sample *sample, int columns) {
+void show_sample(FILE *file, const ShownTask *shown, const Sample *sample, int columns) {
+    const Problem *problem = shown->problem;
     for (int sequence = 0; sequence < problem->sequences; sequence++) {
         const int inputs = problem->input == INPUT_TOKENS ? 1 : (int)problem->channels;
         Grid grid = {.problem = problem,
@@ -118,8 +117,8 @@ void show_sample(FILE *file, const Task *task, const void *options, const Proble
                      .columns = sample->lengths[sequence]};
         grid.cells = scratch_open((size_t)(grid.rows * grid.columns) * CELL);
         grid.labelled = scratch_open((size_t)grid.columns);
-        fill_inputs(&grid, task, options, sample, sequence);
-        if (sequence == 0) fill_targets(&grid, task, options, sample);
+        fill_inputs(&grid, shown, sample, sequence);
+        if (sequence == 0) fill_targets(&grid, shown, sample);
         if (problem->sequences > 1) fprintf(file, "  sequence %d\n", sequence + 1);
         print_grid(file, &grid, columns);
         free(grid.cells);

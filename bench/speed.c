@@ -70,12 +70,11 @@ static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, d
 }
 
 /* Share of a training step that no kernel accounts for. */
-static double overhead_of(Subject *subject) {
+static double overhead_of(Subject *subject, double seconds) {
     Tape *tape = subject->session.train.tape;
-    enum { STEPS = 20 };
     tape_profile(tape, true);
     double whole = 0, kernels = 0;
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < LEAST_SAMPLES || whole < seconds; i++) {
         const Run run = {.threads = subject->session.threads, .training = true, .seed = 1};
         const double start = seconds_now();
         tape_forward(tape, &run);
@@ -129,7 +128,7 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds
         describe(speed, &subject);
         measure(&speed->train, train_step, &subject, seconds);
         measure(&speed->forward, forward_pass, &subject, seconds);
-        speed->overhead = overhead_of(&subject);
+        speed->overhead = overhead_of(&subject, seconds);
         subject.step = 0;
         if (subject.decode.tape) measure(&speed->decode, decode_token, &subject, seconds);
     }

@@ -121,6 +121,26 @@ static void *allocate(int count, size_t size) {
     return memory;
 }
 
+/* Perplexity on other scales. A seed that diverged has no test and leaves these means alone: its
+ * row shows it by the metric. */
+static void measure_language(Row *row) {
+    const int n = row->seed_count;
+    double bits = 0, words = 0, nats = 0;
+    int tested = 0;
+    row->best_possible = row->seeds[0]->best > 0 ? row->seeds[0]->best : NAN;
+    for (int i = 0; i < n; i++) {
+        const Breakdown *test = &row->seeds[i]->result.test;
+        if (!(test->labels > 0)) continue;
+        bits += breakdown_bits_per_byte(test);
+        words += breakdown_word_perplexity(test);
+        nats += test->nats / test->labels;
+        tested++;
+    }
+    row->bits_per_byte = tested ? bits / tested : NAN;
+    row->word_perplexity = tested ? words / tested : NAN;
+    row->nats_above_best = tested ? nats / tested - log(row->best_possible) : NAN;
+}
+
 static void measure_row(const Study *study, Row *row) {
     const int n = row->seed_count;
     double *steps = allocate(n, sizeof *steps);
@@ -144,6 +164,7 @@ static void measure_row(const Study *study, Row *row) {
     row->state_bytes = (double)row->seeds[0]->result.state_floats * (double)sizeof(float);
     row->mean = mean(row->metrics, n);
     row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
+    measure_language(row);
     free(steps);
 }
 

@@ -40,10 +40,14 @@ Status subject_open(Subject *subject, const Model *model, const char *settings,
     subject->parameters = like ? like->parameters : parameters_open();
     subject->tape = tape_open(subject->parameters, shape->mode);
     tape_set_horizon(subject->tape, shape->max_length);
+    if (shape->padded)
+        subject->lengths =
+            tape_input(subject->tape, "lengths", TENSOR_INTEGER, SHAPE(shape->batch), false);
     const ModelContext context = {.backbone = &subject->backbone,
                                   .options = subject->options,
                                   .max_length = shape->max_length,
-                                  .causal = shape->causal};
+                                  .causal = shape->causal,
+                                  .lengths = subject->lengths};
     subject->x = tape_input(subject->tape, "x", TENSOR_FLOAT,
                             SHAPE(shape->batch, shape->length, subject->backbone.width), true);
     subject->out = model_record(subject->tape, model, &context, subject->x);

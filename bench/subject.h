@@ -9,6 +9,7 @@ typedef struct SubjectShape {
     int64_t batch, length, max_length; /* length 1 and TAPE_STEP: the one-token form */
     TapeMode mode;
     bool causal;
+    bool padded; /* the model is told the sequences' lengths: fill the integers of `lengths` */
 } SubjectShape;
 
 /* Features only: no embedding, no head. */
@@ -21,6 +22,7 @@ typedef struct Subject {
     bool owns_parameters;
     Tape *tape;
     Tensor *x, *out; /* (B, L, D) */
+    Tensor *lengths; /* (B), NULL unless padded */
 } Subject;
 
 /* Default settings of the model, changed by "key=value key=value" (backbone or model keys). Values

@@ -186,8 +186,16 @@ static void note_crash(Sweep *sweep, int index, Status status, int killed_by) {
     store_write_failure(entry->folder, &failure, NULL);
 }
 
+/* A worker that was asked to leave before it could listen for that has nothing to save, and has not
+ * failed. */
+static bool left_early(int killed_by) {
+    return interrupt_asked() &&
+           (killed_by == SIGTERM || killed_by == SIGINT || killed_by == SIGHUP);
+}
+
 static void finish(Sweep *sweep, int index, Status status, int killed_by) {
     Entry *entry = &sweep->entries[index];
+    if (left_early(killed_by)) status = STATUS_INTERRUPTED;
     entry->again = false;
     look(sweep, index);
     if (entry->state == ENTRY_WAITING && status == STATUS_INTERRUPTED) {

@@ -67,7 +67,8 @@ bool sweep_wanted(const Sweep *sweep, int index, bool *undecided) {
     const SuiteCell *cell = &sweep->suite->cells[index];
     *undecided = false;
     if (sweep->entries[index].state == ENTRY_OTHER_SHARD) return false;
-    if (cell->repeat == 0) return true;
+    /* One variant leaves nothing to select: all seeds may start at once. */
+    if (cell->repeat == 0 || sweep->suite->variants == 1) return true;
     for (int i = 0; i < sweep->suite->count && !*undecided; i++) {
         const EntryState state = sweep->entries[i].state;
         *undecided = sweep->suite->cells[i].group == cell->group &&

@@ -49,7 +49,12 @@ static void outcome_text(const Study *study, const Row *row, char text[256]) {
     }
 }
 
-typedef enum SourceKind { FROM_REAL, FROM_INTEGER, FROM_TEXT } SourceKind;
+typedef enum SourceKind {
+    FROM_REAL,
+    FROM_REAL_IF_KNOWN, /* the column is left out where no row has a value */
+    FROM_INTEGER,
+    FROM_TEXT
+} SourceKind;
 
 /* Where a column's value comes from: a double or int of Row, or a text that is put together. */
 typedef struct Source {
@@ -71,6 +76,26 @@ static const struct {
     {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
     {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
     {"validation_mean", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, validation), NULL}},
+    {"best_possible",
+     "best possible",
+     READ_BY_ALL,
+     NUMBER_PLAIN,
+     {FROM_REAL_IF_KNOWN, offsetof(Row, best_possible), NULL}},
+    {"nats_above_best",
+     "nats above it",
+     READ_BY_ALL,
+     NUMBER_PLAIN,
+     {FROM_REAL_IF_KNOWN, offsetof(Row, nats_above_best), NULL}},
+    {"bits_per_byte",
+     "bits/byte",
+     READ_BY_ALL,
+     NUMBER_PLAIN,
+     {FROM_REAL_IF_KNOWN, offsetof(Row, bits_per_byte), NULL}},
+    {"word_perplexity",
+     "a word",
+     READ_BY_ALL,
+     NUMBER_PLAIN,
+     {FROM_REAL_IF_KNOWN, offsetof(Row, word_perplexity), NULL}},
     {"seeds", "", READ_BY_PROGRAMS, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, seed_count), NULL}},
     {"cells", "cells", READ_BY_ALL, NUMBER_COUNT, {FROM_INTEGER, offsetof(Row, cells), NULL}},
     {"parameters", "params", READ_BY_ALL, NUMBER_SI, {FROM_REAL, offsetof(Row, parameters), NULL}},
@@ -113,6 +138,15 @@ static const struct {
 enum { MEASURED = sizeof measured / sizeof *measured };
 _Static_assert(1 + 2 * STUDY_KEYS + MEASURED <= TABLE_COLUMNS, "columns fit");
 
+static bool is_shown(int column, const Summary *summary) {
+    const Source *source = &measured[column].source;
+    if (source->kind != FROM_REAL_IF_KNOWN) return true;
+    for (int r = 0; r < summary->count; r++)
+        if (!isnan(*(const double *)((const char *)&summary->rows[r] + source->offset)))
+            return true;
+    return false;
+}
+
 static void add_text_column(Table *table, const char *key) {
     Column *column = &table->columns[table->column_count++];
     *column = (Column){.audience = READ_BY_ALL};
@@ -120,10 +154,11 @@ static void add_text_column(Table *table, const char *key) {
     snprintf(column->title, sizeof column->title, "%s", key);
 }
 
-static void name_columns(Table *table, const Study *study) {
+static void name_columns(Table *table, const Study *study, const Summary *summary) {
     add_text_column(table, "model");
     for (int i = 0; i < study->axis_count; i++) add_text_column(table, study->axes[i]);
     for (int i = 0; i < MEASURED; i++) {
+        if (!is_shown(i, summary)) continue;
         Column *column = &table->columns[table->column_count++];
         *column = (Column){.audience = measured[i].audience,
                            .is_number = measured[i].source.kind != FROM_TEXT,
@@ -139,17 +174,21 @@ static void set_text(Value *value, const char *text) {
     snprintf(value->text, sizeof value->text, "%s", text);
 }
 
-static void fill_row(Table *table, const Study *study, const Row *row, int index) {
+static void fill_row(Table *table, const Study *study, const Summary *summary, int index) {
+    const Row *row = &summary->rows[index];
     Value *value = &table->values[index * table->column_count];
     for (int i = 0; i < table->column_count; i++) value[i].number = NAN;
     set_text(value++, row->model);
     for (int i = 0; i < study->axis_count; i++) set_text(value++, row->values[i]);
-    for (int i = 0; i < MEASURED; i++, value++) {
+    for (int i = 0; i < MEASURED; i++) {
+        if (!is_shown(i, summary)) continue;
         const Source *source = &measured[i].source;
         const char *field = (const char *)row + source->offset;
         if (source->kind == FROM_TEXT) source->text(study, row, value->text);
-        if (source->kind == FROM_REAL) value->number = *(const double *)field;
+        if (source->kind == FROM_REAL || source->kind == FROM_REAL_IF_KNOWN)
+            value->number = *(const double *)field;
         if (source->kind == FROM_INTEGER) value->number = *(const int *)field;
+        value++;
     }
     for (int i = 0; i < study->tuned_count; i++) set_text(value++, row->tuned[i]);
 }
@@ -158,14 +197,14 @@ Table table_build(const Study *study, const Summary *summary) {
     Table table = {.rows = summary->count};
     snprintf(table.name, sizeof table.name, "%s", study->suite);
     table_caption(&table, study);
-    name_columns(&table, study);
+    name_columns(&table, study, summary);
     const size_t rows = summary->count ? (size_t)summary->count : 1;
     table.values = calloc(rows * (size_t)table.column_count, sizeof *table.values);
     table.best = calloc(rows, sizeof *table.best);
     table.cases = calloc(rows, sizeof *table.cases);
     if (!table.values || !table.best || !table.cases) abort();
     for (int i = 0; i < table.rows; i++) {
-        fill_row(&table, study, &summary->rows[i], i);
+        fill_row(&table, study, summary, i);
         table.best[i] = summary->rows[i].best;
         if (i == 0) continue;
         const bool same = !memcmp(summary->rows[i].values, summary->rows[i - 1].values,

@@ -221,7 +221,7 @@ static bool validate(Training *training) {
     Result *result = training->result;
     const double start = seconds_now();
     const Evaluation evaluation =
-        session_evaluate(session, SPLIT_VALIDATION, session->cell->run.validation_samples);
+        session_evaluate(session, SPLIT_VALIDATION, session->cell->run.validation_samples, NULL);
     result->evaluation_seconds += seconds_now() - start;
     result->train_loss = training->state.loss_steps
                              ? training->state.loss_sum / (double)training->state.loss_steps
@@ -328,7 +328,7 @@ static void finish(Training *training) {
     if (result->outcome != OUTCOME_DIVERGED) {
         const double start = seconds_now();
         const Evaluation test =
-            session_evaluate(session, SPLIT_TEST, session->cell->run.test_samples);
+            session_evaluate(session, SPLIT_TEST, session->cell->run.test_samples, &result->test);
         result->evaluation_seconds += seconds_now() - start;
         result->test_loss = test.loss;
         result->test_metric = test.metric;

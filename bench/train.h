@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "bench/breakdown.h"
 #include "bench/cell.h"
 
 typedef enum Outcome {
@@ -42,6 +43,7 @@ typedef struct Result {
     double train_loss;     /* at the end */
     double validation_loss, validation_metric, test_loss, test_metric;
     double best_validation_metric;
+    Breakdown test; /* of perplexity tasks */
     int64_t best_step;
     CurvePoint *curve;
     int curve_count;

@@ -95,6 +95,20 @@ void ceiling_measure(Ceiling *ceiling, Isa isa, int threads) {
     }
 }
 
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+void ceiling_keep_best(Ceiling *ceiling, const Ceiling *other) {
+    ceiling->flops = larger(ceiling->flops, other->flops);
+    ceiling->specials = larger(ceiling->specials, other->specials);
+    for (int i = 0; i < CEILING_LEVELS; i++) {
+        CeilingLevel *level = &ceiling->level[i];
+        level->read = larger(level->read, other->level[i].read);
+        level->copy = larger(level->copy, other->level[i].copy);
+    }
+}
+
 double ceiling_probe(Isa isa) {
     const Work work = {kernels[isa], BURST_MULTIPLY_ADD, NULL, NULL, 0};
     return rate(&work);

@@ -23,6 +23,10 @@ typedef struct Ceiling {
 /* Best of several short bursts of each, about half a second in all. */
 void ceiling_measure(Ceiling *ceiling, Isa isa, int threads);
 
+/* Keeps the better of two measurements of the same machine and number of threads: one of them may
+ * have fallen into a minute in which the machine was slow. */
+void ceiling_keep_best(Ceiling *ceiling, const Ceiling *other);
+
 /* FLOP/s of one short burst on this thread: a probe of how disturbed the machine is just now. */
 double ceiling_probe(Isa isa);
 

@@ -46,6 +46,9 @@ Status folder_make(const char *path, Error *error);
  * which must be longer than a living writer that shares the folder can need for one. */
 void folder_clean(const char *path, double seconds);
 
+/* Removes the folder and all that is in it, as far as that can be done. */
+void folder_remove(const char *path);
+
 /* "folder/name" into path; STATUS_IO when it is too long. */
 Status path_join(char path[PATH_MAX], const char *folder, const char *name, Error *error);
 

@@ -22,7 +22,9 @@ static const Option options[] = {
     {"init_deviation", OPTION_REAL, offsetof(Backbone, init_deviation), "0.02", 0, 10, NULL,
      "standard deviation of initial projections (GPT-2: 0.02); 0: 1 / sqrt(width)"},
     {"dropout", OPTION_REAL, offsetof(Backbone, dropout), "0", 0, 0.99, NULL,
-     "probability, after the embedding and on each residual branch"},
+     "probability, on each residual branch"},
+    {"embedding_dropout", OPTION_REAL, offsetof(Backbone, embedding_dropout), "-1", -1, 0.99, NULL,
+     "probability, after the embedding; -1: as dropout"},
     {"recompute", OPTION_SWITCH, offsetof(Backbone, recompute), "no", 0, -1, NULL,
      "keep only the input of each block and run it again in backward"},
 };
@@ -62,6 +64,12 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
     if (backbone->dropout <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
     return dropout(tape, x, backbone->dropout);
+}
+
+Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
+    Backbone own = *backbone;
+    if (own.embedding_dropout >= 0) own.dropout = own.embedding_dropout;
+    return backbone_dropout(tape, &own, x);
 }
 
 static Tensor *dense(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,

@@ -11,8 +11,10 @@ Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *cont
 /* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). */
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x);
 
-/* The option's dropout in training, x itself otherwise. */
+/* The options' dropout in training, x itself otherwise: of a branch, and of what enters the first
+ * block. */
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
+Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 
 /* Start of a projection into the residual stream: N(0, 0.02 / sqrt(2 layers)), so that the sum over
  * all branches keeps its variance (Radford et al. 2019, section 2.3); of any other: N(0, 0.02).

@@ -1,13 +1,20 @@
 /* Hyena, order 2 (Poli et al. 2023, arXiv 2302.10866, definition 3.1 and sections 3.2 to 3.4).
  *
- *     x0, x1, v = short(u W + b)                   three projections, each a depthwise conv of K
- * taps y = x0 (h * (x1 v) + skip (x1 v)) W' + b'    * a causal convolution as long as the sequence
+ *     x0, x1, v = short(u W + b)     three projections, each with a depthwise convolution of K taps
+ *     y = (x0 (h * (x1 v) + skip x1 v)) W' + b'    * is causal, as long as the sequence
  *
  * The filter h (Lmax, D) is a function of the position alone, the same for the whole batch:
  *
  *     a = sin(w (z Wi + bi)),  then `filter_layers` times a = sin(w (a W + b)),  w shared (F)
- *     h_t = (a_t Wo) exp(-|rate| t / (Lmax - 1))   rate from ln(100)/1.5 to ln(100)/0.3 over
- * channels z_t = t/(Lmax - 1), cos(f w_t) ..., -sin(f w_t) ...,  w_t = 2 pi t / Lmax
+ *     h_t = (a_t Wo) (exp(-|rate| t / (Lmax - 1)) + shift)
+ *     z_t = t / (Lmax - 1), cos(f w_t) .., -sin(f w_t) ..,   w_t = 2 pi t / Lmax
+ *
+ * with rates from ln(100) / 1.5 to ln(100) / 0.3 over the channels.
+ *
+ * Language models of the paper: filter_embedding=33 filter_frequency=14 filter_deviation=0.02
+ * position_lr=-1 mlp=gelu_tanh mlp_ratio=2. MQAR as in Zoology (Arora et al. 2023, figure 2):
+ * mlp=identity filter_deviation=0.02 position_lr=-1, as its filters, too, start from the language
+ * model's N(0, 0.02) and everything has one learning rate.
  *
  * FLOPs a token: 8 D^2 for the projections, some D (10 log2(2L) + 28) for convolution and gates,
  * and the filter once a batch. Decoding keeps all x1 v: no finite state describes h. */
@@ -26,7 +33,7 @@
 
 typedef struct Hyena {
     int64_t short_filter, filter_order, filter_embedding, filter_layers;
-    double filter_frequency, filter_shift, position_lr;
+    double filter_frequency, filter_deviation, filter_shift, position_lr;
     bool filter_window;
 } Hyena;
 
@@ -41,12 +48,15 @@ static const Option options[] = {
      "hidden layers of the filter network after the first"},
     {"filter_frequency", OPTION_REAL, offsetof(Hyena, filter_frequency), "1", 0.01, 1000, NULL,
      "initial frequency of the sines; the paper's language models: 14"},
+    {"filter_deviation", OPTION_REAL, offsetof(Hyena, filter_deviation), "0", 0, 10, NULL,
+     "standard deviation of the filter network's initial weights, its biases then 0; 0: uniform by "
+     "fan-in"},
     {"filter_window", OPTION_SWITCH, offsetof(Hyena, filter_window), "yes", 0, -1, NULL,
      "exponential decay of the filter"},
     {"filter_shift", OPTION_REAL, offsetof(Hyena, filter_shift), "0", 0, 1, NULL,
      "added to the window, so that late taps survive"},
-    {"position_lr", OPTION_REAL, offsetof(Hyena, position_lr), "1e-5", 0, 1, NULL,
-     "learning rate of the position features; 0: constant"},
+    {"position_lr", OPTION_REAL, offsetof(Hyena, position_lr), "1e-5", -1, 1, NULL,
+     "learning rate of the position features; 0: constant, -1: as everything else"},
 };
 
 /* Decay rates: exp(-rate) is 1 % after 0.3 and 1.5 of the longest length. */
@@ -77,13 +87,19 @@ static void fill_rates(float *data, const Shape *shape, Random *random, double f
         data[c] = (float)(from + (width > 1 ? (to - from) * (double)c / (double)(width - 1) : 0));
 }
 
-/* A dense layer of the filter network: uniform start by fan-in, no weight decay. */
-static Tensor *dense(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias) {
+/* A dense layer of the filter network, without weight decay. */
+static Tensor *dense(Tape *tape, const Hyena *own, const char *name, Tensor *x, int64_t out,
+                     bool bias) {
     const int64_t in = extent(x, -1);
-    const Init init = init_uniform(1 / sqrt((double)in));
+    const bool normal = own->filter_deviation > 0;
+    const Init uniform = init_uniform(1 / sqrt((double)in));
+    const Init init = normal ? init_normal(own->filter_deviation) : uniform;
     tape_scope(tape, "%s", name);
     Tensor *weight = tape_parameter(tape, "weight", SHAPE(in, out), init, GROUP_NO_DECAY);
-    Tensor *offset = bias ? tape_parameter(tape, "bias", SHAPE(out), init, GROUP_NO_DECAY) : NULL;
+    Tensor *offset = NULL;
+    if (bias)
+        offset = tape_parameter(tape, "bias", SHAPE(out), normal ? init_constant(0) : uniform,
+                                GROUP_NO_DECAY);
     Tensor *y = linear(tape, x, weight, offset, NULL, ACTIVATION_NONE);
     tape_scope_end(tape);
     return y;
@@ -94,19 +110,20 @@ static Tensor *filter(Tape *tape, const ModelContext *context, int64_t length) {
     const Hyena *own = context->options;
     const int64_t width = context->backbone->width, order = own->filter_order;
     const Group positions = {
-        .fixed_rate = own->position_lr, .no_decay = true, .frozen = own->position_lr == 0};
+        .fixed_rate = fmax(own->position_lr, 0), .no_decay = true, .frozen = own->position_lr == 0};
     tape_scope(tape, "filter");
     Tensor *z = tape_parameter(tape, "positions", SHAPE(context->max_length, own->filter_embedding),
                                init_fill(fill_positions, 0, 0), positions);
     Tensor *frequency = tape_parameter(tape, "frequency", SHAPE(order),
                                        init_constant(own->filter_frequency), GROUP_NO_DECAY);
-    Tensor *a = sine(tape, dense(tape, "in", tape_prefix(tape, z, length), order, true), frequency);
+    Tensor *a =
+        sine(tape, dense(tape, own, "in", tape_prefix(tape, z, length), order, true), frequency);
     for (int64_t i = 0; i < own->filter_layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "inner.%lld", (long long)i);
-        a = sine(tape, dense(tape, name, a, order, true), frequency);
+        a = sine(tape, dense(tape, own, name, a, order, true), frequency);
     }
-    Tensor *h = dense(tape, "out", a, width, false);
+    Tensor *h = dense(tape, own, "out", a, width, false);
     if (own->filter_window) {
         Tensor *rate =
             tape_parameter(tape, "rate", SHAPE(width),
@@ -153,7 +170,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     Tensor *pre = project(tape, context, "x1", u);
     Tensor *v = project(tape, context, "v", u);
     Tensor *h = filter(tape, context, one ? context->max_length : extent(u, 1));
-    Tensor *skip = tape_parameter(tape, "skip", SHAPE(width), init_normal(1), GROUP_NO_DECAY);
+    Tensor *skip = tape_parameter(tape, "skip", SHAPE(width), init_normal(1), GROUP_DECAY);
     Tensor *y = one ? step(tape, v, pre, post, h, skip)
                     : long_convolution(tape, v, h, NULL, (ConvolutionGates){skip, pre, post});
     return backbone_linear(tape, "out", y, width, true, backbone_residual_init(context->backbone),

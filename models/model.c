@@ -27,7 +27,7 @@ const Model *model_find(const char *name) {
 
 Tensor *model_record(Tape *tape, const Model *model, const ModelContext *context, Tensor *x) {
     if (model->prologue) x = model->prologue(tape, context, x);
-    x = backbone_dropout(tape, context->backbone, x);
+    x = backbone_embedding_dropout(tape, context->backbone, x);
     x = model->stack ? model->stack(tape, context, x) : backbone_blocks(tape, model, context, x);
     /* The last post-norm block has normalised its result already. */
     if (!model->stack && context->backbone->norm_place == PLACE_POST) return x;

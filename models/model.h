@@ -24,13 +24,14 @@ typedef enum ModelKind {
 typedef struct Backbone {
     int64_t width; /* D */
     int64_t layers;
-    int mlp;               /* BackboneMlp */
-    double mlp_ratio;      /* hidden width / D */
-    int norm;              /* BackboneNorm */
-    int norm_place;        /* BackbonePlace */
-    double init_deviation; /* of projections; 0: 1 / sqrt(D) */
-    double dropout;        /* after embedding and on each residual branch */
-    bool recompute;        /* each block is a recompute segment */
+    int mlp;                  /* BackboneMlp */
+    double mlp_ratio;         /* hidden width / D */
+    int norm;                 /* BackboneNorm */
+    int norm_place;           /* BackbonePlace */
+    double init_deviation;    /* of projections; 0: 1 / sqrt(D) */
+    double dropout;           /* on each residual branch */
+    double embedding_dropout; /* below 0: as dropout */
+    bool recompute;           /* each block is a recompute segment */
 } Backbone;
 
 typedef enum BackboneMlp {

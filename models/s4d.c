@@ -6,7 +6,8 @@
  *     out = (y W_value + b_value) sigmoid(y W_gate + b_gate)
  *
  * with lambda = -exp(A_real) + i A_imag, discretised at the step size exp(log_dt) of the channel.
- * Bidirectional: a second C gives the filter that looks ahead, from the next token on.
+ * Bidirectional: a second C gives the filter that looks ahead, from the next token on; padding is
+ * zero in front of every convolution.
  *
  * Parameters of a layer: 2 D^2 + 2 D for the output, D (2 N + 2) for the states (M each of A_real,
  * A_imag, N of C). FLOPs a token: 4 D^2, some D (10 log2(2L) + 40), and 2 D N / B for the kernel,
@@ -17,6 +18,7 @@
 #include "engine/ops/diagonal_step/diagonal_step.h"
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/long_convolution/long_convolution.h"
+#include "engine/ops/mask_padding/mask_padding.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/vandermonde/vandermonde.h"
 #include "models/backbone.h"
@@ -157,6 +159,8 @@ static Tensor *dense(Tape *tape, const char *name, Tensor *x) {
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const S4D *own = context->options;
     const DiagonalParameters modes = parameters(tape, own, extent(u, 2));
+    /* The filter that looks ahead must not see what stands behind the end of a sequence. */
+    if (!context->causal && context->lengths) u = mask_padding(tape, u, context->lengths);
     Tensor *skip = tape_parameter(tape, "skip", SHAPE(extent(u, 2)), init_normal(1), GROUP_DECAY);
     Tensor *y = tape_mode(tape) == TAPE_STEP ? step(tape, own, modes, u, skip)
                                              : convolve(tape, context, modes, u, skip);

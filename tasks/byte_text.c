@@ -9,8 +9,8 @@ int32_t byte_tokens(const uint8_t *bytes, int64_t count, int64_t length, int32_t
     return (int32_t)kept;
 }
 
-void byte_spell(const void *options, int64_t id, char text[TASK_SPELL_BYTES]) {
-    (void)options;
+void byte_spell(const void *options, const void *data, int64_t id, char text[TASK_SPELL_BYTES]) {
+    (void)options, (void)data;
     const int byte = (int)id - 1;
     if (byte < 0)
         snprintf(text, TASK_SPELL_BYTES, ".");

@@ -12,6 +12,6 @@ enum { BYTE_IDS = 257 };
 int32_t byte_tokens(const uint8_t *bytes, int64_t count, int64_t length, int32_t *tokens);
 
 /* For Task.spell: the character itself, or \n, \t, \xE2; "." for the pad. */
-void byte_spell(const void *options, int64_t id, char text[TASK_SPELL_BYTES]);
+void byte_spell(const void *options, const void *data, int64_t id, char text[TASK_SPELL_BYTES]);
 
 #endif

@@ -3,23 +3,25 @@
 #define LONGHAUL_DATA_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/status.h"
 
-/* Where a data set may lie below the data folder: as its own archive unpacks, or as a larger
- * collection does. */
-typedef struct DataPlace {
-    const char *title;           /* "LRA ListOps" */
-    const char *const *relative; /* candidate files or folders, best first; NULL ends */
-    const char *advice;          /* how to get it, one sentence */
-} DataPlace;
-
-/* The data folder: $LONGHAUL_DATA, or "data" in the current folder. */
+/* The data folder: $LONGHAUL_DATA (data.dir=FOLDER sets it), or "data" in the current folder. */
 const char *data_folder(void);
 
-/* The first candidate that exists, as a path. STATUS_DATA with the places tried and the advice. */
-Status data_find(const DataPlace *place, char path[PATH_MAX], Error *error);
+typedef enum DataKind { DATA_FILE, DATA_FOLDER } DataKind;
+
+/* Path of a file or folder of the set (tasks/data_set.h): as it is, or a file packed as NAME.gz or
+ * NAME.zst (tasks/packed.h reads those), in the folders where the set may lie; or in an archive
+ * there, which is then unpacked into the cache (tasks/archive.h). STATUS_DATA with the places tried
+ * and how to get the set; STATUS_DATA, too, for a damaged archive. */
+Status data_find(const char *set, const char *name, DataKind kind, char path[PATH_MAX],
+                 Error *error);
+
+/* The same without unpacking anything: for a file in an archive, the archive. False: not there. */
+bool data_glimpse(const char *set, const char *name, DataKind kind, char path[PATH_MAX]);
 
 /* For what is found damaged only when a sample is drawn: prints the message and ends the program
  * with STATUS_DATA. */

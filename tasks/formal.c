@@ -144,7 +144,9 @@ static void formal_sample(const void *values, const void *data, uint64_t seed, S
     free(tokens);
 }
 
-static void formal_spell(const void *values, int64_t id, char text[TASK_SPELL_BYTES]) {
+static void formal_spell(const void *values, const void *data, int64_t id,
+                         char text[TASK_SPELL_BYTES]) {
+    (void)data;
     const char *name = languages[((const Formal *)values)->language].spelling;
     int64_t i = 0;
     for (; name && i < id; i++) {

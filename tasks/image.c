@@ -71,14 +71,9 @@ static void image_close(void *data) {
 }
 
 static Status read_file(const char *name, Pictures *pictures, Error *error) {
-    char places[2][64], path[PATH_MAX];
-    snprintf(places[0], sizeof places[0], "cifar-10/cifar-10-batches-bin/%s", name);
-    snprintf(places[1], sizeof places[1], "cifar-10-batches-bin/%s", name);
-    const char *relative[] = {places[0], places[1], NULL};
-    const DataPlace place = {
-        "CIFAR-10", relative,
-        "Unpack https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz there"};
-    if (data_find(&place, path, error) != STATUS_OK) return error->status;
+    char file[64], path[PATH_MAX];
+    snprintf(file, sizeof file, "cifar-10-batches-bin/%s", name);
+    if (data_find("cifar-10", file, DATA_FILE, path, error) != STATUS_OK) return error->status;
     return pictures_read_cifar(path, pictures, error);
 }
 

@@ -86,28 +86,16 @@ static void listops_close(void *data) {
 
 static Status listops_open(const void *values, void **data, Error *error) {
     const Listops *listops = values;
-    static const char *const relative[3][5] = {
-        {"listops/listops-1000/basic_train.tsv", "listops-1000/basic_train.tsv",
-         "lra_release/lra_release/listops-1000/basic_train.tsv",
-         "lra_release/listops-1000/basic_train.tsv", NULL},
-        {"listops/listops-1000/basic_val.tsv", "listops-1000/basic_val.tsv",
-         "lra_release/lra_release/listops-1000/basic_val.tsv",
-         "lra_release/listops-1000/basic_val.tsv", NULL},
-        {"listops/listops-1000/basic_test.tsv", "listops-1000/basic_test.tsv",
-         "lra_release/lra_release/listops-1000/basic_test.tsv",
-         "lra_release/listops-1000/basic_test.tsv", NULL},
-    };
+    static const char *const names[] = {"listops-1000/basic_train.tsv",
+                                        "listops-1000/basic_val.tsv",
+                                        "listops-1000/basic_test.tsv"};
     *data = NULL;
     if (listops->source == SOURCE_GENERATED) return STATUS_OK;
     Files *files = calloc(1, sizeof *files);
     if (!files) return error_set(error, STATUS_IO, "task listops: no memory");
     for (int split = 0; split < 3; split++) {
-        const DataPlace place = {
-            "ListOps", relative[split],
-            "Unpack https://storage.googleapis.com/long-range-arena/lra_release.gz there, or use "
-            "source=generated, the same law"};
         char path[PATH_MAX];
-        if (data_find(&place, path, error) != STATUS_OK ||
+        if (data_find("listops", names[split], DATA_FILE, path, error) != STATUS_OK ||
             listops_read(path, listops->longest, &files->splits[split], error) != STATUS_OK) {
             listops_close(files);
             return error->status;
@@ -146,7 +134,9 @@ static void listops_sample(const void *values, const void *data, uint64_t seed, 
     sample->lengths[0] = (int32_t)length;
 }
 
-static void listops_spell(const void *values, int64_t id, char text[TASK_SPELL_BYTES]) {
+static void listops_spell(const void *values, const void *data, int64_t id,
+                          char text[TASK_SPELL_BYTES]) {
+    (void)data;
     (void)values;
     static const char *const names[] = {".", "0", "1", "2",    "3",    "4",    "5",   "6",
                                         "7", "8", "9", "[MIN", "[MAX", "[MED", "[SM", "]"};

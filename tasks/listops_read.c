@@ -1,12 +1,12 @@
 /* The released format of ListOps: https://storage.googleapis.com/long-range-arena/lra_release.gz,
  * listops-1000/basic_{train,val,test}.tsv. */
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tasks/listops_tree.h"
+#include "tasks/packed.h"
 #include "tasks/sampling.h"
 
 static int32_t token_id(const char *word, size_t length) {
@@ -100,27 +100,27 @@ static Status read_line(const char *path, long long number, char *line, int64_t 
 }
 
 Status listops_read(const char *path, int64_t most, Records *records, Error *error) {
-    FILE *file = fopen(path, "r");
-    if (!file) return error_set(error, STATUS_DATA, "%s: %s", path, strerror(errno));
+    PackedFile file;
+    if (packed_open(&file, path, error) != STATUS_OK) return error->status;
     char *line = NULL;
     size_t room = 0;
     Status status = STATUS_OK;
-    ssize_t size = getline(&line, &room, file);
+    ssize_t size = getline(&line, &room, file.stream);
     if (size < 0 || strncmp(line, "Source\tTarget", 13) != 0)
         status = error_set(error, STATUS_DATA,
                            "%s: the first line is not 'Source<tab>Target'; expected a ListOps file "
                            "of the Long Range Arena",
                            path);
-    for (long long number = 2; status == STATUS_OK && getline(&line, &room, file) > 0; number++) {
+    for (long long number = 2; status == STATUS_OK && getline(&line, &room, file.stream) > 0;
+         number++) {
         uint8_t *tokens = scratch_open(room);
         status = read_line(path, number, line, most, tokens, records, error);
         free(tokens);
     }
-    if (status == STATUS_OK && ferror(file))
-        status = error_set(error, STATUS_IO, "%s: %s", path, strerror(errno));
+    const Status closed = packed_close(&file, status == STATUS_OK ? error : NULL);
+    if (status == STATUS_OK) status = closed;
     if (status == STATUS_OK && records->count == 0)
         status = error_set(error, STATUS_DATA, "%s: no examples after the header", path);
     free(line);
-    fclose(file);
     return status;
 }

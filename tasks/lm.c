@@ -1,67 +1,173 @@
-/* Language modelling on bytes: at every position of a window the next byte.
+/* Language modelling: at every position of a window the next token.
  *
- * Corpora: enwik8 and text8 (Mahoney; 27 symbols), tiny Shakespeare (Karpathy 2015), any file. The
- * first 90 % train, 5 % validate, 5 % test, which is the customary 90M / 5M / 5M of enwik8 and
- * text8. Training windows lie anywhere; validation and test windows cover the text once, in order:
- * the first one is scored whole, each later one scores its last `stride` bytes, so that a small
- * stride gives every byte a long context (Baevski and Auli 2019, arXiv 1809.10853, section 4). Bits
- * per byte are log2 of the perplexity. */
+ * Corpora: tiny Shakespeare (Karpathy 2015), enwik8 and text8 (Mahoney; first 90 % train, 5 %
+ * validate, 5 % test, which is the customary 90M / 5M / 5M), WikiText-2 and -103 (Merity et al.
+ * 2016, arXiv 1609.07843), the Penn Treebank (Mikolov et al. 2010), PG-19 (Rae et al. 2019, arXiv
+ * 1911.05507), any file or folder. Without any, the made-up language of lm_synthetic, whose entropy
+ * is known. Units: tasks/unit.h.
+ *
+ * Training windows lie anywhere; validation and test windows cover the text once, in order: the
+ * first one is scored whole, each later one scores its last `stride` tokens, so that a small stride
+ * gives every token a long context (Baevski and Auli 2019, arXiv 1809.10853, section 4). The first
+ * token of a text, or of a document where they are kept apart, is context only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/file.h"
-#include "tasks/byte_text.h"
-#include "tasks/data.h"
 #include "tasks/labels.h"
 #include "tasks/sampling.h"
-#include "tasks/task.h"
-
-typedef enum Corpus { CORPUS_ENWIK8, CORPUS_TEXT8, CORPUS_SHAKESPEARE, CORPUS_FILE } Corpus;
+#include "tasks/windows.h"
 
 typedef struct Lm {
-    int64_t length, stride;
-    int corpus;
-    char path[OPTION_TEXT_BYTES];
+    int64_t length, evaluation_length, stride, vocabulary;
+    int corpus, unit, documents, test;
+    char data[OPTION_TEXT_BYTES], bpe[OPTION_TEXT_BYTES];
 } Lm;
 
+enum { CORPUS_AUTO, CORPUS_SYNTHETIC, CORPUS_FILE };
+enum { DOCUMENTS_JOINED, DOCUMENTS_APART };
+enum { TEST_OWN, TEST_VALIDATION };
+
 static const Option options[] = {
-    {"corpus", OPTION_CHOICE, offsetof(Lm, corpus), "shakespeare", 0, -1,
-     "enwik8|text8|shakespeare|file", "text to learn"},
-    {"path", OPTION_TEXT, offsetof(Lm, path), "", 0, -1, NULL,
-     "corpus=file: the file, UTF-8; below the data folder unless it begins with /"},
-    {"length", OPTION_INTEGER, offsetof(Lm, length), "512", 1, 1 << 24, NULL, "bytes of a window"},
+    {"corpus", OPTION_CHOICE, offsetof(Lm, corpus), "auto", 0, -1,
+     "auto|synthetic|file|enwik8|pg19|ptb|shakespeare|text8|wikitext-103|wikitext-2",
+     "text to learn; auto: that of data=PATH, or, without one, lm_synthetic's language"},
+    {"data", OPTION_TEXT, offsetof(Lm, data), "", 0, -1, NULL,
+     "a text file or a folder of them, UTF-8; below the data folder unless it begins with /"},
+    {"unit", OPTION_CHOICE, offsetof(Lm, unit), "byte", 0, -1, "byte|word|bpe",
+     "tokens: bytes, words by WikiText's conventions, or byte pairs"},
+    {"vocabulary", OPTION_INTEGER, offsetof(Lm, vocabulary), "0", 0, 1 << 24, NULL,
+     "unit=word: ids, the commonest words; 0: the number published for the corpus"},
+    {"bpe", OPTION_TEXT, offsetof(Lm, bpe), "", 0, -1, NULL,
+     "unit=bpe: folder with vocab.json and merges.txt of GPT-2's format"},
+    {"documents", OPTION_CHOICE, offsetof(Lm, documents), "joined", 0, -1, "joined|apart",
+     "windows run across documents, or never do"},
+    {"length", OPTION_INTEGER, offsetof(Lm, length), "512", 1, 1 << 24, NULL,
+     "tokens of a training window"},
+    {"evaluation_length", OPTION_INTEGER, offsetof(Lm, evaluation_length), "0", 0, 1 << 24, NULL,
+     "tokens of a validation or test window; 0: length"},
     {"stride", OPTION_INTEGER, offsetof(Lm, stride), "0", 0, 1 << 24, NULL,
-     "bytes by which validation and test windows advance; 0: length"},
+     "tokens by which validation and test windows advance; 0: a window"},
+    {"test", OPTION_CHOICE, offsetof(Lm, test), "own", 0, -1, "own|validation",
+     "test on the corpus's own test text, or on the second half of its validation text"},
 };
 
-enum { LETTERS = 27 };
+static const Unit *const units[] = {&unit_byte, &unit_word, &unit_bpe};
 
-static int64_t stride_of(const Lm *lm) {
-    return lm->stride > 0 ? lm->stride : lm->length;
+/* By the choices of corpus. words: types of the training text with <eos> and <unk>, as published.
+ */
+static const struct {
+    CorpusSource source;
+    int64_t words;
+} corpora[] = {
+    [CORPUS_FILE + 1] = {{"enwik8", CORPUS_ONE_FILE, {"enwik8"}, false, false}, 0},
+    {{"pg19", CORPUS_FOLDERS, {"train", "validation", "test"}, false, false}, 0},
+    {{"penn-treebank",
+      CORPUS_THREE_FILES,
+      {"ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"},
+      false,
+      false},
+     10000},
+    {{"tiny-shakespeare", CORPUS_ONE_FILE, {"input.txt"}, false, false}, 0},
+    {{"text8", CORPUS_ONE_FILE, {"text8"}, false, true}, 0},
+    {{"wikitext-103",
+      CORPUS_THREE_FILES,
+      {"wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"},
+      true,
+      false},
+     267735},
+    {{"wikitext-2",
+      CORPUS_THREE_FILES,
+      {"wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"},
+      true,
+      false},
+     33278},
+};
+
+static bool is_synthetic(const Lm *lm) {
+    return lm->corpus == CORPUS_SYNTHETIC || (lm->corpus == CORPUS_AUTO && !lm->data[0]);
+}
+
+static int64_t evaluation_length(const Lm *lm) {
+    return lm->evaluation_length > 0 ? lm->evaluation_length : lm->length;
+}
+
+static UnitSettings unit_settings(const Lm *lm) {
+    return (UnitSettings){
+        .vocabulary = lm->vocabulary > 0 ? lm->vocabulary : corpora[lm->corpus].words,
+        .bpe = lm->bpe,
+        .letters = corpora[lm->corpus].source.letters,
+    };
+}
+
+/* ---- the made-up language, which is lm_synthetic with its own options ---- */
+
+extern const Task task_lm, task_lm_synthetic;
+
+static void *synthetic_options(const Lm *lm) {
+    char text[32];
+    void *own = scratch_open(task_lm_synthetic.options.bytes);
+    option_defaults(&task_lm_synthetic.options, own);
+    snprintf(text, sizeof text, "%lld", (long long)lm->length);
+    option_set(&task_lm_synthetic.options, own, "length", text, NULL);
+    return own;
+}
+
+static Status synthetic_problem(const Lm *lm, Problem *problem, Error *error) {
+    if (lm->unit || lm->documents || lm->stride || lm->evaluation_length || lm->vocabulary ||
+        lm->test || lm->data[0] || lm->bpe[0] || lm->length < 2)
+        return error_set(error, STATUS_USAGE,
+                         "task lm: without a corpus the text is a made-up language, which has only "
+                         "the setting length (2 or more); choose corpus=NAME or data=PATH, or "
+                         "task=lm_synthetic for more settings of that language");
+    void *own = synthetic_options(lm);
+    const Status status = task_lm_synthetic.problem(own, problem, error);
+    free(own);
+    return status;
+}
+
+/* ---- the problem ---- */
+
+static Status check_settings(const Lm *lm, Error *error) {
+    if ((lm->corpus == CORPUS_FILE && !lm->data[0]) || (lm->corpus > CORPUS_FILE && lm->data[0]))
+        return error_set(error, STATUS_USAGE,
+                         "task lm: corpus=file and data=PATH go together, and other corpora have "
+                         "no path");
+    if (lm->stride > evaluation_length(lm))
+        return error_set(error, STATUS_USAGE,
+                         "task lm: stride=%lld would skip tokens between windows of %lld; use "
+                         "stride=%lld or less",
+                         (long long)lm->stride, (long long)evaluation_length(lm),
+                         (long long)evaluation_length(lm));
+    const bool three = corpora[lm->corpus].source.form != CORPUS_ONE_FILE;
+    if (lm->test == TEST_VALIDATION && !three)
+        return error_set(error, STATUS_USAGE,
+                         "task lm: test=validation is for corpora with a validation file of their "
+                         "own; this one is cut in three anyway");
+    if (lm->vocabulary == 1)
+        return error_set(error, STATUS_USAGE,
+                         "task lm: vocabulary=1 has no room for <eos> and <unk>; use 2 or more");
+    return STATUS_OK;
 }
 
 static Status lm_problem(const void *values, Problem *problem, Error *error) {
     const Lm *lm = values;
-    if (lm->stride > lm->length)
-        return error_set(
-            error, STATUS_USAGE,
-            "task lm: stride=%lld would skip bytes between windows of length=%lld; use "
-            "stride=%lld or less",
-            (long long)lm->stride, (long long)lm->length, (long long)lm->length);
-    if ((lm->corpus == CORPUS_FILE) != (lm->path[0] != '\0'))
-        return error_set(error, STATUS_USAGE,
-                         "task lm: corpus=file and path=FILE go together, and other corpora have "
-                         "no path");
-    const int64_t ids = lm->corpus == CORPUS_TEXT8 ? LETTERS : 256;
+    if (is_synthetic(lm)) return synthetic_problem(lm, problem, error);
+    if (check_settings(lm, error) != STATUS_OK) return error->status;
+    const UnitSettings settings = unit_settings(lm);
+    int64_t ids;
+    if (units[lm->unit]->size(&settings, &ids, error) != STATUS_OK) return error->status;
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = ids,
         .length = lm->length,
+        .padded = lm->documents == DOCUMENTS_APART,
         .sequences = 1,
         .target = TARGET_TOKENS,
         .classes = ids,
         .labels = lm->length,
+        .evaluation_length = lm->evaluation_length,
+        .evaluation_labels = lm->evaluation_length,
         .causal = true,
         .chance = (double)ids,
         .solved = 1.0,
@@ -72,158 +178,184 @@ static Status lm_problem(const void *values, Problem *problem, Error *error) {
     return STATUS_OK;
 }
 
+/* ---- data ---- */
+
 typedef struct LmData {
-    uint8_t *bytes;    /* ids of the text */
-    int64_t starts[4]; /* of the splits */
+    void *synthetic, *synthetic_options; /* of lm_synthetic, or NULL */
+    const Unit *unit;
+    void *lexicon;
+    Text texts[3]; /* of validation and test, to tell what a token covers */
+    Tokens tokens[3];
+    Windows windows[3];
+    int64_t *frequencies; /* of each id in the training text */
 } LmData;
 
 static void lm_close(void *data) {
     LmData *d = data;
-    free(d->bytes);
+    if (d->synthetic) task_lm_synthetic.close(d->synthetic);
+    free(d->synthetic_options);
+    if (d->lexicon) d->unit->close(d->lexicon);
+    for (int split = 0; split < 3; split++) {
+        free(d->texts[split].bytes);
+        free(d->texts[split].starts);
+        tokens_free(&d->tokens[split]);
+        windows_close(&d->windows[split]);
+    }
+    free(d->frequencies);
     free(d);
 }
 
-/* Bytes of the UTF-8 character at text, 0 when it is none. Overlong forms and surrogates are not
- * characters (RFC 3629). */
-static int character_bytes(const uint8_t *text, int64_t left) {
-    const uint8_t first = text[0];
-    if (first < 0x80) return 1;
-    const int count = first >= 0xC2 && first < 0xE0   ? 2
-                      : first >= 0xE0 && first < 0xF0 ? 3
-                      : first >= 0xF0 && first < 0xF5 ? 4
-                                                      : 0;
-    if (count == 0 || left < count) return 0;
-    for (int i = 1; i < count; i++)
-        if ((text[i] & 0xC0) != 0x80) return 0;
-    if ((first == 0xE0 && text[1] < 0xA0) || (first == 0xED && text[1] > 0x9F) ||
-        (first == 0xF0 && text[1] < 0x90) || (first == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return count;
-}
-
-/* A few bytes at the end may belong to a character that was cut. */
-static Status check_text(const char *path, const uint8_t *text, int64_t count, Error *error) {
-    int64_t line = 1;
-    for (int64_t at = 0; at < count;) {
-        const int bytes = character_bytes(text + at, count - at);
-        if (bytes == 0 && count - at < 4 && text[at] >= 0xC2) return STATUS_OK;
-        if (bytes == 0 || text[at] == 0)
-            return error_set(error, STATUS_DATA,
-                             "%s line %lld: byte %lld (0x%02X) is not UTF-8 text; the file is "
-                             "damaged, packed, or in another encoding (iconv converts it)",
-                             path, (long long)line, (long long)at, text[at]);
-        line += text[at] == '\n';
-        at += bytes;
+/* Joined documents have to fill a window; documents that are kept apart may be shorter. */
+static Status check_splits(const Lm *lm, const LmData *d, const Corpus *corpus, Error *error) {
+    int64_t least = INT64_MAX;
+    for (int split = 0; split < 3; split++)
+        if (d->tokens[split].count < least) least = d->tokens[split].count;
+    for (int split = 0; split < 3; split++) {
+        const int64_t length = split == SPLIT_TRAIN ? lm->length : evaluation_length(lm);
+        const int64_t count = d->tokens[split].count;
+        if (lm->documents == DOCUMENTS_APART ? windows_count(&d->windows[split]) > 0
+                                             : count > length)
+            continue;
+        return error_set(error, STATUS_DATA,
+                         "%s: its %s split has %lld tokens (unit=%s), fewer than one window of "
+                         "%lld and the token after it; use a longer text or length=%lld",
+                         corpus->splits[split].where, split_name((Split)split), (long long)count,
+                         d->unit->name, (long long)length, (long long)(least > 2 ? least - 1 : 1));
     }
     return STATUS_OK;
 }
 
-static Status to_letters(const char *path, uint8_t *text, int64_t count, Error *error) {
-    for (int64_t at = 0; at < count; at++) {
-        if (text[at] != ' ' && (text[at] < 'a' || text[at] > 'z'))
-            return error_set(error, STATUS_DATA,
-                             "%s: byte %lld is '%c', but text8 has only a to z and blanks", path,
-                             (long long)at, text[at]);
-        text[at] = text[at] == ' ' ? 0 : (uint8_t)(text[at] - 'a' + 1);
+static Status encode(const Lm *lm, LmData *d, Corpus *corpus, Error *error) {
+    const UnitSettings settings = unit_settings(lm);
+    for (int split = 0; split < 3; split++)
+        if (corpus->splits[split].count >= UINT32_MAX)
+            return error_set(error, STATUS_DATA, "%s: texts of 4 GiB and more are not supported",
+                             corpus->splits[split].where);
+    if (d->unit->open(&settings, &corpus->splits[SPLIT_TRAIN], &d->lexicon, error) != STATUS_OK)
+        return error->status;
+    for (int split = 0; split < 3; split++) {
+        Text *text = &corpus->splits[split];
+        const bool train = split == SPLIT_TRAIN;
+        d->unit->encode(d->lexicon, text, &d->tokens[split]);
+        const int64_t length = train ? lm->length : evaluation_length(lm);
+        const int64_t stride = train ? 0 : lm->stride > 0 ? lm->stride : length;
+        windows_open(&d->windows[split], &d->tokens[split], lm->documents == DOCUMENTS_JOINED,
+                     length, stride);
+        if (train) continue;
+        d->texts[split] = *text;
+        text->bytes = NULL;
+        text->starts = NULL;
     }
-    return STATUS_OK;
-}
-
-static Status find_corpus(const Lm *lm, char path[PATH_MAX], Error *error) {
-    static const char *const places[][4] = {
-        {"enwik8/enwik8", "enwik8", NULL},
-        {"text8/text8", "text8", NULL},
-        {"tiny-shakespeare/input.txt", "shakespeare/input.txt", "input.txt", NULL}};
-    static const char *const titles[] = {"enwik8", "text8", "tiny Shakespeare"};
-    static const char shakespeare[] =
-        "Fetch input.txt of https://github.com/karpathy/char-rnn (data/tinyshakespeare) into a "
-        "folder tiny-shakespeare there";
-    static const char *const advice[] = {"Unpack http://mattmahoney.net/dc/enwik8.zip there",
-                                         "Unpack http://mattmahoney.net/dc/text8.zip there",
-                                         shakespeare};
-    if (lm->corpus == CORPUS_FILE) {
-        if (lm->path[0] != '/') return path_join(path, data_folder(), lm->path, error);
-        snprintf(path, PATH_MAX, "%s", lm->path);
-        return STATUS_OK;
-    }
-    const DataPlace place = {titles[lm->corpus], places[lm->corpus], advice[lm->corpus]};
-    return data_find(&place, path, error);
+    return check_splits(lm, d, corpus, error);
 }
 
 static Status lm_open(const void *values, void **data, Error *error) {
     const Lm *lm = values;
-    char path[PATH_MAX], *text;
-    size_t size;
-    if (find_corpus(lm, path, error) != STATUS_OK) return error->status;
-    if (file_read(path, &text, &size, error) != STATUS_OK) return error->status;
     LmData *d = scratch_open(sizeof *d);
-    const int64_t count = (int64_t)size;
-    *d = (LmData){(uint8_t *)text, {0, count / 10 * 9, count / 20 * 19, count}};
-    Status status = lm->corpus == CORPUS_TEXT8 ? to_letters(path, d->bytes, count, error)
-                                               : check_text(path, d->bytes, count, error);
-    for (int split = 0; split < 3 && status == STATUS_OK; split++)
-        if (d->starts[split + 1] - d->starts[split] < lm->length + 1)
-            status = error_set(error, STATUS_DATA,
-                               "%s: its %lld bytes give %lld for the %s split, fewer than one "
-                               "window and the byte after it; use a longer text or length=%lld",
-                               path, (long long)count,
-                               (long long)(d->starts[split + 1] - d->starts[split]),
-                               split_name((Split)split), (long long)count / 20 - 2);
-    if (status != STATUS_OK) {
-        lm_close(d);
-        return status;
+    Corpus corpus = {0};
+    Status status;
+    if (is_synthetic(lm)) {
+        d->synthetic_options = synthetic_options(lm);
+        status = task_lm_synthetic.open(d->synthetic_options, &d->synthetic, error);
+    } else {
+        d->unit = units[lm->unit];
+        status = lm->data[0] ? corpus_read_path(lm->data, &corpus, error)
+                             : corpus_read(&corpora[lm->corpus].source, lm->test == TEST_VALIDATION,
+                                           &corpus, error);
+        if (status == STATUS_OK) status = encode(lm, d, &corpus, error);
     }
-    *data = d;
-    return STATUS_OK;
+    Problem problem;
+    if (status == STATUS_OK && d->unit) status = lm_problem(values, &problem, error);
+    if (status == STATUS_OK && d->unit) {
+        d->frequencies = scratch_open((size_t)problem.classes * sizeof *d->frequencies);
+        const Tokens *tokens = &d->tokens[SPLIT_TRAIN];
+        for (int64_t t = 0; t < tokens->count; t++) d->frequencies[token_at(tokens, t)]++;
+    }
+    corpus_close(&corpus);
+    if (status == STATUS_OK)
+        *data = d;
+    else
+        lm_close(d);
+    return status;
 }
 
-static int64_t split_bytes(const LmData *d, Split split) {
-    return d->starts[split + 1] - d->starts[split];
-}
+/* ---- samples ---- */
 
 static int64_t lm_count(const void *values, const void *data, Split split) {
-    const Lm *lm = values;
-    if (split == SPLIT_TRAIN) return 0;
-    const int64_t rest = split_bytes(data, split) - 1 - lm->length, stride = stride_of(lm);
-    return 1 + (rest + stride - 1) / stride;
+    (void)values;
+    const LmData *d = data;
+    return !d || d->synthetic || split == SPLIT_TRAIN ? 0 : windows_count(&d->windows[split]);
 }
-
-extern const Task task_lm;
 
 static void lm_sample(const void *values, const void *data, uint64_t seed, Split split,
                       int64_t index, Sample *sample) {
     const Lm *lm = values;
     const LmData *d = data;
-    const int64_t length = lm->length, bytes = split_bytes(d, split);
-    int64_t start, scored = length;
+    if (d->synthetic) {
+        task_lm_synthetic.sample(d->synthetic_options, d->synthetic, seed, split, index, sample);
+        return;
+    }
+    const Windows *windows = &d->windows[split];
+    const Tokens *tokens = &d->tokens[split];
+    const int64_t length = split == SPLIT_TRAIN ? lm->length : evaluation_length(lm);
     if (split == SPLIT_TRAIN) {
         Random random = task_random(&task_lm, seed, split, index);
-        start = (int64_t)random_below(&random, (uint64_t)(bytes - length));
-    } else {
-        const int64_t stride = stride_of(lm), end = length + index * stride;
-        const int64_t stop = end < bytes - 1 ? end : bytes - 1;
-        start = stop - length;
-        if (index > 0) scored = stop - (end - stride);
+        index = (int64_t)random_below(&random, (uint64_t)windows_count(windows));
     }
-    const uint8_t *text = d->bytes + d->starts[split] + start;
-    for (int64_t t = 0; t < length; t++) sample->tokens[t] = text[t];
-    for (int64_t i = 0; i < scored; i++) {
-        const int64_t t = length - scored + i;
-        label_set(sample, i, t, text[t + 1]);
+    const Window window = windows_at(windows, index);
+    for (int64_t t = 0; t < length; t++)
+        sample->tokens[t] = t < window.length ? token_at(tokens, window.start + t) : 0;
+    for (int64_t i = 0; i < window.scored; i++) {
+        const int64_t t = window.length - window.scored + i;
+        label_set(sample, i, t, token_at(tokens, window.start + t + 1));
     }
-    label_unused(sample, scored, length);
-    sample->lengths[0] = (int32_t)length;
+    label_unused(sample, window.scored, length);
+    sample->lengths[0] = (int32_t)window.length;
 }
 
-static void lm_spell(const void *values, int64_t id, char text[TASK_SPELL_BYTES]) {
-    const bool letters = ((const Lm *)values)->corpus == CORPUS_TEXT8;
-    byte_spell(values, 1 + (!letters ? id : id == 0 ? ' ' : 'a' + id - 1), text);
+static bool is_space(uint8_t byte) {
+    return byte == ' ' || (byte >= '\t' && byte <= '\r');
+}
+
+static Extent lm_extent(const void *values, const void *data, Split split, int64_t index) {
+    (void)values;
+    const LmData *d = data;
+    Extent extent = {0};
+    if (d->synthetic) return extent;
+    const Window window = windows_at(&d->windows[split], index);
+    const Tokens *tokens = &d->tokens[split];
+    const Text *text = &d->texts[split];
+    const int64_t last = window.start + window.length;
+    const int64_t from = token_end(tokens, last - window.scored), to = token_end(tokens, last);
+    extent.bytes = (double)(to - from);
+    for (int64_t at = from; at < to; at++) {
+        extent.lines += text->bytes[at] == '\n';
+        extent.words += !is_space(text->bytes[at]) && (at == 0 || is_space(text->bytes[at - 1]));
+    }
+    return extent;
+}
+
+static int64_t lm_frequency(const void *values, const void *data, int64_t class_id) {
+    (void)values;
+    const LmData *d = data;
+    return d->frequencies ? d->frequencies[class_id] : -1;
+}
+
+static void lm_spell(const void *values, const void *data, int64_t id,
+                     char text[TASK_SPELL_BYTES]) {
+    (void)values;
+    const LmData *d = data;
+    if (d->synthetic)
+        task_lm_synthetic.spell(d->synthetic_options, d->synthetic, id, text);
+    else
+        d->unit->spell(d->lexicon, id, text);
 }
 
 const Task task_lm = {
     .name = "lm",
-    .title = "Language modelling on bytes",
-    .paper = "enwik8, text8 (Mahoney), tiny Shakespeare (Karpathy 2015), or any text",
+    .title = "Language modelling on bytes, words or byte pairs",
+    .paper = "WikiText (arXiv 1609.07843), Penn Treebank, PG-19 (arXiv 1911.05507), enwik8, text8, "
+             "tiny Shakespeare, or any text",
     .version = 1,
     .options = {options, sizeof options / sizeof *options, sizeof(Lm)},
     .problem = lm_problem,
@@ -232,4 +364,6 @@ const Task task_lm = {
     .count = lm_count,
     .sample = lm_sample,
     .spell = lm_spell,
+    .extent = lm_extent,
+    .frequency = lm_frequency,
 };

@@ -202,7 +202,9 @@ static void synthetic_sample(const void *values, const void *data, uint64_t seed
     free(stream);
 }
 
-static void synthetic_spell(const void *values, int64_t id, char text[TASK_SPELL_BYTES]) {
+static void synthetic_spell(const void *values, const void *data, int64_t id,
+                            char text[TASK_SPELL_BYTES]) {
+    (void)data;
     static const char *const classes[CLASSES] = {"art", "adj", "noun", "verb", "adv", "prep"};
     const Layout ids = layout_of(values);
     const int n = (int)id, word = (int)(id - ids.word);

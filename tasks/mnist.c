@@ -61,34 +61,14 @@ static void mnist_close(void *data) {
     free(d);
 }
 
-/* Finds "NAME-KIND.gz" or the unpacked file. */
-static Status find_file(const Mnist *mnist, const char *name, char path[PATH_MAX], Error *error) {
-    static const char *const folders[2][2] = {{"mnist", "MNIST/raw"},
-                                              {"fashion-mnist", "FashionMNIST/raw"}};
-    static const char *const forms[] = {"%s/%s.gz", "%s/%s"};
-    static const char *const advice[] = {
-        "Fetch the four files of https://ossci-datasets.s3.amazonaws.com/mnist/ into a folder "
-        "mnist "
-        "there",
-        "Fetch the four files of http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/ into "
-        "a folder fashion-mnist there"};
-    char places[4][128];
-    const char *relative[5] = {0};
-    for (int i = 0; i < 4; i++) {
-        snprintf(places[i], sizeof places[i], forms[i % 2], folders[mnist->set][i / 2], name);
-        relative[i] = places[i];
-    }
-    const DataPlace place = {mnist->set == 0 ? "MNIST" : "Fashion-MNIST", relative,
-                             advice[mnist->set]};
-    return data_find(&place, path, error);
-}
-
 static Status read_set(const Mnist *mnist, const char *split, Pictures *pictures, Error *error) {
+    static const char *const sets[] = {"mnist", "fashion-mnist"};
+    const char *set = sets[mnist->set];
     char name[64], images[PATH_MAX], labels[PATH_MAX];
     snprintf(name, sizeof name, "%s-images-idx3-ubyte", split);
-    if (find_file(mnist, name, images, error) != STATUS_OK) return error->status;
+    if (data_find(set, name, DATA_FILE, images, error) != STATUS_OK) return error->status;
     snprintf(name, sizeof name, "%s-labels-idx1-ubyte", split);
-    if (find_file(mnist, name, labels, error) != STATUS_OK) return error->status;
+    if (data_find(set, name, DATA_FILE, labels, error) != STATUS_OK) return error->status;
     if (pictures_read_idx(images, labels, pictures, error) != STATUS_OK) return error->status;
     return pictures_check(pictures, images, error);
 }

@@ -79,22 +79,10 @@ static void close_data(void *data) {
 static Status read_files(const PathfinderOptions *o, Records *records, Error *error) {
     static const char *const levels[] = {"curv_contour_length_14", "curv_contour_length_9",
                                          "curv_baseline"};
-    static const char *const roots[] = {"pathfinder", ".", "lra_release/lra_release",
-                                        "lra_release"};
-    enum { ROOTS = sizeof roots / sizeof *roots };
-    char places[ROOTS][128];
-    const char *relative[ROOTS + 1] = {0};
-    for (int i = 0; i < ROOTS; i++) {
-        snprintf(places[i], sizeof places[i], "%s/pathfinder%d/%s", roots[i], sizes[o->size],
-                 levels[o->difficulty]);
-        relative[i] = places[i];
-    }
-    const DataPlace place = {
-        "Pathfinder", relative,
-        "Unpack https://storage.googleapis.com/long-range-arena/lra_release.gz there, or use "
-        "source=generated, the same law"};
-    char folder[PATH_MAX];
-    if (data_find(&place, folder, error) != STATUS_OK) return error->status;
+    char name[64], folder[PATH_MAX];
+    snprintf(name, sizeof name, "pathfinder%d/%s", sizes[o->size], levels[o->difficulty]);
+    if (data_find("pathfinder", name, DATA_FOLDER, folder, error) != STATUS_OK)
+        return error->status;
     return pathfinder_read(folder, sizes[o->size], records, error);
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "engine/file.h"
+#include "tasks/packed.h"
 
 enum { CLASSES = 10 };
 
@@ -120,7 +120,7 @@ Status pictures_read_cifar(const char *path, Pictures *pictures, Error *error) {
     enum { BYTES = 3 * 32 * 32, RECORD = BYTES + 1 };
     char *data;
     size_t size;
-    if (file_read(path, &data, &size, error) != STATUS_OK) return error->status;
+    if (packed_read(path, &data, &size, error) != STATUS_OK) return error->status;
     const int64_t count = (int64_t)size / RECORD;
     pictures->bytes = BYTES;
     Status status = STATUS_OK;

@@ -4,7 +4,6 @@
  * Network (Radev et al. 2009): the first 4,000 bytes of each. Files new_aan_pairs.{train,eval,test}
  * .tsv: label, two ids, two texts, separated by tabs, no header and no quoting, so a bare quotation
  * mark means nothing. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "tasks/byte_text.h"
 #include "tasks/data.h"
 #include "tasks/labels.h"
+#include "tasks/packed.h"
 #include "tasks/sampling.h"
 #include "tasks/task.h"
 
@@ -79,23 +79,23 @@ static Status read_pair(const char *path, long long number, char *line, int64_t 
 }
 
 static Status read_file(const char *path, int64_t length, Records texts[2], Error *error) {
-    FILE *file = fopen(path, "r");
-    if (!file) return error_set(error, STATUS_DATA, "%s: %s", path, strerror(errno));
+    PackedFile file;
+    if (packed_open(&file, path, error) != STATUS_OK) return error->status;
     char *line = NULL;
     size_t room = 0;
     Status status = STATUS_OK;
     int64_t linked = 0;
-    for (long long number = 1; status == STATUS_OK && getline(&line, &room, file) > 0; number++)
+    for (long long number = 1; status == STATUS_OK && getline(&line, &room, file.stream) > 0;
+         number++)
         status = read_pair(path, number, line, length, texts, error);
-    if (status == STATUS_OK && ferror(file))
-        status = error_set(error, STATUS_IO, "%s: %s", path, strerror(errno));
+    const Status closed = packed_close(&file, status == STATUS_OK ? error : NULL);
+    if (status == STATUS_OK) status = closed;
     for (int64_t i = 0; i < texts[0].count; i++) linked += texts[0].classes[i];
     if (status == STATUS_OK && (linked == 0 || linked == texts[0].count))
         status = error_set(error, STATUS_DATA,
                            "%s: %lld pairs, %lld of them linked; expected both kinds", path,
                            (long long)texts[0].count, (long long)linked);
     free(line);
-    fclose(file);
     return status;
 }
 
@@ -109,22 +109,11 @@ static void retrieval_close(void *data) {
 static Status retrieval_open(const void *values, void **data, Error *error) {
     const Retrieval *retrieval = values;
     static const char *const names[] = {"train", "eval", "test"};
-    static const char *const folders[] = {"aan/tsv_data", "tsv_data",
-                                          "lra_release/lra_release/tsv_data"};
-    enum { FOLDERS = sizeof folders / sizeof *folders };
     RetrievalData *d = scratch_open(sizeof *d);
     for (int split = 0; split < 3; split++) {
-        char places[FOLDERS][96], path[PATH_MAX];
-        const char *relative[FOLDERS + 1] = {0};
-        for (int i = 0; i < FOLDERS; i++) {
-            snprintf(places[i], sizeof places[i], "%s/new_aan_pairs.%s.tsv", folders[i],
-                     names[split]);
-            relative[i] = places[i];
-        }
-        const DataPlace place = {
-            "The set of paper pairs", relative,
-            "Unpack https://storage.googleapis.com/long-range-arena/lra_release.gz there"};
-        if (data_find(&place, path, error) != STATUS_OK ||
+        char name[64], path[PATH_MAX];
+        snprintf(name, sizeof name, "tsv_data/new_aan_pairs.%s.tsv", names[split]);
+        if (data_find("aan", name, DATA_FILE, path, error) != STATUS_OK ||
             read_file(path, retrieval->length, d->texts[split], error) != STATUS_OK) {
             retrieval_close(d);
             return error->status;

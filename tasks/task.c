@@ -34,3 +34,18 @@ Random task_random(const Task *task, uint64_t seed, Split split, int64_t index) 
     snprintf(name, sizeof name, "task/%s/%s", task->name, split_name(split));
     return random_open(seed, random_stream(name), (uint64_t)index);
 }
+
+Problem problem_for(const Problem *problem, Split split) {
+    Problem other = *problem;
+    if (split == SPLIT_TRAIN || problem->evaluation_length == 0) return other;
+    other.length = problem->evaluation_length;
+    other.labels = problem->evaluation_labels;
+    other.evaluation_length = problem->length;
+    other.evaluation_labels = problem->labels;
+    return other;
+}
+
+int64_t problem_longest(const Problem *problem) {
+    return problem->length > problem->evaluation_length ? problem->length
+                                                        : problem->evaluation_length;
+}

@@ -36,10 +36,13 @@ typedef struct Problem {
     TargetKind target;
     int64_t classes; /* size of the output layer for classes; often = vocabulary */
     int64_t labels;  /* most labelled positions in a sample; 1 for TARGET_SEQUENCE/REAL */
-    bool causal;     /* position t may only be predicted from tokens 0 .. t */
-    double chance;   /* metric of guessing */
-    double solved;   /* metric from which the task counts as solved */
-    double best;     /* best possible metric where it is known and below perfection; 0: not known */
+    /* Validation and test samples may be longer or shorter than training samples: their L and
+     * labels. 0: the same. problem_for gives the problem of a split. */
+    int64_t evaluation_length, evaluation_labels;
+    bool causal;   /* position t may only be predicted from tokens 0 .. t */
+    double chance; /* metric of guessing */
+    double solved; /* metric from which the task counts as solved */
+    double best;   /* best possible metric where it is known and below perfection; 0: not known */
     bool higher_is_better;
     const char *metric; /* its name in tables: "accuracy", "perplexity", "squared error" */
     Measure measure;
@@ -56,6 +59,12 @@ typedef struct Sample {
     float *weights; /* weight of each in loss and metric: 1, or 0 for an unused slot (position 0) */
     float *value;   /* TARGET_REAL: (1); TARGET_REALS: (labels), one for each position */
 } Sample;
+
+/* What the labels of a sample are of the original text, so that losses on different tokens can be
+ * compared: tokens tile it. Words are what blanks separate; a line ends in a line end. */
+typedef struct Extent {
+    double bytes, words, lines;
+} Extent;
 
 enum { TASK_SPELL_BYTES = 32 };
 
@@ -77,11 +86,23 @@ typedef struct Task {
     void (*sample)(const void *options, const void *data, uint64_t seed, Split split, int64_t index,
                    Sample *sample);
     /* How a token is shown to people; NULL: as a number. */
-    void (*spell)(const void *options, int64_t id, char text[TASK_SPELL_BYTES]);
+    void (*spell)(const void *options, const void *data, int64_t id, char text[TASK_SPELL_BYTES]);
     /* Samples that are pictures: returns the width in pixels and, unless grey is NULL, writes the L
      * grey levels, 255 for white. NULL: not pictures. */
     int64_t (*picture)(const void *options, const Sample *sample, uint8_t *grey);
+    /* Language modelling. What the labels of a validation or test sample stand for; NULL: nothing
+     * but themselves. */
+    Extent (*extent)(const void *options, const void *data, Split split, int64_t index);
+    /* How often a class came in the training text; NULL: not known. -1: not known in this case. */
+    int64_t (*frequency)(const void *options, const void *data, int64_t class_id);
 } Task;
+
+/* The problem as the samples of a split pose it: length and labels are those of the split, and
+ * evaluation_length and evaluation_labels those of the other kind of split. */
+Problem problem_for(const Problem *problem, Split split);
+
+/* The longest L of any split. */
+int64_t problem_longest(const Problem *problem);
 
 const Task *const *task_list(int *count);
 const Task *task_find(const char *name);

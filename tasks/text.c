@@ -79,8 +79,12 @@ static Status read_review(const char *folder, const char *name, int label, int64
     if (path_join(path, folder, name, error) != STATUS_OK) return error->status;
     if (file_read(path, &bytes, &count, error) != STATUS_OK) return error->status;
     const int64_t kept = (int64_t)count < length ? (int64_t)count : length;
-    if (count > 0) records_add(records, (uint8_t *)bytes, kept, label);
+    const bool zeros = count > 0 && memchr(bytes, 0, count) != NULL;
+    if (count > 0 && !zeros) records_add(records, (uint8_t *)bytes, kept, label);
     free(bytes);
+    if (zeros)
+        return error_set(error, STATUS_DATA,
+                         "%s has zero bytes, so it is no text; unpack the archive again", path);
     return count > 0 ? STATUS_OK
                      : error_set(error, STATUS_DATA, "%s is empty; unpack the archive again", path);
 }
@@ -131,12 +135,8 @@ static void text_close(void *data) {
 
 static Status text_open(const void *values, void **data, Error *error) {
     const Text *text = values;
-    static const char *const relative[] = {"imdb/aclImdb", "aclImdb", NULL};
-    const DataPlace place = {
-        "The IMDB review set", relative,
-        "Unpack https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz there"};
     char root[PATH_MAX];
-    if (data_find(&place, root, error) != STATUS_OK) return error->status;
+    if (data_find("imdb", "aclImdb", DATA_FOLDER, root, error) != STATUS_OK) return error->status;
     TextData *d = scratch_open(sizeof *d);
     if (read_reviews(root, "train", text->length, &d->train, error) != STATUS_OK ||
         read_reviews(root, "test", text->length, &d->test, error) != STATUS_OK) {

@@ -12,7 +12,10 @@
 static inline int data_case_begin(void **state) {
     char *folder = strdup("/tmp/longhaul-test-XXXXXX");
     *state = folder;
-    return mkdtemp(folder) && setenv("LONGHAUL_DATA", folder, 1) == 0 ? 0 : -1;
+    if (!mkdtemp(folder) || setenv("LONGHAUL_DATA", folder, 1) != 0) return -1;
+    char cache[64];
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    return setenv("LONGHAUL_CACHE", cache, 1);
 }
 
 static inline int data_case_end(void **state) {

@@ -46,7 +46,10 @@ static inline void case_open(TaskCase *c, const char *name, const char *settings
     if (case_check(c, name, settings) != STATUS_OK) fail_msg("%s", c->error.message);
     if (c->task->open && c->task->open(c->options, &c->data, &c->error) != STATUS_OK)
         fail_msg("%s", c->error.message);
-    sample_open(&c->problem, &c->sample);
+    Problem larger = c->problem; /* room for the samples of any split */
+    larger.length = problem_longest(&c->problem);
+    if (c->problem.evaluation_labels > larger.labels) larger.labels = c->problem.evaluation_labels;
+    sample_open(&larger, &c->sample);
 }
 
 static inline void case_draw(TaskCase *c, uint64_t seed, Split split, int64_t index) {

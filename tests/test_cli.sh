@@ -93,6 +93,31 @@ for what in models tasks ops suites settings; do
 done
 check 'list nonsense' 2 "did you mean 'models'" "$longhaul" list model
 
+# ---- data sets
+mkdir "$work/data"
+check 'data list' 0 "data folder: $work/data" "$longhaul" data list data.dir="$work/data"
+expect 'data list says what is missing' grep -q '^imdb  *missing ' "$work/out"
+check 'data, unknown word' 2 "did you mean 'verify'" "$longhaul" data verfy
+check 'data, unknown set' 2 "did you mean 'imdb'" "$longhaul" data fetch imbd
+check 'data fetch without a name' 2 'name the sets' "$longhaul" data fetch
+check 'data verify of nothing' 4 'no data set in' "$longhaul" data verify data.dir="$work/data"
+check 'data verify of a missing set' 4 'longhaul data fetch text8' \
+    "$longhaul" data verify text8 data.dir="$work/data"
+check 'data fetch without curl' 4 "'curl' is needed" \
+    env PATH=/nonexistent "$longhaul" data fetch text8 data.dir="$work/data"
+expect 'and without leftovers' test -z "$(find "$work/data" -type f)"
+check 'a task without its data' 4 'longhaul data fetch imdb' \
+    "$longhaul" train "${cell[@]:1:3}" task=text budget=1step data.dir="$work/data" \
+    --results "$work/elsewhere"
+check 'data make' 0 '' "$longhaul" data make retrieval-synthetic --samples 20 data.dir="$work/data"
+expect 'data make makes' test -s "$work/data/retrieval-synthetic/tsv_data/new_aan_pairs.train.tsv"
+check 'data make again' 2 'is there already' \
+    "$longhaul" data make retrieval-synthetic data.dir="$work/data"
+check 'data make of a real set' 2 'no generated stand-in' "$longhaul" data make imdb
+check 'data make without a name' 2 'name the stand-in' "$longhaul" data make
+check 'data with a setting' 2 "unknown setting 'length'" "$longhaul" data list length=3
+check 'data.dir of nothing' 2 'names no folder' "$longhaul" data list data.dir=
+
 # ---- standard output that does not take anything
 if [ -w /dev/full ]; then
     "$longhaul" list models >/dev/full 2>"$work/err"
@@ -242,7 +267,9 @@ rm "$victim"
 "${long[@]}" budget=4000000step --results "$work/crash" --jobs 1 >"$work/out" 2>"$work/err" &
 sweep=$!
 expect 'a cell to crash' await "$work/crash" claim
-pkill -KILL -P "$sweep"
+for stat in /proc/[0-9]*/stat; do # pid (name) state parent ...
+    read -r pid _ _ parent _ <"$stat" && [ "$parent" = "$sweep" ] && kill -KILL "$pid"
+done 2>/dev/null
 expect 'the crash is noted' await "$work/crash" failure.json
 kill -TERM "$sweep"
 wait "$sweep"

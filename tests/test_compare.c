@@ -28,7 +28,8 @@ static Verdict verdict_of(double factor, double threshold, uint64_t item) {
     double base[N], news[N];
     times(base, 1, 2 * item);
     times(news, factor, 2 * item + 1);
-    return compare_rounds(&(Round){base, news, N, N}, 1, threshold).verdict;
+    const SampleRound round = {base, news, N, N};
+    return compare_samples(&round, 1, threshold).verdict;
 }
 
 static void test_verdicts(void **state) {
@@ -48,74 +49,104 @@ static void test_threshold_matters(void **state) {
     assert_int_equal(verdict_of(1.05, 0.05, 1), VERDICT_UNCERTAIN);
 }
 
-static MeasuredFile made_up(const char *machine, int threads, double factor, double *samples) {
-    MeasuredFile file = {.threads = threads, .count = 1};
-    snprintf(file.path, sizeof file.path, "%s.json", machine);
-    snprintf(file.machine, sizeof file.machine, "%s", machine);
-    file.cases = calloc(1, sizeof *file.cases);
-    times(samples, factor, 3);
-    snprintf(file.cases[0].name, sizeof file.cases[0].name, "op/case/forward");
-    file.cases[0].seconds = samples;
-    file.cases[0].count = N;
-    return file;
+/* In two rounds of five something else slowed the new side down: no verdict, although the pooled
+ * samples alone would give one. Slower in every round: a verdict. */
+static void test_rounds_are_drawn_whole(void **state) {
+    (void)state;
+    enum { ROUNDS = 5 };
+    double base[ROUNDS][N], news[ROUNDS][N];
+    SampleRound rounds[ROUNDS];
+    for (int disturbed = 2; disturbed <= ROUNDS; disturbed += 3) {
+        for (uint64_t r = 0; r < ROUNDS; r++) {
+            times(base[r], 1, 2 * r);
+            times(news[r], (int)r < disturbed ? 1.30 : 1, 2 * r + 1);
+            rounds[r] = (SampleRound){base[r], news[r], N, N};
+        }
+        assert_int_equal(compare_samples(rounds, ROUNDS, 0.05).verdict,
+                         disturbed == ROUNDS ? VERDICT_SLOWER : VERDICT_UNCERTAIN);
+    }
+    /* A machine that is half as fast in some rounds changes nothing for either side. */
+    for (uint64_t r = 0; r < ROUNDS; r++) {
+        times(base[r], r % 2 ? 2 : 1, 2 * r);
+        times(news[r], r % 2 ? 2 : 1, 2 * r + 1);
+    }
+    assert_int_equal(compare_samples(rounds, ROUNDS, 0.05).verdict, VERDICT_SAME);
 }
 
-static Status compared(const MeasuredFile *base, const MeasuredFile *news, bool force,
-                       const char *expected) {
-    const MeasuredFile pair[] = {*base, *news};
+static void fill_file(MeasuredFile *file, MeasuredCase *row, double *samples) {
+    times(samples, 1, 3);
+    *row =
+        (MeasuredCase){.name = "op/case/forward", .cost.flops = 8, .seconds = samples, .count = N};
+    *file = (MeasuredFile){.path = "made-up.json", .machine = "one", .threads = 1, .cases = row};
+    file->count = 1;
+}
+
+/* Compares files, expects the status and, when it is not STATUS_OK, the word in the message. */
+static void expect_status(const MeasuredFile *files, int rounds, bool force, Status status,
+                          const char *word) {
     ComparisonReport report;
     Error error = {0};
-    const Status status = compare_files(&report, pair, 2, 0.05, force, &error);
-    if (expected) assert_non_null(strstr(error.message, expected));
+    assert_int_equal(compare_reports(&report, files, rounds, 0.05, force, &error), status);
+    if (word) assert_non_null(strstr(error.message, word));
     comparison_free(&report);
-    return status;
 }
 
 static void test_refuses_what_does_not_compare(void **state) {
     (void)state;
-    double a[N], b[N];
-    MeasuredFile base = made_up("one", 1, 1, a), other = made_up("two", 1, 1, b);
-    assert_int_equal(compared(&base, &other, false, "machine"), STATUS_USAGE);
-    assert_int_equal(compared(&base, &other, true, NULL), STATUS_OK);
-    strcpy(other.machine, "one");
-    other.threads = 2;
-    assert_int_equal(compared(&base, &other, false, "threads"), STATUS_USAGE);
-    other.threads = 1;
-    strcpy(base.cases[0].work, "64x64 normal");
-    strcpy(other.cases[0].work, "64x65 normal");
-    assert_int_equal(compared(&base, &other, false, "new name"), STATUS_USAGE);
-    assert_int_equal(compared(&base, &other, true, NULL), STATUS_OK);
-    strcpy(base.cases[0].work, ""); /* an older file: its cost has to tell */
-    base.cases[0].cost.flops = 100;
-    other.cases[0].cost.flops = 100;
-    assert_int_equal(compared(&base, &other, false, NULL), STATUS_OK);
-    other.cases[0].cost.flops = 101;
-    assert_int_equal(compared(&base, &other, false, "op/case/forward"), STATUS_USAGE);
-    strcpy(other.kind, "speed");
-    assert_int_equal(compared(&base, &other, true, "do not compare"), STATUS_USAGE);
-    strcpy(other.kind, "");
-    strcpy(other.cases[0].name, "op/else/forward");
-    assert_int_equal(compared(&base, &other, true, "in common"), STATUS_USAGE);
-    free(base.cases);
-    free(other.cases);
+    double samples[4][N];
+    MeasuredCase rows[4];
+    MeasuredFile files[4];
+    /* The odd one out may be any but the first, also one of a later round. */
+    for (int odd = 1; odd < 4; odd++) {
+        for (int i = 0; i < 4; i++) fill_file(&files[i], &rows[i], samples[i]);
+        expect_status(files, 2, false, STATUS_OK, NULL);
+        strcpy(files[odd].machine, "two");
+        expect_status(files, 2, false, STATUS_USAGE, "machine");
+        expect_status(files, 2, true, STATUS_OK, NULL);
+        strcpy(files[odd].machine, "one");
+        files[odd].threads = 2;
+        expect_status(files, 2, false, STATUS_USAGE, "threads");
+        files[odd].threads = 1;
+        rows[odd].cost.flops = 9;
+        expect_status(files, 2, false, STATUS_USAGE, "op/case/forward");
+        expect_status(files, 2, true, STATUS_OK, NULL);
+    }
+    for (int i = 0; i < 4; i++) fill_file(&files[i], &rows[i], samples[i]);
+    strcpy(rows[0].work, "64x64 normal");
+    expect_status(files, 1, false, STATUS_OK, NULL); /* an older file, which does not say */
+    strcpy(rows[1].work, "64x65 normal");
+    expect_status(files, 1, false, STATUS_USAGE, "op/case/forward");
+    expect_status(files, 1, true, STATUS_OK, NULL);
+    strcpy(files[1].kind, "speed");
+    expect_status(files, 1, true, STATUS_USAGE, "do not compare");
+    strcpy(files[1].kind, files[0].kind);
+    strcpy(rows[1].name, "op/else/forward");
+    expect_status(files, 1, true, STATUS_USAGE, "in common");
 }
 
-/* A process that was slow as a whole, and many samples that all agree on it, are one round of
- * several: no verdict of slower. All rounds slower: slower. */
-static void test_rounds_are_the_unit(void **state) {
+/* One of two cases does other work now: listed as changed, and no part of verdicts or mean. */
+static void test_changed_case_is_listed(void **state) {
     (void)state;
-    enum { ROUNDS = 5 };
-    double base[ROUNDS][N], news[ROUNDS][N];
-    Round rounds[ROUNDS];
-    for (int slow = 1; slow <= ROUNDS; slow += ROUNDS - 1) {
-        for (int k = 0; k < ROUNDS; k++) {
-            times(base[k], 1, (uint64_t)(100 + 2 * k));
-            times(news[k], k < slow ? 1.3 : 1, (uint64_t)(101 + 2 * k));
-            rounds[k] = (Round){base[k], news[k], N, N};
-        }
-        const Verdict verdict = compare_rounds(rounds, ROUNDS, 0.05).verdict;
-        assert_true(slow == ROUNDS ? verdict == VERDICT_SLOWER : verdict != VERDICT_SLOWER);
-    }
+    double samples[N], slow[N];
+    times(samples, 1, 3);
+    times(slow, 2, 3);
+    MeasuredCase base[] = {{.name = "op/a/forward", .seconds = samples, .count = N},
+                           {.name = "op/b/forward", .seconds = samples, .count = N}};
+    MeasuredCase news[] = {base[0], base[1]};
+    news[1].seconds = slow;
+    news[1].cost.bytes_read = 4;
+    const MeasuredFile files[] = {{.cases = base, .count = 2}, {.cases = news, .count = 2}};
+    ComparisonReport report;
+    Error error = {0};
+    assert_int_equal(compare_reports(&report, files, 1, 0.05, false, &error), STATUS_OK);
+    assert_int_equal(report.verdicts[VERDICT_SAME], 1);
+    assert_int_equal(report.verdicts[VERDICT_CHANGED], 1);
+    assert_int_equal(report.verdicts[VERDICT_SLOWER], 0);
+    assert_true(report.geometric_mean > 0.99 && report.geometric_mean < 1.01);
+    comparison_free(&report);
+    assert_int_equal(compare_reports(&report, files, 1, 0.05, true, &error), STATUS_OK);
+    assert_int_equal(report.verdicts[VERDICT_SLOWER], 1);
+    comparison_free(&report);
 }
 
 static void write_text(const char *path, const char *text) {
@@ -132,7 +163,10 @@ static void test_bad_files_are_named(void **state) {
         "{\"schema\": 1, \"kind\": \"kernels\"}",
         "{\"schema\": 99, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": []}",
         "{\"schema\": 1, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": "
-        "[{\"case\": \"c\", \"seconds\": [-1]}]}",
+        "[{\"case\": \"c\", \"flops\": 1, \"specials\": 0, \"bytes_read\": 1, "
+        "\"bytes_written\": 1, \"seconds\": [-1]}]}",
+        "{\"schema\": 1, \"kind\": \"kernels\", \"machine\": \"m\", \"threads\": 1, \"rows\": "
+        "[{\"case\": \"c\", \"seconds\": [1]}]}",
     };
     const char *path = "/tmp/longhaul-test-compare.json";
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -153,7 +187,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_threshold_matters),
-        cmocka_unit_test(test_rounds_are_the_unit),
+        cmocka_unit_test(test_rounds_are_drawn_whole),
+        cmocka_unit_test(test_changed_case_is_listed),
         cmocka_unit_test(test_refuses_what_does_not_compare),
         cmocka_unit_test(test_bad_files_are_named),
     };

@@ -63,6 +63,8 @@ static void bad_reviews_are_refused(void **state) {
     (void)state;
     data_case_text("aclImdb/test/pos/3_9.txt", "");
     data_case_refused("text", "", STATUS_DATA, "test/pos/3_9.txt is empty");
+    data_case_write("aclImdb/test/pos/3_9.txt", "\0\0\0\0", 4);
+    data_case_refused("text", "", STATUS_DATA, "test/pos/3_9.txt has zero bytes");
     write_reviews();
     for (int i = 0; i < 5; i++) {
         char name[64];

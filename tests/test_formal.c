@@ -239,7 +239,8 @@ static const struct {
 static void read_prompt(const TaskCase *c) {
     prompt.length = 0;
     while (prompt.length < c->problem.length && c->sample.tokens[prompt.length] != 0) {
-        c->task->spell(c->options, c->sample.tokens[prompt.length], prompt.names[prompt.length]);
+        c->task->spell(c->options, c->data, c->sample.tokens[prompt.length],
+                       prompt.names[prompt.length]);
         prompt.length++;
     }
     for (int64_t t = prompt.length; t < c->problem.length; t++)
@@ -263,7 +264,7 @@ static void every_word_is_solved(void **state) {
             const int count = languages[l].solve(answers);
             for (int i = 0; i < count; i++) {
                 char name[TASK_SPELL_BYTES];
-                c.task->spell(c.options, c.sample.classes[i], name);
+                c.task->spell(c.options, c.data, c.sample.classes[i], name);
                 assert_string_equal(name, answers[i]);
                 assert_int_equal(c.sample.positions[i], prompt.length - 1 + i);
                 assert_true(c.sample.weights[i] == 1);

@@ -99,7 +99,8 @@ static void run(Golden *golden) {
     } else {
         const int64_t length = x->shape.extent[1];
         const bool is_causal = !causal || (strcmp(causal, "no") && strcmp(causal, "false"));
-        const SubjectShape shape = {x->shape.extent[0], length, length, TAPE_TRAIN, is_causal};
+        const SubjectShape shape = {x->shape.extent[0], length,    length,
+                                    TAPE_TRAIN,         is_causal, false};
         Subject subject;
         if (subject_open(&subject, model, settings, &shape, NULL, &error) == STATUS_OK) {
             compare_all(golden, &subject);

@@ -25,7 +25,7 @@ static void windows_cover_the_text_once(void **state) {
     static const int64_t context[] = {1, 44, 1, 64, 1}; /* least bytes seen before a scored one */
     for (int k = 0; k < 5; k++) {
         char all[128];
-        snprintf(all, sizeof all, "corpus=file path=book.txt %s", settings[k]);
+        snprintf(all, sizeof all, "corpus=file data=book.txt %s", settings[k]);
         TaskCase c;
         case_open(&c, "lm", all);
         const int64_t length = c.problem.length, start = 3800; /* of the test split */
@@ -78,23 +78,23 @@ static void bad_texts_are_refused(void **state) {
     text[100] = '\n';
     text[200] = '\xff';
     data_case_write("bad.txt", text, sizeof text);
-    data_case_refused("lm", "corpus=file path=bad.txt", STATUS_DATA, "line 2: byte 200");
+    data_case_refused("lm", "corpus=file data=bad.txt", STATUS_DATA, "line 2: byte 200");
     memcpy(text + 200, "\xed\xa0\x80", 3); /* half of a surrogate pair */
     data_case_write("bad.txt", text, sizeof text);
-    data_case_refused("lm", "corpus=file path=bad.txt", STATUS_DATA, "byte 200");
+    data_case_refused("lm", "corpus=file data=bad.txt", STATUS_DATA, "byte 200");
     memset(text + 200, 0, 3);
     data_case_write("bad.txt", text, sizeof text);
-    data_case_refused("lm", "corpus=file path=bad.txt", STATUS_DATA, "byte 200");
+    data_case_refused("lm", "corpus=file data=bad.txt", STATUS_DATA, "byte 200");
     memcpy(text + 200, "\xe2\x80\x94", 3);
     data_case_write("bad.txt", text, sizeof text);
-    data_case_refused("lm", "corpus=file path=bad.txt length=200", STATUS_DATA, "length=198");
+    data_case_refused("lm", "corpus=file data=bad.txt length=200", STATUS_DATA, "length=199");
     data_case_write("text8", "abc DEF", 7);
     data_case_refused("lm", "corpus=text8", STATUS_DATA, "byte 4 is 'D'");
-    data_case_refused("lm", "corpus=file path=none.txt", STATUS_DATA, "none.txt");
+    data_case_refused("lm", "corpus=file data=none.txt", STATUS_DATA, "none.txt");
     data_case_refused("lm", "corpus=enwik8", STATUS_DATA, "enwik8.zip");
-    case_refused("lm", "corpus=file", STATUS_USAGE, "path=FILE");
-    case_refused("lm", "path=book.txt", STATUS_USAGE, "go together");
-    case_refused("lm", "length=10 stride=11", STATUS_USAGE, "stride=10");
+    case_refused("lm", "corpus=file", STATUS_USAGE, "data=PATH");
+    case_refused("lm", "corpus=enwik8 data=book.txt", STATUS_USAGE, "go together");
+    case_refused("lm", "corpus=enwik8 length=10 stride=11", STATUS_USAGE, "stride=10");
 }
 
 /* ---- the made-up language ---- */

@@ -145,12 +145,22 @@ static void samples_are_those_of_this_version(void **state) {
         int version;
         uint64_t hash;
     } pins[] = {
-        {"adding", 1, 0xacefbd53f5cd0a28},  {"copy", 1, 0x18e3f1222147916c},
-        {"formal", 1, 0x6f293fb7a0deeade},  {"induction", 1, 0x4a070b3f6c913bd3},
-        {"listops", 1, 0xd982546fb62b09b9}, {"lm_synthetic", 1, 0x9edaadc2de71b6e1},
-        {"mad", 1, 0xffd325fe0b02ed55},     {"mqar", 1, 0x187c6dcccebf6d69},
-        {"nns", 1, 0xd7e65929ee08c218},     {"pathfinder", 1, 0x5a579b6c934fdbba},
-        {"recall", 1, 0xe27f7e43de8fe648},  {"selective_copy", 1, 0xa09c6abb443f5aa5},
+        {"adding", 1, 0xacefbd53f5cd0a28},
+        {"copy", 1, 0x18e3f1222147916c},
+        {"formal", 1, 0x6f293fb7a0deeade},
+        {"induction", 1, 0x4a070b3f6c913bd3},
+        {"listops", 1, 0xd982546fb62b09b9},
+        {"lm", 1, 0x9edaadc2de71b6e1},
+        {"lm_synthetic", 1, 0x9edaadc2de71b6e1},
+        {"mad", 1, 0xffd325fe0b02ed55},
+        {"mqar", 1, 0x187c6dcccebf6d69},
+        {"nns", 1, 0xd7e65929ee08c218},
+        {"pathfinder", 1, 0x5a579b6c934fdbba},
+        {"recall", 1, 0xe27f7e43de8fe648},
+        {"selective_copy", 1, 0xa09c6abb443f5aa5},
+        {"text_synthetic", 1, 0x42d936130f66d410},
+        {"retrieval_synthetic", 1, 0x456cee84c7bc14f3},
+        {"image_synthetic", 1, 0xcc89fcf27c972098},
 
     };
     int count, pinned = 0;

@@ -29,7 +29,7 @@ static void open_subject(Subject *subject, const char *flavour, const char *more
     char settings[256];
     Error error = {0};
     const bool step = mode == TAPE_STEP;
-    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal};
+    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal, false};
     snprintf(settings, sizeof settings, "width=%d layers=2 %s %s", D, flavour, more);
     if (subject_open(subject, model_find("transformer"), settings, &shape, like, &error))
         fail_msg("%s: %s", settings, error.message);
@@ -96,6 +96,29 @@ static void test_recompute(void **state) {
     }
 }
 
+/* Numbers dropped right behind the embedding take no gradient; dropped on a branch, they do. */
+static void test_dropout_places(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings;
+        double dropped; /* share of x */
+    } cases[] = {{"dropout=0", 0},
+                 {"dropout=0.3", 0.3},
+                 {"dropout=0.3 embedding_dropout=0", 0},
+                 {"dropout=0 embedding_dropout=0.3", 0.3}};
+    for (int i = 0; i < 4; i++) {
+        Subject subject;
+        open_subject(&subject, "heads=2", cases[i].settings, TAPE_TRAIN, true, NULL);
+        train(&subject);
+        int zeros = 0;
+        for (int j = 0; j < B * L * D; j++) zeros += subject.x->gradient[j] == 0;
+        /* 2160 numbers: one deviation of the share is 0.01 */
+        assert_true(fabs(zeros / (double)(B * L * D) - cases[i].dropped) < 0.04);
+        assert_true(cases[i].dropped > 0 || zeros == 0);
+        subject_close(&subject);
+    }
+}
+
 /* An encoder that is told nothing of positions treats a sequence as a set: reversed in, reversed
  * out, up to the order of the sums over keys. */
 static void test_encoder_permutes(void **state) {
@@ -128,7 +151,7 @@ static void test_refused(void **state) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         Subject subject;
         Error error = {0};
-        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true};
+        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true, false};
         const Status status = subject_open(&subject, model, refused[i][0], &shape, NULL, &error);
         assert_int_equal(status, STATUS_USAGE);
         if (!strstr(error.message, refused[i][1]))
@@ -139,9 +162,8 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step),
-        cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_encoder_permutes),
+        cmocka_unit_test(test_step),           cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_dropout_places), cmocka_unit_test(test_encoder_permutes),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

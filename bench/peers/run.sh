@@ -1,26 +1,43 @@
 #!/usr/bin/env bash
-# Compares training steps with PyTorch. Sets up a virtual environment below build/ on the first run;
-# nothing else in the project needs Python.   bench/peers/run.sh [--threads N] [--rounds N] [--only NAME]
+# Compares whole training steps with PyTorch; nothing else in the project needs Python.
+#
+#   bench/peers/run.sh --setup [pip arguments]   a virtual environment below build/, with PyTorch
+#   bench/peers/run.sh [--threads 1,2] [--rounds N] [--only KEY,..] [--write docs/performance.md]
+#
+# LONGHAUL_PYTHON names another Python that has torch, safetensors and numpy.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
-environment="$top/build/peers"
+home="$top/build/peers"
+python=${LONGHAUL_PYTHON:-$home/environment/bin/python}
 
-if ! command -v python3 >/dev/null; then
-    echo "python3 is missing: install python3 and python3-venv (Debian: apt-get install python3-venv)" >&2
+fail() {
+    printf '%s\n' "$*" >&2
     exit 4
+}
+
+setup() {
+    command -v python3 >/dev/null || fail "python3 is missing (Debian: apt-get install python3 python3-venv)"
+    mkdir -p "$home"
+    python3 -m venv "$home/environment" ||
+        fail "no virtual environment in $home/environment (Debian: apt-get install python3-venv)"
+    "$home/environment/bin/pip" install --quiet "$@" torch numpy safetensors setuptools ||
+        fail "PyTorch could not be installed into $home/environment; only this comparison needs it"
+}
+
+if [ "${1:-}" = --setup ]; then
+    shift
+    setup "$@"
+    exit
 fi
-if ! "${LONGHAUL_PYTHON:-$environment/bin/python}" -c 'import torch, safetensors, numpy' 2>/dev/null; then
-    if [ -n "${LONGHAUL_PYTHON:-}" ]; then
-        echo "LONGHAUL_PYTHON=$LONGHAUL_PYTHON cannot import torch, safetensors and numpy" >&2
-        exit 4
-    fi
-    python3 -m venv "$environment" && "$environment/bin/pip" install --quiet torch numpy safetensors || {
-        echo "PyTorch could not be installed into $environment; the comparison needs it, nothing else does" >&2
-        exit 4
-    }
-fi
-# Give PyTorch its best allocator setting: keep freed memory instead of faulting it in again.
+"$python" -c 'import torch, safetensors, numpy' 2>/dev/null ||
+    fail "$python cannot import torch, safetensors and numpy: run bench/peers/run.sh --setup," \
+        "or set LONGHAUL_PYTHON to a Python that can"
+command -v g++ >/dev/null || echo "g++ is missing: torch.compile will fail, and the table will say so" >&2
+
+# PyTorch's best allocator setting: keep freed memory instead of faulting it in again.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=268435456
+export TORCHINDUCTOR_CACHE_DIR="$home/compiled" PYTHONDONTWRITEBYTECODE=1
 make -C "$top" --quiet
-exec "${LONGHAUL_PYTHON:-$environment/bin/python}" "$here/ratio.py" "$top/build/longhaul" "$@"
+mkdir -p "$home/results"
+exec "$python" "$here/ratio.py" "$top/build/longhaul" --results "$home/results" "$@"

@@ -1,0 +1,44 @@
+/* The loss of a test of language modelling, taken apart: by the place of the token in its window,
+ * by how often it came in training, and the totals from which every convention follows. */
+#ifndef LONGHAUL_BREAKDOWN_H
+#define LONGHAUL_BREAKDOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tasks/task.h"
+
+struct json_t;
+
+/* Labels whose place (or count) is from .. to. */
+typedef struct LossGroup {
+    int64_t from, to;
+    double labels, nats;
+} LossGroup;
+
+enum { BREAKDOWN_POSITIONS = 128, BREAKDOWN_FREQUENCIES = 20 };
+
+typedef struct Breakdown {
+    double labels, nats; /* labels 0: no breakdown */
+    Extent extent;       /* of the original text; all 0: not known */
+    /* Index of the token that predicts, counted from 0: one group each up to 8, then four an
+     * octave. Frequencies: never, 1 to 9, 10 to 99 ... times in the training text. Groups without
+     * labels have none. */
+    LossGroup positions[BREAKDOWN_POSITIONS], frequencies[BREAKDOWN_FREQUENCIES];
+} Breakdown;
+
+/* One scored label. frequency: -1 where it is not known. */
+void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, double nats);
+void breakdown_add_extent(Breakdown *breakdown, const Extent *extent);
+
+/* Not-a-number where the text is not known. Bits per byte: nats / (bytes ln 2). Word perplexity by
+ * WikiText's convention, whatever the tokens: exp(nats / (words + lines)). */
+double breakdown_bits_per_byte(const Breakdown *breakdown);
+double breakdown_word_perplexity(const Breakdown *breakdown);
+
+/* Totals, derived numbers and the groups that have labels. */
+struct json_t *breakdown_to_json(const Breakdown *breakdown);
+/* False when a field is of the wrong type. NULL is an empty breakdown. */
+bool breakdown_from_json(const struct json_t *json, Breakdown *breakdown);
+
+#endif

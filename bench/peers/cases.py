@@ -1,0 +1,37 @@
+"""The rows of the comparison: whole training steps. Language models read a synthetic corpus of 256 ids and
+have a label at every position; MQAR labels one position in 16 or in 8."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    key: str
+    title: str
+    model: str
+    settings: str
+    source: str  # whose training code the published form follows
+
+
+MQAR = "task=mqar vocabulary=8192 batch=64 width=64 layers=2 heads=2 mlp=gelu"
+BYTES = "task=lm_synthetic vocabulary=256"
+SMALL = BYTES + " width=128 layers=2"
+
+CASES = [
+    Case("mqar-64", "Transformer, 2 layers, width 64, MQAR length 64, batch 64, vocabulary 8192", "transformer",
+         MQAR + " length=64 pairs=4", "HazyResearch/zoology"),
+    Case("mqar-256", "the same, length 256", "transformer", MQAR + " length=256 pairs=32", "HazyResearch/zoology"),
+    Case("mqar-512", "the same, length 512", "transformer", MQAR + " length=512 pairs=64", "HazyResearch/zoology"),
+    Case("gpt", "GPT, 6 layers, width 256, length 256, batch 8, bytes", "transformer",
+         BYTES + " width=256 layers=6 heads=4 mlp=gelu length=256 batch=8", "karpathy/nanoGPT"),
+    Case("lstm", "LSTM, 2 layers, width 128, length 256, batch 32", "lstm",
+         SMALL + " length=256 batch=32", "PyTorch's LSTM"),
+    Case("hyena-1k", "Hyena, 2 layers, width 128, length 1024, batch 16", "hyena",
+         SMALL + " length=1024 batch=16", "HazyResearch/safari"),
+    Case("hyena-16k", "Hyena, length 16384, batch 1", "hyena",
+         SMALL + " length=16384 batch=1", "HazyResearch/safari"),
+    Case("mamba", "Mamba, 2 layers, width 128, length 1024, batch 8", "mamba",
+         SMALL + " length=1024 batch=8", "state-spaces/mamba, without its CUDA kernel"),
+    Case("s4d", "S4D, 2 layers, width 128, length 1024, batch 8", "s4d",
+         SMALL + " length=1024 batch=8", "state-spaces/s4"),
+]  # fmt: skip

@@ -1,0 +1,170 @@
+"""One row at one number of threads: checks every form of PyTorch's step against the suite's loss and
+gradients, then times the two programs in turn, the suite against PyTorch's fastest forms.
+
+    python bench/peers/compare.py PROGRAM CASE THREADS ROUNDS OUTPUT.json
+
+With 0 rounds it checks only (and fills the compiler's cache), and writes nothing.
+"""
+
+import csv
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import choice
+from cases import CASES
+from choice import Choice
+from step import Step
+
+SLOW = 20  # seconds: such a step is timed once
+
+
+def clean_environment():
+    """Without the allocator settings that are meant for PyTorch's timings."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+
+
+def export(program, case, path):
+    command = [program, "export", f"--output={path}", f"model={case.model}", *case.settings.split()]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def ours(program, case, threads):
+    flags = [f"--model={case.model}", f"--threads={threads}", "--seconds=1", "--format=csv"]
+    output = subprocess.run(
+        [program, "speed", *flags, *case.settings.split()],
+        check=True, capture_output=True, text=True, env=clean_environment(),
+    ).stdout  # fmt: skip
+    return next(csv.DictReader(io.StringIO(output)))
+
+
+def seconds(step, passes, budget):
+    """Median of at least three steps, for about `budget` seconds, after half as long to warm up."""
+
+    def timed():
+        start = time.perf_counter()
+        step.train(passes)
+        return time.perf_counter() - start
+
+    warm = timed()
+    if warm > SLOW:
+        return warm
+    while warm < budget / 2:
+        warm += timed()
+    samples = []
+    while len(samples) < 3 or sum(samples) < budget:
+        samples.append(timed())
+    return statistics.median(samples)
+
+
+class Trials:
+    """Forms that have been checked and timed briefly."""
+
+    def __init__(self, step):
+        self.step, self.passes, self.seconds, self.log = step, {}, {}, []
+
+    def run(self, candidate):
+        entry = {"form": candidate.name, "threads": candidate.threads}
+        try:
+            passes = candidate.passes(self.step)
+            entry["difference"] = self.step.check(passes)
+            entry["seconds"] = seconds(self.step, passes, 0.5)
+            self.passes[candidate], self.seconds[candidate] = passes, entry["seconds"]
+        except ArithmeticError:
+            raise
+        except Exception as error:  # a compiler that is missing or gives up is a result
+            entry["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        self.log.append(entry)
+        print(f"    {entry}", file=sys.stderr, flush=True)
+
+    def fastest(self, count, accept=lambda candidate: True):
+        return sorted(filter(accept, self.seconds), key=self.seconds.get)[:count]
+
+
+def try_same_work(trials, threads):
+    """Every form with the whole batch at once, for each number of threads; then parts of it, for the
+    fastest eager form and, if that pays, for the compiled ones."""
+    for count in sorted({1, threads}):
+        for form in choice.forms(trials.step):
+            trials.run(Choice(form, threads=count))
+    (eager,) = trials.fastest(1, lambda c: not c.form.compiled)
+    for parts in (2, 4, 8, 16):
+        if trials.step.batch % parts == 0:
+            trials.run(replace(eager, parts=parts))
+            if trials.seconds[replace(eager, parts=parts)] > 1.3 * trials.seconds[eager]:
+                break
+    (eager,) = trials.fastest(1, lambda c: not c.form.compiled)
+    (compiled,) = trials.fastest(1, lambda c: c.form.compiled) or (eager,)
+    if eager.parts > 1 and compiled != eager:
+        trials.run(replace(compiled, parts=eager.parts))
+
+
+def in_turn(program, case, threads, rounds, trials, choices):
+    """Seconds of a step in each round: ours, and PyTorch's by choice."""
+    mine, theirs = [], {candidate: [] for candidate in choices}
+    for _ in range(rounds):
+        mine.append(ours(program, case, threads))
+        for candidate, values in theirs.items():
+            if trials.seconds[candidate] > SLOW:
+                values.append(trials.seconds[candidate])
+                continue
+            torch.set_num_threads(candidate.threads)
+            values.append(seconds(trials.step, trials.passes[candidate], 1.0))
+    return mine, theirs
+
+
+def peak_memory(path, candidate):
+    script = Path(__file__).with_name("memory.py")
+    command = [sys.executable, script, path, *candidate.arguments()]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, env=clean_environment()).stdout)
+
+
+def compare(program, case, threads, rounds, path):
+    export(program, case, path)
+    step = Step(path)
+    trials = Trials(step)
+    try_same_work(trials, threads)
+    finalists = trials.fastest(2)
+    published = Choice(choice.published(step), threads=threads)
+    trials.run(published)
+    if rounds == 0:
+        return None
+    mine, theirs = in_turn(program, case, threads, rounds, trials, [*finalists, published])
+    best = min(finalists, key=lambda candidate: statistics.median(theirs[candidate]))
+    whole = trials.fastest(1, lambda c: c.parts == 1 and c.threads == best.threads and c != published)[0]
+    return {
+        "key": case.key,
+        "threads": threads,
+        "torch": torch.__version__,
+        "ours": [float(row["train_seconds"]) for row in mine],
+        "ours_bytes": int(mine[0]["bytes"]),
+        "best": best.name,
+        "best_threads": best.threads,
+        "same_work": theirs[best],
+        "published": theirs[published],
+        "best_bytes": peak_memory(path, best),
+        "whole_bytes": peak_memory(path, whole),
+        "tried": trials.log,
+    }
+
+
+def main():
+    program, key, threads, rounds, output = sys.argv[1:]
+    case = next(case for case in CASES if case.key == key)
+    with tempfile.TemporaryDirectory() as folder:
+        result = compare(program, case, int(threads), int(rounds), os.path.join(folder, "step.safetensors"))
+    if result:
+        Path(output).write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

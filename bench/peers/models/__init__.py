@@ -1,0 +1,8 @@
+"""The suite's architectures in PyTorch, one file each: mixer(w, s, x) on a dictionary w of the block's
+weights, the settings s and x (B, L, D). A file names the forms in which PyTorch can compute exactly the
+same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
+product (JOINED)."""
+
+from models import hyena, lstm, mamba, s4d, transformer
+
+MODELS = {"transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d}

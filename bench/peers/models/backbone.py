@@ -1,0 +1,45 @@
+"""What the architectures share: projections, norms, MLP, the pre-norm residual stack, and the loss."""
+
+import torch.nn.functional as F
+
+
+def linear(w, x):
+    return F.linear(x, w["weight"], w.get("bias"))
+
+
+def norm(w, s, x):
+    gamma = w["gamma"]
+    if s["norm"] == "rms":
+        return F.rms_norm(x, gamma.shape, gamma, 1e-5)
+    return F.layer_norm(x, gamma.shape, gamma, w["beta"], 1e-5)
+
+
+def mlp(w, s, x):
+    if s["mlp"] == "swiglu":
+        return linear(w["down"], linear(w["up"], x) * F.silu(linear(w["gate"], x)))
+    kind = "tanh" if s["mlp"] == "gelu_tanh" else "none"
+    return linear(w["down"], F.gelu(linear(w["up"], x), approximate=kind))
+
+
+def features(w, s, x, mixer):
+    """Embedded input (B, L, D) to normalised features."""
+    if "positions" in w:
+        x = x + w["positions"][: x.shape[1]]
+    for block in w["layers"].values():
+        x = x + mixer(block["mixer"], s, norm(block["norm1"], s, x))
+        if s["mlp"] == "identity":
+            x = x + norm(block["norm2"], s, x)
+        elif s["mlp"] != "none":
+            x = x + mlp(block["mlp"], s, norm(block["norm2"], s, x))
+    return norm(w["norm"], s, x)
+
+
+def loss(w, s, mixer, tokens, classes, rows=None):
+    """Mean cross-entropy. With rows only those enter the head; without, every position does, and those
+    of class -100 are left out of the loss."""
+    table = w["embedding"]["table"]
+    x = features(w, s, F.embedding(tokens, table), mixer).flatten(0, 1)
+    if rows is not None:
+        x = x.index_select(0, rows)
+    logits = F.linear(x, w["head"]["table"] if "head" in w else table)
+    return F.cross_entropy(logits, classes)
