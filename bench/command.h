@@ -26,9 +26,11 @@ typedef struct Flags {
     int device;                   /* FlagDevice */
     int format;                   /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
-    bool csv, json; /* short for --format */
-    bool plot;      /* kernels, speed: draw */
-    int isa;        /* kernels: 0 best, else 1 + Isa */
+    char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */
+    double limit;                    /* speed: seconds of the longest step */
+    bool csv, json;                  /* short for --format */
+    bool plot;                       /* kernels, speed: draw */
+    int isa;                         /* kernels: 0 best, else 1 + Isa */
 } Flags;
 
 typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA } FlagDevice;

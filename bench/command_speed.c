@@ -1,96 +1,94 @@
-/* longhaul speed: training step, forward pass and decoding of whole models. */
+/* longhaul speed: training step, prefill and decoding of whole models over length and width. */
+#include <limits.h>
 #include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "bench/command.h"
-#include "bench/speed.h"
-#include "engine/ceiling.h"
-#include "engine/word.h"
+#include "bench/speed_figure.h"
+#include "engine/file.h"
 
-static const char *const columns =
-    "model,width,length,batch,train_seconds,train_low,train_high,tokens_per_second,utilisation,"
-    "forward_seconds_per_token,decode_seconds_per_token,overhead,bytes,state_bytes,parameters,"
-    "flops\n";
-
-static void print_row(const Cell *cell, const Speed *speed, double peak, bool csv) {
-    const double tokens = (double)(speed->batch * speed->length);
-    const double forward_tokens = (double)(speed->micro_batch * speed->length);
-    const double decode =
-        speed->decode.count ? speed->decode.median / (double)speed->micro_batch : 0;
-    const double share = speed->flops / speed->train.median / peak;
-    if (csv)
-        printf("%s,%lld,%lld,%lld,%.6g,%.6g,%.6g,%.6g,%.4f,%.6g,%.6g,%.4f,%lld,%lld,%lld,%.6g\n",
-               cell->model->name, (long long)cell->backbone.width, (long long)speed->length,
-               (long long)speed->batch, speed->train.median, speed->train.interval.low,
-               speed->train.interval.high, tokens / speed->train.median, share,
-               speed->forward.median / forward_tokens, decode, speed->overhead,
-               (long long)speed->bytes, (long long)speed->state_bytes, (long long)speed->parameters,
-               speed->flops);
-    else
-        printf("%-14s %6lld %8lld %6lld %11.3f %12.0f %6.1f%% %11.3f %11.3f %7.2f%% %9.1f %11.1f\n",
-               cell->model->name, (long long)cell->backbone.width, (long long)speed->length,
-               (long long)speed->batch, 1e3 * speed->train.median, tokens / speed->train.median,
-               100 * share, 1e6 * speed->forward.median / forward_tokens, 1e6 * decode,
-               100 * speed->overhead, (double)speed->bytes / 0x1p20,
-               (double)speed->state_bytes / 1024);
+/* Rows appear as they are measured: the heading before the first. */
+static void show_row(const SpeedReport *report, const SpeedRow *row) {
+    if (row == report->rows) speed_print_heading(report, stdout);
+    speed_print_row(report, row, stdout);
     fflush(stdout);
 }
 
-static Status measure_model(const char *name, const Invocation *invocation, double peak,
-                            Error *error) {
-    Settings settings = {0};
-    Cell cell = {0};
-    Speed speed;
-    const Flags *flags = &invocation->flags;
-    Status status = settings_add(&settings, "model", name, "flag --model", error);
-    if (status == STATUS_OK) status = settings_add_all(&settings, &invocation->settings, error);
-    if (status == STATUS_OK) status = cell_build(&cell, &settings, error);
-    if (status == STATUS_OK) {
-        status = speed_measure(&speed, &cell, (int)flags->threads, flags->seconds, error);
-        if (status == STATUS_OK) print_row(&cell, &speed, peak, flags->format == FORMAT_CSV);
-        speed_free(&speed);
+static Status draw(const SpeedReport *report, const Flags *flags, Error *error) {
+    char folder[PATH_MAX];
+    SpeedPublished published;
+    if (path_join(folder, flags->plots, "speed", error) != STATUS_OK) return error->status;
+    Status status = speed_published_read(&published, error);
+    for (int i = 0; i < SPEED_CHARTS && status == STATUS_OK; i++) {
+        Chart chart = speed_chart(report, &published, i);
+        status = chart_show(&chart, folder, flags->ascii, error);
+        chart_free(&chart);
     }
-    settings_free(&settings);
-    cell_close(&cell);
+    speed_published_free(&published);
     return status;
+}
+
+static Status output(const SpeedReport *report, const Flags *flags, Error *error) {
+    if (flags->output[0] && speed_write(report, flags->output, error) != STATUS_OK)
+        return error->status;
+    switch (flag_format(flags)) {
+    case FORMAT_CSV:
+        speed_csv(report, stdout);
+        break;
+    case FORMAT_JSON:
+        if (speed_write(report, "-", error) != STATUS_OK) return error->status;
+        break;
+    default:
+        speed_print_crossovers(report, stdout);
+        break;
+    }
+    return flags->plot || flags->ascii ? draw(report, flags, error) : STATUS_OK;
 }
 
 static Status speed(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
-    Ceiling ceiling;
-    ceiling_measure(&ceiling, isa_best(), (int)flags->threads);
-    if (flags->format == FORMAT_CSV)
-        fputs(columns, stdout);
-    else
-        printf(
-            "%lld thread%s, peak %.1f GFLOP/s\n%-14s %6s %8s %6s %11s %12s %7s %11s %11s %8s %9s "
-            "%11s\n",
-            (long long)flags->threads, flags->threads == 1 ? "" : "s", ceiling.flops / 1e9, "model",
-            "width", "length", "batch", "train ms", "tokens/s", "peak", "forward us", "decode us",
-            "overhead", "MiB", "state KiB");
-    int count, measured = 0;
-    const Model *const *models = model_list(&count);
-    for (int i = 0; i < count; i++) {
-        if (!word_selected(flags->model, models[i]->name)) continue;
-        const Status status = measure_model(models[i]->name, invocation, ceiling.flops, error);
-        if (status != STATUS_OK) return status;
-        measured++;
+    const FlagFormat format = flag_format(flags);
+    if (format == FORMAT_MARKDOWN || format == FORMAT_TEX)
+        return error_set(error, STATUS_USAGE, "speed can be printed as console, csv or json");
+    const SpeedRequest request = {.models = flags->model,
+                                  .against = flags->against,
+                                  .settings = &invocation->settings,
+                                  .threads = (int)flags->threads,
+                                  .seconds = flags->seconds,
+                                  .limit = flags->limit,
+                                  .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet,
+                                  .row_done = format == FORMAT_CONSOLE ? show_row : NULL};
+    SpeedReport report;
+    Status status = speed_grid(&report, &request, error);
+    /* What was measured before an interruption is worth as much. */
+    if (status == STATUS_OK || status == STATUS_INTERRUPTED) {
+        Error failure = {0};
+        const Status written = output(&report, flags, &failure);
+        if (written != STATUS_OK && status == STATUS_OK)
+            status = error_set(error, written, "%s", failure.message);
     }
-    if (measured) return STATUS_OK;
-    return error_set(error, STATUS_USAGE, "no model fits --model '%s'; see `longhaul list models`",
-                     flags->model);
+    speed_report_free(&report);
+    return status;
 }
 
 const Command command_speed = {
     .name = "speed",
     .arguments = "key=value ...",
-    .summary = "time training step, forward pass and decoding of whole models",
+    .summary = "time training step, prefill and decoding of whole models over length and width",
     .detail =
-        "Settings as for `longhaul train`, the model excepted: every model that --model lets\n"
-        "through is measured. Columns: time of one optimiser step, tokens a second, share of\n"
-        "the peak multiply-add rate of this run, microseconds a token forward and decoding,\n"
-        "share of the step outside kernels, planned memory, state of one sequence.",
-    .flags = "model threads seconds format",
+        "Settings as for `longhaul train`; width and length may be lists (length=1024,4096), and\n"
+        "every model that --model lets through is measured at each of them. Without settings: "
+        "MQAR\n"
+        "with 8 pairs and 256 ids, width 64, lengths 64 to 131072, 16384 tokens a step (one\n"
+        "sequence where that is longer). Columns: time of one optimiser step, tokens a second,\n"
+        "share of the peak multiply-add rate, microseconds a token of a forward pass and of\n"
+        "decoding the last token of one sequence, share of the step outside kernels, memory as\n"
+        "planned and as the system saw it, state of one sequence. Then the length from which on\n"
+        "each model's token is cheaper than that of --against. A case that does not fit in "
+        "memory,\n"
+        "or whose step would take longer than --limit seconds, is skipped with its reason.\n"
+        "--plot draws PLOTS/speed/time, memory and state; --output is for `longhaul compare`.",
+    .flags = "model against threads seconds limit format csv json output plot plots ascii quiet",
     .takes_settings = true,
     .run = speed,
 };

@@ -1,19 +1,25 @@
 #include "bench/speed.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/session.h"
+#include "bench/speed_memory.h"
 #include "engine/optimizer.h"
 
 enum { LEAST_SAMPLES = 3, MOST_SAMPLES = 1000, RESAMPLES = 1000 };
 
+/* Work that takes this long needs no warm-up, and one sample of it must do. */
+static const double long_seconds = 2;
+
+const char *const speed_phase_names[SPEED_PHASES] = {"train", "prefill", "decode"};
+
 typedef struct Subject {
     Session session;
     Network decode;
-    Batch batch;
+    Batch batch, prompts;
     int64_t step;
-    bool profiling;
 } Subject;
 
 static void train_step(Subject *subject) {
@@ -40,28 +46,27 @@ static void train_step(Subject *subject) {
     optimizer_step(&optimizer, session->parameters, ++subject->step, session->threads);
 }
 
-static void forward_pass(Subject *subject) {
+static void prefill(Subject *subject) {
     const Run run = {.threads = subject->session.threads};
     tape_forward(subject->session.evaluate.tape, &run);
 }
 
+/* Always the last token of a sequence of full length: an attention's cost depends on the place. */
 static void decode_token(Subject *subject) {
     const Run run = {.threads = subject->session.threads};
-    const Tensor *tokens = subject->decode.tokens;
-    if (subject->step++ % subject->session.problem.length == 0)
-        tape_reset_state(subject->decode.tape);
-    for (int64_t i = 0; tokens && i < tensor_size(tokens); i++)
-        tokens->integers[i] = subject->batch.tokens[i % subject->session.problem.length];
+    tape_place(subject->decode.tape, subject->session.problem.length - 1);
     tape_forward(subject->decode.tape, &run);
 }
 
 static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, double seconds) {
     timing->seconds = malloc(MOST_SAMPLES * sizeof *timing->seconds);
+    double before = seconds_now();
     work(subject); /* warm-up: pages, caches, thread pool */
-    const double start = seconds_now();
-    while (timing->count < MOST_SAMPLES &&
+    const double start = seconds_now(), first = start - before;
+    if (first > long_seconds) timing->seconds[timing->count++] = first;
+    while (timing->count < MOST_SAMPLES && first <= long_seconds &&
            (timing->count < LEAST_SAMPLES || seconds_now() - start < seconds)) {
-        const double before = seconds_now();
+        before = seconds_now();
         work(subject);
         timing->seconds[timing->count++] = seconds_now() - before;
     }
@@ -74,7 +79,7 @@ static double overhead_of(Subject *subject, double seconds) {
     Tape *tape = subject->session.train.tape;
     tape_profile(tape, true);
     double whole = 0, kernels = 0;
-    for (int i = 0; i < LEAST_SAMPLES || whole < seconds; i++) {
+    for (int i = 0; (i < LEAST_SAMPLES || whole < seconds) && whole < long_seconds; i++) {
         const Run run = {.threads = subject->session.threads, .training = true, .seed = 1};
         const double start = seconds_now();
         tape_forward(tape, &run);
@@ -86,61 +91,98 @@ static double overhead_of(Subject *subject, double seconds) {
     return 1 - kernels / whole;
 }
 
+/* One sequence: what a user who waits for the next token sees. */
 static Status open_decode(Subject *subject, Error *error) {
     Session *session = &subject->session;
     const Problem *problem = &session->problem;
     if ((session->cell->model->exempt & EXEMPT_STEP) || !problem->causal) return STATUS_OK;
-    network_record(&subject->decode, session->cell, problem, session->parameters, TAPE_STEP,
-                   session->micro_batch);
-    if (tape_plan(subject->decode.tape, session->threads, error) != STATUS_OK ||
-        tape_allocate(subject->decode.tape, &session->device, error) != STATUS_OK)
+    Network *decode = &subject->decode;
+    network_record(decode, session->cell, problem, session->parameters, TAPE_STEP, 1);
+    if (tape_plan(decode->tape, session->threads, error) != STATUS_OK ||
+        tape_allocate(decode->tape, &session->device, error) != STATUS_OK)
         return error->status;
-    tape_reset_state(subject->decode.tape);
+    tape_reset_state(decode->tape);
+    if (decode->tokens) decode->tokens->integers[0] = subject->batch.tokens[problem->length - 1];
     return STATUS_OK;
 }
 
 static void describe(Speed *speed, const Subject *subject) {
     const Session *session = &subject->session;
     const Cell *cell = session->cell;
+    speed->task_version = cell->task->version;
     speed->batch = cell->run.batch;
     speed->micro_batch = session->micro_batch;
     speed->length = session->problem.length;
     speed->parameters = session->parameters->trained;
     speed->flops = session->flops_per_step;
     speed->bytes = session_bytes(session);
+    speed->phase[SPEED_TRAIN].tokens =
+        (double)(speed->batch * session->problem.sequences * speed->length);
+    speed->phase[SPEED_PREFILL].tokens = (double)(speed->micro_batch * session->problem.sequences *
+                                                  session->evaluation_problem.length);
+    speed->phase[SPEED_DECODE].tokens = 1;
     if (cell->model->state_floats)
         speed->state_bytes = 4 * cell->model->state_floats(&cell->backbone, cell->model_options,
                                                            session->problem.length);
 }
 
-Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds, Error *error) {
+static void fill(Subject *subject) {
+    const Session *session = &subject->session;
+    const Cell *cell = session->cell;
+    const Problem *longest = &session->evaluation_problem;
+    subject->batch = batch_open(&session->problem, cell->run.batch);
+    batch_fill(&subject->batch, cell, &session->problem, session->data, SPLIT_TRAIN, 0, NULL,
+               cell->run.batch, session->threads);
+    subject->prompts = batch_open(longest, session->micro_batch);
+    batch_fill(&subject->prompts, cell, longest, session->data, SPLIT_VALIDATION, 0, NULL,
+               session->micro_batch, session->threads);
+    network_load(&subject->session.evaluate, longest, &subject->prompts, 0, 1);
+}
+
+static Status check_limit(const Session *session, const SpeedLimit *limit, Error *error) {
+    const double expected = session->flops_per_step / limit->rate;
+    if (!(limit->rate > 0) || expected <= limit->step) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "a training step would take about %.0f s (%.3g FLOP); --limit %.0f measures "
+                     "it all the same",
+                     expected, session->flops_per_step, 2 * expected);
+}
+
+Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLimit *limit,
+                     Error *error) {
     *speed = (Speed){0};
     Subject subject = {0};
     Session *session = &subject.session;
+    peak_memory_reset();
     Status status = session_open(session, cell, threads, error);
+    if (status == STATUS_OK) status = check_limit(session, limit, error);
     if (status == STATUS_OK) status = session_allocate(session, error);
-    if (status == STATUS_OK) status = open_decode(&subject, error);
     if (status == STATUS_OK) {
-        subject.batch = batch_open(&session->problem, cell->run.batch);
-        batch_fill(&subject.batch, cell, &session->problem, session->data, SPLIT_TRAIN, 0, NULL,
-                   cell->run.batch, threads);
-        network_load(&session->evaluate, &session->problem, &subject.batch, 0, 1);
+        fill(&subject);
         describe(speed, &subject);
-        measure(&speed->train, train_step, &subject, seconds);
-        measure(&speed->forward, forward_pass, &subject, seconds);
-        speed->overhead = overhead_of(&subject, seconds);
-        subject.step = 0;
-        if (subject.decode.tape) measure(&speed->decode, decode_token, &subject, seconds);
+        status = open_decode(&subject, error);
+    }
+    if (status == STATUS_OK) {
+        measure(&speed->phase[SPEED_TRAIN], train_step, &subject, limit->seconds);
+        speed->resident_bytes = peak_memory();
+        measure(&speed->phase[SPEED_PREFILL], prefill, &subject, limit->seconds);
+        speed->overhead = overhead_of(&subject, limit->seconds);
+        if (subject.decode.tape)
+            measure(&speed->phase[SPEED_DECODE], decode_token, &subject, limit->seconds);
     }
     if (subject.decode.tape) network_close(&subject.decode);
     batch_close(&subject.batch);
+    batch_close(&subject.prompts);
     session_close(session);
     return status;
 }
 
 void speed_free(Speed *speed) {
-    free(speed->train.seconds);
-    free(speed->forward.seconds);
-    free(speed->decode.seconds);
+    for (int p = 0; p < SPEED_PHASES; p++) free(speed->phase[p].seconds);
     *speed = (Speed){0};
+}
+
+double speed_token_seconds(const Speed *speed, SpeedPhase phase) {
+    const Timing *timing = &speed->phase[phase];
+    return timing->count ? timing->median / timing->tokens : NAN;
 }

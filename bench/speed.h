@@ -1,5 +1,5 @@
-/* `longhaul speed`: whole models. A training step (forward, backward, clip, AdamW), a forward pass
- * and the decoding of one token, for one cell's settings. */
+/* `longhaul speed`, one case: a training step (forward, backward, clip, AdamW), the forward pass
+ * over a prompt and the decoding of one token, for one cell's settings. */
 #ifndef LONGHAUL_SPEED_H
 #define LONGHAUL_SPEED_H
 
@@ -7,25 +7,48 @@
 #include "bench/statistics.h"
 
 typedef struct Timing {
-    double *seconds; /* samples */
-    int count;
+    double *seconds; /* samples, of one piece of work */
+    int count;       /* 0: not measured */
+    double tokens;   /* of one piece of work */
     double median;
     Interval interval; /* 95 %, of the median */
 } Timing;
 
+/* What is timed. */
+typedef enum SpeedPhase {
+    SPEED_TRAIN,   /* one optimiser step of the whole batch */
+    SPEED_PREFILL, /* one replay of micro_batch samples, prediction only */
+    SPEED_DECODE,  /* the last token of one sequence; not measured without a one-token form */
+    SPEED_PHASES
+} SpeedPhase;
+
+extern const char *const speed_phase_names[SPEED_PHASES]; /* "train", "prefill", "decode" */
+
 typedef struct Speed {
-    Timing train;   /* one optimiser step of the whole batch */
-    Timing forward; /* of one replay (micro_batch samples), prediction only */
-    Timing decode;  /* one token for each of micro_batch sequences; count 0: no step form */
+    Timing phase[SPEED_PHASES];
+    int task_version;
     int64_t batch, micro_batch, length, parameters;
-    double flops;        /* model FLOPs of the training step */
-    double overhead;     /* share of the training step spent outside kernels */
-    int64_t bytes;       /* planned peak of training */
-    int64_t state_bytes; /* carried per sequence while decoding, after `length` tokens */
+    double flops;           /* model FLOPs of the training step */
+    double overhead;        /* share of the training step spent outside kernels */
+    int64_t bytes;          /* planned peak of training */
+    int64_t resident_bytes; /* largest resident set while it ran; 0: the system does not tell */
+    int64_t state_bytes;    /* carried per sequence while decoding, after `length` tokens */
 } Speed;
 
-/* Measures for about `seconds` each. STATUS_USAGE when the cell does not fit in memory. */
-Status speed_measure(Speed *speed, const Cell *cell, int threads, double seconds, Error *error);
+/* What a case may cost. */
+typedef struct SpeedLimit {
+    double seconds; /* to spend on each measurement */
+    double step;    /* a training step that is expected to take longer is refused */
+    double rate;    /* FLOP/s that are expected of it */
+} SpeedLimit;
+
+/* STATUS_USAGE, with the reason, when the cell does not fit in memory or takes longer than the
+ * limit. Free in any case. */
+Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLimit *limit,
+                     Error *error);
 void speed_free(Speed *speed);
+
+/* Seconds of one token; not-a-number when the phase was not measured. */
+double speed_token_seconds(const Speed *speed, SpeedPhase phase);
 
 #endif

@@ -106,6 +106,11 @@ void tape_reset_state(Tape *tape) {
     tape->fresh = false;
 }
 
+void tape_place(Tape *tape, int64_t position) {
+    assert(tape->mode == TAPE_STEP && position < tape->horizon);
+    if (tape->position) tape->position->integers[0] = (int32_t)position;
+}
+
 static void add_cost(Cost *sum, const Cost *cost) {
     sum->flops += cost->flops;
     sum->specials += cost->specials;

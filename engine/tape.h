@@ -86,6 +86,9 @@ void tape_backward(Tape *tape, const Run *run);
  * matrices) is computed in the first step after this and kept, so call it after changing weights.
  */
 void tape_reset_state(Tape *tape);
+/* TAPE_STEP: the next token is the one at this position. The state stays as it is: this is for
+ * timing, where numbers do not matter but the position does. */
+void tape_place(Tape *tape, int64_t position);
 
 /* ---- looking at it ---- */
 

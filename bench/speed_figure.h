@@ -1,0 +1,14 @@
+/* The figures of `longhaul speed`: time a token, memory and state against length. */
+#ifndef LONGHAUL_SPEED_FIGURE_H
+#define LONGHAUL_SPEED_FIGURE_H
+
+#include "bench/chart.h"
+#include "bench/speed_grid.h"
+#include "bench/speed_published.h"
+
+enum { SPEED_CHARTS = 3 };
+
+/* The chart of that number; without panels when there is nothing to show. Free with chart_free. */
+Chart speed_chart(const SpeedReport *report, const SpeedPublished *published, int number);
+
+#endif

@@ -1,0 +1,52 @@
+/* The speed report as JSON, in the form that `longhaul compare` reads. */
+#include <math.h>
+
+#include "bench/measured.h"
+#include "bench/speed_grid.h"
+
+static json_t *number_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* One phase of one row; what must be equal for two files to compare is in "work". */
+static json_t *phase_json(const SpeedReport *report, const SpeedRow *row, SpeedPhase phase) {
+    const Speed *speed = &row->speed;
+    const Timing *timing = &speed->phase[phase];
+    char name[160], work[256];
+    snprintf(name, sizeof name, "%s/width%lld/length%lld/%s", row->model, (long long)row->width,
+             (long long)row->length, speed_phase_names[phase]);
+    snprintf(work, sizeof work, "task %s version %d, batch %lld, %lld parameters", report->task,
+             speed->task_version, (long long)speed->batch, (long long)speed->parameters);
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:f}", "case", name, "work",
+                  work, "seconds", measured_numbers(timing->seconds, timing->count), "flops",
+                  phase == SPEED_TRAIN ? speed->flops : 0.0, "specials", 0.0, "bytes_read", 0.0,
+                  "bytes_written", 0.0, "model", row->model, "width", (json_int_t)row->width,
+                  "length", (json_int_t)row->length, "tokens", timing->tokens);
+    json_object_set_new(json, "crossover",
+                        number_or_null(speed_crossover(report, row->model, row->width, phase)));
+    json_object_set_new(json, "skipped", json_string(row->skipped));
+    if (phase != SPEED_TRAIN || row->skipped[0]) return json;
+    json_object_set_new(json, "utilisation", number_or_null(speed_utilisation(report, row)));
+    json_object_set_new(json, "overhead", number_or_null(speed->overhead));
+    json_object_set_new(json, "bytes", json_integer(speed->bytes));
+    json_object_set_new(json, "resident_bytes", json_integer(speed->resident_bytes));
+    json_object_set_new(json, "state_bytes", json_integer(speed->state_bytes));
+    json_object_set_new(json, "parameters", json_integer(speed->parameters));
+    return json;
+}
+
+Status speed_write(const SpeedReport *report, const char *path, Error *error) {
+    json_t *rows = json_array();
+    for (int i = 0; i < report->count; i++)
+        for (int p = 0; p < SPEED_PHASES; p++)
+            if (report->rows[i].skipped[0] || report->rows[i].speed.phase[p].count)
+                json_array_append_new(rows, phase_json(report, &report->rows[i], (SpeedPhase)p));
+    json_t *file = measured_heading("speed", isa_best(), report->threads);
+    json_object_set_new(file, "peak_flops", json_real(report->ceiling.flops));
+    json_object_set_new(file, "task", json_string(report->task));
+    json_object_set_new(file, "setting", json_string(report->setting));
+    json_object_set_new(file, "against", json_string(report->against));
+    json_object_set_new(file, "rows", rows);
+    return measured_write(file, path, error);
+}

@@ -1,0 +1,61 @@
+/* `longhaul speed`: whole models over widths and lengths. */
+#ifndef LONGHAUL_SPEED_GRID_H
+#define LONGHAUL_SPEED_GRID_H
+
+#include <stdio.h>
+
+#include "bench/speed.h"
+#include "engine/ceiling.h"
+
+typedef struct SpeedRow {
+    char model[64];
+    int64_t width, length; /* length 0 until measured: the task's own */
+    Speed speed;
+    char skipped[1024]; /* why it was not measured; "" when it was */
+} SpeedRow;
+
+typedef struct SpeedReport {
+    int threads;
+    Ceiling ceiling;
+    char task[64], setting[256]; /* what the user set beside models, widths and lengths */
+    char against[64];            /* the model that crossovers are sought with */
+    SpeedRow *rows;              /* by model, width, length */
+    int count;
+} SpeedReport;
+
+typedef struct SpeedRequest {
+    const char *models;       /* pattern */
+    const char *against;      /* a model's name */
+    const Settings *settings; /* key=value; width and length may be lists */
+    int threads;
+    double seconds, limit;
+    bool progress;
+    void (*row_done)(const SpeedReport *report, const SpeedRow *row); /* NULL: nobody waits */
+} SpeedRequest;
+
+/* A case that does not fit in memory, takes too long or is refused becomes a skipped row with its
+ * reason. STATUS_USAGE when nothing is selected or nothing could be measured (then with the first
+ * reason), STATUS_INTERRUPTED with the rows so far. Free in any case. */
+Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error);
+void speed_report_free(SpeedReport *report);
+
+/* Length from which on a token of the model is cheaper than one of report->against, between two
+ * measured lengths on logarithmic axes. 0: at every measured length; infinite: at none of the
+ * longest; not-a-number: fewer than two lengths measured for both. */
+double speed_crossover(const SpeedReport *report, const char *model, int64_t width,
+                       SpeedPhase phase);
+
+/* Share of the multiply-add peak that the training step reaches with its model FLOPs. */
+double speed_utilisation(const SpeedReport *report, const SpeedRow *row);
+
+/* ---- output ---- */
+
+void speed_print_heading(const SpeedReport *report, FILE *out);
+void speed_print_row(const SpeedReport *report, const SpeedRow *row, FILE *out);
+void speed_print_crossovers(const SpeedReport *report, FILE *out);
+void speed_csv(const SpeedReport *report, FILE *out);
+
+/* All samples, as bench/measured.h reads them; "-": standard output. STATUS_IO. */
+Status speed_write(const SpeedReport *report, const char *path, Error *error);
+
+#endif
