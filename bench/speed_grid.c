@@ -63,7 +63,8 @@ static Status add_given(Settings *settings, const SpeedRequest *request, const c
 
 static Status row_cell(const SpeedRow *row, const SpeedRequest *request, Cell *cell, Error *error) {
     Settings settings = {0};
-    const int64_t batch = row->length < STEP_TOKENS ? STEP_TOKENS / row->length : 1;
+    const int64_t length = row->length ? row->length : STEP_TOKENS;
+    const int64_t batch = length < STEP_TOKENS ? STEP_TOKENS / length : 1;
     /* Another task brings its own defaults. */
     const bool own_task = settings_find(request->settings, "task");
     Status status = settings_add(&settings, "model", row->model, "--model", error);
@@ -86,6 +87,12 @@ static double expected_rate(const SpeedReport *report, const SpeedRow *row) {
         before->width == row->width)
         return before->speed.flops / before->speed.phase[SPEED_TRAIN].median;
     return first_guess * report->ceiling.flops;
+}
+
+/* The peak is what the machine could do at its best moment so far. */
+static void raise_peak(SpeedReport *report) {
+    const double all = ceiling_probe(isa_best()) * report->threads;
+    if (all > report->ceiling.flops) report->ceiling.flops = all;
 }
 
 static void measure_row(const SpeedReport *report, const SpeedRequest *request, SpeedRow *row) {
@@ -170,6 +177,7 @@ Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error
             fprintf(stderr, "\r\033[K[%d/%d] %s, width %lld, length %lld ", i + 1, wanted,
                     row->model, (long long)row->width, (long long)row->length);
         measure_row(report, request, row);
+        raise_peak(report);
         if (request->progress) fputs("\r\033[K", stderr);
         measured += !row->skipped[0];
         if (request->row_done) request->row_done(report, row);
