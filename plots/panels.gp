@@ -115,14 +115,13 @@ if (x_axis_base == 2 && x_axis_high > 2048) {
 # Ticks at 1, 2 and 5 of every decade that is in sight; at 1 only when there are many.
 if (y_axis_base) {
     set logscale y y_axis_base
-    set ytics (1)
     steps = log10(y_axis_high / y_axis_low) > 2.2 ? '1' : '1 2 5'
-    do for [e = int(floor(log10(y_axis_low))):int(ceil(log10(y_axis_high)))] {
-        do for [m in steps] { set ytics add (m * 10.0 ** e) }
-    }
 } else {
     if (y_axis_high == 1) { set ytics 0.25; y_axis_high = 1.04 } # room for markers at 1
 }
+# Thousands as 10k from five digits on: more would run into the name of the axis.
+tick(value) = value < 9999 ? sprintf('%g', value) : value < 999999 ? \
+    sprintf('%gk', value / 1e3) : sprintf('%gM', value / 1e6)
 end(value) = value == value ? sprintf('%.9g', value) : '*'
 
 do for [p = 1:panels] {
@@ -134,10 +133,16 @@ do for [p = 1:panels] {
     set bmargin at screen (y1 - plot_height) / height
     eval sprintf('set xrange [%s:%s]', end(x_axis_low), end(x_axis_high))
     eval sprintf('set yrange [%s:%s]', end(y_axis_low), end(y_axis_high))
-    if ((p - 1) % columns == 0) {
-        set format y '%g'
-    } else {
-        set format y ''
+    leftmost = (p - 1) % columns == 0
+    if (leftmost) { set format y '%g' } else { set format y '' }
+    if (y_axis_base) {
+        set ytics ()
+        do for [e = int(floor(log10(y_axis_low))):int(ceil(log10(y_axis_high)))] {
+            do for [m in steps] {
+                value = m * 10.0 ** e
+                set ytics add ((leftmost ? tick(value) : '') value)
+            }
+        }
     }
     set title title[p] offset 0, -0.75 textcolor rgb ink font title_font
     plot for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 6 ? $2 : NaN) \
