@@ -47,13 +47,28 @@ static Status sync_folder_of(const char *path, Error *error) {
     return status;
 }
 
+/* Where the file really is, through links. A device or a pipe there is refused: as root, the rename
+ * at the end would replace it (/dev/stdout). */
+static Status find_target(const char *path, char target[PATH_MAX], Error *error) {
+    struct stat facts;
+    if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
+        return error_set(error, STATUS_IO,
+                         "writing %s: it is there and not a regular file; expected a file or a new "
+                         "name",
+                         path);
+    if (lstat(path, &facts) == 0 && S_ISLNK(facts.st_mode) && realpath(path, target))
+        return STATUS_OK;
+    if (snprintf(target, PATH_MAX, "%s", path) >= PATH_MAX)
+        return error_set(error, STATUS_IO, "path is too long: %.80s...", path);
+    return STATUS_OK;
+}
+
 Status file_begin(FileWriter *writer, const char *path, Error *error) {
     writer->descriptor = -1;
-    const int a = snprintf(writer->path, PATH_MAX, "%s", path);
-    const int b =
-        snprintf(writer->temporary, PATH_MAX, "%s.%ld" FILE_PARTIAL, path, (long)getpid());
-    if (a >= PATH_MAX || b >= PATH_MAX)
-        return error_set(error, STATUS_IO, "path is too long: %.80s...", path);
+    if (find_target(path, writer->path, error) != STATUS_OK) return STATUS_IO;
+    const int length =
+        snprintf(writer->temporary, PATH_MAX, "%s.%ld" FILE_PARTIAL, writer->path, (long)getpid());
+    if (length >= PATH_MAX) return error_set(error, STATUS_IO, "path is too long: %.80s...", path);
     writer->descriptor = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return writer->descriptor < 0 ? failed("creating", writer->temporary, error) : STATUS_OK;
 }

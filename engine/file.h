@@ -17,6 +17,9 @@ typedef struct FileWriter {
     char path[PATH_MAX], temporary[PATH_MAX];
 } FileWriter;
 
+/* Writing goes through a link to its file; a name that is something else (a device, a pipe, a
+ * folder) is refused, for the rename would replace it. */
+
 /* Errors of all of these: STATUS_IO with path and cause. After a failed append or commit the
  * temporary file is gone and the previous file untouched. */
 Status file_begin(FileWriter *writer, const char *path, Error *error);
