@@ -146,7 +146,7 @@ def compare(program, case, threads, rounds, path):
         "threads": threads,
         "torch": torch.__version__,
         "ours": [float(row["train_seconds"]) for row in mine],
-        "ours_bytes": int(mine[0]["bytes"]),
+        "ours_bytes": int(float(mine[0]["bytes"])),
         "best": best.name,
         "best_threads": best.threads,
         "same_work": theirs[best],
