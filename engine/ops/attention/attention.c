@@ -44,7 +44,7 @@ AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
 }
 
 int64_t attention_parts(const AttentionView *view) {
-    enum { WANTED = 16, FEWEST = 256 }; /* parts in all; queries in one */
+    enum { WANTED = 16, FEWEST = 512 }; /* parts in all; queries in one */
     const int64_t owners = view->batch * view->kv_heads;
     const int64_t longest = view->queries / FEWEST;
     int64_t parts = owners ? (WANTED + owners - 1) / owners : 1;

@@ -55,7 +55,7 @@ AttentionView attention_view(const OpCall *call);
 
 /* Queries in a tile, keys in a block, and most queries that share a copy of the keys. The first two
  * are multiples of every register block's extents (4, 6 or 8 rows by 8, 16 or 32 lanes). */
-enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 96, ATTENTION_CHUNK = 144 };
+enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 96, ATTENTION_CHUNK = 288 };
 
 /* Backward splits the queries of one key head into this many parts, each with its own sums for dK
  * and dV, when there are too few key heads to share out. A function of the shape alone. */

@@ -9,7 +9,6 @@
 
 #include "engine/ops/attention/attention_dropout.h"
 #include "engine/ops/attention/attention_kernels.h"
-#include "engine/reduce_simd.h"
 #include "engine/vmath.h"
 
 /* One key head of one sequence, or a part of its queries, and scratch. Tiles of queries lie in rows
@@ -29,9 +28,13 @@ typedef struct Backward {
     float *dk, *dv;           /* sums of the block, KEYS x padded */
 } Backward;
 
+static int64_t query_at(const AttentionView *view, int64_t b, int64_t h, int64_t i) {
+    return view->q_column + (b * view->queries + i) * view->q_row + h * view->width;
+}
+
 /* scale dS of a strip from dP; scores become weights, with dropout those that were used. */
-ALWAYS_INLINE void dscore_block(const int vectors, const Backward *w, const Tile *tile, int64_t i,
-                                int64_t j, const float *values, const float *delta) {
+ALWAYS_INLINE void dscore_block(const int vectors, const Backward *w, int64_t i, int64_t j,
+                                const float *values, const float *delta) {
     vfloat s[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = v_zero();
@@ -42,7 +45,7 @@ ALWAYS_INLINE void dscore_block(const int vectors, const Backward *w, const Tile
         for (int v = 0; v < vectors; v++) {
             const int64_t at = r * KEYS + v * LANES;
             vfloat p = v_exp2_weight(v_load(weights + at));
-            const vfloat d = v_set(i + r < tile->count ? delta[i + r] : 0.0f);
+            const vfloat d = v_set(delta[i + r]);
             v_store(weights + at, p);
             v_store(dscores + at, p * (s[r][v] - d));
         }
@@ -52,9 +55,9 @@ static __attribute__((noinline)) void dscore_strip(const Backward *w, const Tile
                                                    int64_t j, const float *values,
                                                    const float *delta) {
     if (strip_seen(tile, i) - j > LANES)
-        dscore_block(2, w, tile, i, j, values, delta);
+        dscore_block(2, w, i, j, values, delta);
     else
-        dscore_block(1, w, tile, i, j, values, delta);
+        dscore_block(1, w, i, j, values, delta);
 }
 
 /* With dropout: dP counts where a weight was kept, and P is the weight that was used. */
@@ -66,7 +69,7 @@ static void drop_strip(const Backward *w, const Tile *tile, int64_t i, const flo
         row_dropout(w->dropout, tile, r, seen, factor);
         for (int64_t j = 0; j < seen; j += LANES) {
             const vfloat p = v_load(weights + j), keep = v_load(factor + j);
-            const vfloat d = p * v_set(r < tile->count ? delta[r] : 0.0f);
+            const vfloat d = p * v_set(delta[r]);
             v_store(dscores + j, (v_load(dscores + j) + d) * keep - d);
             v_store(weights + j, p * keep);
         }
@@ -77,8 +80,10 @@ static void drop_strip(const Backward *w, const Tile *tile, int64_t i, const flo
 static void tile_dscores(const Backward *w, const Tile *tile, const float *delta) {
     const float *values = w->values;
     for (int64_t j = 0; j < tile->keys; j += PANEL, values += PANEL * w->padded)
-        for (int64_t i = 0; i < tile->count; i += ROWS)
+        for (int64_t i = 0; i < tile->count; i += ROWS) {
             if (strip_seen(tile, i) > j) dscore_strip(w, tile, i, j, values, delta);
+            if (tile->key + j == 0) prefetch_next_head(w->call, tile, i, true);
+        }
     for (int64_t i = 0; i < tile->count; i += ROWS) {
         const int64_t seen = strip_seen(tile, i) > 0 ? strip_seen(tile, i) : 0;
         if (w->dropout->threshold && seen) drop_strip(w, tile, i, delta);
@@ -91,9 +96,9 @@ static void tile_dscores(const Backward *w, const Tile *tile, const float *delta
     }
 }
 
-/* dQ += dS K for a strip and up to two vectors of channels. */
+/* dQ = dS K for a strip and up to two vectors of channels, or that added to it. */
 ALWAYS_INLINE void query_block(const int vectors, const Backward *w, const Tile *tile, int64_t i,
-                               int64_t c, float *dq) {
+                               int64_t c, float *dq, bool add) {
     const int64_t row = w->view->q_row, left = w->view->width - c, last = vectors - 1;
     vfloat sum[ROWS][2];
 #pragma GCC unroll 8
@@ -105,25 +110,30 @@ ALWAYS_INLINE void query_block(const int vectors, const Backward *w, const Tile 
     for (int r = 0; r < ROWS; r++)
         if (i + r < tile->count) {
             float *to = dq + r * row;
-            if (vectors == 2) v_store(to, v_load(to) + sum[r][0]);
+            if (vectors == 2) v_store(to, add ? v_load(to) + sum[r][0] : sum[r][0]);
             to += last * LANES;
-            v_store_part(to, v_load_part(to, left - last * LANES) + sum[r][last],
-                         left - last * LANES);
+            const int64_t part = left - last * LANES;
+            v_store_part(to, add ? v_load_part(to, part) + sum[r][last] : sum[r][last], part);
         }
 }
 
 static __attribute__((noinline)) void query_strip(const Backward *w, const Tile *tile, int64_t i,
-                                                  int64_t c, float *dq) {
+                                                  int64_t c, float *dq, bool add) {
     if (w->padded - c > LANES)
-        query_block(2, w, tile, i, c, dq);
+        query_block(2, w, tile, i, c, dq, add);
     else
-        query_block(1, w, tile, i, c, dq);
+        query_block(1, w, tile, i, c, dq, add);
 }
 
-static void query_sums(const Backward *w, const Tile *tile, float *dq) {
+/* The first block of keys writes dQ of all its queries, also of those that see none of it. */
+static void query_sums(const Backward *w, const Tile *tile) {
+    const Tensor *q = w->call->in[w->view->q_input];
+    if (!q->gradient) return;
+    float *dq = q->gradient + query_at(w->view, tile->b, tile->h, tile->first);
+    const bool add = tile->key > 0 || w->call->accumulate[w->view->q_input];
     for (int64_t c = 0; c < w->padded; c += PANEL)
         for (int64_t i = 0; i < tile->count; i += ROWS)
-            if (strip_seen(tile, i) > 0) query_strip(w, tile, i, c, dq);
+            if (!add || strip_seen(tile, i) > 0) query_strip(w, tile, i, c, dq, add);
 }
 
 /* to[j][c] += sum_i a[i][j] b[i][c] for ROWS keys, up to two vectors of channels and the queries
@@ -165,10 +175,6 @@ static void key_sums(const Backward *w, const Tile *tile, const float *a, const 
         }
 }
 
-static int64_t query_at(const AttentionView *view, int64_t b, int64_t h, int64_t i) {
-    return view->q_column + (b * view->queries + i) * view->q_row + h * view->width;
-}
-
 static int64_t output_at(const AttentionView *view, int64_t b, int64_t h, int64_t i) {
     return ((b * view->queries + i) * view->heads + h) * view->width;
 }
@@ -181,15 +187,19 @@ static void tile_backward(const Backward *w, Tile *tile) {
     const int64_t at = query_at(view, tile->b, tile->h, first);
     const float *log_sum =
         w->call->saved[0]->data + (tile->b * view->heads + tile->h) * view->queries + first;
-    /* Rows that only fill the last strip: no weight at all. */
-    for (int64_t i = 0; i < QUERIES; i++) w->start[i] = i < count ? -log_sum[i] : -INFINITY;
     const float *delta = w->delta + tile->h % view->group * view->queries + first;
+    float deltas[QUERIES];
+    /* Rows that only fill the last strip: no weight at all. */
+    for (int64_t i = 0; i < QUERIES; i++) {
+        w->start[i] = i < count ? -log_sum[i] : -INFINITY;
+        deltas[i] = i < count ? delta[i] : 0.0f;
+    }
     copy_rows(w->q, w->padded, q->data + at, view->q_row, count, d);
     copy_rows(w->g, w->padded, w->call->out[0]->gradient + output_at(view, tile->b, tile->h, first),
               view->heads * d, count, d);
     tile_scores(tile, w->q, w->padded, w->keys, w->start, w->weights);
-    tile_dscores(w, tile, delta);
-    if (q->gradient) query_sums(w, tile, q->gradient + at);
+    tile_dscores(w, tile, deltas);
+    query_sums(w, tile);
     if (w->call->in[view->v_input]->gradient) key_sums(w, tile, w->weights, w->g, w->dv);
     if (w->call->in[view->k_input]->gradient) key_sums(w, tile, w->dscores, w->q, w->dk);
 }
@@ -204,14 +214,14 @@ static vfloat row_products(const float *g, const float *o, int64_t row, int64_t 
             sums[i] +=
                 v_load_part(g + i * row + c, width - c) * v_load_part(o + i * row + c, width - c);
     }
-    return v_sum_rows(sums) * scale;
+    return sum_of_rows(sums) * scale;
 }
 
-/* D of one head, and its dQ cleared unless it accumulates, for the part's tiles. */
+/* D of one head, for the part's tiles. */
 static void prepare_head(const Backward *w, int64_t h) {
     const AttentionView *view = w->view;
     const int64_t d = view->width, row = view->heads * d, tiles = w->parts * QUERIES;
-    const Tensor *out = w->call->out[0], *q = w->call->in[view->q_input];
+    const Tensor *out = w->call->out[0];
     float *delta = w->delta + h % view->group * view->queries;
     for (int64_t first = w->part * QUERIES; first < view->queries; first += tiles) {
         const int64_t left = view->queries - first, count = left < QUERIES ? left : QUERIES;
@@ -222,10 +232,6 @@ static void prepare_head(const Backward *w, int64_t h) {
                 row_products(out->gradient + at, out->data + at, row, count - i, d, view->scale),
                 count - i);
         }
-        if (!q->gradient || w->call->accumulate[view->q_input]) continue;
-        float *dq = q->gradient + query_at(view, w->b, h, first);
-        for (int64_t i = 0; i < count; i++)
-            memset(dq + i * view->q_row, 0, (size_t)d * sizeof(float));
     }
 }
 
@@ -272,16 +278,20 @@ static void key_head(const Backward *w, float *sums) {
             pack_keys(w->values, v + j * view->v_row, view->v_row, tile.keys, d, view->scale);
             pack_channels(w->key_rows, k + j * view->k_row, view->k_row, tile.keys, d);
         }
-        memset(w->dk, 0, (size_t)(KEYS * w->padded) * sizeof(float));
-        memset(w->dv, 0, (size_t)(KEYS * w->padded) * sizeof(float));
+        const int64_t count = view->keys - j < KEYS ? view->keys - j : KEYS;
+        const int64_t whole = (count + ROWS - 1) / ROWS * ROWS;
+        memset(w->dk, 0, (size_t)(whole * w->padded) * sizeof(float));
+        memset(w->dv, 0, (size_t)(whole * w->padded) * sizeof(float));
         for (tile.h = w->head * view->group; tile.h < (w->head + 1) * view->group; tile.h++)
             for (int64_t t = w->part; t * QUERIES < view->queries; t += w->parts) {
                 tile.first = t * QUERIES;
                 tile.count =
                     view->queries - tile.first < QUERIES ? view->queries - tile.first : QUERIES;
-                if (tile_seen(&tile, tile.count - 1) > 0) tile_backward(w, &tile);
+                if (tile_seen(&tile, tile.count - 1) > 0)
+                    tile_backward(w, &tile);
+                else if (j == 0)
+                    query_sums(w, &tile);
             }
-        const int64_t count = view->keys - j < KEYS ? view->keys - j : KEYS;
         finish_keys(w, view->k_input, view->k_column, view->k_row, j, count, w->dk, sums);
         finish_keys(w, view->v_input, view->v_column, view->v_row, j, count, w->dv,
                     sums ? sums + view->keys * d : NULL);

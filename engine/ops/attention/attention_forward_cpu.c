@@ -4,11 +4,11 @@
 
 #include "engine/ops/attention/attention_dropout.h"
 #include "engine/ops/attention/attention_kernels.h"
-#include "engine/reduce_simd.h"
 #include "engine/vmath.h"
 
 /* Where a chunk's rows lie: queries, running results, and those of the call. */
 typedef struct Forward {
+    const OpCall *call;
     const AttentionDropout *dropout;
     int64_t padded; /* width rounded up to whole vectors */
     float *q, *o;   /* rows x padded; o: sum of P V so far */
@@ -28,71 +28,90 @@ static inline bool last_block(const Tile *tile, int64_t i) {
     return strip_seen(&rest, i) <= tile->keys;
 }
 
-/* Lane r is the largest number in rows[r]. */
+/* Lane r is the largest number in rows[r]; rows is overwritten. */
 static inline vfloat largest_of_rows(vfloat rows[LANES]) {
     v_transpose(rows);
+#pragma GCC unroll 4
     for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
         for (int i = 0; i < half; i++) rows[i] = v_max(rows[i], rows[i + half]);
     return rows[0];
 }
 
-/* Scores of a strip to weights relative to the running maximum. keep[r] becomes what the sum of
- * P V before this block is to be multiplied with; after the last block of the strip, inverse[r]
- * what the sum including it is. The sum of weights is that before dropout. */
-static __attribute__((noinline)) void weigh(const Forward *f, const Tile *tile, int64_t i,
-                                            float keep[LANES], float inverse[LANES]) {
+/* What a tile's queries need between its products. */
+typedef struct Softmax {
+    float top[QUERIES + LANES];     /* maximum so far, 0 for a query that has seen no key yet */
+    float keep[QUERIES + LANES];    /* what the sums so far are to be multiplied with */
+    float inverse[QUERIES + LANES]; /* of the sum of weights, once it is final */
+    float log_sum[QUERIES + LANES]; /* base 2, likewise */
+} Softmax;
+
+/* The new maximum of a strip. A query that has seen no key yet has -inf for it: 0 stands in, so
+ * that no difference of infinities arises. */
+static void find_top(const Forward *f, const Tile *tile, int64_t i, Softmax *softmax) {
     const int64_t seen = strip_seen(tile, i);
-    float *scores = f->scores + i * KEYS, *sums = f->sums + i * LANES;
+    const float *scores = f->scores + i * KEYS;
     vfloat rows[LANES];
     for (int r = 0; r < LANES; r++) rows[r] = v_set(-INFINITY);
     for (int64_t j = 0; j < seen; j += LANES)
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) rows[r] = v_max(rows[r], v_load(scores + r * KEYS + j));
-    const vfloat before = v_load(f->largest + i);
+    const vfloat before = tile->key ? v_load(f->largest + i) : v_set(-INFINITY);
     const vfloat largest = v_max(before, largest_of_rows(rows));
-    v_store(f->largest + i, largest);
-    /* A query that has seen no key yet has -inf for its maximum: 0 stands in, so that no difference
-     * of infinities arises. */
     const vfloat top = v_select(largest == -INFINITY, v_zero(), largest);
-    float tops[LANES];
-    v_store(tops, top);
-    v_store(keep, v_exp2_weight(before - top));
-    vfloat sum[LANES];
-    for (int r = 0; r < LANES; r++)
-        sum[r] = r < ROWS ? v_load(sums + r * LANES) * keep[r] : v_zero();
+    v_store(f->largest + i, largest);
+    v_store(softmax->top + i, top);
+    if (tile->key) v_store(softmax->keep + i, v_exp2_weight(before - top));
+}
+
+/* Scores of a strip to weights relative to the maximum. Their sum is that before dropout. */
+static __attribute__((noinline)) void weigh(const Forward *f, const Tile *tile, int64_t i,
+                                            const Softmax *softmax) {
+    const int64_t seen = strip_seen(tile, i);
+    float *scores = f->scores + i * KEYS, *sums = f->sums + i * LANES;
+    vfloat sum[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        sum[r] = tile->key ? v_load(sums + r * LANES) * softmax->keep[i + r] : v_zero();
     for (int64_t j = 0; j < seen; j += LANES)
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++) {
-            const vfloat p = v_exp2_weight(v_load(scores + r * KEYS + j) - tops[r]);
+            const vfloat p = v_exp2_weight(v_load(scores + r * KEYS + j) - softmax->top[i + r]);
             v_store(scores + r * KEYS + j, p);
             sum[r] += p;
         }
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) v_store(sums + r * LANES, sum[r]);
-    if (f->dropout->threshold)
-        for (int r = 0; r < ROWS; r++) {
-            float factor[DROPOUT_KEYS], *row = scores + r * KEYS;
-            row_dropout(f->dropout, tile, i + r, seen, factor);
-            for (int64_t j = 0; j < seen; j += LANES)
-                v_store(row + j, v_load(row + j) * v_load(factor + j));
-        }
-    if (!last_block(tile, i)) return;
-    const vfloat total = v_sum_rows(sum);
-    const vint empty = total == 0.0f;
-    v_store(inverse, v_select(empty, v_zero(), 1.0f / total));
-    const int64_t count = tile->count - i < ROWS ? tile->count - i : ROWS;
-    v_store_part(f->log_sum + i, v_select(empty, v_set(INFINITY), top + v_log(total) * LOG2_E),
-                 count);
+    if (!f->dropout->threshold) return;
+    for (int r = 0; r < ROWS; r++) {
+        float factor[DROPOUT_KEYS], *row = scores + r * KEYS;
+        row_dropout(f->dropout, tile, i + r, seen, factor);
+        for (int64_t j = 0; j < seen; j += LANES)
+            v_store(row + j, v_load(row + j) * v_load(factor + j));
+    }
 }
 
-/* O = O keep + P V for a strip and up to two vectors of channels from c; finished if `inverse`. */
+static void finish_sums(const Forward *f, int64_t i, Softmax *softmax) {
+    vfloat rows[LANES];
+    for (int r = 0; r < LANES; r++)
+        rows[r] = r < ROWS ? v_load(f->sums + (i + r) * LANES) : v_zero();
+    const vfloat total = sum_of_rows(rows);
+    const vint empty = total == 0.0f;
+    v_store(softmax->inverse + i, v_select(empty, v_zero(), 1.0f / total));
+    const vfloat log_sum = v_load(softmax->top + i) + v_log(total) * LOG2_E;
+    v_store(softmax->log_sum + i, v_select(empty, v_set(INFINITY), log_sum));
+}
+
+/* O = O keep + P V for a strip and up to two vectors of channels from c. keep is NULL for the first
+ * block of keys; inverse is NULL but for the last one. */
 ALWAYS_INLINE void value_block(const int vectors, const Forward *f, const Tile *tile, int64_t i,
                                int64_t c, const float *keep, const float *inverse) {
     float *o = f->o + i * f->padded + c;
     vfloat sum[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
-        sum[r][0] = v_load(o + r * f->padded) * keep[r];
-        if (vectors == 2) sum[r][1] = v_load(o + r * f->padded + LANES) * keep[r];
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = keep ? v_load(o + r * f->padded + v * LANES) * keep[r] : v_zero();
     }
     multiply(vectors, strip_seen(tile, i), f->scores + i * KEYS, KEYS, 1, f->values + c * KEYS,
              PANEL, sum);
@@ -123,14 +142,24 @@ static __attribute__((noinline)) void value_strip(const Forward *f, const Tile *
 }
 
 static void tile_forward(const Forward *f, const Tile *tile) {
-    float keep[QUERIES + LANES], inverse[QUERIES + LANES];
+    Softmax softmax;
+    int64_t finished = 0; /* queries, an initial part of the tile's */
     tile_scores(tile, f->q, f->padded, f->keys, NULL, f->scores);
     for (int64_t i = 0; i < tile->count; i += ROWS)
-        if (strip_seen(tile, i) > 0) weigh(f, tile, i, keep + i, inverse + i);
+        if (strip_seen(tile, i) > 0) find_top(f, tile, i, &softmax);
+    for (int64_t i = 0; i < tile->count; i += ROWS) {
+        if (strip_seen(tile, i) > 0) weigh(f, tile, i, &softmax);
+        if (tile->key == 0) prefetch_next_head(f->call, tile, i, false);
+    }
+    for (int64_t i = 0; i < tile->count && last_block(tile, i); i += ROWS, finished = i)
+        if (strip_seen(tile, i) > 0) finish_sums(f, i, &softmax);
     for (int64_t c = 0; c < f->padded; c += PANEL)
         for (int64_t i = 0; i < tile->count; i += ROWS)
             if (strip_seen(tile, i) > 0)
-                value_strip(f, tile, i, c, keep + i, last_block(tile, i) ? inverse + i : NULL);
+                value_strip(f, tile, i, c, tile->key ? softmax.keep + i : NULL,
+                            i < finished ? softmax.inverse + i : NULL);
+    for (int64_t i = 0; i < finished && i < tile->count; i++)
+        if (strip_seen(tile, i / ROWS * ROWS) > 0) f->log_sum[i] = softmax.log_sum[i];
 }
 
 /* Queries without any key. */
@@ -156,7 +185,11 @@ static void chunk_forward(const OpCall *call, const AttentionView *view,
     const float *v =
         call->in[view->v_input]->data + view->v_column + b * view->keys * view->v_row + kv;
     const int64_t rows = (count + ROWS - 1) / ROWS * ROWS;
-    Forward f = {.dropout = dropout, .padded = padded, .q = scratch, .out_row = view->heads * d};
+    Forward f = {.call = call,
+                 .dropout = dropout,
+                 .padded = padded,
+                 .q = scratch,
+                 .out_row = view->heads * d};
     f.o = f.q + rows * padded;
     f.sums = f.o + rows * padded;
     f.keys = f.sums + rows * LANES;
@@ -166,8 +199,6 @@ static void chunk_forward(const OpCall *call, const AttentionView *view,
     f.out = call->out[0]->data + row * f.out_row + h * d;
     f.log_sum = call->saved[0]->data + (b * view->heads + h) * view->queries + first;
     copy_rows(f.q, padded, q, view->q_row, count, d);
-    memset(f.o, 0, (size_t)(rows * (padded + LANES)) * sizeof(float));
-    for (int64_t i = 0; i < rows; i++) f.largest[i] = -INFINITY;
     const Tile chunk = {
         .view = view, .b = b, .h = h, .end = attention_keys(view, b), .first = first};
     clear_unseen(call, &chunk, count);

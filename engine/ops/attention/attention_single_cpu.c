@@ -20,7 +20,7 @@ static vfloat score_keys(const float *q, const float *k, int64_t k_row, int64_t 
     v_transpose(s);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int j = 0; j < half; j++) s[j] += s[j + half];
-    return v_select(lanes_below(count), s[0], v_set(-INFINITY));
+    return v_select(lane_numbers() < (int32_t)count, s[0], v_set(-INFINITY));
 }
 
 /* O = O keep + sum_j p_j V_j, one vector of channels at a time in four sums. */

@@ -44,12 +44,22 @@ static inline int64_t strip_seen(const Tile *tile, int64_t i) {
     return tile_seen(tile, i + ROWS < tile->count ? i + ROWS - 1 : tile->count - 1);
 }
 
-/* All-ones lanes below n. */
-ALWAYS_INLINE vint lanes_below(int64_t n) {
+/* 0, 1, 2 ... */
+ALWAYS_INLINE vint lane_numbers(void) {
     static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vint lanes;
     memcpy(&lanes, lane, sizeof lanes);
-    return lanes < (int32_t)n;
+    return lanes;
+}
+
+/* Lane r is the sum of rows[r]; rows is overwritten. */
+static inline vfloat sum_of_rows(vfloat rows[LANES]) {
+    v_transpose(rows);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++) rows[i] += rows[i + half];
+    return rows[0];
 }
 
 /* sum[r][v] += sum over k < n of a[r row + k step] x (vector v of b + k b_step). `vectors` and,
@@ -73,60 +83,120 @@ ALWAYS_INLINE void multiply(const int vectors, int64_t n, const float *a, int64_
     }
 }
 
-/* The LANES rows r < count of a matrix, `width` of its columns, as columns of one vector each:
- * to[c * PANEL + r] = from[r][c] scale, zero for r >= count. */
-static inline void transpose_rows(float *to, const float *from, int64_t row, int64_t count,
-                                  int64_t width, float scale) {
-    for (int64_t c = 0; c < width; c += LANES) {
-        vfloat block[LANES];
-        for (int64_t r = 0; r < LANES; r++)
-            block[r] = r < count ? v_load_part(from + r * row + c, width - c) * scale : v_zero();
-        v_transpose(block);
-        for (int64_t r = 0; r < LANES; r++) v_store(to + (c + r) * PANEL, block[r]);
+/* Columns c .. c+LANES-1 of the LANES rows r < count of a matrix, of which `width` columns are
+ * left, as columns of one vector each: to[i * PANEL + r] = from[r][i] scale, zero beyond the
+ * matrix. */
+ALWAYS_INLINE void transpose_block(float *to, const float *from, int64_t row, int64_t count,
+                                   int64_t width, float scale) {
+    vfloat block[LANES];
+    if (count >= LANES && width >= LANES) {
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++) block[r] = v_load(from + r * row) * scale;
+    } else {
+        for (int r = 0; r < LANES; r++)
+            block[r] = r < count ? v_load_part(from + r * row, width) * scale : v_zero();
     }
+    v_transpose(block);
+#pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++) v_store(to + r * PANEL, block[r]);
 }
 
 /* Keys (or values) of a block, scaled, in the lanes: panels of PANEL keys, in each a vector pair a
- * channel. Lanes of the last vector in use are zero beyond `count`. */
+ * channel. Lanes of the last vector in use are zero beyond `count`, and channels beyond width. */
 static inline void pack_keys(float *to, const float *from, int64_t row, int64_t count,
                              int64_t width, float scale) {
     const int64_t padded = (width + LANES - 1) / LANES * LANES;
     for (int64_t j = 0; j < count; j += LANES)
-        transpose_rows(to + j / PANEL * PANEL * padded + j % PANEL, from + j * row, row, count - j,
-                       width, scale);
+        for (int64_t c = 0; c < width; c += LANES)
+            transpose_block(to + j / PANEL * PANEL * padded + c * PANEL + j % PANEL,
+                            from + j * row + c, row, count - j, width - c, scale);
+}
+
+/* to[i * to_row] = a vector of row i of a matrix of which `width` columns are left, zero beyond. */
+ALWAYS_INLINE void copy_column(float *to, int64_t to_row, const float *from, int64_t row,
+                               int64_t count, int64_t width) {
+    if (width >= LANES)
+        for (int64_t i = 0; i < count; i++) v_store(to + i * to_row, v_load(from + i * row));
+    else
+        for (int64_t i = 0; i < count; i++)
+            v_store(to + i * to_row, v_load_part(from + i * row, width));
 }
 
 /* The same rows with channels in the lanes: panels of PANEL channels, in each a vector pair a key;
  * channels from width on are zero. */
 static inline void pack_channels(float *to, const float *from, int64_t row, int64_t count,
                                  int64_t width) {
-    for (int64_t j = 0; j < count; j++)
-        for (int64_t c = 0; c < width; c += LANES)
-            v_store(to + c / PANEL * PANEL * KEYS + j * PANEL + c % PANEL,
-                    v_load_part(from + j * row + c, width - c));
+    for (int64_t c = 0; c < width; c += LANES)
+        copy_column(to + c / PANEL * PANEL * KEYS + c % PANEL, PANEL, from + c, row, count,
+                    width - c);
 }
 
 /* Rows of queries side by side, `padded` numbers each, zero beyond width and up to whole strips. */
 static inline void copy_rows(float *to, int64_t padded, const float *from, int64_t row,
                              int64_t count, int64_t width) {
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < width; c += LANES)
-            v_store(to + i * padded + c, v_load_part(from + i * row + c, width - c));
+    for (int64_t c = 0; c < width; c += LANES)
+        copy_column(to + c, padded, from + c, row, count, width - c);
     const int64_t whole = (count + ROWS - 1) / ROWS * ROWS;
     memset(to + count * padded, 0, (size_t)((whole - count) * padded) * sizeof(float));
+}
+
+/* Asks the second-level cache for `count` rows of a head, to be read or written. A head's rows lie
+ * far apart, so the processor does not foresee them; with short sequences waiting for them took
+ * half of the time. */
+ALWAYS_INLINE void prefetch_rows(const float *head, int64_t row, int64_t count, int64_t width,
+                                 const bool write) {
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < width; c += 16) {
+            if (write)
+                __builtin_prefetch(head + i * row + c, 1, 2);
+            else
+                __builtin_prefetch(head + i * row + c, 0, 2);
+        }
+}
+
+/* What the strip from query i of the tile will need when its turn comes: one head ahead, the rows
+ * with the same numbers. Inlined by force: compilers take a function that only prefetches for one
+ * without effect and drop the call. */
+ALWAYS_INLINE void prefetch_next_head(const OpCall *call, const Tile *tile, int64_t i,
+                                      const bool backward) {
+    const AttentionView *view = tile->view;
+    const int64_t h = (tile->h + 1) % view->heads, b = tile->b + (h == 0);
+    if (b == view->batch) return;
+    const int64_t d = view->width, kv = h / view->group * d, out = view->heads * d;
+    const int64_t first = tile->first + i, left = tile->count - i;
+    const int64_t count = left < ROWS ? left : ROWS, keys = first + count <= view->keys ? count : 0;
+    const int64_t q_at = view->q_column + (b * view->queries + first) * view->q_row + h * d;
+    const int64_t k_at = view->k_column + (b * view->keys + first) * view->k_row + kv;
+    const int64_t v_at = view->v_column + (b * view->keys + first) * view->v_row + kv;
+    const int64_t out_at = (b * view->queries + first) * out + h * d;
+    const Tensor *q = call->in[view->q_input], *k = call->in[view->k_input];
+    const Tensor *v = call->in[view->v_input];
+    prefetch_rows(q->data + q_at, view->q_row, count, d, false);
+    prefetch_rows(k->data + k_at, view->k_row, keys, d, false);
+    prefetch_rows(v->data + v_at, view->v_row, keys, d, false);
+    prefetch_rows(call->out[0]->data + out_at, out, count, d, !backward);
+    if (!backward) return;
+    prefetch_rows(call->out[0]->gradient + out_at, out, count, d, false);
+    if (q->gradient) prefetch_rows(q->gradient + q_at, view->q_row, count, d, true);
+    if (k->gradient) prefetch_rows(k->gradient + k_at, view->k_row, keys, d, true);
+    if (v->gradient) prefetch_rows(v->gradient + v_at, view->v_row, keys, d, true);
 }
 
 /* Scores of keys that not all queries of a strip see: -inf where they do not. */
 ALWAYS_INLINE void mask_block(const int vectors, const Tile *tile, int64_t i, int64_t j,
                               vfloat s[ROWS][2]) {
-    const int64_t end = tile->end - tile->key - j;
+    const int64_t left = tile->end - tile->key - j;
+    const int32_t end = (int32_t)(left < PANEL ? left : PANEL);
     const int64_t first = tile->first + i + tile->view->offset + 1 - tile->key - j;
+    const int32_t step = tile->view->causal;
+    vint seen = (vint){0} + (int32_t)(step ? first : PANEL); /* keys that query i + r sees */
+    const vfloat none = v_set(-__builtin_inff());
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) {
-        const int64_t seen = tile->view->causal && first + r < end ? first + r : end;
-        for (int v = 0; v < vectors; v++)
-            s[r][v] = v_select(lanes_below(seen - v * LANES), s[r][v], v_set(-__builtin_inff()));
-    }
+    for (int r = 0; r < ROWS; r++, seen += step)
+        for (int v = 0; v < vectors; v++) {
+            const vint key = lane_numbers() + v * LANES;
+            s[r][v] = v_select((key >= seen) | (key >= end), none, s[r][v]);
+        }
 }
 
 ALWAYS_INLINE void score_block(const int vectors, const Tile *tile, int64_t i, int64_t j,
