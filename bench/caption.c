@@ -80,11 +80,14 @@ void table_caption(Table *table, const Study *study) {
     describe_selection(table, study);
     char solved[48] = "";
     if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);
+    char chance[32] = "";
+    if (!study_chance_varies(study)) snprintf(chance, sizeof chance, "Chance %.3g", study->chance);
     add_line(table,
              "%s: mean over seeds ± half the %d %% interval (Student's t). Every seed is shown and "
              "counts; one that diverged counts as chance. "
-             "Chance %.3g%s.",
-             study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, solved);
+             "%s%s%s.",
+             study->metric, STUDY_CONFIDENCE_PERCENT, chance,
+             *chance ? "" : "Chance differs: see its column", solved);
     if (study->failed) {
         add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,
                  study->failed == 1 ? "" : "s", study->failed == 1 ? "has" : "have",

@@ -19,6 +19,7 @@ typedef struct TaskCase {
     const Task *task;
     void *options, *data;
     Problem problem;
+    Problem drawn; /* as the split of the last drawn sample poses it */
     Error error;
     Sample sample;
 } TaskCase;
@@ -53,6 +54,7 @@ static inline void case_open(TaskCase *c, const char *name, const char *settings
 }
 
 static inline void case_draw(TaskCase *c, uint64_t seed, Split split, int64_t index) {
+    c->drawn = problem_for(&c->problem, split);
     c->task->sample(c->options, c->data, seed, split, index, &c->sample);
 }
 
@@ -73,9 +75,9 @@ static inline void case_refused(const char *name, const char *settings, Status s
     case_close(&c);
 }
 
-/* FNV-1a over everything that a sample holds. */
+/* FNV-1a over everything that the last drawn sample holds. */
 static inline uint64_t case_hash(const TaskCase *c, uint64_t hash) {
-    const Problem *p = &c->problem;
+    const Problem *p = &c->drawn;
     const size_t positions = (size_t)(p->sequences * p->length), labels = (size_t)p->labels;
     const struct {
         const void *data;

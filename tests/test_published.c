@@ -122,7 +122,7 @@ static void zoology_figure_two(void **state) {
     int found = 0;
     for (int i = 0; i < published.count; i++) {
         const PublishedPoint *point = &published.points[i];
-        assert_true(point->accuracy >= 0 && point->accuracy <= 1);
+        assert_true(point->value >= 0 && point->value <= 1);
         if (!strstr(point->citation, "2312.04927")) continue;
         assert_string_equal(point->citation,
                             "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2");
