@@ -245,6 +245,27 @@ static void tuning(const Study *study, const Summary *summary, const Published *
     if (chart->y.base) chart_share_range(chart, true, &chart->y);
 }
 
+/* Where the suite varies the width: the test metric against the bytes that a sequence carries. */
+static void by_state(const Study *study, const Summary *summary, const Published *published,
+                     Chart *chart) {
+    (void)published;
+    const Layout layout = layout_open(study, summary, true);
+    if (layout.axis < 0 || strcmp(study->axes[layout.axis], "width") != 0) return;
+    metric_axis(study, &chart->y);
+    chart->x = (Axis){.label = "state (bytes a sequence)", .base = 2, .low = INFINITY};
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        if (!(row->state_bytes > 0)) continue;
+        series_add_point(
+            layout_series(layout_panel(&layout, study, row, chart), row->model, SERIES_MEAN),
+            (ChartPoint){row->state_bytes, row->mean, NAN, NAN});
+        chart->x.low = fmin(chart->x.low, row->state_bytes / 1.35);
+        chart->x.high = fmax(chart->x.high, row->state_bytes * 1.35);
+    }
+    layout_sort(chart);
+    if (chart->y.base) chart_share_range(chart, true, &chart->y);
+}
+
 static const Figure figures[] = {
     {"accuracy", "Test metric against what tells the cases apart", metric},
     {"frequency", "Test perplexity against how often a token came in training", by_frequency},
@@ -252,6 +273,7 @@ static const Figure figures[] = {
     {"length", "Test accuracy against the length of the sample", by_length},
     {"position", "Test perplexity against the tokens seen before", by_position},
     {"seconds", "Seconds a cell", seconds},
+    {"state", "Test metric against the state's size", by_state},
     {"tuning", "Validation metric against the tuned setting", tuning},
 };
 
