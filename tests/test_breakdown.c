@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "bench/figure.h"
+#include "bench/result.h"
 #include "bench/table.h"
 #include "bench/train.h"
 #include "tests/made_up.h"
@@ -147,6 +148,13 @@ static void lengths_of_a_test_add_up(void **state) {
         accuracy += group->accuracy;
     }
     assert_true(samples == 1000 && fabs(accuracy / samples - several.test_metric) < 1e-9);
+    json_t *json = result_to_json(&several);
+    Result back = {0};
+    char field[64];
+    assert_true(result_from_json(json, &back, field, sizeof field));
+    assert_memory_equal(&back.test.lengths, &several.test.lengths, sizeof back.test.lengths);
+    result_free(&back);
+    json_decref(json);
     const Result one = train_cell("induction", "length=8");
     for (int g = 0; g < BREAKDOWN_POSITIONS; g++) assert_true(one.test.lengths[g].samples == 0);
 }
