@@ -45,7 +45,8 @@ static void metric(const Study *study, const Summary *summary, const Published *
     metric_axis(study, &chart->y);
     layout_axis(&layout, chart);
     add_chance(&layout, chart);
-    const bool apart = layout.words || layout.axis < 0; /* no line joins the places */
+    /* No line joins places that are words. */
+    const SeriesKind own = layout.words ? SERIES_POINTS : SERIES_MEAN;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
         const double x = layout_x(&layout, row);
@@ -56,7 +57,7 @@ static void metric(const Study *study, const Summary *summary, const Published *
                 series_add_point(seeds, (ChartPoint){x, row->metrics[i], NAN, NAN});
             }
         }
-        series_add_point(layout_series(panel, row->model, apart ? SERIES_POINTS : SERIES_MEAN),
+        series_add_point(layout_series(panel, row->model, own),
                          (ChartPoint){x, row->mean, row->interval.low, row->interval.high});
     }
     overlay_metric(&layout, published, chart);
@@ -112,7 +113,7 @@ static void seconds(const Study *study, const Summary *summary, const Published 
     const Layout layout = layout_open(study, summary, true);
     layout_axis(&layout, chart);
     chart->y = (Axis){.label = "seconds a cell", .base = 10, .low = NAN, .high = NAN};
-    const bool apart = layout.words || layout.axis < 0;
+    const SeriesKind own = layout.words ? SERIES_POINTS : SERIES_MEAN;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
         const double x = layout_x(&layout, row);
@@ -121,7 +122,7 @@ static void seconds(const Study *study, const Summary *summary, const Published 
             series_add_point(layout_series(panel, row->model, SERIES_SEEDS),
                              (ChartPoint){x, row->seeds[i]->result.wall_seconds, NAN, NAN});
         }
-        series_add_point(layout_series(panel, row->model, apart ? SERIES_POINTS : SERIES_MEAN),
+        series_add_point(layout_series(panel, row->model, own),
                          (ChartPoint){x, row->wall_seconds, NAN, NAN});
     }
     layout_sort(chart);

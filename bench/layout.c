@@ -33,7 +33,7 @@ static int axis_along_x(const Study *study, const Summary *summary, bool must_di
     for (int a = 0; a < study->axis_count; a++) {
         if (values_differ(summary, a)) return a;
     }
-    return study->axis_count - 1;
+    return -1;
 }
 
 static void add_model(Layout *layout, const char *model) {
@@ -67,19 +67,21 @@ static void name_places(Layout *layout) {
 Layout layout_open(const Study *study, const Summary *summary, bool must_differ) {
     Layout layout = {.study = study, .summary = summary};
     layout.axis = axis_along_x(study, summary, must_differ);
-    layout.words = layout.axis >= 0 && !values_are_numbers(summary, layout.axis);
+    layout.words = layout.axis < 0 || !values_are_numbers(summary, layout.axis);
     for (int r = 0; r < summary->count; r++) add_model(&layout, summary->rows[r].model);
-    if (layout.words) name_places(&layout);
+    if (layout.axis < 0) {
+        layout.name_count = layout.model_count;
+        memcpy(layout.names, layout.models, sizeof layout.names);
+    } else if (layout.words) {
+        name_places(&layout);
+    }
     return layout;
 }
 
 void layout_axis(const Layout *layout, Chart *chart) {
     Axis *axis = &chart->x;
-    if (layout->axis < 0) {
-        axis->low = axis->high = NAN;
-        return;
-    }
-    snprintf(axis->label, sizeof axis->label, "%s", layout->study->axes[layout->axis]);
+    if (layout->axis >= 0)
+        snprintf(axis->label, sizeof axis->label, "%s", layout->study->axes[layout->axis]);
     if (layout->words) {
         for (int i = 0; i < layout->name_count; i++) chart_add_name(chart, layout->names[i]);
         axis->low = 0.5;
@@ -98,10 +100,10 @@ void layout_axis(const Layout *layout, Chart *chart) {
 }
 
 double layout_x_of(const Layout *layout, const Row *row, const char *model, double number) {
-    if (layout->axis < 0) return 1;
     if (!layout->words) return number;
     int index = 0;
     while (index < layout->model_count && strcmp(layout->models[index], model) != 0) index++;
+    if (layout->axis < 0) return 1 + index;
     const double step = 0.72 / (double)layout->model_count;
     return 1 + place_of(layout, row->values[layout->axis]) +
            step * (index - 0.5 * (layout->model_count - 1));

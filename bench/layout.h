@@ -10,7 +10,7 @@ enum { LAYOUT_NAMES = 32, LAYOUT_MODELS = 32 };
 typedef struct Layout {
     const Study *study;
     const Summary *summary;
-    int axis;   /* of the study, along x; -1: there is none, and every row stands at 1 */
+    int axis;   /* of the study, along x; -1: there is one case, and models are the places */
     bool words; /* its values are words: places 1, 2, ... with names, models side by side */
     const char *names[LAYOUT_NAMES]; /* of the places, in the suite's order */
     int name_count;
@@ -20,7 +20,7 @@ typedef struct Layout {
 
 /* The axis along x is the width where the suite has it (and, if it must, its values differ), else
  * the first whose values are different numbers, else the first whose values are different words,
- * else the last. */
+ * else none. */
 Layout layout_open(const Study *study, const Summary *summary, bool must_differ);
 
 /* Name, base, range and place names of the chart's x axis. */

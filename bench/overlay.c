@@ -82,7 +82,7 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Row
     if (*point->unit && strcmp(point->unit, study_value(record, "unit")) != 0) return false;
     Fact facts[FACTS];
     facts_of(point, facts);
-    bool placed = layout->words || layout->axis < 0;
+    bool placed = layout->words;
     for (int i = 0; i < FACTS; i++) {
         const bool same = agrees(&facts[i], row);
         if (on_x(layout, facts[i].key)) { /* a curve goes on beyond what was measured */
@@ -162,7 +162,7 @@ static bool is_nearest(const Layout *layout, const Published *published,
 static void add_point(const Layout *layout, const PublishedPoint *point, const Row *row, double x,
                       Chart *chart) {
     Panel *panel = layout_panel(layout, layout->study, row, chart);
-    const SeriesKind kind = layout->words || layout->axis < 0 ? SERIES_OPEN : SERIES_PUBLISHED;
+    const SeriesKind kind = layout->words ? SERIES_OPEN : SERIES_PUBLISHED;
     series_add_point(layout_series(panel, point->model, kind),
                      (ChartPoint){x, value_of(point, row), NAN, NAN});
     add_source(layout, chart, point, row);
@@ -179,7 +179,7 @@ void overlay_metric(const Layout *layout, const Published *published, Chart *cha
             if (!is_nearest(layout, published, point, row, x)) break;
             x = layout_x_of(layout, row, point->model, x);
             add_point(layout, point, row, x, chart);
-            if (!layout->words && layout->axis >= 0) {
+            if (!layout->words) {
                 chart->x.low = fmin(chart->x.low, x / 1.35);
                 chart->x.high = fmax(chart->x.high, x * 1.35);
             }

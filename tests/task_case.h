@@ -98,4 +98,24 @@ static inline uint64_t case_hash(const TaskCase *c, uint64_t hash) {
     return hash;
 }
 
+/* Fails when one of the splits from training to `last` is empty or has a sample of another. */
+static inline void case_splits_disjoint(TaskCase *c, Split last) {
+    enum { MOST = 1000 };
+    uint64_t hashes[MOST];
+    int splits[MOST], drawn = 0;
+    for (int split = SPLIT_TRAIN; split <= (int)last; split++) {
+        const int64_t count = c->task->count(c->options, c->data, (Split)split);
+        assert_in_range(count, 1, MOST - drawn);
+        for (int64_t i = 0; i < count; i++, drawn++) {
+            case_draw(c, 1, (Split)split, i);
+            hashes[drawn] = case_hash(c, 0);
+            splits[drawn] = split;
+            for (int k = 0; k < drawn; k++)
+                if (hashes[k] == hashes[drawn] && splits[k] != split)
+                    fail_msg("%s: sample %lld of %s is in %s, too", c->task->name, (long long)i,
+                             split_name((Split)split), split_name((Split)splits[k]));
+        }
+    }
+}
+
 #endif

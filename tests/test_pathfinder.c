@@ -185,6 +185,7 @@ static void released_files_are_read(void **state) {
     case_open(&c, "pathfinder", "source=files pixels=token");
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TRAIN), 8);
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TEST), 1);
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_draw(&c, 1, SPLIT_TRAIN, 6); /* batch 2 comes before batch 10 */
     assert_int_equal(c.sample.classes[0], 1);
     for (int i = 0; i < 1024; i++) assert_int_equal(c.sample.tokens[i], i % 201 + 10 + 1);
