@@ -14,12 +14,24 @@ static void metric_axis(const Study *study, Axis *axis) {
         axis->low = 0;
         axis->high = 1;
     }
-    if (!strcmp(study->metric, "squared error")) axis->base = 10;
+    if (!strcmp(study->metric, "squared error") || !strcmp(study->metric, "perplexity"))
+        axis->base = 10;
+}
+
+/* The best possible in place of chance, which is far off, where both are known. */
+static bool add_best_possible(const Layout *layout, Chart *chart) {
+    const Summary *summary = layout->summary;
+    if (summary->count == 0 || isnan(summary->rows[0].best_possible)) return false;
+    chart->chance = summary->rows[0].best_possible;
+    const size_t used = strlen(chart->note);
+    snprintf(chart->note + used, sizeof chart->note - used, "; dashed: best possible");
+    return true;
 }
 
 /* Chance: one line where it is the same for all, else a dash for each case. */
 static void add_chance(const Layout *layout, Chart *chart) {
     const Study *study = layout->study;
+    if (add_best_possible(layout, chart)) return;
     if (study->chance >= 0.01) chart->chance = study->chance;
     if (!study_chance_varies(study)) return;
     chart->chance = NAN;
@@ -63,6 +75,7 @@ static void metric(const Study *study, const Summary *summary, const Published *
     overlay_metric(&layout, published, chart);
     layout_sort(chart);
     if (chart->y.base) chart_share_range(chart, true, &chart->y);
+    if (chart->y.base && chart->chance < chart->y.low) chart->y.low = chart->chance / 1.1;
 }
 
 static const char *const units[] = {"", "k", "M", "G", "T", "P", "E"};

@@ -36,8 +36,8 @@ top = 0.06 + key_line * key_rows + 0.21
 # Names under the axis are slanted; the longest decides the room.
 name_length = 0
 do for [n = 1:places] { name_length = strlen(place[n]) > name_length ? strlen(place[n]) : name_length }
-slant = places ? 0.10 + 0.034 * name_length : 0
-bottom = 0.36 + 0.10 * notes + slant
+slant = places ? 0.06 + 0.026 * name_length : 0
+bottom = (strlen(x_axis) > 0 ? 0.36 : 0.22) + 0.10 * notes + slant
 height = top + rows * plot_height + (rows - 1) * gap_y + bottom
 
 # PDF counts points, SVG pixels of 1/96 in, PNG has 300 dots to the inch.
