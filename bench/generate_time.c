@@ -63,9 +63,10 @@ static const char *quickest(const Task *task, const Settings *settings, double s
     for (int m = 0; m < count; m++) {
         Cell cell;
         Speed speed;
-        if (build_cell(&cell, task, models[m], settings, NULL) != STATUS_OK) continue;
+        Error cannot = {0};
+        if (build_cell(&cell, task, models[m], settings, &cannot) != STATUS_OK) continue;
         const SpeedLimit limit = {seconds, longest_step, expected_rate};
-        const bool fine = speed_measure(&speed, &cell, 1, &limit, NULL) == STATUS_OK;
+        const bool fine = speed_measure(&speed, &cell, 1, &limit, &cannot) == STATUS_OK;
         const double here = fine ? (double)speed.batch / speed.phase[SPEED_TRAIN].median : 0;
         if (here > *rate) {
             *rate = here;
