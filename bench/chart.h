@@ -55,7 +55,7 @@ typedef struct Chart {
     char **names; /* of the places 1, 2, ... along x, where it has no numbers; owned */
     int name_count;
     double chance;     /* drawn as a thin line; not-a-number: none */
-    char sources[320]; /* of the published points; "" for none */
+    char sources[512]; /* of the published points; "" for none */
     char note[256];    /* preset, budget, seeds */
 } Chart;
 

@@ -112,14 +112,29 @@ static void differences(const PublishedPoint *point, const Row *row, const Layou
     if (*text) snprintf(text + strlen(text), 96 - strlen(text), ")");
 }
 
+/* What a citation adds to the sources: the whole, or, of a paper that is named already, ", Table
+ * 2"; NULL for nothing. */
+static const char *new_citation(const Chart *chart, const char *citation) {
+    enum { NUMBER = sizeof "arXiv 2312.04927" - 1 };
+    if (strstr(chart->sources, citation)) return NULL;
+    const char *number = strstr(citation, "arXiv ");
+    char text[NUMBER + 1];
+    if (!number || strlen(number) < NUMBER) return citation;
+    snprintf(text, sizeof text, "%s", number);
+    if (!strstr(chart->sources, text)) return citation;
+    const char *more = number + NUMBER + strspn(number + NUMBER, ", ");
+    return *more && !strstr(chart->sources, more) ? more : NULL;
+}
+
 static void add_source(const Layout *layout, Chart *chart, const PublishedPoint *point,
                        const Row *row) {
-    if (strstr(chart->sources, point->citation)) return;
+    const char *citation = new_citation(chart, point->citation);
+    if (!citation) return;
     char difference[96];
     differences(point, row, layout, difference);
     const size_t used = strlen(chart->sources);
     const int wrote = snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s%s",
-                               used ? "; " : "", point->citation, difference);
+                               used ? "; " : "", citation, difference);
     /* What has no room is cut off whole. */
     if (used + (size_t)wrote >= sizeof chart->sources) chart->sources[used] = '\0';
 }

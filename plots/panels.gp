@@ -11,14 +11,23 @@ wide = panels > 6 || models > 12 || places > 6
 width = wide ? 6.9 : 3.3
 columns = places ? 1 : panels > 6 ? 4 : panels > 1 ? 2 : 1
 rows = (panels + columns - 1) / columns
-# A citation too long for the width goes on in a second line, from the last blank that fits.
-citation = strlen(sources) > 0 ? 'dotted: '.sources : ''
+# The foot: the note, and above it the citation in as many lines as it needs, cut at blanks.
+array foot[8]
+foot[1] = note
+notes = strlen(note) > 0
+text = strlen(sources) > 0 ? (places ? 'open: ' : 'dotted: ').sources : ''
 fitting = int(width / 0.039)
-cut = strlen(citation) > fitting ? fitting : 0
-while (cut > 0 && citation[cut:cut] ne ' ') { cut = cut - 1 }
-rest = cut > 0 ? citation[cut + 1:*] : ''
-if (cut > 0) { citation = citation[1:cut - 1] }
-notes = (strlen(citation) > 0) + (strlen(rest) > 0) + (strlen(note) > 0)
+array cited[7]
+citations = 0
+while (strlen(text) > 0 && citations < 7) {
+    cut = strlen(text) > fitting ? fitting : 0
+    while (cut > 0 && text[cut:cut] ne ' ') { cut = cut - 1 }
+    citations = citations + 1
+    cited[citations] = cut > 0 ? text[1:cut - 1] : text
+    text = cut > 0 ? text[cut + 1:*] : ''
+}
+do for [i = 1:citations] { foot[notes + citations + 1 - i] = cited[i] }
+notes = notes + citations
 
 left = 0.44; right = 0.08; gap_x = 0.13; gap_y = 0.32
 plot_width = (width - left - right - (columns - 1) * gap_x) / columns
@@ -87,14 +96,9 @@ plot for [m = 1:models] $key using 1:(lines ? $2 : NaN):(sample):(0) every ::(m 
 unset label
 
 # Notes at the foot, from below.
-row = 0
-array foot[3] = [note, rest, citation]
-do for [i = 1:3] {
-    if (strlen(foot[i]) > 0) {
-        set label 10 + i foot[i] at screen 0.5, screen (0.065 + 0.10 * row) / height center \
-            font ',5.4' textcolor rgb '#606060'
-        row = row + 1
-    }
+do for [i = 1:notes] {
+    set label 10 + i foot[i] at screen 0.5, screen (0.065 + 0.10 * (i - 1)) / height center \
+        font ',5.4' textcolor rgb '#606060'
 }
 set label 3 x_axis at screen (left + (width - left - right) / 2) / width, \
     screen (0.05 + 0.10 * notes + 0.07) / height center textcolor rgb ink
