@@ -22,6 +22,7 @@ static const struct {
     {"layer", offsetof(PublishedFacts, layers), true},
     {"blocks", offsetof(PublishedFacts, layers), true},
     {"length", offsetof(PublishedFacts, length), false},
+    {"at", offsetof(PublishedFacts, length), false}, /* "trained at 256" */
     {"pairs", offsetof(PublishedFacts, pairs), false},
     {"vocab", offsetof(PublishedFacts, vocabulary), false},
     {"vocabulary", offsetof(PublishedFacts, vocabulary), false},

@@ -209,6 +209,7 @@ static void lengths_have_a_figure(void **state) {
     const Series *theirs = find(&chart.panels[0], "mamba", SERIES_PUBLISHED);
     assert_int_equal(theirs->count, 3); /* 2^6, 2^7, 2^8 */
     assert_true(theirs->points[2].x == 256 && theirs->points[2].y == 1);
+    assert_non_null(strstr(chart.sources, "Table 11 (length 256, here 64)"));
     chart_free(&chart);
 }
 

@@ -86,6 +86,7 @@ static void facts_of_settings(void **state) {
         {"", "A100, hidden 2048, length 16k", {0, 0, 16384, 0, 0}},
         {"2 blocks", "CL 756/1024/2048 x KV 48/96/256", {0, 2, 0, 0, 0}},
         {"", "length 64/128, pairs 4..8, vocab <=20", {0, 0, 0, 0, 0}},
+        {"", "trained at 256, tested at 2^6", {0, 0, 256, 0, 0}},
         {"d_model 64.5", "wavelength 3, kv pairs, 12", {0, 0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
