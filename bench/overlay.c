@@ -109,6 +109,10 @@ static void differences(const PublishedPoint *point, const Row *row, const Layou
         snprintf(text + used, 96 - used, "%s%s %" PRId64 ", here %" PRId64, used ? "; " : " (",
                  facts[i].key, facts[i].stated, setting_of(row, facts[i].key));
     }
+    if (point->uncertain) {
+        const size_t used = strlen(text);
+        snprintf(text + used, 96 - used, "%swhose row is whose is uncertain", used ? "; " : " (");
+    }
     if (*text) snprintf(text + strlen(text), 96 - strlen(text), ")");
 }
 

@@ -169,6 +169,7 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
     published_name(csv_cell(csv, row, "model"), point->model);
     point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
+    point->uncertain = strstr(csv_cell(csv, row, "note"), "may be permuted") != NULL;
     point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;
     return true;
 }

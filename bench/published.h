@@ -23,6 +23,7 @@ typedef struct PublishedPoint {
     double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
     bool scaled;         /* (accuracy - chance) / (1 - chance) */
     bool approximate;
+    bool uncertain; /* the model's name was hard to read and may be another's */
 } PublishedPoint;
 
 typedef struct Published {

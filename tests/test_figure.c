@@ -189,6 +189,7 @@ static void words_are_places(void **state) {
     assert_int_equal(open->count, 1);
     assert_true(open->points[0].x == one->points[1].x);
     assert_true(fabs(open->points[0].y - 0.154) < 1e-9);
+    assert_non_null(strstr(chart.sources, "uncertain")); /* its rows were read by machine */
     chart_free(&chart);
 }
 
