@@ -347,9 +347,13 @@ static void kept_tokens_are_the_same(void **state) {
     fseek(file, 5000, SEEK_SET);
     fputc(fgetc(file) ^ 1, file);
     fclose(file);
-    assert_true(first_windows(words) == made);
-    assert_int_equal(truncate(names[0], 5000), 0);
-    assert_true(first_windows(words) == made);
+    for (int damage = 0; damage < 2; damage++) {
+        assert_int_equal(utimensat(AT_FDCWD, names[0], long_ago, 0), 0);
+        assert_true(first_windows(words) == made);
+        assert_int_equal(stat(names[0], &facts), 0);
+        assert_true(facts.st_mtim.tv_sec > 1); /* made again */
+        assert_int_equal(truncate(names[0], 5000), 0);
+    }
     first_windows("data=kept unit=word vocabulary=200 length=20");
     assert_int_equal(cached(names), before + 2);
     write_bpe("#version: 0.2\nt h\nth e\na a\n\xC4\xA0 the\n\xC4\xA0 t\n");
