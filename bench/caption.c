@@ -75,8 +75,10 @@ void table_caption(Table *table, const Study *study) {
     if (study->planned) snprintf(planned, sizeof planned, " of %d", study->planned);
     add_line(table, "%s, preset %s: budget %s a cell, seeds %s, %d%s cells finished.", study->suite,
              study->preset, budgets, seeds, study->count, planned);
-    add_line(table, "Task %s version %d; data %016" PRIx64 " (%d set%s).", study->task,
-             study->task_version, data, sets, sets == 1 ? "" : "s");
+    char tasks[256];
+    study_tasks(study, tasks, sizeof tasks);
+    add_line(table, "Task %s; data %016" PRIx64 " (%d set%s).", tasks, data, sets,
+             sets == 1 ? "" : "s");
     describe_selection(table, study);
     char solved[48] = "";
     if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);

@@ -305,10 +305,17 @@ Chart figure_chart(const Figure *figure, const Study *study, const Summary *summ
     for (int r = 0; r < summary->count; r++) {
         if (summary->rows[r].seed_count > most) most = summary->rows[r].seed_count;
     }
-    snprintf(chart.note, sizeof chart.note, "%s v%d, preset %s, budget %s a cell, %d seed%s",
-             study->task, study->task_version, study->preset,
-             study->count ? study_value(&study->records[0], "budget") : "-", most,
-             most == 1 ? "" : "s");
+    const char *budget = study->count ? study_value(&study->records[0], "budget") : "-";
+    bool one_task = true, one_budget = true;
+    for (int i = 1; i < study->count; i++) {
+        one_task &= !strcmp(study->records[i].task, study->records[0].task);
+        one_budget &= !strcmp(study_value(&study->records[i], "budget"), budget);
+    }
+    char what[96];
+    snprintf(what, sizeof what, "suite %s", study->suite);
+    if (one_task) study_tasks(study, what, sizeof what);
+    snprintf(chart.note, sizeof chart.note, "%s, preset %s, budget %s a cell, %d seed%s", what,
+             study->preset, one_budget ? budget : "by case", most, most == 1 ? "" : "s");
     figure->build(study, summary, published, &chart);
     return chart;
 }

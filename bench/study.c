@@ -40,6 +40,18 @@ bool study_in_row(const Study *study, const Record *a, const Record *b) {
     return !strcmp(a->model, b->model) && same_values(a, b, study->axes, study->axis_count);
 }
 
+void study_tasks(const Study *study, char *text, size_t size) {
+    snprintf(text, size, "%s v%d", study->task, study->task_version);
+    for (int i = 1; i < study->count; i++) {
+        const Record *record = &study->records[i];
+        bool known = false;
+        for (int k = 0; k < i && !known; k++) known = !strcmp(study->records[k].task, record->task);
+        const size_t used = strlen(text);
+        if (!known)
+            snprintf(text + used, size - used, ", %s v%d", record->task, record->task_version);
+    }
+}
+
 bool study_chance_varies(const Study *study) {
     for (int i = 1; i < study->count; i++) {
         if (study->records[i].chance != study->records[0].chance) return true;

@@ -75,6 +75,9 @@ void study_close(Study *study);
 /* True when both records are of the same model and case. */
 bool study_in_row(const Study *study, const Record *a, const Record *b);
 
+/* Tasks with their versions, in the study's order: "listops v1, text v1". */
+void study_tasks(const Study *study, char *text, size_t size);
+
 /* True when guessing is not worth the same in every case. */
 bool study_chance_varies(const Study *study);
 

@@ -15,6 +15,7 @@
 #include "bench/figure.h"
 #include "bench/home.h"
 #include "bench/palette.h"
+#include "bench/table.h"
 #include "engine/file.h"
 #include "tests/made_up.h"
 
@@ -190,6 +191,25 @@ static void words_are_places(void **state) {
     assert_true(open->points[0].x == one->points[1].x);
     assert_true(fabs(open->points[0].y - 0.154) < 1e-9);
     assert_non_null(strstr(chart.sources, "uncertain")); /* its rows were read by machine */
+    chart_free(&chart);
+}
+
+/* A suite of two tasks and two budgets: the note says so, the caption lists the tasks. */
+static void several_tasks_are_said(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    study.axis_count = 1;
+    made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=64 budget=1e9flop", 0.5, 0.5);
+    Record *other =
+        made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=8 budget=2e9flop", 0.5, 0.5);
+    snprintf(other->task, sizeof other->task, "nns");
+    Summary summary = study_summarise(&study);
+    Table table = table_build(&study, &summary);
+    assert_non_null(strstr(table.caption[1], "Task mqar v1, nns v1;"));
+    table_free(&table);
+    summary_free(&summary);
+    Chart chart = build("accuracy", &study);
+    assert_non_null(strstr(chart.note, "suite mqar, preset quick, budget by case"));
     chart_free(&chart);
 }
 
@@ -427,6 +447,7 @@ int main(void) {
         cmocka_unit_test(one_width),
         cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
         cmocka_unit_test(words_are_places),
+        cmocka_unit_test(several_tasks_are_said),
         cmocka_unit_test(lengths_have_a_figure),
         cmocka_unit_test(state_sizes_have_a_figure),
         cmocka_unit_test(tuned_values_have_a_figure),
