@@ -194,6 +194,30 @@ static void words_are_places(void **state) {
     chart_free(&chart);
 }
 
+/* Small ListOps says so beside the papers' points; Pathfinder's toy level, which is ours, has none.
+ */
+static void fixed_sizes_are_said(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    snprintf(study.axes[0], sizeof study.axes[0], "task");
+    study.axis_count = 1;
+    static const char *const cells[] = {
+        "model=transformer seed=1 lr=0.01 task=listops longest=64",
+        "model=transformer seed=1 lr=0.01 task=pathfinder size=32 difficulty=toy",
+        "model=transformer seed=1 lr=0.01 task=retrieval"};
+    for (int i = 0; i < 3; i++) {
+        Record *record = made_up_cell(&study, cells[i], 0.5, 0.5);
+        snprintf(record->task, sizeof record->task, "%s", study_value(record, "task"));
+    }
+    Chart chart = build_with("accuracy", &study, "lra.csv");
+    assert_non_null(strstr(chart.sources, "(longest 2000, here 64)"));
+    const Series *open = find(&chart.panels[0], "transformer", SERIES_OPEN);
+    int places[4] = {0};
+    for (int i = 0; i < open->count; i++) places[(int)lround(open->points[i].x)]++;
+    assert_true(places[1] > 0 && places[2] == 0 && places[3] > 0);
+    chart_free(&chart);
+}
+
 /* A suite of two tasks and two budgets: the note says so, the caption lists the tasks. */
 static void several_tasks_are_said(void **state) {
     (void)state;
@@ -447,6 +471,7 @@ int main(void) {
         cmocka_unit_test(one_width),
         cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
         cmocka_unit_test(words_are_places),
+        cmocka_unit_test(fixed_sizes_are_said),
         cmocka_unit_test(several_tasks_are_said),
         cmocka_unit_test(lengths_have_a_figure),
         cmocka_unit_test(state_sizes_have_a_figure),
