@@ -51,6 +51,7 @@ typedef struct AttentionView {
     float scale;    /* 1 / sqrt(d) */
 } AttentionView;
 
+/* lengths and offset are read from the host's copies. */
 AttentionView attention_view(const OpCall *call);
 
 /* Most queries in a tile and keys in flight, on any instruction set: sizes scratch memory. */
