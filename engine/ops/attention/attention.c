@@ -24,10 +24,10 @@ AttentionView attention_view(const OpCall *call) {
     view.v_row = extent(call->in[view.v_input], 2);
     view.keys = extent(call->in[view.k_input], 1);
     view.offset = view.keys - view.queries;
-    if (call->in[ATTENTION_LENGTHS]) view.lengths = call->in[ATTENTION_LENGTHS]->integers;
-    if (call->in[ATTENTION_POSITION] && call->in[ATTENTION_POSITION]->integers) {
+    if (call->in[ATTENTION_LENGTHS]) view.lengths = call->in[ATTENTION_LENGTHS]->host_integers;
+    if (call->in[ATTENTION_POSITION] && call->in[ATTENTION_POSITION]->host_integers) {
         view.causal = true;
-        view.offset = call->in[ATTENTION_POSITION]->integers[0];
+        view.offset = call->in[ATTENTION_POSITION]->host_integers[0];
     }
     return view;
 }

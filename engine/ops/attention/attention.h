@@ -51,6 +51,7 @@ typedef struct AttentionView {
     float scale;    /* 1 / sqrt(d) */
 } AttentionView;
 
+/* lengths and offset are read from the host's copies. */
 AttentionView attention_view(const OpCall *call);
 
 /* Queries in a tile, keys in a block, and most queries that share a copy of the keys. The first two
