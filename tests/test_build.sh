@@ -28,9 +28,9 @@ fi
 
 # nvcc, where there is one, compiles engine/**/*.cu into one library; without it there is none.
 # A stand-in compiler writes down what it is asked and makes the file that it is asked for.
-mkdir -p "$folder/tree/engine/ops/add"
+mkdir -p "$folder/tree/engine/ops/add" "$folder/tree/engine/cuda"
 cp "$top/Makefile" "$folder/tree"
-touch "$folder/tree/engine/ops/add/add.cu" "$folder/tree/engine/device_cuda.cu"
+touch "$folder/tree/engine/ops/add/add.cu" "$folder/tree/engine/cuda/device.cu"
 cat >"$folder/nvcc" <<'STANDIN'
 #!/bin/sh
 echo "$@" >>"$(dirname "$0")/calls"
