@@ -2,6 +2,7 @@
 # Everything is found by wildcard: adding a model, task or operation changes no line here.
 
 CC      ?= gcc
+CXX     ?= g++
 NVCC    ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 PREFIX  ?= /usr/local
 BUILD   ?= build
@@ -33,21 +34,28 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
 
 # CUDA kernels make a library of their own, loaded at run time, so one binary serves every machine.
-CUDA_SOURCES       := $(sort $(shell find engine -name '*.cu'))
-CUDA_ARCHITECTURES ?= 80 90
+# Machine code for each architecture, and PTX of the newest for GPUs that come later.
+CUDA_SOURCES       := $(sort $(wildcard engine/cuda/*.cu engine/ops/*/*.cu))
+CUDA_ARCHITECTURES ?= 80 86 89 90
+CUDA_NEWEST        := $(lastword $(CUDA_ARCHITECTURES))
+CUDA_MACHINE_CODE  := $(CUDA_ARCHITECTURES:%=sm_%) compute_$(CUDA_NEWEST)
 CUDA_FLAGS         ?= -O3
-CUDA_FLAGS         += -std=c++17 -Xcompiler -fPIC \
-                      $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a))
+CUDA_FLAGS         += -std=c++20 --extended-lambda -Xcompiler -fPIC \
+                      $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
+                      -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST) \
+                      -DLONGHAUL_CUDA_MACHINE_CODE='"$(CUDA_MACHINE_CODE)"'
 ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-.PHONY: all test help install clean format
+.PHONY: all test emulated help install clean format
 .SECONDARY:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
 
-test: all $(TESTS) ## every unit test and every test script; ends with "N passed, N failed"
+emulated: $(BUILD)/liblonghaul_cuda_emulated.so ## the CUDA kernels for the CPU: longhaul check --device cuda-emulated
+
+test: all $(TESTS) emulated ## every unit test and every test script; ends with "N passed, N failed"
 	+@BUILD='$(BUILD)' tests/run.sh $(TESTS) $(sort $(wildcard tests/test_*.sh))
 
 DESTINATION = $(DESTDIR)$(PREFIX)
@@ -87,11 +95,23 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
 $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
-	$(NVCC) -shared -o $@ $^ -lcublas -lcufft
+	$(NVCC) -shared -o $@ $^ -lcublasLt -lcufft
+
+# The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
+EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) $(wildcard engine/cuda/*.cc)
+EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.o)
+$(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_OBJECTS)
+	$(CXX) -shared -o $@ $^
+
+$(BUILD)/%.emulated.o: %
+	@mkdir -p $(@D)
+	$(CXX) -x c++ -std=c++20 -O2 -g -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
+	    -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
+	    -DLONGHAUL_EMULATED -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) -I. -I$(BUILD) $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

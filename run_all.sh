@@ -92,6 +92,7 @@ done
 # What is looked for | how | its package for apt | dnf | pacman | zypper
 requirements='gcc|command|gcc|gcc|gcc|gcc
 /usr/include/stdio.h|file|libc6-dev|glibc-devel|glibc|glibc-devel
+g++|command|g++|gcc-c++|gcc|gcc-c++
 make|command|make|make|make|make
 pkg-config|command|pkg-config|pkgconf-pkg-config|pkgconf|pkg-config
 gnuplot|command|gnuplot-nox|gnuplot|gnuplot|gnuplot

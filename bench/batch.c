@@ -86,25 +86,27 @@ void network_load(Network *network, const Problem *problem, const Batch *batch, 
     const int64_t rows = network->batch, available = batch->samples;
     const int64_t places = problem->sequences * problem->length;
     if (network->tokens)
-        load(network->tokens->integers, batch->tokens, places, from, rows, available);
+        load(network->tokens->host_integers, batch->tokens, places, from, rows, available);
     if (network->reals)
-        load(network->reals->data, batch->reals, places * problem->channels, from, rows, available);
+        load(network->reals->host, batch->reals, places * problem->channels, from, rows, available);
     if (network->lengths)
-        load(network->lengths->integers, batch->lengths, problem->sequences, from, rows, available);
+        load(network->lengths->host_integers, batch->lengths, problem->sequences, from, rows,
+             available);
     if (network->positions)
-        load(network->positions->integers, batch->positions, problem->labels, from, rows,
+        load(network->positions->host_integers, batch->positions, problem->labels, from, rows,
              available);
     if (network->classes)
-        load(network->classes->integers, batch->classes, problem->labels, from, rows, available);
+        load(network->classes->host_integers, batch->classes, problem->labels, from, rows,
+             available);
     if (network->values)
-        load(network->values->data, batch->values, value_count(problem), from, rows, available);
+        load(network->values->host, batch->values, value_count(problem), from, rows, available);
     for (int half = 0; half < 2 && network->halves[half]; half++)
-        for (int64_t i = 0; i < rows; i++) network->halves[half]->integers[i] = half;
+        for (int64_t i = 0; i < rows; i++) network->halves[half]->host_integers[i] = half;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t k = 0; k < problem->labels; k++) {
             const float weight =
                 from + i < available ? batch->weights[(from + i) * problem->labels + k] : 0.0f;
-            network->weights->data[i * problem->labels + k] = (float)((double)weight / labels);
+            network->weights->host[i * problem->labels + k] = (float)((double)weight / labels);
         }
 }
 

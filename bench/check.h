@@ -12,6 +12,8 @@ typedef struct CheckOptions {
     const char *filter; /* part of "op/NAME/CASE/isa" or "model/NAME/PROPERTY"; NULL: all */
     bool verbose;       /* a line per check, not only per failure */
     double sabotage;    /* relative error put into one output and one gradient: must be caught */
+    const char *device; /* whose kernels of operations; NULL: the CPU's, every instruction set */
+    double work_limit;  /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
     FILE *out;
 } CheckOptions;
 

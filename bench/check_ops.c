@@ -38,22 +38,33 @@ typedef struct Check {
     float *cotangent;
 } Check;
 
+/* A device that fails is reported once; what it left behind is compared all the same. */
+static void finish(Check *check) {
+    Error error = {0};
+    if (tape_finish(check->trial.tape, &error) != STATUS_OK)
+        check_report(check->options, check->count, false, check->name, "%s", error.message);
+}
+
 /* Runs forward and backward; every gradient starts as `before`, which an overwriting kernel must
  * remove and an accumulating one must keep. */
 static void replay(Check *check, int threads, bool accumulate, float before) {
     trial_fill(&check->trial);
     const Run run = {.threads = threads, .training = true, .seed = 1, .pass = 3};
     tape_forward(check->trial.tape, &run);
-    if (check->trial.row->gradient_free) return;
+    if (check->trial.row->gradient_free) {
+        finish(check);
+        return;
+    }
     Tensor *out = check->trial.call->out[0];
-    memcpy(out->gradient, check->cotangent, (size_t)tensor_size(out) * sizeof(float));
+    memcpy(out->host_gradient, check->cotangent, (size_t)tensor_size(out) * sizeof(float));
     for (int i = 0; i < check->trial.inputs; i++) {
         if (!check->trial.in[i] || !check->trial.in[i]->gradient) continue;
         check->trial.call->accumulate[i] = accumulate;
         for (int64_t k = 0; k < tensor_size(check->trial.in[i]); k++)
-            check->trial.in[i]->gradient[k] = before;
+            check->trial.in[i]->host_gradient[k] = before;
     }
     tape_backward(check->trial.tape, &run);
+    finish(check);
 }
 
 static float *copy_of(const float *data, int64_t size) {
@@ -70,12 +81,12 @@ static float *snapshot(Check *check, int64_t *size) {
     int n = 0;
     for (int j = 0; j < check->trial.call->outputs; j++) {
         tensors[n] = check->trial.call->out[j];
-        sources[n++] = check->trial.call->out[j]->data;
+        sources[n++] = check->trial.call->out[j]->host;
     }
     for (int i = 0; i < check->trial.inputs; i++) {
         if (!check->trial.in[i] || !check->trial.in[i]->gradient) continue;
         tensors[n] = check->trial.in[i];
-        sources[n++] = check->trial.in[i]->gradient;
+        sources[n++] = check->trial.in[i]->host_gradient;
     }
     for (int i = 0; i < n; i++) *size += tensor_size(tensors[i]);
     float *all = malloc((size_t)*size * sizeof *all + 1);
@@ -111,7 +122,7 @@ static void check_outputs(Check *check, Reference *reference) {
         Tensor *out = check->trial.call->out[j];
         if (out->type != TENSOR_FLOAT) continue;
         const int64_t size = tensor_size(out);
-        float *actual = copy_of(out->data, size);
+        float *actual = copy_of(out->host, size);
         const double *expected = reference_values(reference, out);
         if (check->options->sabotage > 0)
             actual[size / 2] += (float)(check->options->sabotage *
@@ -125,12 +136,13 @@ static void check_outputs(Check *check, Reference *reference) {
     }
 }
 
-/* Rows above 1e9 FLOPs are there to be timed: on three instruction sets and with differences of a
- * plain reference they would take minutes. */
-static bool only_timed(const Trial *trial) {
+/* Rows above the limit (1e9 FLOPs) are there to be timed: on three instruction sets and with
+ * differences of a plain reference they would take minutes. */
+static bool only_timed(const Trial *trial, double limit) {
+    if (limit <= 0) limit = 1e9;
     Cost forward = {0}, backward = {0};
     trial->op->cost(trial->call, &forward, &backward);
-    return trial->row->benchmark && forward.flops + forward.specials > 1e9;
+    return trial->row->benchmark && forward.flops + forward.specials > limit;
 }
 
 static int probe_count(Check *check) {
@@ -149,8 +161,8 @@ static void check_gradients(Check *check, Reference *reference) {
         Tensor *in = check->trial.in[i];
         if (!in || !in->gradient) continue;
         if (check->options->sabotage > 0) {
-            in->gradient[0] *= 1 + (float)check->options->sabotage;
-            in->gradient[0] += (float)check->options->sabotage;
+            in->host_gradient[0] *= 1 + (float)check->options->sabotage;
+            in->host_gradient[0] += (float)check->options->sabotage;
         }
         const double error = reference_gradient_error(reference, in, check->trial.call->out[0],
                                                       check->cotangent, probes);
@@ -168,14 +180,14 @@ static void check_accumulation(Check *check) {
     replay(check, 1, false, NAN);
     for (int i = 0; i < trial->inputs; i++)
         if (trial->in[i] && trial->in[i]->gradient)
-            plain[i] = copy_of(trial->in[i]->gradient, tensor_size(trial->in[i]));
+            plain[i] = copy_of(trial->in[i]->host_gradient, tensor_size(trial->in[i]));
     replay(check, 1, true, 1.0f);
     for (int i = 0; i < trial->inputs; i++) {
         if (!plain[i]) continue;
         double worst = 0, scale = 0;
         for (int64_t k = 0; k < tensor_size(trial->in[i]); k++) {
             const double before = (double)plain[i][k];
-            const double error = fabs((double)trial->in[i]->gradient[k] - 1.0 - before);
+            const double error = fabs((double)trial->in[i]->host_gradient[k] - 1.0 - before);
             if (!(error <= worst)) worst = error;
             if (fabs(before) > scale) scale = fabs(before);
         }
@@ -189,18 +201,21 @@ static void check_accumulation(Check *check) {
 }
 
 static void check_case(const CheckOptions *options, CheckCount *count, const Op *op,
-                       const OpCase *row, Isa isa) {
+                       const OpCase *row, TrialDevice where) {
     Check check = {.options = options, .count = count};
-    snprintf(check.name, sizeof check.name, "op/%s/%s/%s", op->name, row->name, isa_name(isa));
+    const bool cpu = strcmp(where.device, "cpu") == 0;
+    snprintf(check.name, sizeof check.name, "op/%s/%s/%s", op->name, row->name,
+             cpu ? isa_name(where.isa) : where.device);
+    if (!check_selected(options, check.name)) return;
     /* Benchmark rows are large; the small ones reach every branch of the other instruction sets. */
-    if (!check_selected(options, check.name) || (row->benchmark && isa != isa_best())) return;
+    if (cpu && row->benchmark && where.isa != isa_best()) return;
     Error error = {0};
-    if (trial_open(&check.trial, op, row, isa, 3, &error) != STATUS_OK) {
+    if (trial_open(&check.trial, op, row, where, 3, &error) != STATUS_OK) {
         check_report(options, count, false, check.name, "%s", error.message);
         trial_close(&check.trial);
         return;
     }
-    if (only_timed(&check.trial)) {
+    if (only_timed(&check.trial, options->work_limit)) {
         trial_close(&check.trial);
         return;
     }
@@ -224,11 +239,20 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     trial_close(&check.trial);
 }
 
+static void check_row(const CheckOptions *options, CheckCount *count, const Op *op,
+                      const OpCase *row) {
+    if (options->device) {
+        check_case(options, count, op, row, (TrialDevice){.device = options->device});
+        return;
+    }
+    for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
+        check_case(options, count, op, row, (TrialDevice){"cpu", isa});
+}
+
 void check_ops(const CheckOptions *options, CheckCount *count) {
     int ops;
     const Op *const *list = op_list(&ops);
     for (int o = 0; o < ops; o++)
         for (int c = 0; c < list[o]->case_count; c++)
-            for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
-                check_case(options, count, list[o], &list[o]->cases[c], isa);
+            check_row(options, count, list[o], &list[o]->cases[c]);
 }

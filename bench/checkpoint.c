@@ -45,7 +45,7 @@ static bool moments_open(Moments *moments, const Parameters *parameters) {
     for (int i = 0; i < parameters->count; i++) {
         const Parameter *parameter = parameters->list[i];
         if (parameter->group.frozen) continue;
-        const float *const data[2] = {parameter->moment1, parameter->moment2};
+        const float *const data[2] = {parameter->host_moment1, parameter->host_moment2};
         for (int which = 0; which < 2; which++) {
             char *name = moments->names[moments->count];
             snprintf(name, sizeof *moments->names, "moment%d.%s", which + 1,
@@ -79,7 +79,7 @@ static Status moments_load(const char *path, Parameters *parameters, Error *erro
     for (int i = 0; i < parameters->count && status == STATUS_OK; i++) {
         const Parameter *parameter = parameters->list[i];
         if (parameter->group.frozen) continue;
-        float *const into[2] = {parameter->moment1, parameter->moment2};
+        float *const into[2] = {parameter->host_moment1, parameter->host_moment2};
         for (int which = 0; which < 2 && status == STATUS_OK; which++) {
             char name[256];
             const float *data;

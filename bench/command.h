@@ -34,7 +34,7 @@ typedef struct Flags {
     int isa;                         /* kernels: 0 best, else 1 + Isa */
 } Flags;
 
-typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA } FlagDevice;
+typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA, DEVICE_CUDA_EMULATED } FlagDevice;
 typedef enum FlagFormat {
     FORMAT_CONSOLE,
     FORMAT_MARKDOWN,
@@ -47,6 +47,9 @@ extern const OptionTable flag_table;
 
 /* The format asked for, as --format or as --csv or --json. */
 FlagFormat flag_format(const Flags *flags);
+
+/* Name of the device asked for, as device_open takes it. */
+const char *flag_device(const Flags *flags);
 
 struct Command;
 

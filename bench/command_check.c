@@ -3,14 +3,22 @@
 #include "bench/command.h"
 
 static Status check(const Invocation *invocation, Error *error) {
+    const Flags *flags = &invocation->flags;
+    const char *device = flags->device == DEVICE_CPU ? NULL : flag_device(flags);
+    Device opened = {0}; /* one message instead of one for each check */
+    if (device && device_open(&opened, device, error) != STATUS_OK) return error->status;
+    if (device) device_close(&opened);
     const CheckOptions options = {
+        .device = device,
+        /* the emulation is some hundred times slower than a kernel of the CPU */
+        .work_limit = flags->device == DEVICE_CUDA_EMULATED ? 2e6 : 0,
         .out = stdout,
         .filter = invocation->argument_count ? invocation->arguments[0] : NULL,
         .verbose = !invocation->flags.quiet,
     };
     CheckCount count = {0};
     check_ops(&options, &count);
-    check_models(&options, &count);
+    if (!device) check_models(&options, &count);
     printf("%d passed, %d failed, %d exempt\n", count.passed, count.failed, count.exempt);
     if (count.failed) return error_set(error, STATUS_NUMERIC, "%d checks failed", count.failed);
     if (!count.passed)
@@ -31,8 +39,10 @@ const Command command_check = {
               "whole network in double precision, causality, prefix consistency, batch\n"
               "independence, indifference to padding, one-token form, equal bits, loss at the\n"
               "start, learning by heart.\n"
+              "With --device cuda the operations' kernels of the GPU instead; cuda-emulated runs\n"
+              "the same kernels on the CPU (make emulated).\n"
               "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
-    .flags = "quiet",
+    .flags = "device quiet",
     .most_arguments = 1,
     .run = check,
 };

@@ -49,7 +49,7 @@ static Status kernels(const Invocation *invocation, Error *error) {
     const char *filter = invocation->argument_count ? invocation->arguments[0] : NULL;
     if (flags->device != DEVICE_CPU) {
         Device device;
-        if (device_open(&device, "cuda", error) != STATUS_OK) return error->status;
+        if (device_open(&device, flag_device(flags), error) != STATUS_OK) return error->status;
         device_close(&device);
         return error_set(error, STATUS_USAGE, "kernels are measured on the CPU only so far");
     }

@@ -8,8 +8,6 @@
 #include "bench/store.h"
 #include "bench/sweep.h"
 
-static const char *const devices[] = {[DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda"};
-
 SuiteRequest suite_request(const Invocation *invocation) {
     const Flags *flags = &invocation->flags;
     return (SuiteRequest){
@@ -19,7 +17,7 @@ SuiteRequest suite_request(const Invocation *invocation) {
         .tasks = flags->task,
         .seeds = flags->seeds,
         .budget = flags->budget,
-        .device = devices[flags->device],
+        .device = flag_device(flags),
         .settings = &invocation->settings,
     };
 }
@@ -91,7 +89,7 @@ static Status sweep(const Invocation *invocation, Error *error) {
     const SuiteRequest request = suite_request(invocation);
     SweepOptions options = {
         .results = flags->results,
-        .device = devices[flags->device],
+        .device = flag_device(flags),
         .jobs = (int)flags->jobs,
         .threads = (int)flags->threads,
         .retry_failed = flags->retry_failed,

@@ -169,12 +169,11 @@ static Status run_in_folder(Job *job, Error *error) {
 }
 
 static Status command(const Invocation *invocation, Error *error) {
-    static const char *const devices[] = {[DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda"};
     Job job = {.flags = &invocation->flags, .terminal = isatty(STDERR_FILENO) == 1};
     Problem problem;
     Status status = gather(&job, invocation, error);
     if (status == STATUS_OK) {
-        snprintf(job.cell.device, sizeof job.cell.device, "%s", devices[job.flags->device]);
+        snprintf(job.cell.device, sizeof job.cell.device, "%s", flag_device(job.flags));
         status = cell_validate(&job.cell, &problem, error);
         if (status == STATUS_OK)
             status =

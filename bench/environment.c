@@ -12,6 +12,7 @@
 #include <yaml.h>
 
 #include "engine/device.h"
+#include "engine/device_cuda.h"
 
 #ifdef __clang__
 #define COMPILER "clang " __clang_version__
@@ -56,7 +57,8 @@ static json_t *device_names(void) {
     json_t *names = json_array();
     int count;
     const DeviceKind *const *kinds = device_list(&count);
-    for (int i = 0; i < count; i++) json_array_append_new(names, json_string(kinds[i]->name));
+    for (int i = 0; i < count; i++)
+        if (!kinds[i]->for_tests) json_array_append_new(names, json_string(kinds[i]->name));
     return names;
 }
 
@@ -82,6 +84,9 @@ json_t *environment_json(void) {
     json_object_set_new(object, "compiler_flags", json_string(LONGHAUL_COMPILER_FLAGS));
     json_object_set_new(object, "libraries", libraries());
     json_object_set_new(object, "devices", device_names());
+    char machine_code[512];
+    cuda_machine_code(machine_code, sizeof machine_code);
+    json_object_set_new(object, "cuda", json_string(machine_code));
     json_object_set_new(object, "host", json_string(known ? system.nodename : "unknown"));
     json_object_set_new(object, "kernel", json_string(known ? system.release : "unknown"));
     json_object_set_new(object, "architecture", json_string(known ? system.machine : "unknown"));

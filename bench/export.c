@@ -25,10 +25,10 @@ static void append(List *list, const char *prefix, const char *name, SafetensorT
 static void append_parameters(List *list, const Parameters *parameters) {
     for (int i = 0; i < parameters->count; i++) {
         const Tensor *tensor = &parameters->list[i]->tensor;
-        append(list, "parameter.", tensor->name, SAFETENSOR_F32, tensor->shape, tensor->data);
+        append(list, "parameter.", tensor->name, SAFETENSOR_F32, tensor->shape, tensor->host);
         if (tensor->gradient)
             append(list, "gradient.", tensor->name, SAFETENSOR_F32, tensor->shape,
-                   tensor->gradient);
+                   tensor->host_gradient);
     }
 }
 
@@ -59,13 +59,15 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
     const Run run = {.threads = session->threads};
     for (int64_t m = 0; m < session->replays; m++) {
         network_load(&session->train, problem, &batch, m * session->micro_batch, batch.labels);
-        session->train.loss->gradient[0] = 1;
+        session->train.loss->host_gradient[0] = 1;
         tape_forward(session->train.tape, &run);
         tape_backward(session->train.tape, &run);
-        loss += session->train.loss->data[0];
-        memcpy(row_loss + m * replay_rows, session->train.row_loss->data,
+        tape_finish(session->train.tape, NULL); /* a failure stays until parameters_fetch */
+        loss += session->train.loss->host[0];
+        memcpy(row_loss + m * replay_rows, session->train.row_loss->host,
                (size_t)replay_rows * sizeof(float));
     }
+    Status status = parameters_fetch(session->parameters, error);
     List list = {.tensors =
                      malloc((size_t)(2 * session->parameters->count + 16) * sizeof(Safetensor))};
     append_parameters(&list, session->parameters);
@@ -75,7 +77,8 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
     char *settings = cell_text(cell);
     const SafetensorNote notes[] = {
         {"settings", settings}, {"model", cell->model->name}, {"task", cell->task->name}};
-    const Status status = safetensors_write(path, list.tensors, list.count, notes, 3, error);
+    if (status == STATUS_OK)
+        status = safetensors_write(path, list.tensors, list.count, notes, 3, error);
     for (int i = 0; i < list.count; i++) free((char *)(uintptr_t)list.tensors[i].name);
     free(list.tensors);
     free(settings);
@@ -91,6 +94,7 @@ Status export_step(const Cell *cell, const char *weights, const char *path, int 
     if (status == STATUS_OK) status = session_allocate(&session, error);
     if (status == STATUS_OK && weights && *weights)
         status = weights_load(weights, session.parameters, error);
+    if (status == STATUS_OK) status = parameters_send(session.parameters, error);
     if (status == STATUS_OK) status = run_and_write(&session, path, error);
     session_close(&session);
     return status;

@@ -31,7 +31,8 @@ static const Option options[] = {
      "model with which crossover lengths are sought"},
     {"threshold", OPTION_REAL, FLAG(threshold), "0.05", 0, 1000, NULL,
      "relative change of time that counts"},
-    {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda", "what computes"},
+    {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated",
+     "what computes; cuda-emulated is for tests"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
      "run cells again that failed before"},
     {"force", OPTION_SWITCH, FLAG(force), "no", 0, -1, NULL,
@@ -62,6 +63,12 @@ static const Option options[] = {
      "descriptor that progress records go to (a sweep sets it)"},
 };
 const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};
+
+const char *flag_device(const Flags *flags) {
+    static const char *const names[] = {
+        [DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda", [DEVICE_CUDA_EMULATED] = "cuda-emulated"};
+    return names[flags->device];
+}
 
 FlagFormat flag_format(const Flags *flags) {
     if (flags->csv) return FORMAT_CSV;

@@ -41,8 +41,8 @@ static double timed(Runner *runner, const Run *run) {
 static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report, const Op *op,
                       const OpCase *table_row, const Run *run) {
     Error error = {0};
-    if (trial_open(&runner->trial, op, table_row, report->isa, report->threads, &error) !=
-        STATUS_OK) {
+    if (trial_open(&runner->trial, op, table_row, (TrialDevice){"cpu", report->isa},
+                   report->threads, &error) != STATUS_OK) {
         snprintf(row->skipped, sizeof row->skipped, "%.250s", error.message);
         trial_close(&runner->trial);
         return error.status;

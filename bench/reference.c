@@ -19,7 +19,7 @@ static double *doubles_of(const Tensor *tensor) {
     double *values = calloc((size_t)size + 1, sizeof *values);
     if (tensor->type == TENSOR_FLOAT && tensor->role != ROLE_ACTIVATION &&
         tensor->role != ROLE_SAVED)
-        for (int64_t i = 0; i < size; i++) values[i] = (double)tensor->data[i];
+        for (int64_t i = 0; i < size; i++) values[i] = (double)tensor->host[i];
     return values;
 }
 
@@ -115,7 +115,7 @@ static double slope(Reference *reference, const Tensor *leaf, const double *dire
 double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
                                 const float *cotangent, int probes) {
     const int64_t size = tensor_size(leaf);
-    const float *gradient = leaf->gradient;
+    const float *gradient = leaf->host_gradient;
     double *direction = calloc((size_t)size, sizeof *direction);
     double scale = 0;
     for (int64_t i = 0; i < size; i++) scale += (double)gradient[i] * (double)gradient[i];

@@ -27,8 +27,8 @@ double reference_shifted(Reference *reference, const Tensor *leaf, const double 
  * finite anywhere in actual gives infinity. */
 double reference_error(const float *actual, const double *expected, int64_t size);
 
-/* Compares leaf->gradient, as tape_backward left it, with central differences of the reference in
- * `probes` single elements (first, last and random ones) and one random direction. Returns the
+/* Compares leaf->host_gradient, as tape_backward left it, with central differences of the reference
+ * in `probes` single elements (first, last and random ones) and one random direction. Returns the
  * largest error relative to |expected| + root mean square of the gradient. */
 double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
                                 const float *cotangent, int probes);

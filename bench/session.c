@@ -10,6 +10,8 @@
  * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
  * order of the gradient sum and so the bits, and bits must not depend on the machine. */
 static const size_t replay_bytes = 24u << 20;
+/* A device with memory of its own wants the largest batch that fits any of its kind. */
+static const size_t remote_replay_bytes = (size_t)4 << 30;
 
 double seconds_now(void) {
     struct timespec time;
@@ -27,6 +29,7 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     network_close(&session->train);
     network_record(&session->train, session->cell, &session->problem, session->parameters,
                    TAPE_TRAIN, micro_batch);
+    tape_set_device(session->train.tape, &session->device);
     return tape_plan(session->train.tape, session->threads, error);
 }
 
@@ -37,11 +40,12 @@ static Status choose_micro_batch(Session *session, Error *error) {
         session->micro_batch = session->cell->run.micro_batch;
         return record_train(session, session->micro_batch, error);
     }
+    const size_t most = session->device.kind->remote ? remote_replay_bytes : replay_bytes;
     for (int64_t parts = 1; parts <= batch; parts++) {
         if (batch % parts) continue;
         session->micro_batch = batch / parts;
         if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
-        if (tape_bytes(session->train.tape) <= replay_bytes) break;
+        if (tape_bytes(session->train.tape) <= most) break;
     }
     return STATUS_OK;
 }
@@ -60,6 +64,7 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
     network_record(&session->evaluate, cell, &session->evaluation_problem, session->parameters,
                    TAPE_EVALUATE, session->micro_batch);
+    tape_set_device(session->evaluate.tape, &session->device);
     if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);
@@ -101,6 +106,8 @@ Status session_allocate(Session *session, Error *error) {
         tape_allocate(session->train.tape, &session->device, error) != STATUS_OK ||
         tape_allocate(session->evaluate.tape, &session->device, error) != STATUS_OK)
         return error->status;
+    tape_record(session->train.tape);
+    tape_record(session->evaluate.tape);
     return STATUS_OK;
 }
 
@@ -152,12 +159,13 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
             const double weight = (double)batch->weights[source];
             if (weight == 0) continue;
             weights += weight;
-            sum->loss += weight * (double)network->row_loss->data[row];
+            sum->loss += weight * (double)network->row_loss->host[row];
             if (breakdown)
                 breakdown_add(breakdown, batch->positions[source],
                               frequency_of(session, batch->classes[source]),
-                              (double)network->row_loss->data[row]);
-            if (network->prediction && network->prediction->integers[row] == batch->classes[source])
+                              (double)network->row_loss->host[row]);
+            if (network->prediction &&
+                network->prediction->host_integers[row] == batch->classes[source])
                 right += weight;
         }
         if (weights == 0) continue;
@@ -188,6 +196,7 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
         network_load(network, &session->evaluation_problem, &batch, 0,
                      batch.labels > 0 ? batch.labels : 1);
         tape_forward(network->tape, &run);
+        tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
         score(&sum, session, &batch, 0, breakdown, lengths);
         if (breakdown) add_extents(session, split, first, count, breakdown);
     }

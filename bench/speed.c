@@ -31,7 +31,7 @@ static void train_step(Subject *subject) {
                          .pass = (uint64_t)(subject->step * session->replays + m)};
         network_load(&session->train, &session->problem, &subject->batch, m * session->micro_batch,
                      subject->batch.labels);
-        session->train.loss->gradient[0] = 1;
+        session->train.loss->host_gradient[0] = 1;
         tape_forward(session->train.tape, &run);
         tape_backward(session->train.tape, &run);
     }
@@ -44,11 +44,13 @@ static void train_step(Subject *subject) {
                                  .epsilon = 1e-8,
                                  .clip = 1};
     optimizer_step(&optimizer, session->parameters, ++subject->step, session->threads);
+    device_synchronise(&session->device, NULL);
 }
 
 static void prefill(Subject *subject) {
     const Run run = {.threads = subject->session.threads};
     tape_forward(subject->session.evaluate.tape, &run);
+    tape_finish(subject->session.evaluate.tape, NULL);
 }
 
 /* Always the last token of a sequence of full length: an attention's cost depends on the place. */
@@ -56,6 +58,7 @@ static void decode_token(Subject *subject) {
     const Run run = {.threads = subject->session.threads};
     tape_place(subject->decode.tape, subject->session.problem.length - 1);
     tape_forward(subject->decode.tape, &run);
+    tape_finish(subject->decode.tape, NULL);
 }
 
 static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, double seconds) {
@@ -99,11 +102,13 @@ static Status open_decode(Subject *subject, Error *error) {
     if ((session->cell->model->exempt & EXEMPT_STEP) || !decodes) return STATUS_OK;
     Network *decode = &subject->decode;
     network_record(decode, session->cell, problem, session->parameters, TAPE_STEP, 1);
+    tape_set_device(decode->tape, &session->device);
     if (tape_plan(decode->tape, session->threads, error) != STATUS_OK ||
         tape_allocate(decode->tape, &session->device, error) != STATUS_OK)
         return error->status;
     tape_reset_state(decode->tape);
-    if (decode->tokens) decode->tokens->integers[0] = subject->batch.tokens[problem->length - 1];
+    if (decode->tokens)
+        decode->tokens->host_integers[0] = subject->batch.tokens[problem->length - 1];
     return STATUS_OK;
 }
 
@@ -171,6 +176,7 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLim
         if (subject.decode.tape)
             measure(&speed->phase[SPEED_DECODE], decode_token, &subject, limit->seconds);
     }
+    if (status == STATUS_OK) status = device_synchronise(&session->device, error);
     if (subject.decode.tape) network_close(&subject.decode);
     batch_close(&subject.batch);
     batch_close(&subject.prompts);

@@ -136,8 +136,9 @@ static Optimizer optimizer_at(const Training *training, double progress) {
                        .clip = run->clip};
 }
 
-/* One optimiser step. False when loss or gradient is not finite; parameters are then unchanged. */
-static bool train_step(Training *training) {
+/* One optimiser step. Diverged when loss or gradient is not finite; parameters are then unchanged.
+ * Fails only when the device does. */
+static Status train_step(Training *training, bool *diverged, Error *error) {
     Session *session = &training->session;
     const double start = seconds_now();
     next_batch(training);
@@ -146,10 +147,13 @@ static bool train_step(Training *training) {
         const Run run = run_of(training, m);
         network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
                      training->batch.labels);
-        session->train.loss->gradient[0] = 1;
+        session->train.loss->host_gradient[0] = 1;
         tape_forward(session->train.tape, &run);
         tape_backward(session->train.tape, &run);
-        loss += (double)session->train.loss->data[0];
+        if (tape_finish(session->train.tape, error) != STATUS_OK)
+            return error_context(error, "model %s, step %" PRId64, session->cell->model->name,
+                                 training->state.step + 1);
+        loss += (double)session->train.loss->host[0];
     }
     /* The warm-up begins above zero: the first step uses the rate at its own end. */
     const double done = training->steps > 0
@@ -159,8 +163,10 @@ static bool train_step(Training *training) {
     const double norm =
         optimizer_step(&optimizer, session->parameters, training->state.step + 1, session->threads);
     if (!isfinite(loss) || !isfinite(norm)) {
+        if (device_synchronise(&session->device, error) != STATUS_OK) return error->status;
         explain_divergence(training, loss, norm);
-        return false;
+        *diverged = true;
+        return STATUS_OK;
     }
     training->state.step++;
     training->state.loss_sum += loss;
@@ -175,7 +181,7 @@ static bool train_step(Training *training) {
     result->tokens = result->samples * session->problem.length * session->problem.sequences;
     result->flops = (double)training->state.step * session->flops_per_step;
     result->train_seconds += seconds;
-    return true;
+    return STATUS_OK;
 }
 
 /* log.jsonl mirrors the curve: one line per validation. */
@@ -201,6 +207,7 @@ static Status write_log(const Training *training, Error *error) {
 }
 
 static Status save(Training *training, Error *error) {
+    if (parameters_fetch(training->session.parameters, error) != STATUS_OK) return error->status;
     if (!training->options->folder) return STATUS_OK;
     training->result->wall_seconds =
         training->wall_before + seconds_now() - training->session_start;
@@ -273,7 +280,9 @@ static Status train_loop(Training *training, Error *error) {
     result->outcome = OUTCOME_FINISHED;
     while (progress_of(training) < 1) {
         const double before = progress_of(training);
-        if (!train_step(training)) return STATUS_OK;
+        bool diverged = false;
+        if (train_step(training, &diverged, error) != STATUS_OK) return error->status;
+        if (diverged) return STATUS_OK;
         if (due(training, before)) {
             const bool solved = validate(training);
             if (solved && run->stop_when_solved) {
@@ -374,6 +383,7 @@ static Status begin(Training *training, Error *error) {
     if (!found && training->options->weights &&
         weights_load(training->options->weights, session->parameters, error) != STATUS_OK)
         return error->status;
+    if (parameters_send(session->parameters, error) != STATUS_OK) return error->status;
     Result *result = training->result;
     result->sessions++;
     double *samples = calloc(STEP_SAMPLES, sizeof *samples);

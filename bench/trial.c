@@ -16,17 +16,17 @@ static void fill_input(const Trial *trial, int i) {
     for (int64_t k = 0; k < tensor_size(tensor); k++) {
         switch (input->fill) {
         case FILL_NORMAL:
-            tensor->data[k] = (float)(input->a * random_normal(&random) + input->b);
+            tensor->host[k] = (float)(input->a * random_normal(&random) + input->b);
             break;
         case FILL_UNIFORM:
-            tensor->data[k] = (float)(input->a + (input->b - input->a) * random_real(&random));
+            tensor->host[k] = (float)(input->a + (input->b - input->a) * random_real(&random));
             break;
         case FILL_INTEGER:
-            tensor->integers[k] =
+            tensor->host_integers[k] =
                 (int32_t)((int64_t)input->a + (int64_t)random_below(&random, range));
             break;
         case FILL_COUNT:
-            tensor->integers[k] = (int32_t)((int64_t)input->a + k);
+            tensor->host_integers[k] = (int32_t)((int64_t)input->a + k);
             break;
         case FILL_NONE:
             break;
@@ -39,11 +39,11 @@ void trial_fill(Trial *trial) {
         if (trial->in[i]) fill_input(trial, i);
 }
 
-Status trial_open(Trial *trial, const Op *op, const OpCase *row, Isa isa, int threads,
+Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice where, int threads,
                   Error *error) {
     *trial = (Trial){.op = op, .row = row};
-    if (device_open(&trial->device, "cpu", error) != STATUS_OK) return error->status;
-    trial->device.isa = isa;
+    if (device_open(&trial->device, where.device, error) != STATUS_OK) return error->status;
+    if (!trial->device.kind->remote) trial->device.isa = where.isa;
     trial->parameters = parameters_open();
     trial->tape = tape_open(trial->parameters, row->gradient_free ? TAPE_EVALUATE : TAPE_TRAIN);
     for (int i = 0; i < op->inputs; i++) {
@@ -57,6 +57,7 @@ Status trial_open(Trial *trial, const Op *op, const OpCase *row, Isa isa, int th
     trial->call = tape_apply(trial->tape, op, trial->in, trial->inputs, row->attributes);
     for (int j = 0; j < trial->call->outputs; j++) tape_keep(trial->tape, trial->call->out[j]);
     if (!row->gradient_free) tape_seed(trial->tape, trial->call->out[0]);
+    tape_set_device(trial->tape, &trial->device);
     if (tape_plan(trial->tape, threads, error) != STATUS_OK) return error->status;
     return tape_allocate(trial->tape, &trial->device, error);
 }

@@ -16,8 +16,14 @@ typedef struct Trial {
     OpCall *call;
 } Trial;
 
+/* Which kernels: a device by name and, for the CPU, an instruction set. */
+typedef struct TrialDevice {
+    const char *device;
+    Isa isa;
+} TrialDevice;
+
 /* Records, plans for `threads` and allocates; backward too unless the case is gradient-free. */
-Status trial_open(Trial *trial, const Op *op, const OpCase *row, Isa isa, int threads,
+Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice where, int threads,
                   Error *error);
 void trial_close(Trial *trial);
 

@@ -11,7 +11,7 @@ Status weights_save(const char *path, const Parameters *parameters, const Safete
     if (!tensors) return error_set(error, STATUS_IO, "out of memory");
     for (int i = 0; i < parameters->count; i++) {
         const Tensor *tensor = &parameters->list[i]->tensor;
-        tensors[i] = (Safetensor){tensor->name, SAFETENSOR_F32, tensor->shape, tensor->data};
+        tensors[i] = (Safetensor){tensor->name, SAFETENSOR_F32, tensor->shape, tensor->host};
     }
     const Status status =
         safetensors_write(path, tensors, parameters->count, notes, note_count, error);
@@ -42,7 +42,7 @@ Status weights_load(const char *path, Parameters *parameters, Error *error) {
     }
     for (int i = 0; i < parameters->count && status == STATUS_OK; i++) { /* all fit: take them */
         Tensor *tensor = &parameters->list[i]->tensor;
-        memcpy(tensor->data, data[i], (size_t)tensor_size(tensor) * sizeof(float));
+        memcpy(tensor->host, data[i], (size_t)tensor_size(tensor) * sizeof(float));
     }
     free(data);
     safetensors_close(&file);

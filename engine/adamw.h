@@ -26,6 +26,19 @@ typedef struct AdamWRange {
     int64_t n;
 } AdamWRange;
 
+/* The flat arrays of all parameters, and one part of them with rates of its own: what a device that
+ * updates everything in one pass is given. Parts are in order and cover [0, size). */
+typedef struct AdamWFlat {
+    float *values, *gradients, *moment1, *moment2;
+    int64_t size;
+} AdamWFlat;
+
+typedef struct AdamWPart {
+    AdamW settings;
+    int64_t from, to;
+    bool frozen; /* nothing of it changes */
+} AdamWPart;
+
 typedef struct AdamWKernels {
     void (*update)(const AdamW *settings, AdamWRange range, int threads);
     double (*sum_of_squares)(const float *data, int64_t n, int threads);

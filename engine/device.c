@@ -7,9 +7,9 @@
 #include <xmmintrin.h>
 #endif
 
-extern const DeviceKind device_cpu;
+extern const DeviceKind device_cpu, device_cuda, device_cuda_emulated;
 
-static const DeviceKind *const kinds[] = {&device_cpu};
+static const DeviceKind *const kinds[] = {&device_cpu, &device_cuda, &device_cuda_emulated};
 
 const DeviceKind *const *device_list(int *count) {
     *count = (int)(sizeof kinds / sizeof kinds[0]);
@@ -30,8 +30,9 @@ Status device_open(Device *device, const char *name, Error *error) {
     char known[256] = "";
     size_t used = 0;
     for (int i = 0; i < count; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
-                                 list[i]->name);
+        if (!list[i]->for_tests)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                     list[i]->name);
     return error_set(error, STATUS_USAGE, "there is no device '%s' in this build; it has: %s", name,
                      known);
 }
@@ -39,4 +40,36 @@ Status device_open(Device *device, const char *name, Error *error) {
 void device_close(Device *device) {
     if (device->kind) device->kind->close(device);
     *device = (Device){0};
+}
+
+void device_upload(Device *device, void *to, const void *from, size_t bytes) {
+    if (device->kind->remote)
+        device->kind->remote->upload(device, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+void device_download(Device *device, void *to, const void *from, size_t bytes) {
+    if (device->kind->remote)
+        device->kind->remote->download(device, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+void device_zero(Device *device, void *memory, size_t bytes) {
+    if (device->kind->remote)
+        device->kind->remote->zero(device, memory, bytes);
+    else
+        memset(memory, 0, bytes);
+}
+
+void device_copy(Device *device, void *to, const void *from, size_t bytes) {
+    if (device->kind->remote)
+        device->kind->remote->copy(device, to, from, bytes);
+    else
+        memcpy(to, from, bytes);
+}
+
+Status device_synchronise(Device *device, Error *error) {
+    return device->kind->remote ? device->kind->remote->synchronise(device, error) : STATUS_OK;
 }

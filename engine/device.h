@@ -2,13 +2,40 @@
 #ifndef LONGHAUL_DEVICE_H
 #define LONGHAUL_DEVICE_H
 
+#include "engine/adamw.h"
 #include "engine/op.h"
 #include "engine/status.h"
 
 typedef struct Device Device;
 
+/* What a device whose memory the host cannot touch does beyond the rest. All of it is enqueued in
+ * order with the kernels; host memory comes from pin; only synchronise waits. */
+typedef struct DeviceRemote {
+    Status (*pin)(Device *device, size_t bytes, void **memory, Error *error); /* zeroed */
+    void (*unpin)(Device *device, void *memory);
+    void (*upload)(Device *device, void *to, const void *from, size_t bytes);
+    void (*download)(Device *device, void *to, const void *from, size_t bytes);
+    void (*copy)(Device *device, void *to, const void *from, size_t bytes);
+    void (*zero)(Device *device, void *memory, size_t bytes);
+    /* The numbers of a replay that kernels read from the device's memory: see engine/cuda/run. */
+    void (*prepare)(Device *device, const Run *run);
+    /* Waits; the first failure of anything since the device was opened, with the kernel's name. */
+    Status (*synchronise)(Device *device, Error *error);
+    /* Scratch of a kernel: it is not cut the way the CPU's is. */
+    size_t (*scratch)(const Device *device, const OpCall *call, Phase phase);
+    /* One update of all ranges with clipping; see engine/adamw.h. Waits for the norm. */
+    double (*update)(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                     double clip);
+    /* Records what is enqueued between the two instead of running it; NULL: cannot. */
+    bool (*record)(Device *device);
+    void *(*recorded)(Device *device); /* NULL: failed, and synchronise says why */
+    void (*launch)(Device *device, void *recording);
+    void (*forget)(Device *device, void *recording);
+} DeviceRemote;
+
 typedef struct DeviceKind {
     const char *name; /* "cpu" */
+    bool for_tests;   /* left out of lists that users choose from */
     /* STATUS_USAGE when this machine has no such device, naming what is missing. */
     Status (*open)(Device *device, Error *error);
     void (*close)(Device *device);
@@ -19,6 +46,7 @@ typedef struct DeviceKind {
     const OpKernels *(*kernels)(const Device *device, const Op *op);
     int64_t (*available)(const Device *device); /* bytes that an allocation may still take */
     void (*describe)(const Device *device, char *text, size_t bytes);
+    const DeviceRemote *remote; /* NULL: memory is the host's own */
 } DeviceKind;
 
 struct Device {
@@ -34,5 +62,15 @@ const DeviceKind *const *device_list(int *count);
  * all threads it starts, so that speed does not depend on how small numbers get. */
 Status device_open(Device *device, const char *name, Error *error);
 void device_close(Device *device);
+
+/* Between host memory (from device_pin) and the device's, in order with its kernels; both are plain
+ * copies at once where the two are the same. */
+void device_upload(Device *device, void *to, const void *from, size_t bytes);
+void device_download(Device *device, void *to, const void *from, size_t bytes);
+void device_zero(Device *device, void *memory, size_t bytes);
+void device_copy(Device *device, void *to, const void *from, size_t bytes); /* within it */
+
+/* Waits until everything is done. STATUS_IO when something failed: what and in which kernel. */
+Status device_synchronise(Device *device, Error *error);
 
 #endif

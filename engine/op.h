@@ -19,12 +19,17 @@ typedef struct Cost {
     double flops, specials, bytes_read, bytes_written;
 } Cost;
 
+/* What a GPU's matrix products round their inputs to; sums are always kept in float32. */
+typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16 } Products;
+
 /* How a replay runs: the same for every call of one replay. */
 typedef struct Run {
     int threads;   /* OpenMP threads inside a kernel; never changes a bit of the result */
     bool training; /* dropout active */
     uint64_t seed; /* seed of the cell, for dropout */
     uint64_t pass; /* number of this forward pass in the training run: step x micro-batches + i */
+    Products products; /* on a GPU; the CPU's are float32 */
+    void *device;      /* Device.state of the device that runs it; the tape sets it */
 } Run;
 
 /* One recorded operation. in[i] is NULL where an optional input was left out. */

@@ -1,6 +1,7 @@
 #include "engine/optimizer.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/adamw.h"
@@ -19,60 +20,74 @@ double schedule_factor(ScheduleShape shape, double progress, double warmup, doub
     return 1;
 }
 
-/* Peak rates of a group; what two neighbours must share to be updated in one pass. */
-typedef struct Rates {
-    double rate, decay;
-    bool frozen;
-} Rates;
-
-static Rates rates_of(const Optimizer *optimizer, const Group *group) {
+static AdamWPart part_of(const Optimizer *optimizer, const Parameter *parameter, int64_t step) {
+    const Group *group = &parameter->group;
     const double factor = group->rate_factor > 0 ? group->rate_factor : 1;
-    return (Rates){.rate = group->fixed_rate > 0 ? group->fixed_rate * optimizer->factor
-                                                 : optimizer->rate * factor,
-                   .decay = group->no_decay ? 0 : optimizer->weight_decay,
-                   .frozen = group->frozen};
+    return (AdamWPart){.settings = {.rate = group->fixed_rate > 0
+                                                ? group->fixed_rate * optimizer->factor
+                                                : optimizer->rate * factor,
+                                    .beta1 = optimizer->beta1,
+                                    .beta2 = optimizer->beta2,
+                                    .epsilon = optimizer->epsilon,
+                                    .decay = group->no_decay ? 0 : optimizer->weight_decay,
+                                    .gradient_scale = 1,
+                                    .step = step,
+                                    .zero_gradients = true},
+                       .from = parameter->offset,
+                       .frozen = group->frozen};
 }
 
-static bool same_rates(const Rates *a, const Rates *b) {
-    return a->rate == b->rate && a->decay == b->decay && a->frozen == b->frozen;
+static bool same_rates(const AdamWPart *a, const AdamWPart *b) {
+    return a->settings.rate == b->settings.rate && a->settings.decay == b->settings.decay &&
+           a->frozen == b->frozen;
 }
 
-static void update(const Optimizer *optimizer, const Parameters *parameters, const Rates *rates,
-                   int64_t from, int64_t to, double scale, int64_t step, int threads) {
-    if (rates->frozen || to == from) return;
-    const AdamW settings = {.rate = rates->rate,
-                            .beta1 = optimizer->beta1,
-                            .beta2 = optimizer->beta2,
-                            .epsilon = optimizer->epsilon,
-                            .decay = rates->decay,
-                            .gradient_scale = scale,
-                            .step = step,
-                            .zero_gradients = true};
-    const AdamWRange range = {parameters->values + from, parameters->gradients + from,
-                              parameters->moments1 + from, parameters->moments2 + from, to - from};
-    adamw_update(parameters->device->isa, &settings, range, threads);
+/* Neighbours with equal rates are one part, padding included. Parts: at most one a parameter. */
+static int cut(const Optimizer *optimizer, const Parameters *parameters, int64_t step,
+               AdamWPart *parts) {
+    int count = 0;
+    for (int i = 0; i < parameters->count; i++) {
+        const AdamWPart own = part_of(optimizer, parameters->list[i], step);
+        if (count && same_rates(&own, &parts[count - 1])) continue;
+        if (count) parts[count - 1].to = own.from;
+        parts[count++] = own;
+    }
+    if (count) parts[count - 1].to = parameters->size;
+    return count;
 }
 
-double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
-                      int threads) {
-    const double norm = sqrt(
-        sum_of_squares(parameters->device->isa, parameters->gradients, parameters->size, threads));
+static double update(const Optimizer *optimizer, const Parameters *parameters, AdamWPart *parts,
+                     int count, int threads) {
+    const Isa isa = parameters->device->isa;
+    const double norm = sqrt(sum_of_squares(isa, parameters->gradients, parameters->size, threads));
     if (!isfinite(norm)) {
         memset(parameters->gradients, 0, (size_t)parameters->size * sizeof(float));
         return norm;
     }
-    const double scale = optimizer->clip > 0 && norm > optimizer->clip ? optimizer->clip / norm : 1;
-    int64_t from = 0; /* neighbours with equal rates are one range, padding included */
-    Rates rates = {0};
-    for (int i = 0; i < parameters->count; i++) {
-        const Parameter *parameter = parameters->list[i];
-        const Rates own = rates_of(optimizer, &parameter->group);
-        if (i > 0 && !same_rates(&own, &rates)) {
-            update(optimizer, parameters, &rates, from, parameter->offset, scale, step, threads);
-            from = parameter->offset;
-        }
-        rates = own;
+    for (int i = 0; i < count; i++) {
+        if (parts[i].frozen) continue;
+        if (optimizer->clip > 0 && norm > optimizer->clip)
+            parts[i].settings.gradient_scale = optimizer->clip / norm;
+        const int64_t from = parts[i].from;
+        const AdamWRange range = {parameters->values + from, parameters->gradients + from,
+                                  parameters->moments1 + from, parameters->moments2 + from,
+                                  parts[i].to - from};
+        adamw_update(isa, &parts[i].settings, range, threads);
     }
-    update(optimizer, parameters, &rates, from, parameters->size, scale, step, threads);
+    return norm;
+}
+
+double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
+                      int threads) {
+    Device *device = parameters->device;
+    AdamWPart *parts = calloc((size_t)parameters->count + 1, sizeof *parts);
+    if (!parts) return NAN;
+    const int count = cut(optimizer, parameters, step, parts);
+    const AdamWFlat flat = {parameters->values, parameters->gradients, parameters->moments1,
+                            parameters->moments2, parameters->size};
+    const double norm = device->kind->remote ? device->kind->remote->update(device, &flat, parts,
+                                                                            count, optimizer->clip)
+                                             : update(optimizer, parameters, parts, count, threads);
+    free(parts);
     return norm;
 }

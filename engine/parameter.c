@@ -16,14 +16,26 @@ static size_t array_bytes(const Parameters *parameters) {
     return (size_t)parameters->size * sizeof(float);
 }
 
+/* The four flat arrays, on the device and on the host. */
+enum { ARRAYS = 4 };
+static void arrays_of(Parameters *parameters, float **device[ARRAYS], float **host[ARRAYS]) {
+    float **const on_device[] = {&parameters->values, &parameters->gradients, &parameters->moments1,
+                                 &parameters->moments2};
+    float **const on_host[] = {&parameters->host_values, &parameters->host_gradients,
+                               &parameters->host_moments1, &parameters->host_moments2};
+    memcpy(device, on_device, sizeof on_device);
+    memcpy(host, on_host, sizeof on_host);
+}
+
 void parameters_close(Parameters *parameters) {
     if (!parameters) return;
-    float *const arrays[] = {parameters->values, parameters->gradients, parameters->moments1,
-                             parameters->moments2};
-    for (int i = 0; i < 4; i++)
-        if (arrays[i])
-            parameters->device->kind->release(parameters->device, arrays[i],
-                                              array_bytes(parameters));
+    float **device[ARRAYS], **host[ARRAYS];
+    arrays_of(parameters, device, host);
+    for (int i = 0; i < ARRAYS; i++) {
+        const DeviceKind *kind = parameters->device ? parameters->device->kind : NULL;
+        if (*host[i] && *host[i] != *device[i]) kind->remote->unpin(parameters->device, *host[i]);
+        if (*device[i]) kind->release(parameters->device, *device[i], array_bytes(parameters));
+    }
     for (int i = 0; i < parameters->count; i++) {
         free((char *)(uintptr_t)parameters->list[i]->tensor.name);
         free(parameters->list[i]);
@@ -76,7 +88,7 @@ static void initialise(Parameter *parameter, uint64_t seed) {
     snprintf(stream, sizeof stream, "weights/%s", parameter->tensor.name);
     Random random = random_open(seed, random_stream(stream), 0);
     const Init *init = &parameter->init;
-    float *data = parameter->tensor.data;
+    float *data = parameter->tensor.host;
     const int64_t size = tensor_size(&parameter->tensor);
     if (init->kind == INIT_FILL) {
         init->fill(data, &parameter->tensor.shape, &random, init->a, init->b);
@@ -94,27 +106,63 @@ size_t parameters_bytes(const Parameters *parameters, bool training) {
     return array_bytes(parameters) * (training ? 4 : 1);
 }
 
+static Status allocate_array(Parameters *parameters, float **device, float **host, Error *error) {
+    const DeviceKind *kind = parameters->device->kind;
+    const size_t bytes = array_bytes(parameters);
+    void *memory = NULL;
+    if (kind->allocate(parameters->device, bytes, &memory, error) != STATUS_OK)
+        return error->status;
+    *device = *host = memory;
+    if (!kind->remote) return STATUS_OK;
+    *host = NULL;
+    memory = NULL;
+    if (kind->remote->pin(parameters->device, bytes, &memory, error) != STATUS_OK)
+        return error->status;
+    *host = memory;
+    return STATUS_OK;
+}
+
 Status parameters_allocate(Parameters *parameters, Device *device, bool training, uint64_t seed,
                            Error *error) {
     assert(!parameters->values && "parameters are allocated once");
     parameters->device = device;
-    float **const arrays[] = {&parameters->values, &parameters->gradients, &parameters->moments1,
-                              &parameters->moments2};
-    for (int i = 0; i < (training ? 4 : 1); i++) {
-        void *memory = NULL;
-        if (device->kind->allocate(device, array_bytes(parameters), &memory, error) != STATUS_OK)
+    float **arrays[ARRAYS], **host[ARRAYS];
+    arrays_of(parameters, arrays, host);
+    for (int i = 0; i < (training ? ARRAYS : 1); i++)
+        if (allocate_array(parameters, arrays[i], host[i], error) != STATUS_OK)
             return error_context(error, "parameters");
-        *arrays[i] = memory;
-    }
     for (int i = 0; i < parameters->count; i++) {
         Parameter *parameter = parameters->list[i];
-        parameter->tensor.data = parameters->values + parameter->offset;
+        const int64_t offset = parameter->offset;
+        parameter->tensor.data = parameters->values + offset;
+        parameter->tensor.host = parameters->host_values + offset;
         if (training && !parameter->group.frozen) {
-            parameter->tensor.gradient = parameters->gradients + parameter->offset;
-            parameter->moment1 = parameters->moments1 + parameter->offset;
-            parameter->moment2 = parameters->moments2 + parameter->offset;
+            parameter->tensor.gradient = parameters->gradients + offset;
+            parameter->tensor.host_gradient = parameters->host_gradients + offset;
+            parameter->host_moment1 = parameters->host_moments1 + offset;
+            parameter->host_moment2 = parameters->host_moments2 + offset;
         }
         initialise(parameter, seed);
     }
-    return STATUS_OK;
+    return parameters_send(parameters, error);
+}
+
+Status parameters_fetch(Parameters *parameters, Error *error) {
+    if (!parameters->device->kind->remote) return STATUS_OK;
+    float **device[ARRAYS], **host[ARRAYS];
+    arrays_of(parameters, device, host);
+    for (int i = 0; i < ARRAYS; i++)
+        if (*device[i])
+            device_download(parameters->device, *host[i], *device[i], array_bytes(parameters));
+    return device_synchronise(parameters->device, error);
+}
+
+Status parameters_send(Parameters *parameters, Error *error) {
+    if (!parameters->device->kind->remote) return STATUS_OK;
+    float **device[ARRAYS], **host[ARRAYS];
+    arrays_of(parameters, device, host);
+    for (int i = 0; i < ARRAYS; i++)
+        if (*device[i])
+            device_upload(parameters->device, *device[i], *host[i], array_bytes(parameters));
+    return device_synchronise(parameters->device, error);
 }

@@ -8,9 +8,11 @@
 #include "engine/status.h"
 #include "engine/tensor.h"
 
+typedef enum InitKind { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_FILL } InitKind;
+
 /* How a parameter starts. fill, when set, writes all values itself. */
 typedef struct Init {
-    enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_FILL } kind;
+    InitKind kind;
     double a, b; /* constant a; normal mean a deviation b; uniform [a, b); free use by fill */
     void (*fill)(float *data, const Shape *shape, Random *random, double a, double b);
 } Init;
@@ -45,7 +47,7 @@ typedef struct Parameter {
     Tensor tensor; /* role ROLE_PARAMETER */
     Init init;
     Group group;
-    float *moment1, *moment2;
+    float *host_moment1, *host_moment2; /* see parameters_fetch */
     int64_t offset; /* elements from the start of the flat arrays; multiple of 16 */
 } Parameter;
 
@@ -55,6 +57,8 @@ typedef struct Parameters {
     int64_t size;    /* floats in each flat array, padding included */
     int64_t trained; /* numbers that count as parameters, no padding */
     float *values, *gradients, *moments1, *moments2; /* NULL until allocated; 64-byte aligned */
+    /* The same arrays where the program may read and write them: the same memory, or copies. */
+    float *host_values, *host_gradients, *host_moments1, *host_moments2;
     Device *device;
 } Parameters;
 
@@ -71,6 +75,11 @@ Parameter *parameters_find(const Parameters *parameters, const char *name);
  * alone. STATUS_USAGE when memory is short, with needed and available bytes. */
 Status parameters_allocate(Parameters *parameters, Device *device, bool training, uint64_t seed,
                            Error *error);
+
+/* Values, gradients and moments from the device to the host's arrays, and back. Nothing to do where
+ * the two share their memory. STATUS_IO when the device has failed. */
+Status parameters_fetch(Parameters *parameters, Error *error);
+Status parameters_send(Parameters *parameters, Error *error);
 
 size_t parameters_bytes(const Parameters *parameters, bool training);
 

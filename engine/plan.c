@@ -135,11 +135,16 @@ static void find_interior(Tape *tape) {
         }
 }
 
+static size_t scratch_bytes(const Tape *tape, const OpCall *call, Phase phase) {
+    if (tape->device && tape->device->kind->remote)
+        return tape->device->kind->remote->scratch(tape->device, call, phase);
+    return call->op->scratch ? call->op->scratch(call, tape->threads, phase) : 0;
+}
+
 static void add_step(Tape *tape, int call, StepKind kind) {
     const OpCall *record = tape->calls[call];
     const Phase phase = kind == STEP_BACKWARD ? PHASE_BACKWARD : PHASE_FORWARD;
-    const size_t bytes =
-        record->op->scratch ? record->op->scratch(record, tape->threads, phase) : 0;
+    const size_t bytes = scratch_bytes(tape, record, phase);
     const int step = tape->step_count++;
     tape->steps[step] = (Step){.call = call, .kind = kind, .scratch = -1};
     if (!bytes) return;

@@ -26,9 +26,64 @@ static Status find_kernels(Tape *tape, Error *error) {
     return STATUS_OK;
 }
 
+void tape_set_device(Tape *tape, Device *device) {
+    assert(!tape->steps && "the device decides what the plan needs");
+    tape->device = device;
+}
+
+static size_t rounded(const Tensor *tensor) {
+    return ((size_t)tensor_size(tensor) * 4 + 63) / 64 * 64;
+}
+
+/* Gradients that the caller writes before backward or reads after it. */
+static bool gradient_on_host(const Tape *tape, const Tensor *tensor) {
+    const TensorPlan *plan = &tape->plans[tensor->number];
+    return tensor->gradient &&
+           (plan->seed || (tensor->role == ROLE_INPUT && tensor->wants_gradient));
+}
+
+/* State stays on the device from step to step. */
+static bool is_carried(const Tape *tape, const Tensor *tensor) {
+    for (int i = 0; i < tape->carry_count; i++)
+        if (tape->carries[i].state == tensor) return true;
+    return false;
+}
+
+static bool data_on_host(const Tape *tape, const Tensor *tensor) {
+    return tensor->data && !is_carried(tape, tensor) &&
+           (tensor->role == ROLE_INPUT || tape->plans[tensor->number].keep);
+}
+
+/* One block of pinned memory for everything that crosses over. */
+static Status bind_host_copies(Tape *tape, Error *error) {
+    size_t bytes = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        unsigned char *next = tape->pinned;
+        for (int t = 0; t < tape->tensor_count; t++) {
+            Tensor *tensor = tape->tensors[t];
+            if (tensor->base) continue;
+            const bool data = data_on_host(tape, tensor);
+            const bool gradient = gradient_on_host(tape, tensor);
+            if (pass == 0) {
+                bytes += rounded(tensor) * (size_t)(data + gradient);
+                continue;
+            }
+            if (data) tensor->host = (float *)(void *)next;
+            next += data ? rounded(tensor) : 0;
+            if (gradient) tensor->host_gradient = (float *)(void *)next;
+            next += gradient ? rounded(tensor) : 0;
+        }
+        if (pass == 0 && bytes &&
+            tape->device->kind->remote->pin(tape->device, bytes, &tape->pinned, error) != STATUS_OK)
+            return error_context(error, "inputs and results");
+    }
+    return STATUS_OK;
+}
+
 Status tape_allocate(Tape *tape, Device *device, Error *error) {
     assert(tape->steps && "plan before allocating");
     assert(!tape->arena && "a tape is allocated once");
+    assert((!device->kind->remote || tape->device == device) && "plan for the device: scratch");
     tape->device = device;
     if (find_kernels(tape, error) != STATUS_OK) return error->status;
     void *memory = NULL;
@@ -36,18 +91,34 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
         return error_context(error, "activations");
     tape->arena = memory;
     for (int t = 0; t < tape->tensor_count; t++) {
+        Tensor *tensor = tape->tensors[t];
         const TensorPlan *plan = &tape->plans[t];
-        if (plan->data_buffer >= 0) tape->tensors[t]->data = place_of(tape, plan->data_buffer);
-        if (plan->gradient_buffer >= 0)
-            tape->tensors[t]->gradient = place_of(tape, plan->gradient_buffer);
+        if (plan->data_buffer >= 0) tensor->data = place_of(tape, plan->data_buffer);
+        if (plan->gradient_buffer >= 0) tensor->gradient = place_of(tape, plan->gradient_buffer);
+        if (device->kind->remote) continue;
+        tensor->host = tensor->data;
+        tensor->host_gradient = tensor->gradient;
     }
+    if (device->kind->remote && bind_host_copies(tape, error) != STATUS_OK) return error->status;
     for (int t = 0; t < tape->tensor_count; t++) { /* views last: bases have their memory now */
         Tensor *tensor = tape->tensors[t];
         if (!tensor->base) continue;
         tensor->data = tensor->base->data;
         tensor->gradient = tensor->base->gradient;
+        tensor->host = tensor->base->host;
+        tensor->host_gradient = tensor->base->host_gradient;
     }
     return STATUS_OK;
+}
+
+void tape_release(Tape *tape) {
+    if (!tape->arena) return;
+    const DeviceKind *kind = tape->device->kind;
+    for (int i = 0; i < 2; i++)
+        if (tape->recordings[i].launchable)
+            kind->remote->forget(tape->device, tape->recordings[i].launchable);
+    if (tape->pinned) kind->remote->unpin(tape->device, tape->pinned);
+    kind->release(tape->device, tape->arena, tape->bytes);
 }
 
 static double now(void) {
@@ -68,47 +139,134 @@ static void run_step(Tape *tape, const Step *step, const Run *run) {
     if (tape->seconds) tape->seconds[step->call] += now() - start;
 }
 
+/* Inputs to the device; or gradients that the caller has set. */
+static void send(Tape *tape, Phase phase) {
+    for (int t = 0; t < tape->tensor_count; t++) {
+        Tensor *tensor = tape->tensors[t];
+        const size_t bytes = (size_t)tensor_size(tensor) * 4;
+        if (tensor->base) continue;
+        if (phase == PHASE_FORWARD && tensor->role == ROLE_INPUT && tensor->host && tensor->data)
+            device_upload(tape->device, tensor->data, tensor->host, bytes);
+        if (phase == PHASE_BACKWARD && tensor->host_gradient)
+            device_upload(tape->device, tensor->gradient, tensor->host_gradient, bytes);
+    }
+}
+
+/* Kept results, and inputs that an operation has changed in place; or gradients of inputs. */
+static void fetch(Tape *tape, Phase phase) {
+    for (int t = 0; t < tape->tensor_count; t++) {
+        Tensor *tensor = tape->tensors[t];
+        const size_t bytes = (size_t)tensor_size(tensor) * 4;
+        if (tensor->base) {
+            const bool changed = tape->plans[t].producer >= 0 || tape->plans[t].keep;
+            if (phase == PHASE_FORWARD && changed && tensor->host)
+                device_download(tape->device, tensor->host, tensor->data, bytes);
+            continue;
+        }
+        if (phase == PHASE_FORWARD && tensor->role != ROLE_INPUT && tensor->host)
+            device_download(tape->device, tensor->host, tensor->data, bytes);
+        if (phase == PHASE_BACKWARD && tensor->host_gradient)
+            device_download(tape->device, tensor->host_gradient, tensor->gradient, bytes);
+    }
+}
+
 static void carry_state(Tape *tape) {
     for (int i = 0; i < tape->carry_count; i++) {
         const Carry *carry = &tape->carries[i];
         if (carry->next && carry->next->data != carry->state->data)
-            memcpy(carry->state->data, carry->next->data, (size_t)tensor_size(carry->state) * 4);
+            device_copy(tape->device, carry->state->data, carry->next->data,
+                        (size_t)tensor_size(carry->state) * 4);
     }
-    if (tape->position) tape->position->integers[0]++;
+}
+
+static void replay_forward(Tape *tape, const Run *run) {
+    if (tape->device->kind->remote) send(tape, PHASE_FORWARD);
+    for (int s = 0; s < tape->forward_steps; s++)
+        if (!tape->fresh || !tape->constant[tape->steps[s].call])
+            run_step(tape, &tape->steps[s], run);
+    if (tape->mode == TAPE_STEP) carry_state(tape);
+    if (tape->device->kind->remote) fetch(tape, PHASE_FORWARD);
+}
+
+static void replay_backward(Tape *tape, const Run *run) {
+    if (tape->device->kind->remote) send(tape, PHASE_BACKWARD);
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (tape->plans[t].zeroed && tape->tensors[t]->gradient)
+            device_zero(tape->device, tape->tensors[t]->gradient,
+                        (size_t)tensor_size(tape->tensors[t]) * 4);
+    for (int s = tape->forward_steps; s < tape->step_count; s++)
+        run_step(tape, &tape->steps[s], run);
+    if (tape->device->kind->remote) fetch(tape, PHASE_BACKWARD);
+}
+
+/* Launches the phase's recording, makes it first where that is allowed, or replays step by step. */
+static void replay(Tape *tape, const Run *run, Phase phase) {
+    void (*const steps)(Tape *, const Run *) =
+        phase == PHASE_FORWARD ? replay_forward : replay_backward;
+    const DeviceRemote *remote = tape->device->kind->remote;
+    Recording *recording = &tape->recordings[phase];
+    Run own = *run;
+    own.device = tape->device->state;
+    if (remote) remote->prepare(tape->device, &own);
+    const bool settled = tape->mode != TAPE_STEP || tape->fresh;
+    if (!remote || !tape->recording || tape->seconds || !settled || recording->hopeless ||
+        (recording->launchable && recording->training != run->training)) {
+        steps(tape, &own);
+        return;
+    }
+    if (!recording->launchable) {
+        if (!recording->warm || !remote->record(tape->device)) {
+            recording->hopeless = recording->warm;
+            recording->warm = true;
+            steps(tape, &own);
+            return;
+        }
+        steps(tape, &own);
+        recording->launchable = remote->recorded(tape->device);
+        recording->training = run->training;
+        recording->hopeless = !recording->launchable;
+        if (recording->hopeless) {
+            steps(tape, &own);
+            return;
+        }
+    }
+    remote->launch(tape->device, recording->launchable);
 }
 
 void tape_forward(Tape *tape, const Run *run) {
     assert(tape->arena && "allocate before replaying");
     assert(run->threads <= tape->threads && "scratch was planned for fewer threads");
-    for (int s = 0; s < tape->forward_steps; s++)
-        if (!tape->fresh || !tape->constant[tape->steps[s].call])
-            run_step(tape, &tape->steps[s], run);
+    replay(tape, run, PHASE_FORWARD);
     if (tape->mode != TAPE_STEP) return;
     tape->fresh = true;
-    carry_state(tape);
+    if (tape->position) tape->position->host_integers[0]++;
 }
 
 void tape_backward(Tape *tape, const Run *run) {
     assert(tape->mode == TAPE_TRAIN);
-    for (int t = 0; t < tape->tensor_count; t++)
-        if (tape->plans[t].zeroed && tape->tensors[t]->gradient)
-            memset(tape->tensors[t]->gradient, 0, (size_t)tensor_size(tape->tensors[t]) * 4);
-    for (int s = tape->forward_steps; s < tape->step_count; s++)
-        run_step(tape, &tape->steps[s], run);
+    replay(tape, run, PHASE_BACKWARD);
+}
+
+Status tape_finish(Tape *tape, Error *error) {
+    return device_synchronise(tape->device, error);
+}
+
+void tape_record(Tape *tape) {
+    tape->recording = true;
 }
 
 void tape_reset_state(Tape *tape) {
     for (int i = 0; i < tape->carry_count; i++) {
         Tensor *state = tape->carries[i].state;
-        memset(state->data, 0, (size_t)tensor_size(state) * 4);
+        device_zero(tape->device, state->data, (size_t)tensor_size(state) * 4);
     }
-    if (tape->position) tape->position->integers[0] = 0;
+    if (tape->position) tape->position->host_integers[0] = 0;
     tape->fresh = false;
 }
 
 void tape_place(Tape *tape, int64_t position) {
     assert(tape->mode == TAPE_STEP && position < tape->horizon);
-    if (tape->position) tape->position->integers[0] = (int32_t)position;
+    if (tape->position) tape->position->host_integers[0] = (int32_t)position;
 }
 
 static void add_cost(Cost *sum, const Cost *cost) {
@@ -156,16 +314,45 @@ double tape_seconds(const Tape *tape, int call) {
     return tape->seconds ? tape->seconds[call] : 0;
 }
 
-const OpCall *tape_find_not_finite(Tape *tape, const Run *run) {
-    for (int s = 0; s < tape->forward_steps; s++) {
-        run_step(tape, &tape->steps[s], run);
-        const OpCall *call = tape->calls[tape->steps[s].call];
-        for (int j = 0; j < call->outputs; j++) {
-            if (call->out[j]->type != TENSOR_FLOAT) continue;
-            const int64_t size = tensor_size(call->out[j]);
-            for (int64_t i = 0; i < size; i++)
-                if (!isfinite(call->out[j]->data[i])) return call;
-        }
+/* In a replay the memory of an output may be overwritten later: it is looked at in between. */
+static bool is_finite(Tape *tape, const Tensor *tensor, void *copy) {
+    const int64_t size = tensor_size(tensor);
+    const float *values = tensor->data;
+    if (copy) {
+        device_download(tape->device, copy, tensor->data, (size_t)size * 4);
+        device_synchronise(tape->device, NULL);
+        values = copy;
     }
-    return NULL;
+    for (int64_t i = 0; i < size; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
+}
+
+static size_t largest_output(const Tape *tape) {
+    size_t most = 0;
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (rounded(tape->tensors[t]) > most) most = rounded(tape->tensors[t]);
+    return most;
+}
+
+const OpCall *tape_find_not_finite(Tape *tape, const Run *run) {
+    const DeviceRemote *remote = tape->device->kind->remote;
+    const OpCall *found = NULL;
+    void *copy = NULL;
+    Run own = *run;
+    own.device = tape->device->state;
+    if (remote) {
+        if (remote->pin(tape->device, largest_output(tape), &copy, NULL) != STATUS_OK) return NULL;
+        remote->prepare(tape->device, &own);
+        send(tape, PHASE_FORWARD);
+    }
+    for (int s = 0; s < tape->forward_steps && !found; s++) {
+        run_step(tape, &tape->steps[s], &own);
+        const OpCall *call = tape->calls[tape->steps[s].call];
+        for (int j = 0; j < call->outputs && !found; j++)
+            if (call->out[j]->type == TENSOR_FLOAT && !is_finite(tape, call->out[j], copy))
+                found = call;
+    }
+    if (copy) remote->unpin(tape->device, copy);
+    return found;
 }

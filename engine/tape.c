@@ -17,7 +17,7 @@ Tape *tape_open(Parameters *parameters, TapeMode mode) {
 
 void tape_close(Tape *tape) {
     if (!tape) return;
-    if (tape->arena) tape->device->kind->release(tape->device, tape->arena, tape->bytes);
+    tape_release(tape);
     for (int i = 0; i < tape->call_count; i++) {
         free((void *)(uintptr_t)tape->calls[i]->attributes);
         free((void *)(uintptr_t)tape->calls[i]->scope);

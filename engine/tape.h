@@ -76,12 +76,22 @@ void tape_seed(Tape *tape, Tensor *tensor);
 
 /* ---- planning and replaying ---- */
 
+/* Before tape_plan, for a device whose kernels need other scratch than the CPU's. */
+void tape_set_device(Tape *tape, Device *device);
 Status tape_plan(Tape *tape, int threads, Error *error);
 size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
 Status tape_allocate(Tape *tape, Device *device, Error *error);
 
+/* On a device with memory of its own a replay begins with sending the host's copies of inputs and
+ * of gradients that the caller sets, and ends with fetching those of kept results and of wanted
+ * gradients (Tensor.host, host_gradient). Nothing waits: tape_finish before reading. */
 void tape_forward(Tape *tape, const Run *run);
 void tape_backward(Tape *tape, const Run *run);
+/* Waits for everything replayed so far. STATUS_IO when the device failed, and in what. */
+Status tape_finish(Tape *tape, Error *error);
+/* From now on replays may be recorded and launched as one (CUDA graphs): for tapes whose calls stay
+ * as planned. The first replay after this runs as usual, so that libraries can warm up. */
+void tape_record(Tape *tape);
 /* TAPE_STEP: back to zero state, position 0. What depends on parameters alone (filters, discretised
  * matrices) is computed in the first step after this and kept, so call it after changing weights.
  */

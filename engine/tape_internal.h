@@ -37,6 +37,14 @@ typedef struct Carry {
     Tensor *state, *next;
 } Carry;
 
+/* A replay that the device can launch as a whole. */
+typedef struct Recording {
+    void *launchable;
+    bool training; /* of the Run it was recorded with; everything else is read at launch */
+    bool warm;     /* has run once without recording */
+    bool hopeless; /* could not be recorded */
+} Recording;
+
 struct Tape {
     Parameters *parameters;
     TapeMode mode;
@@ -71,6 +79,9 @@ struct Tape {
     unsigned char *arena;
     const OpKernels **kernels; /* by call */
     double *seconds;           /* by call, while profiling */
+    void *pinned;              /* host copies, where the device has memory of its own */
+    bool recording;            /* tape_record was called */
+    Recording recordings[2];   /* by Phase */
 };
 
 static inline Tensor *owner_of(Tensor *tensor) {
@@ -81,5 +92,8 @@ static inline TensorPlan *plan_of(const Tape *tape, Tensor *tensor) {
     Tensor *owner = owner_of(tensor);
     return owner->role == ROLE_PARAMETER ? NULL : &tape->plans[owner->number];
 }
+
+/* Gives back what tape_allocate took. */
+void tape_release(Tape *tape);
 
 #endif

@@ -38,6 +38,13 @@ typedef struct Tensor {
         int32_t *integers; /* TENSOR_INTEGER */
     };
     float *gradient; /* NULL: nobody wants it. Same shape as data */
+    /* Where the program reads and writes the values of inputs, parameters and kept results: data
+     * itself when the device's memory is the host's, otherwise a copy that replays refresh. */
+    union {
+        float *host;
+        int32_t *host_integers;
+    };
+    float *host_gradient;
     bool wants_gradient;
     struct Tensor *base; /* a view's owner of the memory; NULL for an owner */
     int number;          /* index in its tape or Parameters */

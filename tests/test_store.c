@@ -144,8 +144,8 @@ static int64_t loaded_step(Parameters *parameters) {
         const Parameter *a = parameters->list[p], *b = wanted->list[p];
         const size_t bytes = (size_t)tensor_size(&a->tensor) * sizeof(float);
         assert_memory_equal(a->tensor.data, b->tensor.data, bytes);
-        assert_memory_equal(a->moment1, b->moment1, bytes);
-        assert_memory_equal(a->moment2, b->moment2, bytes);
+        assert_memory_equal(a->host_moment1, b->host_moment1, bytes);
+        assert_memory_equal(a->host_moment2, b->host_moment2, bytes);
     }
     assert_true(state.loss_sum == expected.loss_sum && state.loss_steps == 3);
     assert_true(state.so_far.steps == state.step && state.so_far.flops == expected.so_far.flops);

@@ -7,7 +7,7 @@ void cross_entropy_reference(const ReferenceCall *call);
 void cross_entropy_reference(const ReferenceCall *call) {
     const int64_t rows = rows_of(call->call->in[0]), width = extent(call->call->in[0], -1);
     const int64_t classes = extent(call->call->in[1], 0);
-    const int32_t *class = call->call->in[3]->integers;
+    const int32_t *class = call->call->in[3]->host_integers;
     const double *x = call->in[0], *table = call->in[1], *bias = call->in[2];
     double loss = 0;
     for (int64_t r = 0; r < rows; r++) {

@@ -9,5 +9,5 @@ void embedding_reference(const ReferenceCall *call) {
     for (int64_t r = 0; r < tensor_size(ids); r++)
         for (int64_t d = 0; d < width; d++)
             call->out[0][r * width + d] =
-                (double)attributes->factor * call->in[1][ids->integers[r] * width + d];
+                (double)attributes->factor * call->in[1][ids->host_integers[r] * width + d];
 }

@@ -8,5 +8,5 @@ void gather_rows_reference(const ReferenceCall *call) {
     for (int64_t r = 0; r < tensor_size(positions); r++)
         for (int64_t d = 0; d < width; d++)
             call->out[0][r * width + d] =
-                call->in[0][(r / labels * length + positions->integers[r]) * width + d];
+                call->in[0][(r / labels * length + positions->host_integers[r]) * width + d];
 }

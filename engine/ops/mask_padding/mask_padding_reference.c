@@ -9,6 +9,6 @@ void mask_padding_reference(const ReferenceCall *call) {
         for (int64_t t = 0; t < L; t++)
             for (int64_t c = 0; c < D; c++) {
                 const int64_t i = (b * L + t) * D + c;
-                call->out[0][i] = t < lengths->integers[b] ? call->in[0][i] : 0;
+                call->out[0][i] = t < lengths->host_integers[b] ? call->in[0][i] : 0;
             }
 }

@@ -8,7 +8,7 @@ void pool_reference(const ReferenceCall *call) {
     const Tensor *lengths = call->call->inputs > 1 ? call->call->in[1] : NULL;
     const int64_t longest = extent(x, 1), width = extent(x, 2);
     for (int64_t b = 0; b < extent(x, 0); b++) {
-        const int64_t length = lengths ? lengths->integers[b] : longest;
+        const int64_t length = lengths ? lengths->host_integers[b] : longest;
         const int64_t first = attributes->pooling == POOL_LAST ? length - 1 : 0;
         for (int64_t d = 0; d < width; d++) {
             double sum = 0;

@@ -8,7 +8,7 @@ void rotary_reference(const ReferenceCall *call) {
     const Rotary *attributes = call->call->attributes;
     const Tensor *x = call->call->in[0];
     const int64_t L = extent(x, 1), E = extent(x, 2), d = attributes->width;
-    const int64_t position = call->call->in[1] ? call->call->in[1]->integers[0] : 0;
+    const int64_t position = call->call->in[1] ? call->call->in[1]->host_integers[0] : 0;
     for (int64_t row = 0; row < rows_of(x); row++) {
         const double *from = call->in[0] + row * E;
         double *to = call->out[0] + row * E;

@@ -26,11 +26,12 @@ static inline Plan short_convolution_plan(const OpCall *call) {
     const Tensor *x = call->in[0];
     Plan plan = {
         .B = extent(x, 0), .L = extent(x, 1), .E = extent(x, 2), .K = extent(call->in[1], 0)};
-    plan.past = short_convolution_past(call->attributes, plan.K);
+    const ShortConvolution *attributes = (const ShortConvolution *)call->attributes;
+    plan.past = short_convolution_past(attributes, plan.K);
     plan.future = plan.K - 1 - plan.past;
     plan.chunks = (plan.L + UNIT_ROWS - 1) / UNIT_ROWS;
     plan.units = plan.B * plan.chunks;
-    plan.groups = plan.units < PARTIAL_GROUPS ? plan.units : PARTIAL_GROUPS;
+    plan.groups = plan.units < PARTIAL_GROUPS ? plan.units : (int64_t)PARTIAL_GROUPS;
     plan.window = (TILE_ROWS + plan.K - 1) * plan.E;
     plan.local = (UNIT_ROWS + plan.K - 1) * plan.E;
     plan.partial = (plan.K + 1) * plan.E;

@@ -1,0 +1,104 @@
+/* AdamW over all parameters at once, and the norm that clips it. The norm stays on the device: the
+ * update reads it there, so that the host waits once, at the end. Sums have a fixed order. */
+#include "engine/cuda/backend.h"
+
+enum { THREADS = 256 };
+
+KERNEL void __launch_bounds__(THREADS)
+    norm_partials(const float *__restrict__ gradients, int64_t size, double *partials) {
+    __shared__ double space[WARP];
+    double sum = 0;
+    for (int64_t i = global_thread(); i < size; i += (int64_t)gridDim.x * blockDim.x) {
+        const double g = gradients[i];
+        sum += g * g;
+    }
+    sum = block_sum(sum, space);
+    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+
+KERNEL void norm_total(const double *__restrict__ partials, NormResult *result) {
+    __shared__ double space[WARP];
+    const double sum = block_sum(partials[threadIdx.x], space);
+    if (threadIdx.x != 0) return;
+    result->norm = sqrt(sum);
+    result->finite = result->norm <= 1.7e308; /* neither infinite nor not-a-number */
+}
+
+void launch_norm(const Run *run, const AdamWFlat *flat) {
+    CudaState *state = state_of(run);
+    LAUNCH(run, norm_partials, NORM_BLOCKS, THREADS, 0, flat->gradients, flat->size,
+           state->partials);
+    LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, state->norm);
+}
+
+/* A part's constants, rounded once from double as the CPU does (engine/adamw_cpu.c). */
+struct Constants {
+    int64_t to; /* first element of the next part */
+    float keep1, take1, keep2, take2, shrink, rate, root, epsilon;
+    int frozen;
+};
+
+enum { PARTS = 48 }; /* that fit the arguments of one launch: 4 KiB */
+struct Parts {
+    Constants part[PARTS];
+    int64_t from;
+    int count;
+};
+
+KERNEL void __launch_bounds__(THREADS)
+    update(float *__restrict__ values, float *__restrict__ gradients, float *__restrict__ moment1,
+           float *__restrict__ moment2, Parts parts, double clip, const NormResult *norm) {
+    const int64_t i = parts.from + global_thread();
+    if (i >= parts.part[parts.count - 1].to) return;
+    int k = 0;
+    for (int high = parts.count - 1; k < high;) { /* the part that holds i */
+        const int middle = (k + high) / 2;
+        if (i < parts.part[middle].to)
+            high = middle;
+        else
+            k = middle + 1;
+    }
+    const Constants c = parts.part[k];
+    if (c.frozen) return;
+    const float gradient = gradients[i];
+    gradients[i] = 0;
+    if (!norm->finite) return;
+    const float scale = clip > 0 && norm->norm > clip ? (float)(clip / norm->norm) : 1.0f;
+    const float g = gradient * scale;
+    const float m = moment1[i] * c.keep1 + g * c.take1;
+    const float v = moment2[i] * c.keep2 + g * g * c.take2;
+    moment1[i] = m;
+    moment2[i] = v;
+    values[i] = values[i] * c.shrink - c.rate * m / (sqrtf(v) * c.root + c.epsilon);
+}
+
+static Constants constants_of(const AdamWPart *part) {
+    const AdamW *s = &part->settings;
+    const double step = (double)s->step;
+    Constants c = {};
+    c.to = part->to;
+    c.keep1 = (float)s->beta1;
+    c.take1 = (float)(1 - s->beta1);
+    c.keep2 = (float)s->beta2;
+    c.take2 = (float)(1 - s->beta2);
+    c.shrink = (float)(1 - s->rate * s->decay);
+    c.rate = (float)(s->rate / (1 - pow(s->beta1, step)));
+    c.root = (float)(1 / sqrt(1 - pow(s->beta2, step)));
+    c.epsilon = (float)s->epsilon;
+    c.frozen = part->frozen;
+    return c;
+}
+
+void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                   double clip) {
+    for (int first = 0; first < count; first += PARTS) {
+        Parts some = {};
+        some.from = parts[first].from;
+        some.count = count - first < PARTS ? count - first : PARTS;
+        for (int k = 0; k < some.count; k++) some.part[k] = constants_of(&parts[first + k]);
+        const int64_t size = some.part[some.count - 1].to - some.from;
+        if (size == 0) continue;
+        LAUNCH(run, update, blocks_for(size, THREADS), THREADS, 0, flat->values, flat->gradients,
+               flat->moment1, flat->moment2, some, clip, state_of(run)->norm);
+    }
+}

@@ -1,0 +1,21 @@
+/* What a backend (the CUDA runtime, or the emulation) gives the library: the functions of the table
+ * that touch memory and streams. */
+#ifndef LONGHAUL_CUDA_BACKEND_H
+#define LONGHAUL_CUDA_BACKEND_H
+
+#include "engine/cuda/grid.cuh"
+
+/* Fills in everything of CudaLibrary except find, prepare and update. */
+extern const CudaLibrary backend;
+
+/* The kernels behind AdamW: norm of all gradients, then the update (engine/cuda/adamw.cu). */
+struct NormResult {
+    double norm;
+    int finite;
+};
+void launch_norm(const Run *run, const AdamWFlat *flat);
+void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                   double clip);
+enum { NORM_BLOCKS = 256 }; /* partial sums of the norm */
+
+#endif

@@ -1,0 +1,5 @@
+#include "engine/cuda/product.h"
+
+void product(const Run *run, const Product &x) {
+    product_tiled(run, x);
+}

@@ -1,0 +1,114 @@
+/* The grid on the CPU, for tests: what a plain C++ compiler needs to compile kernels. CUDA's own
+ * names (threadIdx ...) are ambient, so here they are too: the emulation runs on one thread. */
+#ifndef LONGHAUL_CUDA_EMULATION_H
+#define LONGHAUL_CUDA_EMULATION_H
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+#define KERNEL static
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(...)
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {
+    }
+};
+
+namespace emulation {
+
+/* The thread that is running: what CUDA's built-in variables say, and its shared memory. */
+struct Thread {
+    dim3 thread, block, block_size, grid_size;
+    unsigned char *shared;
+    int parity; /* of the shuffle: consecutive ones use different space */
+};
+extern Thread current;
+
+/* Bytes of one lane's value in shuffle number `parity` of the running warp. */
+unsigned char *shuffle_space(unsigned lane, int parity);
+void meet_warp();
+void meet_block();
+int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */
+
+void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t shared,
+              void (*body)(void *), void *arguments);
+
+} // namespace emulation
+
+#define threadIdx (emulation::current.thread)
+#define blockIdx (emulation::current.block)
+#define blockDim (emulation::current.block_size)
+#define gridDim (emulation::current.grid_size)
+
+static inline void __syncthreads() {
+    emulation::meet_block();
+}
+static inline int __syncthreads_or(int x) {
+    return emulation::meet_block_or(x);
+}
+static inline void __syncwarp() {
+    emulation::meet_warp();
+}
+
+static inline unsigned emulated_lane() {
+    return threadIdx.x % 32;
+}
+
+template <class T> inline T __shfl_sync(unsigned, T value, unsigned from) {
+    const int parity = emulation::current.parity ^= 1;
+    std::memcpy(emulation::shuffle_space(emulated_lane(), parity), &value, sizeof value);
+    emulation::meet_warp();
+    std::memcpy(&value, emulation::shuffle_space(from % 32, parity), sizeof value);
+    return value;
+}
+template <class T> inline T __shfl_xor_sync(unsigned mask, T value, unsigned other) {
+    return __shfl_sync(mask, value, emulated_lane() ^ other);
+}
+/* Lanes whose source is outside the warp keep their own value. */
+template <class T> inline T __shfl_up_sync(unsigned mask, T value, unsigned by) {
+    return __shfl_sync(mask, value, emulated_lane() < by ? emulated_lane() : emulated_lane() - by);
+}
+template <class T> inline T __shfl_down_sync(unsigned mask, T value, unsigned by) {
+    return __shfl_sync(mask, value,
+                       emulated_lane() + by > 31 ? emulated_lane() : emulated_lane() + by);
+}
+
+template <class T> inline T *shared_memory() {
+    return reinterpret_cast<T *>(emulation::current.shared);
+}
+
+using std::max;
+using std::min;
+
+static inline void sincosf(float x, float *sine, float *cosine, int) {
+    *sine = sinf(x);
+    *cosine = cosf(x);
+}
+static inline float rsqrtf(float x) {
+    return 1.0f / sqrtf(x);
+}
+
+template <class... P, class... A>
+void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
+                  size_t shared, A... arguments) {
+    struct Bound {
+        void (*kernel)(P...);
+        std::tuple<P...> arguments;
+    } bound = {kernel, std::tuple<P...>(static_cast<P>(arguments)...)};
+    emulation::run_grid(
+        run, name, grid, block, shared,
+        [](void *context) {
+            const Bound *self = static_cast<const Bound *>(context);
+            std::apply(self->kernel, self->arguments);
+        },
+        &bound);
+}
+
+#endif

@@ -1,0 +1,161 @@
+/* Kernels are written once. nvcc compiles them for the device; a plain C++ compiler compiles the
+ * same bodies, with LONGHAUL_EMULATED, against an emulation of the grid on the CPU: blocks one
+ * after the other, the threads of a block as fibres that meet at barriers and shuffles. That is how
+ * every kernel is tested on machines without a GPU.
+ *
+ * What a kernel may use: threadIdx, blockIdx, blockDim, gridDim (x, y, z), __syncthreads, shuffles
+ * of whole warps, __shared__ arrays, shared_memory<T>() for what the launch asks for, and the
+ * functions below. Blocks and threads have no order: the emulation runs them forwards, backwards or
+ * mixed, by the number of threads in the Run, and results must have the same bits. */
+#ifndef LONGHAUL_CUDA_GRID_H
+#define LONGHAUL_CUDA_GRID_H
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/cuda/library.h"
+#include "engine/op.h"
+
+enum { WARP = 32 };
+
+/* The numbers of a replay that change from one to the next; in device memory, so that a recorded
+ * replay reads the new ones. */
+struct RunValues {
+    uint64_t seed, pass;
+};
+
+/* What the library keeps from open to close; each backend appends its own (engine/cuda/backend.h).
+ * Run.device points at a pointer to it. */
+struct CudaState {
+    RunValues *values; /* in device memory, like the next two */
+    double *partials;  /* of the gradient norm */
+    struct NormResult *norm;
+    struct NormResult *norm_on_host; /* pinned */
+};
+static inline CudaState *state_of(const Run *run) {
+    return *static_cast<CudaState *const *>(run->device);
+}
+static inline const RunValues *run_values(const Run *run) {
+    return state_of(run)->values;
+}
+
+#ifdef LONGHAUL_EMULATED
+#include "engine/cuda/emulation.h"
+#else
+#include <cuda_runtime.h>
+
+#define KERNEL static __global__ /* names may repeat from file to file */
+
+template <class T> __device__ inline T *shared_memory() {
+    extern __shared__ __align__(16) unsigned char longhaul_shared[];
+    return reinterpret_cast<T *>(longhaul_shared);
+}
+
+cudaStream_t stream_of(const Run *run);
+/* Keeps the first error of a launch together with the kernel's name. */
+void note_launch(const Run *run, const char *kernel, cudaError_t error);
+
+template <class... P, class... A>
+void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
+                  size_t shared, A... arguments) {
+    cudaError_t error = cudaSuccess;
+    if (shared > 48 * 1024) /* beyond this a kernel must ask */
+        error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error == cudaSuccess) {
+        kernel<<<grid, block, shared, stream_of(run)>>>(static_cast<P>(arguments)...);
+        error = cudaGetLastError();
+    }
+    note_launch(run, name, error);
+}
+#endif
+
+/* LAUNCH(run, (kernel<int>), grid, block, bytes of shared memory, arguments...) */
+#define LAUNCH(run, kernel, ...) launch_named(#kernel, run, kernel, __VA_ARGS__)
+
+/* Blocks of `size` that cover n. */
+static inline unsigned blocks_for(int64_t n, int64_t size) {
+    return (unsigned)((n + size - 1) / size);
+}
+
+__device__ static inline int64_t global_thread() {
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+/* body(i) for i = 0 .. n-1, a thread each. */
+enum { EACH_THREADS = 256 };
+template <class Body> KERNEL void __launch_bounds__(EACH_THREADS) each(Body body, int64_t n) {
+    const int64_t i = global_thread();
+    if (i < n) body(i);
+}
+template <class Body> void for_each(const Run *run, int64_t n, Body body) {
+    if (n > 0) LAUNCH(run, each<Body>, blocks_for(n, EACH_THREADS), EACH_THREADS, 0, body, n);
+}
+
+/* Sum and maximum over a warp, in every lane, always in the same order. */
+__device__ static inline float warp_sum(float x) {
+    for (int offset = WARP / 2; offset > 0; offset /= 2)
+        x += __shfl_xor_sync(0xFFFFFFFFu, x, offset);
+    return x;
+}
+
+__device__ static inline double warp_sum(double x) {
+    for (int offset = WARP / 2; offset > 0; offset /= 2)
+        x += __shfl_xor_sync(0xFFFFFFFFu, x, offset);
+    return x;
+}
+
+__device__ static inline float warp_max(float x) {
+    for (int offset = WARP / 2; offset > 0; offset /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, offset));
+    return x;
+}
+
+/* Sum over a block of up to 32 warps, in every thread. space: 32 numbers of shared memory. */
+template <class T> __device__ inline T block_sum(T x, T *space) {
+    const unsigned warps = (blockDim.x + WARP - 1) / WARP, warp = threadIdx.x / WARP;
+    x = warp_sum(x);
+    __syncthreads(); /* the space may still be read from the last time */
+    if (threadIdx.x % WARP == 0) space[warp] = x;
+    __syncthreads();
+    T sum = 0;
+    for (unsigned i = 0; i < warps; i++) sum += space[i];
+    return sum;
+}
+
+/* gradient = value or gradient += value, as the call says. */
+__device__ static inline void put(float *gradient, float value, bool accumulate) {
+    *gradient = accumulate ? *gradient + value : value;
+}
+
+/* in[i] of the call or NULL; its gradient when backward must write it, else NULL. */
+static inline const Tensor *input_of(const OpCall *call, int i) {
+    return i < call->inputs ? call->in[i] : NULL;
+}
+static inline const float *data_of(const OpCall *call, int i) {
+    return input_of(call, i) ? input_of(call, i)->data : NULL;
+}
+static inline float *gradient_of(const OpCall *call, int i) {
+    return input_of(call, i) && !call->passed[i] ? input_of(call, i)->gradient : NULL;
+}
+
+/* Scratch is one block; a kernel takes its parts from the front, 256 bytes apart. */
+struct Carver {
+    unsigned char *next;
+    template <class T> T *take(int64_t count) {
+        T *part = reinterpret_cast<T *>(next);
+        next += ((size_t)count * sizeof(T) + 255) / 256 * 256;
+        return part;
+    }
+};
+static inline size_t carved(int64_t count, size_t size) {
+    return ((size_t)count * size + 255) / 256 * 256;
+}
+
+/* Declares the entry of an operation in the library's table. */
+#define CUDA_OP(name, ...)                                                                         \
+    extern "C" const CudaOp cuda_op_##name;                                                        \
+    const CudaOp cuda_op_##name = {#name, __VA_ARGS__}
+
+#endif

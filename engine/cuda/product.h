@@ -1,0 +1,27 @@
+/* Matrix products on the device, row-major floats: by cuBLASLt, or by a kernel of our own in the
+ * emulation and for checks. */
+#ifndef LONGHAUL_CUDA_PRODUCT_H
+#define LONGHAUL_CUDA_PRODUCT_H
+
+#include "engine/cuda/grid.cuh"
+
+/* C (m, n) = S + bias + A B; lda, ldb, ldc: floats from stored row to row. */
+struct Product {
+    bool transposed_a, transposed_b; /* stored as (k, m); stored as (n, k) */
+    int64_t m, n, k;
+    const float *a;
+    int64_t lda;
+    const float *b;
+    int64_t ldb;
+    const float *start; /* S, rows ldc apart; C itself accumulates; NULL: zero */
+    const float *bias;  /* (n) or NULL */
+    float *c;
+    int64_t ldc;
+};
+
+void product(const Run *run, const Product &product);
+
+/* Plain float32: tiles in shared memory, four by four results a thread, k in ascending order. */
+void product_tiled(const Run *run, const Product &product);
+
+#endif

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The CUDA half without a GPU: what the program says of it, and every kernel there is, emulated on
+# the CPU, against the references and case tables that the CPU's kernels are held to.
+set -u
+longhaul=$(realpath "${BUILD:-build}/longhaul")
+folder=$(dirname "$longhaul")
+cd "$(dirname "$0")/.." || exit 74
+work=$(mktemp -d) || exit 74
+trap 'rm -rf "$work"' EXIT
+failures=0
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+# ---- messages; with a GPU at hand the device opens and these do not apply
+cell=(task=mqar model=lstm width=8 layers=1 vocabulary=32 length=16 pairs=2 batch=4 budget=2step)
+if ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'; then
+    "$longhaul" train "${cell[@]}" --device cuda --results "$work/cuda" 2>"$work/err"
+    status=$?
+    [ $status -eq 2 ] || complain "--device cuda without a GPU: status $status, expected 2"
+    if [ -e "$folder/liblonghaul_cuda.so" ]; then
+        grep -q 'no NVIDIA driver' "$work/err" || complain "driver: $(cat "$work/err")"
+    else
+        grep -q 'built without CUDA' "$work/err" || complain "not built: $(cat "$work/err")"
+    fi
+fi
+
+# a program that has no library beside it says so, and one of another build is refused
+mkdir "$work/bin"
+cp "$longhaul" "$work/bin/longhaul"
+"$work/bin/longhaul" check op/sine --device cuda 2>"$work/err"
+status=$?
+[ $status -eq 2 ] || complain "no library: status $status, expected 2"
+grep -q 'built without CUDA (make found no nvcc)' "$work/err" || complain "$(cat "$work/err")"
+"$work/bin/longhaul" check op/sine --device cuda-emulated 2>"$work/err"
+grep -q 'make emulated builds it' "$work/err" || complain "no emulation: $(cat "$work/err")"
+echo 'no library at all' >"$work/bin/liblonghaul_cuda_emulated.so"
+"$work/bin/longhaul" check op/sine --device cuda-emulated 2>"$work/err"
+grep -q 'cannot be loaded' "$work/err" || complain "broken library: $(cat "$work/err")"
+"$work/bin/longhaul" --version | grep -q '^cuda: not built' || complain "--version: no word of CUDA"
+
+# ---- an operation without a kernel is an error, never another device
+missing=$(for folder in engine/ops/*/; do
+    name=$(basename "$folder")
+    ls "$folder"*.cu >/dev/null 2>&1 || echo "$name"
+done | head -1)
+if [ -n "$missing" ]; then
+    "$longhaul" check "op/$missing/" --device cuda-emulated >"$work/out" 2>&1
+    grep -q "has no kernel for operation $missing" "$work/out" || complain "$missing: no message"
+fi
+
+# ---- arithmetic; three orders of blocks and threads must give the same bits
+for file in engine/ops/*/*.cu; do
+    op=$(basename "$file" .cu)
+    if ! "$longhaul" check "op/$op/" --device cuda-emulated --quiet >"$work/out" 2>&1; then
+        complain "$op:"
+        head -20 "$work/out"
+    fi
+done
+[ "$failures" -eq 0 ]
