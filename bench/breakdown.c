@@ -57,6 +57,13 @@ void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, do
     add_to(&breakdown->frequencies[often], from, to, nats);
 }
 
+void breakdown_add_sample(Breakdown *breakdown, int64_t length, double accuracy) {
+    LengthGroup *group = &breakdown->lengths[position_group(length)];
+    position_bounds(position_group(length), &group->from, &group->to);
+    group->samples += 1;
+    group->accuracy += accuracy;
+}
+
 void breakdown_add_extent(Breakdown *breakdown, const Extent *extent) {
     breakdown->extent.bytes += extent->bytes;
     breakdown->extent.words += extent->words;
@@ -95,8 +102,25 @@ static json_t *groups_to_json(const LossGroup *groups, int count) {
     return list;
 }
 
+static json_t *lengths_to_json(const LengthGroup *groups) {
+    json_t *list = json_array();
+    for (int i = 0; i < BREAKDOWN_POSITIONS; i++) {
+        const LengthGroup *group = &groups[i];
+        if (group->samples == 0) continue;
+        json_t *object = json_object();
+        json_object_set_new(object, "from", json_integer(group->from));
+        json_object_set_new(object, "to", json_integer(group->to));
+        json_object_set_new(object, "samples", real(group->samples));
+        json_object_set_new(object, "accuracy", real(group->accuracy / group->samples));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
 json_t *breakdown_to_json(const Breakdown *breakdown) {
-    json_t *object = json_object();
+    json_t *object = json_object(), *lengths = lengths_to_json(breakdown->lengths);
+    if (json_array_size(lengths) > 0) json_object_set(object, "by_length", lengths);
+    json_decref(lengths);
     if (breakdown->labels == 0) return object;
     json_object_set_new(object, "labels", real(breakdown->labels));
     json_object_set_new(object, "nats", real(breakdown->nats));
@@ -137,9 +161,29 @@ static bool groups_from_json(const json_t *list, LossGroup *groups, int count,
     return json_is_array(list);
 }
 
+static bool lengths_from_json(const json_t *list, LengthGroup *groups) {
+    size_t i;
+    json_t *object;
+    json_array_foreach(list, i, object) {
+        const json_t *from = json_object_get(object, "from"), *to = json_object_get(object, "to");
+        if (!json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0)
+            return false;
+        LengthGroup *group = &groups[position_group(json_integer_value(from))];
+        group->from = json_integer_value(from);
+        group->to = json_integer_value(to);
+        if (!take(object, "samples", &group->samples) ||
+            !take(object, "accuracy", &group->accuracy))
+            return false;
+        group->accuracy *= group->samples;
+    }
+    return !list || json_is_array(list);
+}
+
 bool breakdown_from_json(const json_t *json, Breakdown *breakdown) {
     *breakdown = (Breakdown){0};
     if (!json || json_object_size(json) == 0) return true;
+    if (!lengths_from_json(json_object_get(json, "by_length"), breakdown->lengths)) return false;
+    if (!json_object_get(json, "labels")) return json_object_get(json, "by_length") != NULL;
     return take(json, "labels", &breakdown->labels) && take(json, "nats", &breakdown->nats) &&
            take(json, "bytes", &breakdown->extent.bytes) &&
            take(json, "words", &breakdown->extent.words) &&

@@ -75,16 +75,21 @@ void table_caption(Table *table, const Study *study) {
     if (study->planned) snprintf(planned, sizeof planned, " of %d", study->planned);
     add_line(table, "%s, preset %s: budget %s a cell, seeds %s, %d%s cells finished.", study->suite,
              study->preset, budgets, seeds, study->count, planned);
-    add_line(table, "Task %s version %d; data %016" PRIx64 " (%d set%s).", study->task,
-             study->task_version, data, sets, sets == 1 ? "" : "s");
+    char tasks[256];
+    study_tasks(study, tasks, sizeof tasks);
+    add_line(table, "Task %s; data %016" PRIx64 " (%d set%s).", tasks, data, sets,
+             sets == 1 ? "" : "s");
     describe_selection(table, study);
     char solved[48] = "";
     if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);
+    char chance[32] = "";
+    if (!study_chance_varies(study)) snprintf(chance, sizeof chance, "Chance %.3g", study->chance);
     add_line(table,
              "%s: mean over seeds ± half the %d %% interval (Student's t). Every seed is shown and "
              "counts; one that diverged counts as chance. "
-             "Chance %.3g%s.",
-             study->metric, STUDY_CONFIDENCE_PERCENT, study->chance, solved);
+             "%s%s%s.",
+             study->metric, STUDY_CONFIDENCE_PERCENT, chance,
+             *chance ? "" : "Chance differs: see its column", solved);
     if (study->failed) {
         add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,
                  study->failed == 1 ? "" : "s", study->failed == 1 ? "has" : "have",

@@ -38,13 +38,20 @@ void chart_add_row(Chart *chart, const char *name) {
     chart->rows[chart->row_count - 1] = strdup(name);
 }
 
+void chart_add_name(Chart *chart, const char *name) {
+    chart->names = grow(chart->names, ++chart->name_count, sizeof *chart->names);
+    chart->names[chart->name_count - 1] = strdup(name);
+}
+
 void chart_free(Chart *chart) {
     for (int p = 0; p < chart->count; p++) {
         for (int s = 0; s < chart->panels[p].count; s++) free(chart->panels[p].series[s].points);
         free(chart->panels[p].series);
     }
     for (int r = 0; r < chart->row_count; r++) free(chart->rows[r]);
+    for (int n = 0; n < chart->name_count; n++) free(chart->names[n]);
     free(chart->rows);
+    free(chart->names);
     free(chart->panels);
     *chart = (Chart){0};
 }
@@ -60,7 +67,7 @@ int chart_models(const Chart *chart, const char **models, int *slots, int most) 
             const Series *series = &chart->panels[p].series[s];
             int place = 0;
             while (place < count && slots[place] < series->slot) place++;
-            bool known = series->kind == SERIES_ROOF;
+            bool known = series->kind == SERIES_ROOF || series->kind == SERIES_CHANCE;
             for (int i = 0; i < count; i++) known |= !strcmp(models[i], series->model);
             if (known || count == most) continue;
             memmove(models + place + 1, models + place, (size_t)(count - place) * sizeof *models);

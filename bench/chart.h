@@ -20,6 +20,7 @@ typedef enum SeriesKind {
     SERIES_POINTS,    /* filled markers without a line */
     SERIES_OPEN,      /* open markers without a line */
     SERIES_ROOF,      /* thin grey line with its name at the second point; not in the key */
+    SERIES_CHANCE,    /* thin dashed grey line; not in the key */
     SERIES_BAR        /* horizontal bars: x their length, y the number of the chart's row */
 } SeriesKind;
 
@@ -51,8 +52,10 @@ typedef struct Chart {
     int count;
     char **rows; /* names of a bar chart's rows, from the top; owned */
     int row_count;
+    char **names; /* of the places 1, 2, ... along x, where it has no numbers; owned */
+    int name_count;
     double chance;     /* drawn as a thin line; not-a-number: none */
-    char sources[256]; /* of the published points; "" for none */
+    char sources[512]; /* of the published points; "" for none */
     char note[256];    /* preset, budget, seeds */
 } Chart;
 
@@ -60,6 +63,7 @@ Panel *chart_add_panel(Chart *chart, const char *title);
 Series *panel_add_series(Panel *panel, const char *model, SeriesKind kind);
 void series_add_point(Series *series, ChartPoint point);
 void chart_add_row(Chart *chart, const char *name);
+void chart_add_name(Chart *chart, const char *name);
 void chart_free(Chart *chart);
 
 /* Relative to home (bench/home.h): the gnuplot template of this kind of chart. */

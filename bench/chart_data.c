@@ -88,6 +88,13 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
         fprintf(file, "; colour[%d] = '%s'; filled[%d] = %d; open[%d] = %d; dash[%d] = %d\n", i + 1,
                 style.colour, i + 1, style.filled, i + 1, style.open, i + 1, style.dash);
     }
+    fprintf(file, "places = %d\n", chart->name_count);
+    if (chart->name_count) fprintf(file, "array place[%d]\n", chart->name_count);
+    for (int n = 0; n < chart->name_count; n++) {
+        fprintf(file, "place[%d] = ", n + 1);
+        write_quoted(file, chart->names[n]);
+        fputc('\n', file);
+    }
     int blocks = 0;
     for (int p = 0; p < chart->count; p++) blocks += chart->panels[p].count;
     fprintf(file, "panels = %d\narray title[%d]\narray first[%d]\narray last[%d]\n", chart->count,
@@ -117,8 +124,8 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
 }
 
 static void write_points(const Chart *chart, FILE *file) {
-    static const char *const kinds[] = {"mean",   "seeds", "curve", "published",
-                                        "points", "open",  "roof",  "bar"};
+    static const char *const kinds[] = {"mean", "seeds", "curve",  "published", "points",
+                                        "open", "roof",  "chance", "bar"};
     fprintf(file, "# %s: x (%s), y (%s), low, high\n", chart->title, chart->x.label,
             chart->y.label);
     for (int p = 0; p < chart->count; p++) {

@@ -113,6 +113,32 @@ static void write_ticks(const Canvas *canvas, const Panel *panel, const Axis *ax
     fprintf(file, "%*s%.*s\n", MARGIN, "", length, line);
 }
 
+/* The places' numbers under the axis, and what they stand for. */
+static void write_names(const Canvas *canvas, const Chart *chart, FILE *file) {
+    char line[MOST_COLUMNS + 33];
+    memset(line, ' ', sizeof line);
+    for (int n = 0; n < chart->name_count; n++) {
+        char text[16];
+        const int length = snprintf(text, sizeof text, "%d", n + 1);
+        const double across = (n + 1 - canvas->x_low) / (canvas->x_high - canvas->x_low);
+        memcpy(line + (int)lround(across * (canvas->columns - 1)), text, (size_t)length);
+    }
+    fprintf(file, "%*s%.*s\n", MARGIN, "", canvas->columns, line);
+    int used = MARGIN;
+    fprintf(file, "%*s", MARGIN, "");
+    for (int n = 0; n < chart->name_count; n++) {
+        char text[80];
+        const int length = snprintf(text, sizeof text, "%d %s  ", n + 1, chart->names[n]);
+        if (used + length > MARGIN + canvas->columns && used > MARGIN) {
+            fprintf(file, "\n%*s", MARGIN, "");
+            used = MARGIN;
+        }
+        fputs(text, file);
+        used += length;
+    }
+    fputc('\n', file);
+}
+
 static void write_canvas(const Canvas *canvas, const Chart *chart, const Panel *panel, FILE *file) {
     for (int row = 0; row < ROWS; row++) {
         char label[32] = "";
@@ -128,7 +154,11 @@ static void write_canvas(const Canvas *canvas, const Chart *chart, const Panel *
     fprintf(file, "%*s+", MARGIN - 1, "");
     for (int c = 0; c < canvas->columns; c++) fputc('-', file);
     fputc('\n', file);
-    write_ticks(canvas, panel, &chart->x, file);
+    if (chart->name_count) {
+        write_names(canvas, chart, file);
+    } else {
+        write_ticks(canvas, panel, &chart->x, file);
+    }
     fprintf(file, "%*s%s\n", MARGIN + (canvas->columns - (int)strlen(chart->x.label)) / 2, "",
             chart->x.label);
 }

@@ -29,6 +29,7 @@ typedef struct Flags {
     char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */
     double limit;                    /* speed: seconds of the longest step */
     bool csv, json;                  /* short for --format */
+    bool show, time;                 /* generate: a contact sheet; samples a second */
     bool plot;                       /* kernels, speed: draw */
     int isa;                         /* kernels: 0 best, else 1 + Isa */
 } Flags;

@@ -7,6 +7,7 @@
 
 #include "bench/command.h"
 #include "bench/data_fetch.h"
+#include "bench/data_listing.h"
 #include "bench/data_make.h"
 #include "bench/data_verify.h"
 #include "engine/file.h"
@@ -92,6 +93,14 @@ static Status list_sets(const Invocation *invocation, const DataSet *const *sets
 
 static Status fetch_set(const Invocation *invocation, const DataSet *set, Error *error) {
     const Flags *flags = &invocation->flags;
+    if (set->bucket) {
+        int64_t files;
+        if (data_fetch_listed(set, flags->from, flags->quiet, &files, error) != STATUS_OK)
+            return error_context(error, "%s", set->name);
+        printf("%s: %lld files in %s/%s\n", set->name, (long long)files, data_folder(),
+               set->folders[0]);
+        return STATUS_OK;
+    }
     if (!set->downloads[0].file.path)
         return error_set(error, STATUS_DATA, "%s: %s", set->name, set->note);
     for (int i = 0; i < DATA_FILES && set->downloads[i].file.path; i++) {

@@ -1,4 +1,5 @@
 /* longhaul generate: samples of a task, to look at or to use elsewhere. */
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,9 @@
 #include <unistd.h>
 
 #include "bench/command.h"
+#include "bench/generate_time.h"
 #include "bench/show.h"
+#include "engine/file.h"
 #include "engine/safetensors.h"
 #include "engine/word.h"
 #include "tasks/png_file.h"
@@ -87,32 +90,47 @@ static int terminal_columns(void) {
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
-static void print_picture(const Display *display, const Sample *sample, int columns) {
+static void print_picture(const Display *display, const Sample *sample, int columns, FILE *file) {
     uint8_t *grey = scratch_open((size_t)display->problem.length);
     const int64_t width = display->task->picture(display->options, sample, grey);
-    show_picture(stdout, grey, width, display->problem.length / width, columns);
-    printf("class %d of %lld\n", sample->classes[0], (long long)display->problem.classes);
+    show_picture(file, grey, width, display->problem.length / width, columns);
+    fprintf(file, "class %d of %lld\n", sample->classes[0], (long long)display->problem.classes);
     free(grey);
 }
 
-static void print_samples(const Display *display) {
+static void print_samples(const Display *display, int columns, FILE *file) {
     Sample sample;
     sample_open(&display->problem, &sample);
-    const int columns = terminal_columns();
     const ShownTask shown = {display->task, display->options, display->data, &display->problem};
     for (int64_t i = 0; i < display->samples; i++) {
         draw(display, i, &sample);
         int64_t labels = 0;
         for (int64_t j = 0; j < display->problem.labels; j++) labels += sample.weights[j] != 0;
-        printf("%s%s, %s sample %lld, seed %llu: %d positions, %lld labelled\n", i > 0 ? "\n" : "",
-               display->task->name, split_name(display->split), (long long)(display->first + i),
-               (unsigned long long)display->seed, sample.lengths[0], (long long)labels);
+        fprintf(file, "%s%s, %s sample %lld, seed %llu: %d positions, %lld labelled\n",
+                i > 0 ? "\n" : "", display->task->name, split_name(display->split),
+                (long long)(display->first + i), (unsigned long long)display->seed,
+                sample.lengths[0], (long long)labels);
         if (display->task->picture)
-            print_picture(display, &sample, columns);
+            print_picture(display, &sample, columns, file);
         else
-            show_sample(stdout, &shown, &sample, columns);
+            show_sample(file, &shown, &sample, columns);
     }
     sample_close(&sample);
+}
+
+static Status write_text(const Display *display, const char *path, Error *error) {
+    enum { COLUMNS = 100 };
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&text, &bytes);
+    if (!memory) abort();
+    print_samples(display, COLUMNS, memory);
+    fclose(memory);
+    const Status status = file_write(path, text, bytes, error);
+    free(text);
+    if (status == STATUS_OK)
+        fprintf(stderr, "%s: %lld samples\n", path, (long long)display->samples);
+    return status;
 }
 
 /* A float or integer array of all samples, one row each. */
@@ -170,37 +188,44 @@ static Status write_samples(const Display *display, const char *path, Error *err
     return status;
 }
 
-/* All pictures on one sheet, row by row, with a grey line between them. */
+/* All pictures on one sheet, row by row, with a grey line between them. Small ones are enlarged so
+ * that one can see them. */
 static Status write_sheet(const Display *display, const char *path, Error *error) {
-    enum { LINE = 2, LINE_GREY = 96 };
+    enum { LINE = 2, LINE_GREY = 96, SEEN = 128 };
     if (!display->task->picture)
         return error_set(error, STATUS_USAGE,
-                         "task %s has no pictures, so %s cannot be written; use a name that ends "
-                         "in .safetensors",
+                         "task %s has no pictures, so %s cannot be written; without --show, "
+                         "samples are shown as text, and --output NAME.safetensors or NAME.txt "
+                         "writes them",
                          display->task->name, path);
     Sample sample;
     sample_open(&display->problem, &sample);
     const int64_t width = display->task->picture(display->options, &sample, NULL);
     const int64_t height = display->problem.length / width;
+    const int64_t zoom = width < SEEN ? SEEN / width : 1;
     int64_t across = 1;
     while (across * across < display->samples) across++;
     const int64_t down = (display->samples + across - 1) / across;
-    const int64_t sheet_width = across * (width + LINE) - LINE;
-    const int64_t sheet_height = down * (height + LINE) - LINE;
+    const int64_t sheet_width = across * (zoom * width + LINE) - LINE;
+    const int64_t sheet_height = down * (zoom * height + LINE) - LINE;
     uint8_t *sheet = scratch_open((size_t)(sheet_width * sheet_height));
     uint8_t *grey = scratch_open((size_t)(width * height));
     memset(sheet, LINE_GREY, (size_t)(sheet_width * sheet_height));
     for (int64_t i = 0; i < display->samples; i++) {
         draw(display, i, &sample);
         display->task->picture(display->options, &sample, grey);
-        const int64_t top = i / across * (height + LINE), left = i % across * (width + LINE);
-        for (int64_t y = 0; y < height; y++)
-            memcpy(sheet + (top + y) * sheet_width + left, grey + y * width, (size_t)width);
+        const int64_t top = i / across * (zoom * height + LINE);
+        uint8_t *corner = sheet + top * sheet_width + i % across * (zoom * width + LINE);
+        for (int64_t y = 0; y < zoom * height; y++)
+            for (int64_t x = 0; x < zoom * width; x++)
+                corner[y * sheet_width + x] = grey[y / zoom * width + x / zoom];
     }
     const Status status = png_write(path, (int)sheet_width, (int)sheet_height, sheet, error);
     free(grey);
     free(sheet);
     sample_close(&sample);
+    if (status == STATUS_OK)
+        fprintf(stderr, "%s: %lld samples\n", path, (long long)display->samples);
     return status;
 }
 
@@ -208,16 +233,43 @@ static bool ends_in(const char *text, const char *end) {
     return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
 }
 
+/* Where the contact sheet goes when no file was named. */
+static Status sheet_path(const Invocation *invocation, char path[PATH_MAX], Error *error) {
+    const Flags *flags = &invocation->flags;
+    if (flags->output[0]) {
+        snprintf(path, PATH_MAX, "%s", flags->output);
+        return STATUS_OK;
+    }
+    char name[96];
+    snprintf(name, sizeof name, "%.80s.png", invocation->arguments[0]);
+    const Status status = folder_make(flags->plots, error);
+    return status == STATUS_OK ? path_join(path, flags->plots, name, error) : status;
+}
+
+static Status write_output(const Display *display, const char *output, Error *error) {
+    if (ends_in(output, ".png")) return write_sheet(display, output, error);
+    if (ends_in(output, ".txt")) return write_text(display, output, error);
+    if (ends_in(output, ".safetensors")) return write_samples(display, output, error);
+    return error_set(error, STATUS_USAGE,
+                     "--output %s: the name says what is written; expected NAME.safetensors "
+                     "(arrays), NAME.txt (as shown here) or NAME.png (pictures)",
+                     output);
+}
+
 static Status generate(const Invocation *invocation, Error *error) {
+    const Flags *flags = &invocation->flags;
+    if (flags->time) return generate_time(invocation, error);
     Display display = {0};
+    char path[PATH_MAX];
     Status status = open_display(&display, invocation, error);
-    const char *output = invocation->flags.output;
-    if (status == STATUS_OK && ends_in(output, ".png"))
-        status = write_sheet(&display, output, error);
-    else if (status == STATUS_OK && output[0])
-        status = write_samples(&display, output, error);
-    else if (status == STATUS_OK)
-        print_samples(&display);
+    if (status == STATUS_OK && flags->show) {
+        status = sheet_path(invocation, path, error);
+        if (status == STATUS_OK) status = write_sheet(&display, path, error);
+    } else if (status == STATUS_OK && flags->output[0]) {
+        status = write_output(&display, flags->output, error);
+    } else if (status == STATUS_OK) {
+        print_samples(&display, terminal_columns(), stdout);
+    }
     close_display(&display);
     return status;
 }
@@ -228,9 +280,12 @@ const Command command_generate = {
     .summary = "samples of a task: tokens with targets below them, or a file",
     .detail = "Settings are the task's own (longhaul list settings). A position without a target "
               "does not count; rows without any have no target line; '*' stands for rows like the "
-              "one above. With --output the samples go to a safetensors file instead, one row "
-              "each: tokens or reals, lengths, positions, classes or values, weights.",
-    .flags = "first n output seed split",
+              "one above. --output NAME.safetensors writes arrays instead, one row for each "
+              "sample: tokens or reals, lengths, positions, classes or values, weights; NAME.txt "
+              "the text, NAME.png a sheet of pictures, as --show does. --time tells samples a "
+              "second for each task that fits TASK ('*': all), one core, and how often the "
+              "quickest architecture (two default blocks of width 64) could be fed.",
+    .flags = "first n output plots seconds seed show split time",
     .least_arguments = 1,
     .most_arguments = 1,
     .takes_settings = true,

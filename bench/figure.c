@@ -1,94 +1,11 @@
 #include "bench/figure.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool values_differ(const Summary *summary, int axis) {
-    for (int r = 1; r < summary->count; r++) {
-        if (strcmp(summary->rows[r].values[axis], summary->rows[0].values[axis]) != 0) return true;
-    }
-    return false;
-}
-
-static bool values_are_numbers(const Summary *summary, int axis) {
-    for (int r = 0; r < summary->count; r++) {
-        char *end;
-        strtod(summary->rows[r].values[axis], &end);
-        if (end == summary->rows[r].values[axis] || *end) return false;
-    }
-    return true;
-}
-
-/* The axis that lies along x: width where the suite has it (and, if it must, its values differ),
- * else the first whose values are different numbers, else the last. -1: there is no axis. */
-static int axis_along_x(const Study *study, const Summary *summary, bool must_differ) {
-    for (int a = 0; a < study->axis_count; a++) {
-        if (strcmp(study->axes[a], "width") != 0) continue;
-        if (!must_differ || values_differ(summary, a)) return a;
-    }
-    for (int a = 0; a < study->axis_count; a++) {
-        if (values_are_numbers(summary, a) && values_differ(summary, a)) return a;
-    }
-    return study->axis_count - 1;
-}
-
-/* True when the value along x decides the value of the other axis (pairs that grow with length). */
-static bool tied_to_x(const Summary *summary, int x_axis, int axis) {
-    bool differ = false;
-    for (int r = 0; r < summary->count; r++) {
-        for (int q = 0; q < r; q++) {
-            const Row *a = &summary->rows[r], *b = &summary->rows[q];
-            const bool same = !strcmp(a->values[axis], b->values[axis]);
-            if (!same && !strcmp(a->values[x_axis], b->values[x_axis])) return false;
-            differ |= !same;
-        }
-    }
-    return differ;
-}
-
-/* "length 64, pairs 4": the case of a row without what lies along x. */
-static void panel_title(const Study *study, const Summary *summary, const Row *row, int x_axis,
-                        char title[128]) {
-    title[0] = 0;
-    for (int a = 0; a < study->axis_count; a++) {
-        if (x_axis >= 0 && (a == x_axis || tied_to_x(summary, x_axis, a))) continue;
-        const size_t used = strlen(title);
-        snprintf(title + used, 128 - used, "%s%s %s", used ? ", " : "", study->axes[a],
-                 row->values[a]);
-    }
-}
-
-static Panel *panel_of(Chart *chart, const char *title) {
-    for (int p = 0; p < chart->count; p++) {
-        if (!strcmp(chart->panels[p].title, title)) return &chart->panels[p];
-    }
-    return chart_add_panel(chart, title);
-}
-
-static Series *series_of(Panel *panel, const char *model, SeriesKind kind) {
-    for (int s = 0; s < panel->count; s++) {
-        Series *series = &panel->series[s];
-        if (series->kind == kind && !strcmp(series->model, model)) return series;
-    }
-    return panel_add_series(panel, model, kind);
-}
-
-static int by_x(const void *a, const void *b) {
-    const ChartPoint *p = a, *q = b;
-    return (p->x > q->x) - (p->x < q->x);
-}
-
-/* Rows come best first; lines go from left to right. */
-static void sort_points(Chart *chart) {
-    for (int p = 0; p < chart->count; p++) {
-        for (int s = 0; s < chart->panels[p].count; s++) {
-            Series *series = &chart->panels[p].series[s];
-            qsort(series->points, (size_t)series->count, sizeof *series->points, by_x);
-        }
-    }
-}
+#include "bench/layout.h"
+#include "bench/overlay.h"
 
 static void metric_axis(const Study *study, Axis *axis) {
     snprintf(axis->label, sizeof axis->label, "%s", study->metric);
@@ -97,103 +14,68 @@ static void metric_axis(const Study *study, Axis *axis) {
         axis->low = 0;
         axis->high = 1;
     }
+    if (!strcmp(study->metric, "squared error") || !strcmp(study->metric, "perplexity"))
+        axis->base = 10;
 }
 
-/* Half a step of room on both sides of the values along a logarithmic x axis. */
-static void case_axis(const Study *study, const Summary *summary, int x_axis, Axis *axis) {
-    snprintf(axis->label, sizeof axis->label, "%s", x_axis < 0 ? "" : study->axes[x_axis]);
-    axis->base = 2;
-    axis->low = INFINITY;
-    axis->high = 0;
-    for (int r = 0; r < summary->count && x_axis >= 0; r++) {
-        const double x = atof(summary->rows[r].values[x_axis]);
-        axis->low = fmin(axis->low, x / 1.35);
-        axis->high = fmax(axis->high, x * 1.35);
-    }
-    if (!(axis->low > 0)) axis->base = 0;
-    if (x_axis < 0) axis->low = axis->high = NAN;
+/* The best possible in place of chance, which is far off, where both are known. */
+static bool add_best_possible(const Layout *layout, Chart *chart) {
+    const Summary *summary = layout->summary;
+    if (summary->count == 0 || isnan(summary->rows[0].best_possible)) return false;
+    chart->chance = summary->rows[0].best_possible;
+    const size_t used = strlen(chart->note);
+    snprintf(chart->note + used, sizeof chart->note - used, "; dashed: best possible");
+    return true;
 }
 
-/* Value of a numeric setting of the row, 0 when it has none. */
-static int64_t setting_of(const Row *row, const char *key) {
-    return strtoll(study_value(row->seeds[0], key), NULL, 10);
-}
-
-/* A published point stands for a row's setting when it states the same width, length and pairs; one
- * at another width still belongs on a width axis. */
-static bool same_setting(const PublishedPoint *point, const Row *row, bool width_on_x) {
-    return point->facts.width && point->facts.length == setting_of(row, "length") &&
-           point->facts.pairs == setting_of(row, "pairs") &&
-           (width_on_x || point->facts.width == setting_of(row, "width"));
-}
-
-static bool has_model(const Summary *summary, const char *model) {
-    for (int r = 0; r < summary->count; r++) {
-        if (!strcmp(summary->rows[r].model, model)) return true;
-    }
-    return false;
-}
-
-/* The citation, and what is not the same there as here. */
-static void add_source(Chart *chart, const PublishedPoint *point, const Row *row) {
-    if (strstr(chart->sources, point->citation)) return;
-    const int64_t theirs = point->facts.vocabulary, ours = setting_of(row, "vocabulary");
-    char difference[64] = "";
-    if (theirs && ours && theirs != ours) {
-        snprintf(difference, sizeof difference, " (vocabulary %" PRId64 ", here %" PRId64 ")",
-                 theirs, ours);
-    }
-    const size_t used = strlen(chart->sources);
-    snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s%s", used ? "; " : "",
-             point->citation, difference);
-}
-
-/* Dotted points of the models that were measured, each in the panel of its setting. */
-static void add_published(const Study *study, const Summary *summary, const Published *published,
-                          int x_axis, Chart *chart) {
-    const bool width_on_x = !strcmp(study->axes[x_axis], "width");
-    if (!width_on_x && strcmp(study->axes[x_axis], "length") != 0) return;
-    for (int i = 0; i < published->count; i++) {
-        const PublishedPoint *point = &published->points[i];
-        int r = 0;
-        while (r < summary->count && !same_setting(point, &summary->rows[r], width_on_x)) r++;
-        if (r == summary->count || !has_model(summary, point->model)) continue;
-        const double x = (double)(width_on_x ? point->facts.width : point->facts.length);
-        char title[128];
-        panel_title(study, summary, &summary->rows[r], x_axis, title);
-        series_add_point(series_of(panel_of(chart, title), point->model, SERIES_PUBLISHED),
-                         (ChartPoint){x, point->accuracy, NAN, NAN});
-        chart->x.low = fmin(chart->x.low, x / 1.35);
-        chart->x.high = fmax(chart->x.high, x * 1.35);
-        add_source(chart, point, &summary->rows[r]);
-    }
-}
-
-static void accuracy(const Study *study, const Summary *summary, const Published *published,
-                     Chart *chart) {
-    const int x_axis = axis_along_x(study, summary, false);
-    metric_axis(study, &chart->y);
-    case_axis(study, summary, x_axis, &chart->x);
+/* Chance: one line where it is the same for all, else a dash for each case. */
+static void add_chance(const Layout *layout, Chart *chart) {
+    const Study *study = layout->study;
+    if (add_best_possible(layout, chart)) return;
     if (study->chance >= 0.01) chart->chance = study->chance;
+    if (!study_chance_varies(study)) return;
+    chart->chance = NAN;
+    for (int r = 0; r < layout->summary->count; r++) {
+        const Row *row = &layout->summary->rows[r];
+        const double chance = row->seeds[0]->chance;
+        Panel *panel = layout_panel(layout, study, row, chart);
+        Series *series = panel_add_series(panel, "chance", SERIES_CHANCE);
+        const double first = layout_x_of(layout, row, layout->models[0], layout_x(layout, row));
+        const double last = layout_x_of(layout, row, layout->models[layout->model_count - 1],
+                                        layout_x(layout, row));
+        const double room = layout->words ? 0.1 : 0;
+        series_add_point(series,
+                         (ChartPoint){first / (layout->words ? 1 : 1.15) - room, chance, NAN, NAN});
+        series_add_point(series,
+                         (ChartPoint){last * (layout->words ? 1 : 1.15) + room, chance, NAN, NAN});
+    }
+}
+
+static void metric(const Study *study, const Summary *summary, const Published *published,
+                   Chart *chart) {
+    const Layout layout = layout_open(study, summary, false);
+    metric_axis(study, &chart->y);
+    layout_axis(&layout, chart);
+    add_chance(&layout, chart);
+    /* No line joins places that are words. */
+    const SeriesKind own = layout.words ? SERIES_POINTS : SERIES_MEAN;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
-        const double x = x_axis < 0 ? 1 : atof(row->values[x_axis]);
-        char title[128];
-        panel_title(study, summary, row, x_axis, title);
-        Panel *panel = panel_of(chart, title);
+        const double x = layout_x(&layout, row);
+        Panel *panel = layout_panel(&layout, study, row, chart);
         if (row->seed_count > 1) {
-            Series *seeds = series_of(panel, row->model, SERIES_SEEDS);
+            Series *seeds = layout_series(panel, row->model, SERIES_SEEDS);
             for (int i = 0; i < row->seed_count; i++) {
                 series_add_point(seeds, (ChartPoint){x, row->metrics[i], NAN, NAN});
             }
         }
-        series_add_point(series_of(panel, row->model, SERIES_MEAN),
+        series_add_point(layout_series(panel, row->model, own),
                          (ChartPoint){x, row->mean, row->interval.low, row->interval.high});
     }
-    if (x_axis >= 0 && !strcmp(study->metric, "accuracy")) {
-        add_published(study, summary, published, x_axis, chart);
-    }
-    sort_points(chart);
+    overlay_metric(&layout, published, chart);
+    layout_sort(chart);
+    if (chart->y.base) chart_share_range(chart, true, &chart->y);
+    if (chart->y.base && chart->chance < chart->y.low) chart->y.low = chart->chance / 1.1;
 }
 
 static const char *const units[] = {"", "k", "M", "G", "T", "P", "E"};
@@ -231,9 +113,7 @@ static void learning(const Study *study, const Summary *summary, const Published
     chart->x.high = most * 1.04;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
-        char title[128];
-        panel_title(study, summary, row, -1, title);
-        Panel *panel = panel_of(chart, title);
+        Panel *panel = layout_panel(NULL, study, row, chart);
         for (int i = 0; i < row->seed_count; i++) {
             add_curve(panel, row, &row->seeds[i]->result, pow(1000, unit));
         }
@@ -243,23 +123,22 @@ static void learning(const Study *study, const Summary *summary, const Published
 static void seconds(const Study *study, const Summary *summary, const Published *published,
                     Chart *chart) {
     (void)published;
-    const int x_axis = axis_along_x(study, summary, true);
-    case_axis(study, summary, x_axis, &chart->x);
+    const Layout layout = layout_open(study, summary, true);
+    layout_axis(&layout, chart);
     chart->y = (Axis){.label = "seconds a cell", .base = 10, .low = NAN, .high = NAN};
+    const SeriesKind own = layout.words ? SERIES_POINTS : SERIES_MEAN;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
-        const double x = x_axis < 0 ? 1 : atof(row->values[x_axis]);
-        char title[128];
-        panel_title(study, summary, row, x_axis, title);
-        Panel *panel = panel_of(chart, title);
+        const double x = layout_x(&layout, row);
+        Panel *panel = layout_panel(&layout, study, row, chart);
         for (int i = 0; i < row->seed_count && row->seed_count > 1; i++) {
-            series_add_point(series_of(panel, row->model, SERIES_SEEDS),
+            series_add_point(layout_series(panel, row->model, SERIES_SEEDS),
                              (ChartPoint){x, row->seeds[i]->result.wall_seconds, NAN, NAN});
         }
-        series_add_point(series_of(panel, row->model, SERIES_MEAN),
+        series_add_point(layout_series(panel, row->model, own),
                          (ChartPoint){x, row->wall_seconds, NAN, NAN});
     }
-    sort_points(chart);
+    layout_sort(chart);
     chart_share_range(chart, true, &chart->y);
 }
 
@@ -271,8 +150,6 @@ static void add_groups(const Study *study, const Summary *summary, Chart *chart,
     chart->x.low = INFINITY;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
-        char title[128];
-        panel_title(study, summary, row, -1, title);
         for (int g = 0; g < most; g++) {
             double labels = 0, nats = 0, from = 0;
             for (int i = 0; i < row->seed_count; i++) {
@@ -284,13 +161,14 @@ static void add_groups(const Study *study, const Summary *summary, Chart *chart,
             }
             if (labels == 0) continue;
             const double x = zero < 1 ? fmax(from, zero) : from + zero;
-            series_add_point(series_of(panel_of(chart, title), row->model, SERIES_MEAN),
-                             (ChartPoint){x, exp(nats / labels), NAN, NAN});
+            series_add_point(
+                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                (ChartPoint){x, exp(nats / labels), NAN, NAN});
             chart->x.low = fmin(chart->x.low, x / 1.35);
             chart->x.high = fmax(chart->x.high, x * 1.35);
         }
     }
-    sort_points(chart);
+    layout_sort(chart);
     chart_share_range(chart, true, &chart->y);
 }
 
@@ -308,12 +186,109 @@ static void by_frequency(const Study *study, const Summary *summary, const Publi
     add_groups(study, summary, chart, offsetof(Breakdown, frequencies), BREAKDOWN_FREQUENCIES, 0.5);
 }
 
+static int most_tested_lengths(const Summary *summary) {
+    int most = 0;
+    for (int r = 0; r < summary->count; r++) {
+        int count = 0;
+        for (int g = 0; g < BREAKDOWN_POSITIONS; g++)
+            count += summary->rows[r].seeds[0]->result.test.lengths[g].samples > 0;
+        if (count > most) most = count;
+    }
+    return most;
+}
+
+/* All seeds of a row together. A length stands at the low end of its group: tests by octaves have
+ * only that one. */
+static void by_length(const Study *study, const Summary *summary, const Published *published,
+                      Chart *chart) {
+    if (most_tested_lengths(summary) < 2) return;
+    const Layout layout = layout_open(study, summary, false);
+    metric_axis(study, &chart->y);
+    chart->x = (Axis){.label = "length in test", .base = 2, .low = INFINITY};
+    if (study->chance >= 0.01 && !study_chance_varies(study)) chart->chance = study->chance;
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        for (int g = 0; g < BREAKDOWN_POSITIONS; g++) {
+            double samples = 0, accuracy = 0, from = 0;
+            for (int i = 0; i < row->seed_count; i++) {
+                const LengthGroup *group = &row->seeds[i]->result.test.lengths[g];
+                samples += group->samples;
+                accuracy += group->accuracy;
+                from = fmax(from, (double)group->from);
+            }
+            if (samples == 0) continue;
+            series_add_point(
+                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                (ChartPoint){from, accuracy / samples, NAN, NAN});
+            chart->x.low = fmin(chart->x.low, from / 1.35);
+            chart->x.high = fmax(chart->x.high, from * 1.35);
+        }
+    }
+    overlay_lengths(&layout, published, chart);
+    layout_sort(chart);
+}
+
+/* The best validation of every tried value of the first tuned setting, first seed. */
+static void tuning(const Study *study, const Summary *summary, const Published *published,
+                   Chart *chart) {
+    (void)published;
+    if (study->tuned_count == 0) return;
+    const char *key = study->tuned[0];
+    metric_axis(study, &chart->y);
+    snprintf(chart->y.label, sizeof chart->y.label, "validation %.40s", study->metric);
+    chart->x = (Axis){.base = 10, .low = INFINITY};
+    snprintf(chart->x.label, sizeof chart->x.label, "%s", key);
+    const char *first_seed = study->count ? study_value(&study->records[0], "seed") : "";
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        for (int i = 0; i < study->count; i++) {
+            const Record *record = &study->records[i];
+            const double x = atof(study_value(record, key));
+            if (!study_in_row(study, record, row->seeds[0]) || !(x > 0) ||
+                strcmp(study_value(record, "seed"), first_seed) != 0)
+                continue;
+            series_add_point(
+                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                (ChartPoint){x, record->result.best_validation_metric, NAN, NAN});
+            chart->x.low = fmin(chart->x.low, x / 1.35);
+            chart->x.high = fmax(chart->x.high, x * 1.35);
+        }
+    }
+    if (!(chart->x.high > 2 * chart->x.low)) chart->count = 0; /* one value: nothing was tuned */
+    layout_sort(chart);
+    if (chart->y.base) chart_share_range(chart, true, &chart->y);
+}
+
+/* Where the suite varies the width: the test metric against the bytes that a sequence carries. */
+static void by_state(const Study *study, const Summary *summary, const Published *published,
+                     Chart *chart) {
+    (void)published;
+    const Layout layout = layout_open(study, summary, true);
+    if (layout.axis < 0 || strcmp(study->axes[layout.axis], "width") != 0) return;
+    metric_axis(study, &chart->y);
+    chart->x = (Axis){.label = "state (bytes a sequence)", .base = 2, .low = INFINITY};
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        if (!(row->state_bytes > 0)) continue;
+        series_add_point(
+            layout_series(layout_panel(&layout, study, row, chart), row->model, SERIES_MEAN),
+            (ChartPoint){row->state_bytes, row->mean, NAN, NAN});
+        chart->x.low = fmin(chart->x.low, row->state_bytes / 1.35);
+        chart->x.high = fmax(chart->x.high, row->state_bytes * 1.35);
+    }
+    layout_sort(chart);
+    if (chart->y.base) chart_share_range(chart, true, &chart->y);
+}
+
 static const Figure figures[] = {
-    {"accuracy", "Accuracy against width, a panel for each length", accuracy},
+    {"accuracy", "Test metric against what tells the cases apart", metric},
     {"frequency", "Test perplexity against how often a token came in training", by_frequency},
-    {"learning", "Validation accuracy against training FLOPs", learning},
+    {"learning", "Validation metric against training FLOPs", learning},
+    {"length", "Test accuracy against the length of the sample", by_length},
     {"position", "Test perplexity against the tokens seen before", by_position},
     {"seconds", "Seconds a cell", seconds},
+    {"state", "Test metric against the state's size", by_state},
+    {"tuning", "Validation metric against the tuned setting", tuning},
 };
 
 const Figure *figure_list(int *count) {
@@ -330,10 +305,17 @@ Chart figure_chart(const Figure *figure, const Study *study, const Summary *summ
     for (int r = 0; r < summary->count; r++) {
         if (summary->rows[r].seed_count > most) most = summary->rows[r].seed_count;
     }
-    snprintf(chart.note, sizeof chart.note, "%s v%d, preset %s, budget %s a cell, %d seed%s",
-             study->task, study->task_version, study->preset,
-             study->count ? study_value(&study->records[0], "budget") : "-", most,
-             most == 1 ? "" : "s");
+    const char *budget = study->count ? study_value(&study->records[0], "budget") : "-";
+    bool one_task = true, one_budget = true;
+    for (int i = 1; i < study->count; i++) {
+        one_task &= !strcmp(study->records[i].task, study->records[0].task);
+        one_budget &= !strcmp(study_value(&study->records[i], "budget"), budget);
+    }
+    char what[96];
+    snprintf(what, sizeof what, "suite %s", study->suite);
+    if (one_task) study_tasks(study, what, sizeof what);
+    snprintf(chart.note, sizeof chart.note, "%s, preset %s, budget %s a cell, %d seed%s", what,
+             study->preset, one_budget ? budget : "by case", most, most == 1 ? "" : "s");
     figure->build(study, summary, published, &chart);
     return chart;
 }

@@ -1,6 +1,7 @@
 #include "bench/published.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static const struct {
     {"layer", offsetof(PublishedFacts, layers), true},
     {"blocks", offsetof(PublishedFacts, layers), true},
     {"length", offsetof(PublishedFacts, length), false},
+    {"at", offsetof(PublishedFacts, length), false}, /* "trained at 256" */
     {"pairs", offsetof(PublishedFacts, pairs), false},
     {"vocab", offsetof(PublishedFacts, vocabulary), false},
     {"vocabulary", offsetof(PublishedFacts, vocabulary), false},
@@ -31,10 +33,33 @@ static const struct {
 static const struct {
     const char *theirs, *ours;
 } aliases[] = {
-    {"attention", "transformer"},          {"fullattention", "transformer"},
-    {"transformer", "transformer"},        {"rwkv", "rwkv4"},
-    {"selectivecopying", "selectivecopy"}, {"inductionhead", "induction"},
+    {"attention", "transformer"},
+    {"fullattention", "transformer"},
+    {"transformer", "transformer"},
+    {"rwkv", "rwkv4"},
+    {"selectivecopying", "selectivecopy"},
+    {"inductionhead", "induction"},
     {"inductionheads", "induction"},
+    {"associativerecall", "recall"},
+    {"mirroredcopy", "copy"},
+    {"nearestneighboursearch", "nns"},
+    {"reversestring", "reverse"},
+    {"stackmanipulation", "stack"},
+    {"lralistops", "listops"},
+    {"lratext", "text"},
+    {"lraretrieval", "retrieval"},
+    {"lraimage", "image"},
+    {"lragimage", "image"},
+    {"lrapathfinder", "pathfinder"},
+    {"lrapathx", "pathx"},
+    {"llama", "transformer"},
+    {"mharope", "transformer"},
+    {"transformerlrapaper", "transformer"},
+    {"s4dlegs", "s4d"},
+    {"mambas6", "mamba"},
+    {"h3blockhyena", "hyena"},
+    {"hyena2153m", "hyena"},
+    {"gpt2smallflashattention", "transformer"},
 };
 
 void published_name(const char *theirs, char ours[48]) {
@@ -103,18 +128,48 @@ static void short_citation(const char *source, char *citation, size_t size) {
     snprintf(citation, size, "%.*s", (int)length, source);
 }
 
-/* False for rows that are about something else than a measured accuracy. */
+/* The number of a row on the scale of our metric; false for rows about something else. Perplexity
+ * is a task's own where the source says the unit: bits per character stand for bytes, "word level"
+ * for words, and everything else for byte pairs. */
+static bool read_value(const char *metric, double number, PublishedPoint *point) {
+    const char *accuracy = strstr(metric, "accuracy");
+    if (accuracy) {
+        point->value = strchr(accuracy, '%') ? number / 100 : number;
+        point->scaled = strstr(metric, "scaled") != NULL;
+        snprintf(point->metric, sizeof point->metric, "accuracy");
+        return true;
+    }
+    const bool bits = strstr(metric, "test bpc"), perplexity = strstr(metric, "test ppl");
+    if (!bits && !perplexity) return false;
+    point->value = bits ? exp2(number) : number;
+    snprintf(point->metric, sizeof point->metric, "perplexity");
+    snprintf(point->unit, sizeof point->unit, "%s",
+             bits                     ? "byte"
+             : strstr(metric, "word") ? "word"
+                                      : "bpe");
+    return true;
+}
+
+/* "trained at 256, tested at 2^14": 16384; 0 when the setting says nothing of the kind. */
+static int64_t tested_at(const char *setting) {
+    const char *words = strstr(setting, "tested at 2^");
+    const long power = words ? strtol(words + strlen("tested at 2^"), NULL, 10) : 0;
+    return power > 0 && power < 40 ? (int64_t)1 << power : 0;
+}
+
+/* False for rows that are about something else than a measured quality. */
 static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value");
-    const char *found = strstr(metric, "accuracy");
-    if (!found || strstr(metric, "scaled")) return false;
     char *end;
     const double number = strtod(value, &end);
-    if (end == value || *end) return false;
-    *point = (PublishedPoint){.accuracy = strchr(found, '%') ? number / 100 : number};
+    *point = (PublishedPoint){0};
+    if (end == value || *end || !read_value(metric, number, point)) return false;
+    published_name(csv_cell(csv, row, "task"), point->task);
+    point->test_length = tested_at(csv_cell(csv, row, "setting"));
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
     published_name(csv_cell(csv, row, "model"), point->model);
     point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
+    point->uncertain = strstr(csv_cell(csv, row, "note"), "may be permuted") != NULL;
     point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;
     return true;
 }
@@ -130,12 +185,11 @@ Status published_read(const char *path, const char *task, Published *published, 
         for (int c = 0; c < csv.columns; c++) found |= !strcmp(csv.cells[c], needed[i]);
         if (!found) status = error_set(error, STATUS_DATA, "%s: no column '%s'", path, needed[i]);
     }
-    char wanted[48], name[48];
-    published_name(task, wanted);
+    char wanted[48];
+    published_name(task ? task : "", wanted);
     for (int row = 0; !status && row < csv.rows; row++) {
         PublishedPoint point;
-        published_name(csv_cell(&csv, row, "task"), name);
-        if (strcmp(name, wanted) || !read_point(&csv, row, &point)) continue;
+        if (!read_point(&csv, row, &point) || (task && strcmp(point.task, wanted) != 0)) continue;
         const size_t count = (size_t)published->count + 1;
         PublishedPoint *grown = realloc(published->points, count * sizeof *grown);
         if (!grown) abort();

@@ -13,11 +13,17 @@ typedef struct PublishedFacts {
 } PublishedFacts;
 
 typedef struct PublishedPoint {
+    char task[48];     /* in our spelling, as published_name writes it */
+    char metric[32];   /* ours: "accuracy" or "perplexity" */
+    char unit[8];      /* perplexity: unit=byte, word or bpe, or "" where it does not matter */
     char citation[96]; /* "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2" */
     char model[48];    /* our name of the architecture, or theirs in our spelling */
     PublishedFacts facts;
-    double accuracy; /* 0..1 */
+    int64_t test_length; /* trained at another length and tested at this one; 0: not so */
+    double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
+    bool scaled;         /* (accuracy - chance) / (1 - chance) */
     bool approximate;
+    bool uncertain; /* the model's name was hard to read and may be another's */
 } PublishedPoint;
 
 typedef struct Published {
@@ -25,8 +31,9 @@ typedef struct Published {
     int count;
 } Published;
 
-/* Every row of the file on the accuracy of `task`, in its order. Rows that state no number are left
- * out. STATUS_DATA for a file that cannot be read. Free in any case. */
+/* Every row of the file on the accuracy or perplexity of `task` (NULL: of any), in its order. Rows
+ * that state no number are left out. STATUS_DATA for a file that cannot be read. Free in any case.
+ */
 Status published_read(const char *path, const char *task, Published *published, Error *error);
 void published_free(Published *published);
 

@@ -147,8 +147,9 @@ json_t *result_to_json(const Result *result) {
     for (int i = 0; i < result->step_seconds_count; i++)
         json_array_append_new(times, real_to_json(result->step_seconds[i]));
     json_object_set_new(object, "step_seconds", times);
-    if (result->test.labels > 0)
-        json_object_set_new(object, "test_breakdown", breakdown_to_json(&result->test));
+    json_t *breakdown = breakdown_to_json(&result->test);
+    if (json_object_size(breakdown) > 0) json_object_set(object, "test_breakdown", breakdown);
+    json_decref(breakdown);
     return object;
 }
 

@@ -148,9 +148,10 @@ typedef struct Score {
 } Score;
 
 static void score(Score *sum, const Session *session, const Batch *batch, int64_t from,
-                  Breakdown *breakdown) {
+                  Breakdown *breakdown, Breakdown *lengths) {
     const Network *network = &session->evaluate;
     const int64_t labels = session->evaluation_problem.labels;
+    const int sequences = session->evaluation_problem.sequences;
     for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
         double right = 0, weights = 0;
         for (int64_t k = 0; k < labels; k++) {
@@ -168,6 +169,8 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
                 right += weight;
         }
         if (weights == 0) continue;
+        if (lengths)
+            breakdown_add_sample(lengths, batch->lengths[(from + i) * sequences], right / weights);
         sum->labels += weights;
         sum->sample_metric += right / weights;
         sum->samples += 1;
@@ -175,8 +178,12 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
 }
 
 Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
-    if (session->problem.measure != MEASURE_PERPLEXITY) breakdown = NULL;
+    const Problem *problem = &session->evaluation_problem;
+    const bool varied =
+        problem->measure == MEASURE_ACCURACY && problem->padded && problem->evaluation_length > 0;
     if (breakdown) *breakdown = (Breakdown){0};
+    Breakdown *const lengths = varied ? breakdown : NULL;
+    if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;
     samples = session_samples(session, split, samples);
     Network *network = &session->evaluate;
     const Run run = {.threads = session->threads};
@@ -190,7 +197,7 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
                      batch.labels > 0 ? batch.labels : 1);
         tape_forward(network->tape, &run);
         tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
-        score(&sum, session, &batch, 0, breakdown);
+        score(&sum, session, &batch, 0, breakdown, lengths);
         if (breakdown) add_extents(session, split, first, count, breakdown);
     }
     batch_close(&batch);

@@ -98,7 +98,8 @@ static double overhead_of(Subject *subject, double seconds) {
 static Status open_decode(Subject *subject, Error *error) {
     Session *session = &subject->session;
     const Problem *problem = &session->problem;
-    if ((session->cell->model->exempt & EXEMPT_STEP) || !problem->causal) return STATUS_OK;
+    const bool decodes = problem->causal && problem->target == TARGET_TOKENS;
+    if ((session->cell->model->exempt & EXEMPT_STEP) || !decodes) return STATUS_OK;
     Network *decode = &subject->decode;
     network_record(decode, session->cell, problem, session->parameters, TAPE_STEP, 1);
     tape_set_device(decode->tape, &session->device);

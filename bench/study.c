@@ -20,7 +20,8 @@ int value_order(const char *a, const char *b) {
 
 double study_metric(const Study *study, const Record *record) {
     const double metric = record->result.test_metric;
-    return isfinite(metric) ? metric : study->chance;
+    (void)study;
+    return isfinite(metric) ? metric : record->chance;
 }
 
 static bool same_value(const Record *a, const Record *b, const char *key) {
@@ -35,9 +36,27 @@ static bool same_values(const Record *a, const Record *b, const char keys[][STUD
     return true;
 }
 
-/* Of the same model and case. */
-static bool same_row(const Study *study, const Record *a, const Record *b) {
+bool study_in_row(const Study *study, const Record *a, const Record *b) {
     return !strcmp(a->model, b->model) && same_values(a, b, study->axes, study->axis_count);
+}
+
+void study_tasks(const Study *study, char *text, size_t size) {
+    snprintf(text, size, "%s v%d", study->task, study->task_version);
+    for (int i = 1; i < study->count; i++) {
+        const Record *record = &study->records[i];
+        bool known = false;
+        for (int k = 0; k < i && !known; k++) known = !strcmp(study->records[k].task, record->task);
+        const size_t used = strlen(text);
+        if (!known)
+            snprintf(text + used, size - used, ", %s v%d", record->task, record->task_version);
+    }
+}
+
+bool study_chance_varies(const Study *study) {
+    for (int i = 1; i < study->count; i++) {
+        if (study->records[i].chance != study->records[0].chance) return true;
+    }
+    return false;
 }
 
 bool study_same_data(const Study *study) {
@@ -65,14 +84,14 @@ void study_close(Study *study) {
 /* Validation metric that selection compares: larger is better, an unfinished one is worst. */
 static double merit(const Study *study, const Record *record) {
     const double metric = record->result.best_validation_metric;
-    const double value = isfinite(metric) ? metric : study->chance;
+    const double value = isfinite(metric) ? metric : record->chance;
     return study->higher_is_better ? value : -value;
 }
 
 /* True when no earlier record of the row has the same tuned values: it is their first seed. */
 static bool first_seed(const Study *study, const Record *record) {
     for (const Record *earlier = study->records; earlier < record; earlier++) {
-        if (same_row(study, earlier, record) &&
+        if (study_in_row(study, earlier, record) &&
             same_values(earlier, record, study->tuned, study->tuned_count)) {
             return false;
         }
@@ -85,7 +104,7 @@ static const Record *select_values(const Study *study, const Record *first, int 
     const Record *choice = NULL;
     for (int i = 0; i < study->count; i++) {
         const Record *record = &study->records[i];
-        if (!same_row(study, first, record)) continue;
+        if (!study_in_row(study, first, record)) continue;
         (*cells)++;
         if (!first_seed(study, record)) continue;
         const double more = choice ? merit(study, record) - merit(study, choice) : 1;
@@ -162,6 +181,7 @@ static void measure_row(const Study *study, Row *row) {
     row->step_seconds = median(steps, n);
     row->parameters = (double)row->seeds[0]->result.parameters;
     row->state_bytes = (double)row->seeds[0]->result.state_floats * (double)sizeof(float);
+    row->chance = row->seeds[0]->chance;
     row->mean = mean(row->metrics, n);
     row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
     measure_language(row);
@@ -187,7 +207,7 @@ static Row make_row(const Study *study, const Record *first) {
     row.metrics = allocate(row.cells, sizeof *row.metrics);
     for (int i = 0; i < study->count; i++) {
         const Record *record = &study->records[i];
-        if (same_row(study, choice, record) &&
+        if (study_in_row(study, choice, record) &&
             same_values(choice, record, study->tuned, study->tuned_count)) {
             row.seeds[row.seed_count++] = record;
         }
@@ -228,7 +248,7 @@ Summary study_summarise(const Study *study) {
     for (int i = 0; i < study->count; i++) {
         bool new_row = true;
         for (int j = 0; j < i && new_row; j++) {
-            new_row = !same_row(study, &study->records[j], &study->records[i]);
+            new_row = !study_in_row(study, &study->records[j], &study->records[i]);
         }
         if (new_row) summary.rows[summary.count++] = make_row(study, &study->records[i]);
     }

@@ -37,7 +37,7 @@ typedef struct Row {
     const Record **seeds;                 /* cells of the selected values, by seed; owned */
     double *metrics;                      /* test metric of each; owned */
     int seed_count;
-    double mean;
+    double mean, chance;
     Interval interval; /* of the mean; not-a-number with one seed */
     int solved, at_chance, diverged;
     double budget_share; /* mean share of the budget that solved seeds had used; NAN without one */
@@ -71,6 +71,15 @@ Status study_open(Study *study, const Suite *suite, const char *results, int *da
 
 /* Closes and frees the records. */
 void study_close(Study *study);
+
+/* True when both records are of the same model and case. */
+bool study_in_row(const Study *study, const Record *a, const Record *b);
+
+/* Tasks with their versions, in the study's order: "listops v1, text v1". */
+void study_tasks(const Study *study, char *text, size_t size);
+
+/* True when guessing is not worth the same in every case. */
+bool study_chance_varies(const Study *study);
 
 /* True when every record of the same case and seed trained on the same data. */
 bool study_same_data(const Study *study);

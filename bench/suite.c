@@ -90,8 +90,12 @@ static const Settings *chosen(const Product *product, int axis) {
 static Status gather(const Product *product, const SuiteFile *file, Settings *settings,
                      Error *error) {
     Status status = settings_add_all(settings, &file->base, error);
-    for (int i = 0; i < product->count && status == STATUS_OK; i++)
-        status = settings_add_all(settings, chosen(product, i), error);
+    for (int i = 0; i < product->count && status == STATUS_OK; i++) {
+        if (product->axes[i] == &file->cases)
+            status =
+                settings_add_all(settings, &file->case_sets.choices[product->digits[i]], error);
+        if (status == STATUS_OK) status = settings_add_all(settings, chosen(product, i), error);
+    }
     if (status == STATUS_OK) status = settings_add_all(settings, &file->last, error);
     return status;
 }

@@ -32,6 +32,7 @@ void suite_file_free(SuiteFile *file) {
     settings_free(&file->last);
     axis_free(&file->models);
     axis_free(&file->cases);
+    axis_free(&file->case_sets);
     axis_free(&file->seeds);
     for (int i = 0; i < SUITE_KEYS; i++) {
         axis_free(&file->grid[i]);
@@ -130,13 +131,33 @@ static Status read_models(const Reader *reader, const char *patterns, Axis *mode
     return status;
 }
 
-static Status read_cases(const Reader *reader, Axis *cases) {
+/* One case: settings that name it, and under "set" those that only go with it. */
+static Status read_case(const Reader *reader, const YamlNode *map, Settings *names,
+                        Settings *others) {
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, "a case", reader->error);
+    for (int i = 0; i < map->count && status == STATUS_OK; i++) {
+        const YamlNode one = {.kind = YAML_MAP,
+                              .line = map->line,
+                              .count = 1,
+                              .keys = &map->keys[i],
+                              .children = &map->children[i]};
+        const bool set = strcmp(map->keys[i].word, "set") == 0;
+        status = add_settings(reader, set ? &map->children[i] : &one, set ? "set" : "a case",
+                              set ? others : names);
+    }
+    if (status == STATUS_OK && names->count == 0)
+        status = yaml_error(reader->yaml, map, reader->error,
+                            "a case has nothing but set; expected a key that names it");
+    return status;
+}
+
+static Status read_cases(const Reader *reader, SuiteFile *file) {
     const YamlNode *list = yaml_get(reader->preset, "cases");
     Status status = yaml_expect(reader->yaml, list, YAML_LIST, "cases", reader->error);
     for (int i = 0; list && i < list->count && status == STATUS_OK; i++) {
-        Settings *choice = axis_choice(cases);
-        status = choice ? add_settings(reader, &list->children[i], "a case", choice)
-                        : error_set(reader->error, STATUS_IO, "out of memory");
+        Settings *names = axis_choice(&file->cases), *others = axis_choice(&file->case_sets);
+        status = names && others ? read_case(reader, &list->children[i], names, others)
+                                 : error_set(reader->error, STATUS_IO, "out of memory");
     }
     return status;
 }
@@ -265,7 +286,7 @@ Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const Su
     if (status == STATUS_OK) status = read_texts(&reader, suite);
     if (status == STATUS_OK) status = read_base(&reader, &file->base);
     if (status == STATUS_OK) status = read_models(&reader, request->models, &file->models);
-    if (status == STATUS_OK) status = read_cases(&reader, &file->cases);
+    if (status == STATUS_OK) status = read_cases(&reader, file);
     if (status == STATUS_OK) status = read_axes(&reader, "grid", file->grid, &file->grid_count);
     if (status == STATUS_OK) status = read_axes(&reader, "tune", file->tune, &file->tune_count);
     if (status == STATUS_OK) status = read_seeds(&reader, &file->seeds);

@@ -12,9 +12,10 @@ typedef struct Axis {
 
 /* Order of the product: the later an axis, the faster it turns. */
 typedef struct SuiteFile {
-    Settings base; /* of every cell */
-    Axis models;   /* model=NAME and the model's own settings */
-    Axis cases;
+    Settings base;  /* of every cell */
+    Axis models;    /* model=NAME and the model's own settings */
+    Axis cases;     /* what tells them apart: columns of tables, axes of figures */
+    Axis case_sets; /* beside each case: its other settings */
     Axis grid[SUITE_KEYS];
     int grid_count;
     Axis tune[SUITE_KEYS];

@@ -291,10 +291,30 @@ static Status loop(Sweep *sweep, Error *error) {
     }
 }
 
+/* Data that are missing are said once and before anything runs, and no cell counts as failed. */
+static Status check_data(const Sweep *sweep, Error *error) {
+    const Cell *before = NULL;
+    for (int i = 0; i < sweep->suite->count; i++) {
+        const SuiteCell *cell = &sweep->suite->cells[i];
+        const Task *task = cell->cell.task;
+        void *data = NULL;
+        if (sweep->entries[i].state != ENTRY_WAITING || !task->open) continue;
+        if (before && before->task == task &&
+            memcmp(before->task_options, cell->cell.task_options, task->options.bytes) == 0)
+            continue;
+        before = &cell->cell;
+        if (task->open(cell->cell.task_options, &data, error) != STATUS_OK)
+            return error_context(error, "nothing was started: cell %s", cell->label);
+        if (data && task->close) task->close(data);
+    }
+    return STATUS_OK;
+}
+
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) {
     Sweep sweep = {.suite = suite, .options = options};
     interrupt_install();
     Status status = sweep_open(&sweep, error);
+    if (status == STATUS_OK) status = check_data(&sweep, error);
     if (status == STATUS_OK) {
         status = loop(&sweep, error);
         sweep_clear_line(&sweep);

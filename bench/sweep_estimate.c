@@ -45,13 +45,14 @@ const GroupCost *sweep_cost(Sweep *sweep, int index) {
     cost->known = true;
     CellPlan plan;
     Budget budget;
+    Error cannot = {0};
     /* A cell that cannot be planned says why when it is started; here it just weighs nothing. */
-    if (cell_plan(&cell->cell, sweep->options->threads, &plan, NULL) == STATUS_OK) {
+    if (cell_plan(&cell->cell, sweep->options->threads, &plan, &cannot) == STATUS_OK) {
         cost->bytes = plan.bytes;
         cost->flops = plan.steps >= 0 ? plan.total_flops : 0;
         if (sweep->memory == 0) sweep->memory = plan.available_bytes;
     }
-    if (budget_parse(cell->cell.run.budget, &budget, NULL) == STATUS_OK &&
+    if (budget_parse(cell->cell.run.budget, &budget, &cannot) == STATUS_OK &&
         budget.unit == BUDGET_SECOND)
         cost->seconds = budget.amount;
     return cost;

@@ -51,7 +51,8 @@ static void outcome_text(const Study *study, const Row *row, char text[256]) {
 
 typedef enum SourceKind {
     FROM_REAL,
-    FROM_REAL_IF_KNOWN, /* the column is left out where no row has a value */
+    FROM_REAL_IF_VARIED, /* left out where all rows have the same value */
+    FROM_REAL_IF_KNOWN,  /* the column is left out where no row has a value */
     FROM_INTEGER,
     FROM_TEXT
 } SourceKind;
@@ -75,6 +76,11 @@ static const struct {
     {"metric_low", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.low), NULL}},
     {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
     {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
+    {"chance",
+     "chance",
+     READ_BY_ALL,
+     NUMBER_SHARE,
+     {FROM_REAL_IF_VARIED, offsetof(Row, chance), NULL}},
     {"validation_mean", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, validation), NULL}},
     {"best_possible",
      "best possible",
@@ -138,12 +144,18 @@ static const struct {
 enum { MEASURED = sizeof measured / sizeof *measured };
 _Static_assert(1 + 2 * STUDY_KEYS + MEASURED <= TABLE_COLUMNS, "columns fit");
 
+static double real_of(const Source *source, const Row *row) {
+    return *(const double *)((const char *)row + source->offset);
+}
+
 static bool is_shown(int column, const Summary *summary) {
     const Source *source = &measured[column].source;
-    if (source->kind != FROM_REAL_IF_KNOWN) return true;
-    for (int r = 0; r < summary->count; r++)
-        if (!isnan(*(const double *)((const char *)&summary->rows[r] + source->offset)))
-            return true;
+    const bool varied = source->kind == FROM_REAL_IF_VARIED;
+    if (source->kind != FROM_REAL_IF_KNOWN && !varied) return true;
+    for (int r = 0; r < summary->count; r++) {
+        const double value = real_of(source, &summary->rows[r]);
+        if (varied ? value != real_of(source, &summary->rows[0]) : !isnan(value)) return true;
+    }
     return false;
 }
 
@@ -185,8 +197,9 @@ static void fill_row(Table *table, const Study *study, const Summary *summary, i
         const Source *source = &measured[i].source;
         const char *field = (const char *)row + source->offset;
         if (source->kind == FROM_TEXT) source->text(study, row, value->text);
-        if (source->kind == FROM_REAL || source->kind == FROM_REAL_IF_KNOWN)
-            value->number = *(const double *)field;
+        if (source->kind == FROM_REAL || source->kind == FROM_REAL_IF_KNOWN ||
+            source->kind == FROM_REAL_IF_VARIED)
+            value->number = real_of(source, row);
         if (source->kind == FROM_INTEGER) value->number = *(const int *)field;
         value++;
     }

@@ -22,12 +22,12 @@ typedef enum GemmLayout {
 } GemmLayout;
 
 enum {
-    GEMM_DEPTH = 256,  /* k of one block: a tile of A (14 x 256) stays in the first-level cache */
+    GEMM_DEPTH = 256,  /* k of one block: a panel of B stays in the first-level cache */
     GEMM_COLUMNS = 512 /* columns of one block: B (256 x 512) stays in the second-level cache */
 };
 
-/* Called on the thread that finished c[row .. row+rows) x [column .. column+columns), a few rows of
- * at most GEMM_COLUMNS columns, while they are in the nearest cache. Every element once. */
+/* Called on the thread that finished c[row .. row+rows) x [column .. column+columns), some rows of
+ * at most GEMM_COLUMNS columns, while they are in the second-level cache. Every element once. */
 typedef struct GemmFinish {
     void (*apply)(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns);
     void *context;

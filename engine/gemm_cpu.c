@@ -1,6 +1,6 @@
 /* Blocking: for a block of k (GEMM_DEPTH) and a block of columns (GEMM_COLUMNS) the part of B lies
- * in the second-level cache, in panels of TILE_COLUMNS; then tiles of A, 14 rows of the block's k
- * in the first-level cache, meet every panel. (Goto and van de Geijn 2008, "Anatomy of
+ * in the second-level cache, in panels of TILE_COLUMNS; each panel comes to the first-level cache
+ * for a group of tiles of A, which stay in the second. (Goto and van de Geijn 2008, "Anatomy of
  * high-performance matrix multiplication", with the roles of A and B exchanged for row-major C.)
  *
  * Packing copies m k + k n numbers for m k n multiply-adds, so it is left out where the matrix
@@ -23,51 +23,67 @@ static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* to[i * pitch + j] = from[j * ld + i] for i < count, j < LANES, zero where j >= rows. pitch >=
- * LANES. */
+/* to[i * pitch + j] = from[j * ld + i] for i < count, j < rows; what stands at rows <= j < LANES is
+ * never used. pitch >= LANES. */
 static void transpose_strip(int64_t rows, int64_t count, const float *from, int64_t ld, float *to,
                             int64_t pitch) {
-    for (int64_t i = 0; i < count; i += LANES) {
-        const int64_t left = smaller(LANES, count - i);
-        vfloat block[LANES];
-        for (int j = 0; j < LANES; j++)
-            block[j] = j < rows ? v_load_part(from + j * ld + i, left) : v_zero();
+    const float *row[LANES];
+    vfloat block[LANES];
+    for (int j = 0; j < LANES; j++) row[j] = from + smaller(j, rows - 1) * ld;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES, to += LANES * pitch) {
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++) block[j] = v_load(row[j] + i);
         v_transpose(block);
-        for (int j = 0; j < left; j++) v_store(to + (i + j) * pitch, block[j]);
+#pragma GCC unroll 16
+        for (int j = 0; j < LANES; j++) v_store(to + j * pitch, block[j]);
     }
+    if (i == count) return;
+    for (int j = 0; j < LANES; j++) block[j] = v_load_part(row[j] + i, count - i);
+    v_transpose(block);
+    for (int j = 0; j < count - i; j++) v_store(to + j * pitch, block[j]);
 }
 
-/* One panel: packed[k][TILE_COLUMNS] from columns [column, column + TILE_COLUMNS), zero beyond n.
- */
+/* to[k * pitch + j] = from[k * ld + j] for k < count, j < columns; what stands behind is never
+ * used. columns <= pitch; pitch, a constant of the caller, is one or two vectors. */
+static inline __attribute__((always_inline)) void copy_strip(int64_t columns, int64_t count,
+                                                             const float *from, int64_t ld,
+                                                             float *to, const int64_t pitch) {
+    if (columns == pitch)
+        for (int64_t k = 0; k < count; k++, from += ld, to += pitch)
+            for (int64_t j = 0; j < pitch; j += LANES) v_store(to + j, v_load(from + j));
+    else
+        for (int64_t k = 0; k < count; k++, from += ld, to += pitch)
+            for (int64_t j = 0; j < columns; j += LANES)
+                v_store(to + j, v_load_part(from + j, columns - j));
+}
+
+/* One panel: packed[k][TILE_COLUMNS] from columns [column, column + TILE_COLUMNS). */
 static void pack_panel(const Product *product, int64_t k0, int64_t depth, int64_t column,
                        float *packed) {
     const int64_t left = smaller(TILE_COLUMNS, product->n - column);
-    if (product->layout == GEMM_NT) {
-        for (int64_t j = 0; j < TILE_COLUMNS; j += LANES)
-            transpose_strip(left - j, depth, product->b + (column + j) * product->ldb + k0,
-                            product->ldb, packed + j, TILE_COLUMNS);
+    if (product->layout != GEMM_NT) {
+        copy_strip(left, depth, product->b + k0 * product->ldb + column, product->ldb, packed,
+                   TILE_COLUMNS);
         return;
     }
-    const float *b = product->b + k0 * product->ldb + column;
-    for (int64_t k = 0; k < depth; k++, b += product->ldb, packed += TILE_COLUMNS) {
-        v_store(packed, v_load_part(b, left));
-        v_store(packed + LANES, left > LANES ? v_load_part(b + LANES, left - LANES) : v_zero());
-    }
+    for (int64_t j = 0; j < left; j += LANES)
+        transpose_strip(smaller(LANES, left - j), depth,
+                        product->b + (column + j) * product->ldb + k0, product->ldb, packed + j,
+                        TILE_COLUMNS);
 }
 
 /* packed[k][TILE_PITCH] from rows [row, row + rows) of A. */
 static void pack_rows(const Product *product, int64_t row, int64_t rows, int64_t k0, int64_t depth,
                       float *packed) {
-    if (product->layout != GEMM_TN) {
-        for (int64_t i = 0; i < rows; i += LANES)
-            transpose_strip(rows - i, depth, product->a + (row + i) * product->lda + k0,
-                            product->lda, packed + i, TILE_PITCH);
+    if (product->layout == GEMM_TN) {
+        copy_strip(rows, depth, product->a + k0 * product->lda + row, product->lda, packed,
+                   TILE_PITCH);
         return;
     }
-    const float *a = product->a + k0 * product->lda + row;
-    for (int64_t k = 0; k < depth; k++, a += product->lda)
-        for (int64_t i = 0; i < rows; i += LANES)
-            v_store_part(packed + k * TILE_PITCH + i, v_load_part(a + i, rows - i), rows - i);
+    for (int64_t i = 0; i < rows; i += LANES)
+        transpose_strip(smaller(LANES, rows - i), depth, product->a + (row + i) * product->lda + k0,
+                        product->lda, packed + i, TILE_PITCH);
 }
 
 /* Height of the next tile: full ones, then two even ones instead of a full and a sliver. */
@@ -82,25 +98,47 @@ static inline bool ragged(int64_t left) {
     return left < TILE_COLUMNS && left != LANES;
 }
 
-/* Columns always, when B lies turned; otherwise when its rows lie so far apart that each step of k
- * is another page, and many tiles share the copy. */
+/* Always, when B lies turned; otherwise when several tiles share the copy: in rows that lie a
+ * multiple of 256 bytes apart the steps of k share few sets of the nearest cache. */
 static inline bool packs_b(const Product *product, int64_t rows) {
-    return product->layout == GEMM_NT || (product->ldb > 256 && rows >= 8 * TILE_ROWS);
+    return product->layout == GEMM_NT || (product->ldb > TILE_COLUMNS && rows >= 4 * TILE_ROWS);
 }
 
-/* When many panels share the copy, and rows (or, turned, steps of k) that lie far apart would share
- * few sets of the nearest cache; all of them share one set at multiples of 4 KiB. */
+/* A turned tile is copied cheaply, and would be strewn over as many cache lines as k has steps. A
+ * tile that has to be transposed costs two cycles a step of k, against six for each panel: worth it
+ * for many panels, or when its rows all share one set of the nearest cache. */
 static inline bool packs_a(const Product *product, int64_t columns) {
-    if (product->layout == GEMM_TN) return columns >= 4 * TILE_COLUMNS && product->lda >= 256;
+    if (product->layout == GEMM_TN) return columns > TILE_COLUMNS;
     return (columns >= 8 * TILE_COLUMNS && product->lda >= 128) ||
            (columns > TILE_COLUMNS && product->lda % 1024 == 0);
+}
+
+/* Rows of A that meet a panel of B while it is in the nearest cache. */
+enum { GROUP_TILES = 8 };
+
+typedef struct Group {
+    int64_t row, count; /* first row; tiles */
+    int64_t height[GROUP_TILES];
+    float packed[GROUP_TILES][GEMM_DEPTH * TILE_PITCH];
+} Group;
+
+/* Cuts rows [row, end) into tiles as far as the group goes; returns the first row behind it. */
+static int64_t open_group(const Product *product, int64_t row, int64_t end, int64_t k0,
+                          int64_t depth, bool pack, Group *group) {
+    group->row = row;
+    for (group->count = 0; group->count < GROUP_TILES && row < end; group->count++) {
+        const int64_t height = next_rows(end - row);
+        if (pack) pack_rows(product, row, height, k0, depth, group->packed[group->count]);
+        group->height[group->count] = height;
+        row += height;
+    }
+    return row;
 }
 
 /* Rows [row, end) x columns [column, column + columns), one block of k. */
 static void block(const Product *product, int64_t row, int64_t end, int64_t column, int64_t columns,
                   int64_t k0, int64_t depth, float *workspace) {
-    float packed_rows[GEMM_DEPTH * TILE_PITCH] __attribute__((aligned(64)));
-    const bool transposed = product->layout == GEMM_TN;
+    const bool turned = product->layout == GEMM_TN;
     const bool pack_b = packs_b(product, end - row);
     const bool thin = end - row <= THIN_ROWS && !pack_b;
     const bool pack_a = !thin && packs_a(product, columns);
@@ -108,35 +146,36 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
     for (int64_t j = column; j < stop; j += TILE_COLUMNS)
         if (pack_b || ragged(product->n - j))
             pack_panel(product, k0, depth, j, workspace + (j - column) * depth);
-    GemmTile tile = {.k = depth, .c_row = product->ldc};
-    for (int64_t i = row; i < end; i += tile.rows) {
-        tile.rows = next_rows(end - i);
-        if (pack_a) {
-            pack_rows(product, i, tile.rows, k0, depth, packed_rows);
-            tile.a = packed_rows;
-            tile.a_row = 1;
-            tile.a_step = TILE_PITCH;
-        } else {
-            tile.a = transposed ? product->a + k0 * product->lda + i
-                                : product->a + i * product->lda + k0;
-            tile.a_row = transposed ? 1 : product->lda;
-            tile.a_step = transposed ? product->lda : 1;
-        }
+    Group group __attribute__((aligned(64)));
+    GemmTile tile = {.a_row = pack_a || turned ? 1 : product->lda,
+                     .a_step = pack_a   ? TILE_PITCH
+                               : turned ? product->lda
+                                        : 1,
+                     .k = depth,
+                     .c_row = product->ldc};
+    for (int64_t i = row, behind; i < end; i = behind) {
+        behind = open_group(product, i, end, k0, depth, pack_a, &group);
         for (int64_t j = column; j < stop; j += tile.columns) {
             const bool packed = pack_b || ragged(product->n - j);
             tile.columns = smaller(stop - j, TILE_COLUMNS);
             if (thin && stop - j >= THIN_COLUMNS) tile.columns = THIN_COLUMNS;
             tile.b = packed ? workspace + (j - column) * depth : product->b + k0 * product->ldb + j;
             tile.b_step = packed ? TILE_COLUMNS : product->ldb;
-            tile.c = product->c + i * product->ldc + j;
-            tile.start = k0               ? tile.c
-                         : product->start ? product->start + i * product->lds + j
-                                          : NULL;
-            tile.start_row = k0 ? product->ldc : product->lds;
-            gemm_tile(&tile);
+            for (int64_t t = 0, r = i; t < group.count; r += group.height[t++]) {
+                tile.rows = group.height[t];
+                tile.a = pack_a   ? group.packed[t]
+                         : turned ? product->a + k0 * product->lda + r
+                                  : product->a + r * product->lda + k0;
+                tile.c = product->c + r * product->ldc + j;
+                tile.start = k0               ? tile.c
+                             : product->start ? product->start + r * product->lds + j
+                                              : NULL;
+                tile.start_row = k0 ? product->ldc : product->lds;
+                gemm_tile(&tile);
+            }
         }
         if (product->finish && k0 + depth == product->k)
-            product->finish->apply(product->finish->context, i, tile.rows, column, columns);
+            product->finish->apply(product->finish->context, i, behind - i, column, columns);
     }
 }
 

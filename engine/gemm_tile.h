@@ -12,11 +12,13 @@ enum {
     TILE_ROWS = LANES == 16 ? 14 : 6,
     TILE_COLUMNS = 2 * LANES,
     TILE_PITCH = LANES == 16 ? 16 : 8, /* distance of the steps of a packed tile of A */
+    TILE_STEPS = 4,                    /* of k in one turn of the loop */
     THIN_ROWS = LANES == 16 ? 3 : 1,   /* so few rows leave registers for a wider tile, */
     THIN_COLUMNS = 8 * LANES           /* without which they wait for each other's sums */
 };
 
-/* C[i][j] = S[i][j] + sum over k of A[i * row_stride + k * step] B[k * b_step + j]. */
+/* C[i][j] = S[i][j] + sum over k of A[i * a_row + k * a_step] B[k * b_step + j]. A is packed where
+ * a_row is 1 and a_step TILE_PITCH. */
 typedef struct GemmTile {
     int64_t rows, columns, k;
     const float *a;
@@ -29,22 +31,14 @@ typedef struct GemmTile {
     int64_t c_row;
 } GemmTile;
 
-/* rows and vectors are constants of the caller, so that the sums live in registers. Rows of A are
- * addressed in threes from one pointer, which is what the address modes and registers allow.
- * The unrolling is asked for because gcc keeps sums in memory when it unrolls later by itself. */
-static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, const int rows,
-                                                          const int vectors) {
+/* Sums over k with A where it lies. Rows of A are addressed in threes from one pointer, which is
+ * what the address modes and registers allow. */
+static inline __attribute__((always_inline)) void
+sum_rows(const GemmTile *tile, vfloat sum[TILE_ROWS][2], const int rows, const int vectors) {
     const int64_t a_row = tile->a_row, a_step = tile->a_step, b_step = tile->b_step;
     const float *b = tile->b, *a[(TILE_ROWS + 2) / 3];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i += 3) a[i / 3] = tile->a + i * a_row;
-    vfloat sum[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = v_zero();
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < vectors; j++)
-            __builtin_prefetch(tile->c + i * tile->c_row + j * LANES, 1);
     for (int64_t k = tile->k; k > 0; k--) {
         const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
         b += b_step;
@@ -56,6 +50,48 @@ static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, 
             if (i % 3 == 2 || i == rows - 1) a[i / 3] += a_step;
         }
     }
+}
+
+static inline __attribute__((always_inline)) void add_step(vfloat sum[TILE_ROWS][2], const float *a,
+                                                           const float *b, const int rows,
+                                                           const int vectors) {
+    const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        const vfloat x = v_set(a[i]);
+        sum[i][0] += x * b0;
+        if (vectors > 1) sum[i][1] += x * b1;
+    }
+}
+
+/* The same with A packed: one pointer and constant distances, several steps of k a turn. */
+static inline __attribute__((always_inline)) void
+sum_packed(const GemmTile *tile, vfloat sum[TILE_ROWS][2], const int rows, const int vectors) {
+    const int64_t b_step = tile->b_step;
+    const float *a = tile->a, *b = tile->b;
+    int64_t k = tile->k;
+    for (; k >= TILE_STEPS; k -= TILE_STEPS, a += TILE_STEPS * TILE_PITCH)
+#pragma GCC unroll 16
+        for (int step = 0; step < TILE_STEPS; step++, b += b_step)
+            add_step(sum, a + step * TILE_PITCH, b, rows, vectors);
+    for (; k > 0; k--, a += TILE_PITCH, b += b_step) add_step(sum, a, b, rows, vectors);
+}
+
+/* rows and vectors are constants of the caller, so that the sums live in registers. The unrolling
+ * is asked for because gcc keeps sums in memory when it unrolls later by itself. */
+static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, const int rows,
+                                                          const int vectors) {
+    vfloat sum[TILE_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = v_zero();
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < vectors * LANES; j += 16)
+            __builtin_prefetch(tile->c + i * tile->c_row + j, 1);
+    if (tile->a_step == TILE_PITCH && tile->a_row == 1)
+        sum_packed(tile, sum, rows, vectors);
+    else
+        sum_rows(tile, sum, rows, vectors);
     const int64_t columns = tile->columns, last = vectors - 1;
     const float *start = tile->start;
     float *c = tile->c;

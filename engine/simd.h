@@ -47,6 +47,9 @@ static inline vfloat v_load_part(const float *p, int64_t n) {
     if (n >= LANES) return v_load(p);
 #if defined(__AVX512F__)
     return (vfloat)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+#elif defined(__AVX2__)
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (vfloat)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
 #else
     vfloat v = {0};
     memcpy(&v, p, (size_t)n * sizeof(float));

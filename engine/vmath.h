@@ -72,9 +72,10 @@ static inline vfloat v_exp(vfloat x) {
     return v_scale2(v_exp_core(r), n);
 }
 
-/* 2^x for x <= 0, relative error below 1.8e-7 (2.5 ulp); below -126 at most 2^-126. For the inner
- * loops of recurrences, whose cost is this function: at 16 lanes two thirds of the operations of
- * v_exp. A table of 2^(j/32) in two registers leaves |r| <= 1/64 to a polynomial of degree two. */
+/* 2^x for x <= 0, relative error below 1.8e-7 (2.5 ulp); below -126 between 0 and 2^-126. For the
+ * inner loops of recurrences, whose cost is this function: at 16 lanes two thirds of the operations
+ * of v_exp. A table of 2^(j/32) in two registers leaves |r| <= 1/64 to a polynomial of degree two.
+ */
 static inline vfloat v_exp2_decay(vfloat x) {
 #if defined(__AVX512F__)
     static const float table[32] = {
@@ -90,7 +91,7 @@ static inline vfloat v_exp2_decay(vfloat x) {
     const vfloat q = r * 0.24022669f + 0.6931573f;
     return v_scale2((power * r) * q + power, n); /* scales by the floor of n */
 #else
-    x = v_max(v_set(-126.0f), x);
+    x = v_max(v_set(-127.0f), x); /* there the exponent's bits are those of zero */
     const vfloat shifted = x + V_ROUNDER, r = x - (shifted - V_ROUNDER);
     vfloat p = r * 0.0013264727f + 0.009671513f;
     p = p * r + 0.055507336f;
@@ -98,6 +99,15 @@ static inline vfloat v_exp2_decay(vfloat x) {
     p = p * r + 0.693147f;
     p = p * r + 1.0f;
     return (vfloat)((vint)p + ((vint)shifted << 23));
+#endif
+}
+
+/* The same, and zero for minus infinity: weights of a softmax. */
+static inline vfloat v_exp2_weight(vfloat x) {
+#if defined(__AVX512F__)
+    return v_exp2_decay(v_max(v_set(-151.0f), x)); /* 2^-151 rounds to zero */
+#else
+    return v_exp2_decay(x);
 #endif
 }
 

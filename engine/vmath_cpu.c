@@ -16,6 +16,9 @@ static void map_exp(const float *x, float *y, int64_t n) {
 static void map_exp2_decay(const float *x, float *y, int64_t n) {
     map(v_exp2_decay, x, y, n);
 }
+static void map_exp2_weight(const float *x, float *y, int64_t n) {
+    map(v_exp2_weight, x, y, n);
+}
 static void map_expm1(const float *x, float *y, int64_t n) {
     map(v_expm1, x, y, n);
 }
@@ -91,6 +94,7 @@ const VectorMath ISA(vector_math) = {
         {
             [VECTOR_EXP] = map_exp,
             [VECTOR_EXP2_DECAY] = map_exp2_decay,
+            [VECTOR_EXP2_WEIGHT] = map_exp2_weight,
             [VECTOR_EXPM1] = map_expm1,
             [VECTOR_LOG] = map_log,
             [VECTOR_TANH] = map_tanh,

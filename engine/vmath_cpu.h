@@ -11,6 +11,7 @@
 typedef enum VectorFunction {
     VECTOR_EXP,
     VECTOR_EXP2_DECAY,
+    VECTOR_EXP2_WEIGHT,
     VECTOR_EXPM1,
     VECTOR_LOG,
     VECTOR_TANH,

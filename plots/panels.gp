@@ -6,18 +6,28 @@ if (!exists("format")) format = 'svg'
 data = name.'.dat'
 
 # Two columns in 3.3 in. Many panels or models need the full 6.9 in of a page.
-wide = panels > 6 || models > 12
+if (!exists("places")) places = 0
+wide = panels > 6 || models > 12 || places > 6
 width = wide ? 6.9 : 3.3
-columns = panels > 6 ? 4 : panels > 1 ? 2 : 1
+columns = places ? 1 : panels > 6 ? 4 : panels > 1 ? 2 : 1
 rows = (panels + columns - 1) / columns
-# A citation too long for the width goes on in a second line, from the last blank that fits.
-citation = strlen(sources) > 0 ? 'dotted: '.sources : ''
+# The foot: the note, and above it the citation in as many lines as it needs, cut at blanks.
+array foot[8]
+foot[1] = note
+notes = strlen(note) > 0
+text = strlen(sources) > 0 ? (places ? 'open: ' : 'dotted: ').sources : ''
 fitting = int(width / 0.039)
-cut = strlen(citation) > fitting ? fitting : 0
-while (cut > 0 && citation[cut:cut] ne ' ') { cut = cut - 1 }
-rest = cut > 0 ? citation[cut + 1:*] : ''
-if (cut > 0) { citation = citation[1:cut - 1] }
-notes = (strlen(citation) > 0) + (strlen(rest) > 0) + (strlen(note) > 0)
+array cited[7]
+citations = 0
+while (strlen(text) > 0 && citations < 7) {
+    cut = strlen(text) > fitting ? fitting : 0
+    while (cut > 0 && text[cut:cut] ne ' ') { cut = cut - 1 }
+    citations = citations + 1
+    cited[citations] = cut > 0 ? text[1:cut - 1] : text
+    text = cut > 0 ? text[cut + 1:*] : ''
+}
+do for [i = 1:citations] { foot[notes + citations + 1 - i] = cited[i] }
+notes = notes + citations
 
 left = 0.44; right = 0.08; gap_x = 0.13; gap_y = 0.32
 plot_width = (width - left - right - (columns - 1) * gap_x) / columns
@@ -32,7 +42,11 @@ key_columns = key_columns > models ? models : key_columns
 key_rows = (models + key_columns - 1) / key_columns
 
 top = 0.06 + key_line * key_rows + 0.21
-bottom = 0.36 + 0.10 * notes
+# Names under the axis are slanted; the longest decides the room.
+name_length = 0
+do for [n = 1:places] { name_length = strlen(place[n]) > name_length ? strlen(place[n]) : name_length }
+slant = places ? 0.06 + 0.026 * name_length : 0
+bottom = (strlen(x_axis) > 0 ? 0.36 : 0.22) + 0.10 * notes + slant
 height = top + rows * plot_height + (rows - 1) * gap_y + bottom
 
 # PDF counts points, SVG pixels of 1/96 in, PNG has 300 dots to the inch.
@@ -82,14 +96,9 @@ plot for [m = 1:models] $key using 1:(lines ? $2 : NaN):(sample):(0) every ::(m 
 unset label
 
 # Notes at the foot, from below.
-row = 0
-array foot[3] = [note, rest, citation]
-do for [i = 1:3] {
-    if (strlen(foot[i]) > 0) {
-        set label 10 + i foot[i] at screen 0.5, screen (0.065 + 0.10 * row) / height center \
-            font ',5.4' textcolor rgb '#606060'
-        row = row + 1
-    }
+do for [i = 1:notes] {
+    set label 10 + i foot[i] at screen 0.5, screen (0.065 + 0.10 * (i - 1)) / height center \
+        font ',5.4' textcolor rgb '#606060'
 }
 set label 3 x_axis at screen (left + (width - left - right) / 2) / width, \
     screen (0.05 + 0.10 * notes + 0.07) / height center textcolor rgb ink
@@ -122,6 +131,10 @@ if (y_axis_base) {
 # Thousands as 10k from five digits on: more would run into the name of the axis.
 tick(value) = value < 9999 ? sprintf('%g', value) : value < 999999 ? \
     sprintf('%gk', value / 1e3) : sprintf('%gM', value / 1e6)
+if (places) {
+    set xtics () rotate by 30 right offset 0.6, 0 font ',6'
+    do for [n = 1:places] { set xtics add (place[n] n) }
+}
 end(value) = value == value ? sprintf('%.9g', value) : '*'
 
 do for [p = 1:panels] {
@@ -145,7 +158,9 @@ do for [p = 1:panels] {
         }
     }
     set title title[p] offset 0, -0.75 textcolor rgb ink font title_font
-    plot for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 6 ? $2 : NaN) \
+    plot for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 7 ? $2 : NaN) \
+            with lines linecolor rgb '#909090' linewidth 0.6 dashtype 2, \
+        for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 6 ? $2 : NaN) \
             with lines linecolor rgb '#808080' linewidth 0.8 dashtype 1, \
         for [b = first[p]:last[p]] data index b - 1 every ::1::1 \
             using 1:(kind[b] == 6 ? $2 : NaN):(roof[b]) \
@@ -155,7 +170,7 @@ do for [p = 1:panels] {
             pointtype open[style[b]] pointsize mark * 0.9, \
         for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 1 ? $2 : NaN) \
             with points linecolor rgb colour[style[b]] pointtype 7 pointsize mark * 0.4, \
-        for [b = first[p]:last[p]] data index b - 1 using 1:3:(0):(kind[b] == 0 ? $4 - $3 : NaN) \
+        for [b = first[p]:last[p]] data index b - 1 using 1:3:(0):(kind[b] == 0 || kind[b] == 4 ? $4 - $3 : NaN) \
             with vectors nohead linecolor rgb colour[style[b]] linewidth 0.8, \
         for [b = first[p]:last[p]] data index b - 1 using 1:(kind[b] == 2 ? $2 : NaN) \
             with lines linecolor rgb colour[style[b]] linewidth 1.1 dashtype dash[style[b]], \

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/file.h"
+#include "tasks/cache.h"
 
 /* ---- members ---- */
 
@@ -84,22 +85,6 @@ Status archive_unpack(const char *archive, const char *folder, Error *error) {
                            strerror(errno));
     folder_remove(temporary);
     return status;
-}
-
-static Status cache_folder(char path[PATH_MAX], Error *error) {
-    const char *own = getenv("LONGHAUL_CACHE"), *caches = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    int length;
-    if (own && *own)
-        length = snprintf(path, PATH_MAX, "%s", own);
-    else if (caches && *caches)
-        length = snprintf(path, PATH_MAX, "%s/longhaul", caches);
-    else if (home && *home)
-        length = snprintf(path, PATH_MAX, "%s/.cache/longhaul", home);
-    else
-        return error_set(error, STATUS_IO,
-                         "no place to unpack archives: set LONGHAUL_CACHE to a folder");
-    return length < PATH_MAX ? STATUS_OK : error_set(error, STATUS_IO, "cache path is too long");
 }
 
 Status archive_cached(const char *archive, char folder[], size_t size, Error *error) {

@@ -13,8 +13,8 @@
 Status archive_unpack(const char *archive, const char *folder, Error *error);
 
 /* Where an archive is unpacked for reading: a folder of its own, named after its place, size and
- * time, below $LONGHAUL_CACHE, or longhaul in $XDG_CACHE_HOME or ~/.cache. It is made when it is
- * not there. The data folder itself is never written to. */
+ * time, in the cache (tasks/cache.h). It is made when it is not there. The data folder itself is
+ * never written to. */
 Status archive_cached(const char *archive, char folder[], size_t size, Error *error);
 
 /* ---- for the formats ---- */

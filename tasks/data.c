@@ -71,7 +71,7 @@ static Status list_archives(const DataSet *set, glob_t *archives, Error *error) 
 
 /* "longhaul data fetch NAME gets ADDRESS; NOTE; STAND-IN is generated ...". */
 static void advise(const DataSet *set, char *text, size_t size) {
-    const char *address = set->downloads[0].addresses[0];
+    const char *address = set->bucket ? set->bucket : set->downloads[0].addresses[0];
     size_t used = 0;
     if (address)
         used +=

@@ -174,8 +174,8 @@ static const DataSet sets[] = {
      .files = {{.path = "train", .folder = true},
                {.path = "validation", .folder = true},
                {.path = "test", .folder = true}},
-     .note = "28,752 files and no archive of them: copy gs://deepmind-gutenberg "
-             "(https://storage.googleapis.com/deepmind-gutenberg/) into a folder pg19 there",
+     .bucket = "https://storage.googleapis.com/deepmind-gutenberg",
+     .note = "28,752 files, about 11 GB",
      .stand_in = "corpus=synthetic"},
     {.name = "text8",
      .title = "100 MB of Wikipedia as a to z and blanks (Mahoney)",

@@ -28,7 +28,8 @@ typedef struct DataSet {
     const char *task, *settings;        /* what reads it: "lm", "corpus=enwik8" */
     const char *folders[DATA_PLACES];   /* below the data folder; the first is its own */
     DataFile files[DATA_FILES];         /* what the task needs */
-    DataDownload downloads[DATA_FILES]; /* none: see note */
+    DataDownload downloads[DATA_FILES]; /* none: see bucket and note */
+    const char *bucket;                 /* address of a storage bucket with the folders; or NULL */
     const char *note;                   /* more about getting it; "" */
     const char *stand_in;               /* generated, under its own name: "task=x"; NULL: none */
 } DataSet;

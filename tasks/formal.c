@@ -85,7 +85,7 @@ static Range split_measures(const Formal *formal, Split split) {
 static Status formal_problem(const void *values, Problem *problem, Error *error) {
     const Formal *formal = values;
     const Language *language = &languages[formal->language];
-    int64_t most = 0;
+    int64_t most[2]; /* of training, of validation and test */
     for (int split = SPLIT_TRAIN; split <= SPLIT_VALIDATION; split++) {
         const char *prefix = split == SPLIT_TRAIN ? "" : "test_";
         const int64_t shortest = split == SPLIT_TRAIN ? formal->shortest : formal->test_shortest;
@@ -99,17 +99,20 @@ static Status formal_problem(const void *values, Problem *problem, Error *error)
                 language->name, prefix, (long long)shortest, prefix, (long long)longest,
                 (long long)(language->stride * language->least + language->shift), prefix,
                 (long long)(language->stride * range.low + language->shift));
-        if (range.high > most) most = range.high;
+        most[split] = range.high;
     }
+    const bool many = language->answers == ANSWERS_MANY;
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = language->vocabulary,
-        .length = language->stride * most + language->shift - 1,
+        .length = language->stride * most[0] + language->shift - 1,
+        .evaluation_length = language->stride * most[1] + language->shift - 1,
         .padded = true,
         .sequences = 1,
         .target = TARGET_TOKENS,
         .classes = language->vocabulary,
-        .labels = language->answers == ANSWERS_MANY ? most : 1,
+        .labels = many ? most[0] : 1,
+        .evaluation_labels = many ? most[1] : 1,
         .causal = true,
         .chance = 1.0 / (double)language->guess,
         .solved = 0.99,
@@ -128,6 +131,7 @@ static void formal_sample(const void *values, const void *data, uint64_t seed, S
     const Language *language = &languages[formal->language];
     Problem problem;
     formal_problem(values, &problem, NULL);
+    problem = problem_for(&problem, split);
     const Range range = split_measures(formal, split);
     Random random = task_random(&task_formal, seed, split, index);
     const int64_t k =
@@ -163,7 +167,7 @@ const Task task_formal = {
     .name = "formal",
     .title = "Formal languages",
     .paper = "Beck et al. 2024 (xLSTM), arXiv 2405.04517; Deletang et al. 2022, arXiv 2207.02098",
-    .version = 1,
+    .version = 2,
     .options = {options, sizeof options / sizeof *options, sizeof(Formal)},
     .problem = formal_problem,
     .count = count_endless,

@@ -17,7 +17,7 @@ typedef enum Loss { LOSS_ALL, LOSS_ANSWER } Loss;
 enum { MOST_TRIGGERS = 64 };
 
 typedef struct Induction {
-    int64_t length, vocabulary, span, triggers;
+    int64_t length, vocabulary, span, triggers, test_shortest, test_longest;
     int loss;
 } Induction;
 
@@ -31,17 +31,45 @@ static const Option options[] = {
      "most appearances of the special token before the end; half of the samples have one"},
     {"loss", OPTION_CHOICE, offsetof(Induction, loss), "all", 0, -1, "all|answer",
      "positions that count in training"},
+    {"test_shortest", OPTION_INTEGER, offsetof(Induction, test_shortest), "0", 0, (1 << 24) + 1,
+     NULL, "positions of the shortest sample in validation and test; 0: length"},
+    {"test_longest", OPTION_INTEGER, offsetof(Induction, test_longest), "0", 0, (1 << 24) + 1, NULL,
+     "positions of the longest one: the shortest, doubled some number of times; 0: test_shortest"},
 };
+
+/* Validation and test samples have shortest, 2 shortest, 4 shortest ... longest positions, each
+ * equally often. */
+typedef struct Octaves {
+    int64_t shortest, longest;
+    int count; /* of different lengths */
+} Octaves;
+
+static Octaves octaves_of(const Induction *induction) {
+    Octaves octaves = {.shortest = induction->test_shortest, .count = 1};
+    if (octaves.shortest == 0) octaves.shortest = induction->length;
+    octaves.longest = octaves.shortest;
+    for (; octaves.longest * 2 <= induction->test_longest; octaves.count++) octaves.longest *= 2;
+    return octaves;
+}
 
 static Status induction_problem(const void *values, Problem *problem, Error *error) {
     const Induction *induction = values;
-    const int64_t shortest = 2 * induction->span + 2;
-    if (induction->length < shortest)
+    const int64_t least = 2 * induction->span + 2;
+    const Octaves test = octaves_of(induction);
+    const bool short_test = induction->length >= least;
+    if (induction->length < least || test.shortest < least)
         return error_set(error, STATUS_USAGE,
-                         "task induction: length=%lld has no room for the special token and "
-                         "span=%lld tokens after it, twice; use length=%lld or more",
-                         (long long)induction->length, (long long)induction->span,
-                         (long long)shortest);
+                         "task induction: %slength=%lld has no room for the special token and "
+                         "span=%lld tokens after it, twice; use %lld or more",
+                         short_test ? "test_shortest as " : "",
+                         (long long)(short_test ? test.shortest : induction->length),
+                         (long long)induction->span, (long long)least);
+    if (induction->test_longest && test.longest != induction->test_longest)
+        return error_set(error, STATUS_USAGE,
+                         "task induction: test_longest=%lld is not test_shortest=%lld doubled some "
+                         "number of times; %lld or %lld would be",
+                         (long long)induction->test_longest, (long long)test.shortest,
+                         (long long)test.longest, 2 * (long long)test.longest);
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = induction->vocabulary,
@@ -49,7 +77,10 @@ static Status induction_problem(const void *values, Problem *problem, Error *err
         .sequences = 1,
         .target = TARGET_TOKENS,
         .classes = induction->vocabulary,
+        .padded = test.count > 1,
         .labels = induction->loss == LOSS_ALL ? induction->length : induction->span,
+        .evaluation_length = test.longest,
+        .evaluation_labels = induction->loss == LOSS_ALL ? test.longest : induction->span,
         .causal = true,
         .chance = 1.0 / (double)(induction->vocabulary - 2),
         .solved = 0.97,
@@ -70,9 +101,14 @@ static void induction_sample(const void *values, const void *data, uint64_t seed
                              int64_t index, Sample *sample) {
     (void)data;
     const Induction *induction = values;
-    const int64_t length = induction->length, span = induction->span, n = length - span;
+    const Octaves test = octaves_of(induction);
     const int32_t special = (int32_t)induction->vocabulary - 1;
     Random random = task_random(&task_induction, seed, split, index);
+    const bool train = split == SPLIT_TRAIN;
+    const int64_t room = train ? induction->length : test.longest, span = induction->span;
+    int64_t length = train ? induction->length : test.shortest;
+    if (!train && test.count > 1) length <<= random_below(&random, (uint64_t)test.count);
+    const int64_t n = length - span;
     int32_t *stream = scratch_open((size_t)(length + 1) * sizeof *stream);
     for (int64_t t = 0; t < n; t++)
         stream[t] = 1 + (int32_t)random_below(&random, (uint64_t)induction->vocabulary - 2);
@@ -93,8 +129,8 @@ static void induction_sample(const void *values, const void *data, uint64_t seed
         for (int64_t i = 0; i < span; i++) stream[places[q] + 1 + i] = answer[i];
     }
     const bool all = induction->loss == LOSS_ALL;
-    label_next(sample, stream, length, all && split == SPLIT_TRAIN ? length : span,
-               all ? length : span);
+    label_next(sample, stream, length, all && train ? length : span, all ? room : span);
+    for (int64_t t = length; t < room; t++) sample->tokens[t] = 0;
     free(stream);
 }
 

@@ -16,6 +16,7 @@
 
 #include "tasks/labels.h"
 #include "tasks/sampling.h"
+#include "tasks/token_cache.h"
 #include "tasks/windows.h"
 
 typedef struct Lm {
@@ -234,9 +235,13 @@ static Status encode(const Lm *lm, LmData *d, Corpus *corpus, Error *error) {
     if (d->unit->open(&settings, &corpus->splits[SPLIT_TRAIN], &d->lexicon, error) != STATUS_OK)
         return error->status;
     for (int split = 0; split < 3; split++) {
+        if (token_cache_encode(d->unit, &settings, d->lexicon, &corpus->splits[SPLIT_TRAIN],
+                               &corpus->splits[split], &d->tokens[split], error) != STATUS_OK)
+            return error->status;
+    }
+    for (int split = 0; split < 3; split++) {
         Text *text = &corpus->splits[split];
         const bool train = split == SPLIT_TRAIN;
-        d->unit->encode(d->lexicon, text, &d->tokens[split]);
         const int64_t length = train ? lm->length : evaluation_length(lm);
         const int64_t stride = train ? 0 : lm->stride > 0 ? lm->stride : length;
         windows_open(&d->windows[split], &d->tokens[split], lm->documents == DOCUMENTS_JOINED,

@@ -21,6 +21,7 @@
 #include "tasks/sampling.h"
 #include "tasks/task.h"
 
+enum { DIFFICULTY_TOY = 3 }; /* index of the choice */
 typedef enum Source { SOURCE_GENERATED, SOURCE_FILES } Source;
 typedef enum Pixels { PIXELS_REAL, PIXELS_TOKEN } Pixels;
 
@@ -29,13 +30,14 @@ typedef struct PathfinderOptions {
 } PathfinderOptions;
 
 static const int sizes[] = {32, 64, 128, 256};
-static const int contours[] = {14, 9, 6};
+static const int contours[] = {14, 9, 6, 3};
 
 static const Option options[] = {
     {"size", OPTION_CHOICE, offsetof(PathfinderOptions, size), "32", 0, -1, "32|64|128|256",
      "pixels along an edge; 128 is Path-X"},
     {"difficulty", OPTION_CHOICE, offsetof(PathfinderOptions, difficulty), "hard", 0, -1,
-     "hard|intermediate|easy", "curves of 14, 9 or 6 dashes"},
+     "hard|intermediate|easy|toy",
+     "curves of 14, 9 or 6 dashes; toy is ours, not published: 3 dashes, nothing else in sight"},
     {"source", OPTION_CHOICE, offsetof(PathfinderOptions, source), "generated", 0, -1,
      "generated|files", "fresh images, or the Long Range Arena's files"},
     {"pixels", OPTION_CHOICE, offsetof(PathfinderOptions, pixels), "real", 0, -1, "real|token",
@@ -43,8 +45,11 @@ static const Option options[] = {
 };
 
 static Status pathfinder_problem(const void *values, Problem *problem, Error *error) {
-    (void)error;
     const PathfinderOptions *o = values;
+    if (o->source == SOURCE_FILES && o->difficulty == DIFFICULTY_TOY)
+        return error_set(error, STATUS_USAGE,
+                         "task pathfinder: difficulty=toy was never released as files; use "
+                         "source=generated, or difficulty=easy");
     const int64_t size = sizes[o->size];
     *problem = (Problem){
         .input = o->pixels == PIXELS_REAL ? INPUT_REALS : INPUT_TOKENS,

@@ -72,7 +72,9 @@ typedef struct Pathfinder {
     float occupancy[256];                 /* byte to number, rounded as the original rounds */
 } Pathfinder;
 
-/* size: 32, 64, 128 or 256. contour: 6, 9 or 14 dashes. NULL for another size. */
+enum { SHORTEST_PUBLISHED = 6 }; /* dashes; shorter contours, which are ours, have no distractors */
+
+/* size: 32, 64, 128 or 256. contour: 3, 6, 9 or 14 dashes. NULL for another size. */
 Pathfinder *pathfinder_open(int size, int contour);
 void pathfinder_close(Pathfinder *pathfinder);
 

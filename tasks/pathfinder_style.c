@@ -19,7 +19,8 @@ Pathfinder *pathfinder_open(int size, int contour) {
         pathfinder->style = styles[i];
         pathfinder->contour = contour;
         pathfinder->distractor = contour / 3;
-        pathfinder->distractors = styles[i].distractor_factor / pathfinder->distractor;
+        pathfinder->distractors =
+            contour < SHORTEST_PUBLISHED ? 0 : styles[i].distractor_factor / pathfinder->distractor;
         pathfinder->tables =
             scratch_open((size_t)styles[i].margin_count * sizeof *pathfinder->tables);
         for (int m = 0; m < styles[i].margin_count; m++)

@@ -3,6 +3,8 @@
 #ifndef LONGHAUL_UNIT_H
 #define LONGHAUL_UNIT_H
 
+#include <sha2.h>
+
 #include "tasks/corpus.h"
 #include "tasks/task.h"
 
@@ -35,6 +37,9 @@ typedef struct Unit {
      * boundaries. */
     void (*encode)(const void *lexicon, const Text *text, Tokens *tokens);
     void (*spell)(const void *lexicon, int64_t id, char text[TASK_SPELL_BYTES]);
+    /* Adds what decides the tokens beside settings and texts: files of its own. NULL: encoding is
+     * as quick as reading, and its tokens are not kept in the cache. */
+    Status (*identify)(const UnitSettings *settings, SHA2_CTX *hash, Error *error);
 } Unit;
 
 extern const Unit unit_byte, unit_word, unit_bpe;

@@ -13,6 +13,7 @@
 #include "engine/file.h"
 #include "tasks/byte_text.h"
 #include "tasks/data.h"
+#include "tasks/digest.h"
 #include "tasks/pieces.h"
 #include "tasks/sampling.h"
 #include "tasks/unit.h"
@@ -63,6 +64,9 @@ static int64_t bytes_of(const char *text, size_t count, uint8_t *bytes) {
 
 /* ---- files ---- */
 
+static const char *const vocabulary_files[2] = {"vocab.json", "encoder.json"};
+static const char *const merges_files[2] = {"merges.txt", "vocab.bpe"};
+
 /* Finds one of two names in the folder: those of common libraries, those of OpenAI. */
 static Status find_either(const char *folder, const char *const names[2], char path[PATH_MAX],
                           Error *error) {
@@ -82,12 +86,12 @@ static Status find_either(const char *folder, const char *const names[2], char p
 
 static Status read_vocabulary(const UnitSettings *settings, json_t **json, char path[PATH_MAX],
                               Error *error) {
-    static const char *const names[2] = {"vocab.json", "encoder.json"};
     json_error_t wrong;
     if (!*settings->bpe)
         return error_set(error, STATUS_USAGE,
                          "task lm: unit=bpe needs bpe=FOLDER with vocab.json and merges.txt");
-    if (find_either(settings->bpe, names, path, error) != STATUS_OK) return error->status;
+    if (find_either(settings->bpe, vocabulary_files, path, error) != STATUS_OK)
+        return error->status;
     *json = json_load_file(path, JSON_REJECT_DUPLICATES, &wrong);
     if (!*json)
         return error_set(error, STATUS_DATA, "%s line %d: %s; expected an object of tokens and ids",
@@ -169,10 +173,9 @@ static Status take_merge(Bpe *bpe, const char *line, int32_t index, const char *
 }
 
 static Status read_merges(const UnitSettings *settings, Bpe *bpe, Error *error) {
-    static const char *const names[2] = {"merges.txt", "vocab.bpe"};
     char path[PATH_MAX], *text, *line;
     size_t bytes;
-    if (find_either(settings->bpe, names, path, error) != STATUS_OK ||
+    if (find_either(settings->bpe, merges_files, path, error) != STATUS_OK ||
         file_read(path, &text, &bytes, error) != STATUS_OK)
         return error->status;
     size_t lines = 1;
@@ -312,6 +315,18 @@ static void bpe_spell(const void *lexicon, int64_t id, char text[TASK_SPELL_BYTE
     }
 }
 
+static Status bpe_identify(const UnitSettings *settings, SHA2_CTX *hash, Error *error) {
+    const char *const *const files[] = {vocabulary_files, merges_files};
+    for (int i = 0; i < 2; i++) {
+        char path[PATH_MAX], digest[DIGEST_BYTES];
+        if (find_either(settings->bpe, files[i], path, error) != STATUS_OK ||
+            digest_file(path, "sha256:", digest, error) != STATUS_OK)
+            return error->status;
+        SHA256Update(hash, (const uint8_t *)digest, strlen(digest));
+    }
+    return STATUS_OK;
+}
+
 const Unit unit_bpe = {
     .name = "bpe",
     .size = bpe_size,
@@ -319,4 +334,5 @@ const Unit unit_bpe = {
     .close = bpe_close,
     .encode = bpe_encode,
     .spell = bpe_spell,
+    .identify = bpe_identify,
 };

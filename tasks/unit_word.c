@@ -157,6 +157,12 @@ static void word_spell(const void *lexicon, int64_t id, char text[TASK_SPELL_BYT
         snprintf(text, TASK_SPELL_BYTES, "unused%lld", (long long)id);
 }
 
+/* Its vocabulary follows from the texts. */
+static Status word_identify(const UnitSettings *settings, SHA2_CTX *hash, Error *error) {
+    (void)settings, (void)hash, (void)error;
+    return STATUS_OK;
+}
+
 const Unit unit_word = {
     .name = "word",
     .size = word_size,
@@ -164,4 +170,5 @@ const Unit unit_word = {
     .close = word_close,
     .encode = word_encode,
     .spell = word_spell,
+    .identify = word_identify,
 };

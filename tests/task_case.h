@@ -19,6 +19,7 @@ typedef struct TaskCase {
     const Task *task;
     void *options, *data;
     Problem problem;
+    Problem drawn; /* as the split of the last drawn sample poses it */
     Error error;
     Sample sample;
 } TaskCase;
@@ -53,6 +54,7 @@ static inline void case_open(TaskCase *c, const char *name, const char *settings
 }
 
 static inline void case_draw(TaskCase *c, uint64_t seed, Split split, int64_t index) {
+    c->drawn = problem_for(&c->problem, split);
     c->task->sample(c->options, c->data, seed, split, index, &c->sample);
 }
 
@@ -73,9 +75,9 @@ static inline void case_refused(const char *name, const char *settings, Status s
     case_close(&c);
 }
 
-/* FNV-1a over everything that a sample holds. */
+/* FNV-1a over everything that the last drawn sample holds. */
 static inline uint64_t case_hash(const TaskCase *c, uint64_t hash) {
-    const Problem *p = &c->problem;
+    const Problem *p = &c->drawn;
     const size_t positions = (size_t)(p->sequences * p->length), labels = (size_t)p->labels;
     const struct {
         const void *data;
@@ -94,6 +96,26 @@ static inline uint64_t case_hash(const TaskCase *c, uint64_t hash) {
         for (size_t j = 0; j < parts[i].bytes; j++)
             hash = (hash ^ ((const uint8_t *)parts[i].data)[j]) * UINT64_C(0x100000001B3);
     return hash;
+}
+
+/* Fails when one of the splits from training to `last` is empty or has a sample of another. */
+static inline void case_splits_disjoint(TaskCase *c, Split last) {
+    enum { MOST = 1000 };
+    uint64_t hashes[MOST];
+    int splits[MOST], drawn = 0;
+    for (int split = SPLIT_TRAIN; split <= (int)last; split++) {
+        const int64_t count = c->task->count(c->options, c->data, (Split)split);
+        assert_in_range(count, 1, MOST - drawn);
+        for (int64_t i = 0; i < count; i++, drawn++) {
+            case_draw(c, 1, (Split)split, i);
+            hashes[drawn] = case_hash(c, 0);
+            splits[drawn] = split;
+            for (int k = 0; k < drawn; k++)
+                if (hashes[k] == hashes[drawn] && splits[k] != split)
+                    fail_msg("%s: sample %lld of %s is in %s, too", c->task->name, (long long)i,
+                             split_name((Split)split), split_name((Split)splits[k]));
+        }
+    }
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "bench/figure.h"
+#include "bench/result.h"
 #include "bench/table.h"
 #include "bench/train.h"
 #include "tests/made_up.h"
@@ -63,6 +64,22 @@ static void conventions_follow_from_the_totals(void **state) {
     assert_true(back.labels == 0);
 }
 
+static void lengths_survive_writing_and_reading(void **state) {
+    (void)state;
+    static Breakdown b, back;
+    for (int64_t length = 3; length < 5000; length = 2 * length - 1)
+        breakdown_add_sample(&b, length, 0.25);
+    breakdown_add_sample(&b, 3, 1);
+    assert_int_equal(b.lengths[3].from, 3);
+    assert_true(b.lengths[3].samples == 2 && b.lengths[3].accuracy == 1.25);
+    json_t *json = breakdown_to_json(&b);
+    assert_true(breakdown_from_json(json, &back));
+    assert_memory_equal(&b, &back, sizeof b);
+    json_object_set_new(json, "by_length", json_integer(3));
+    assert_false(breakdown_from_json(json, &back));
+    json_decref(json);
+}
+
 static void write_book(void) {
     char text[8000];
     for (int i = 0; i < 8000; i++)
@@ -70,7 +87,7 @@ static void write_book(void) {
     data_case_write("book.txt", text, sizeof text);
 }
 
-static Result train_cell(const char *settings) {
+static Result train_cell(const char *task, const char *settings) {
     Cell cell;
     Error error = {0};
     char copy[512];
@@ -78,7 +95,7 @@ static Result train_cell(const char *settings) {
              "width=8 layers=1 batch=4 budget=2step evaluations=1 validation_samples=4 "
              "test_samples=1000 %s",
              settings);
-    if (cell_open(&cell, "lm", "lstm", &error) != STATUS_OK) fail_msg("%s", error.message);
+    if (cell_open(&cell, task, "lstm", &error) != STATUS_OK) fail_msg("%s", error.message);
     for (char *rest = copy, *word; (word = strtok_r(rest, " ", &rest));) {
         char *value = strchr(word, '=');
         *value++ = '\0';
@@ -99,7 +116,7 @@ static void parts_of_a_test_add_up(void **state) {
                                            "data=book.txt length=7 unit=word vocabulary=20"};
     for (int k = 0; k < 3; k++) {
         const bool words = k == 2;
-        const Result result = train_cell(settings[k]);
+        const Result result = train_cell("lm", settings[k]);
         const Breakdown *test = &result.test;
         /* the test text is the last 400 bytes; its first token is context only */
         assert_true(test->labels == (words ? 68 + 7 - 1 : 399));
@@ -115,6 +132,31 @@ static void parts_of_a_test_add_up(void **state) {
         /* Only the first window scores tokens with less context than the window less the stride. */
         if (k == 1) assert_true(test->positions[0].labels == 1);
     }
+}
+
+/* A test at several lengths: every sample is in the group of its length, and the groups' mean is
+ * the test metric. A test at one length has no such groups. */
+static void lengths_of_a_test_add_up(void **state) {
+    (void)state;
+    const Result several = train_cell("induction", "length=8 test_shortest=8 test_longest=32");
+    double samples = 0, accuracy = 0;
+    for (int g = 0; g < BREAKDOWN_POSITIONS; g++) {
+        const LengthGroup *group = &several.test.lengths[g];
+        if (group->samples > 0)
+            assert_true(group->from == 8 || group->from == 16 || group->from == 32);
+        samples += group->samples;
+        accuracy += group->accuracy;
+    }
+    assert_true(samples == 1000 && fabs(accuracy / samples - several.test_metric) < 1e-9);
+    json_t *json = result_to_json(&several);
+    Result back = {0};
+    char field[64];
+    assert_true(result_from_json(json, &back, field, sizeof field));
+    assert_memory_equal(&back.test.lengths, &several.test.lengths, sizeof back.test.lengths);
+    result_free(&back);
+    json_decref(json);
+    const Result one = train_cell("induction", "length=8");
+    for (int g = 0; g < BREAKDOWN_POSITIONS; g++) assert_true(one.test.lengths[g].samples == 0);
 }
 
 /* The distance from the entropy stands in the row of the language whose entropy is known, and in
@@ -163,7 +205,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_hold_what_they_say),
         cmocka_unit_test(conventions_follow_from_the_totals),
+        cmocka_unit_test(lengths_survive_writing_and_reading),
         cmocka_unit_test(parts_of_a_test_add_up),
+        cmocka_unit_test(lengths_of_a_test_add_up),
         cmocka_unit_test(tables_show_the_distance_from_the_entropy),
     };
     return cmocka_run_group_tests_name("breakdown", tests, data_case_begin, data_case_end);

@@ -109,6 +109,28 @@ expect 'and without leftovers' test -z "$(find "$work/data" -type f)"
 check 'a task without its data' 4 'longhaul data fetch imdb' \
     "$longhaul" train "${cell[@]:1:3}" task=text budget=1step data.dir="$work/data" \
     --results "$work/elsewhere"
+check 'a suite without its data' 4 'longhaul data fetch mnist' \
+    "$longhaul" sweep mnist data.dir="$work/data" --results "$work/elsewhere"
+expect 'and no cell counts as failed' test -z "$(find "$work/elsewhere/mnist" -name 'fail*' 2>/dev/null)"
+
+# ---- samples
+check 'samples as text' 0 '' "$longhaul" generate mqar length=16 pairs=2 vocabulary=32 --n 2
+expect 'two samples' test "$(grep -c 'positions, 2 labelled' "$work/out")" -eq 2
+check 'samples as a text file' 0 '2 samples' \
+    "$longhaul" generate mqar length=16 pairs=2 vocabulary=32 --n 2 --output "$work/s.txt"
+expect 'text file' grep -q 'positions, 2 labelled' "$work/s.txt"
+check 'samples as arrays' 0 '3 samples' \
+    "$longhaul" generate nns --n 3 --output "$work/s.safetensors"
+check 'samples of no known kind' 2 'expected NAME.safetensors' \
+    "$longhaul" generate nns --output "$work/s.bin"
+check 'a sheet of pictures' 0 'pathfinder.png: 4 samples' \
+    "$longhaul" generate pathfinder --n 4 --show --plots "$work/sheets"
+expect 'a PNG' test "$(head -c 4 "$work/sheets/pathfinder.png" | tail -c 3)" = PNG
+check 'no pictures' 2 'has no pictures' "$longhaul" generate mqar --show --plots "$work/sheets"
+check 'samples a second' 0 '' "$longhaul" generate 'nn*' length=8 --time --seconds 0.001
+expect 'a row of samples a second' grep -qE '^nns +8 ' "$work/out"
+check 'nothing to time' 2 'fits 0 tasks' "$longhaul" generate 'xyz*' --time
+
 check 'data make' 0 '' "$longhaul" data make retrieval-synthetic --samples 20 data.dir="$work/data"
 expect 'data make makes' test -s "$work/data/retrieval-synthetic/tsv_data/new_aan_pairs.train.tsv"
 check 'data make again' 2 'is there already' \

@@ -1,5 +1,6 @@
 /* From what a user writes to cells: budgets, settings, YAML files, suites; every mistake is
  * answered with its place and what was expected. */
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "bench/config.h"
+#include "bench/home.h"
 #include "bench/suite.h"
 #include "engine/file.h"
 
@@ -258,6 +260,57 @@ static void suites_expand(void **state) {
     }
 }
 
+/* What stands under a case's set goes with it and tells no cases apart; the task may be what does.
+ */
+static void cases_have_settings_of_their_own(void **state) {
+    (void)state;
+    write_text("models: [lstm]\npresets:\n  quick:\n    set: {budget: 1e9flop, batch: 8}\n"
+               "    cases:\n      - {task: mqar, set: {length: 64, pairs: 4, batch: 16}}\n"
+               "      - {task: nns, set: {length: 8}}\n");
+    Error error = {0};
+    SuiteRequest request = {.suite = path, .preset = "quick"};
+    Suite suite;
+    if (suite_open(&suite, &request, &error) != STATUS_OK) fail_msg("%s", error.message);
+    assert_int_equal(suite.axis_count, 1);
+    assert_string_equal(suite.axes[0], "task");
+    assert_int_equal(suite.count, 2);
+    assert_string_equal(suite.cells[0].label, "lstm task=mqar seed=1");
+    assert_int_equal(suite.cells[0].problem.length, 64);
+    assert_int_equal(suite.cells[0].cell.run.batch, 16);
+    assert_string_equal(suite.cells[1].cell.task->name, "nns");
+    assert_int_equal(suite.cells[1].problem.length, 8);
+    assert_int_equal(suite.cells[1].cell.run.batch, 8);
+    suite_close(&suite);
+    write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
+               "      - {set: {length: 8}}\n");
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
+    assert_says(&error, "nothing but set", "a case without a name");
+}
+
+/* Every suite that comes with the program expands in each of its three presets. */
+static void suites_of_the_program_expand(void **state) {
+    (void)state;
+    char pattern[4096];
+    glob_t found;
+    assert_int_equal(home_path("bench/suites", pattern, sizeof pattern - 16, NULL), 0);
+    strcat(pattern, "/*.yaml");
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 14);
+    static const char *const presets[] = {"quick", "standard", "paper"};
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        for (int p = 0; p < 3; p++) {
+            const SuiteRequest request = {.suite = found.gl_pathv[i], .preset = presets[p]};
+            Suite suite;
+            Error error = {0};
+            if (suite_open(&suite, &request, &error) != STATUS_OK)
+                fail_msg("%s, %s: %s", found.gl_pathv[i], presets[p], error.message);
+            assert_true(suite.title[0] && suite.note[0]);
+            suite_close(&suite);
+        }
+    }
+    globfree(&found);
+}
+
 /* Settings of the command line may make cells of the file equal: they run once. */
 static void equal_cells_are_one(void **state) {
     (void)state;
@@ -377,6 +430,8 @@ int main(void) {
         cmocka_unit_test(bad_settings_are_explained),
         cmocka_unit_test(bad_yaml_is_explained),
         cmocka_unit_test(suites_expand),
+        cmocka_unit_test(cases_have_settings_of_their_own),
+        cmocka_unit_test(suites_of_the_program_expand),
         cmocka_unit_test(equal_cells_are_one),
         cmocka_unit_test(selection),
         cmocka_unit_test(bad_suites_are_explained),

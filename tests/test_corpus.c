@@ -2,6 +2,11 @@
  */
 #include "tests/data_case.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "tasks/corpus.h"
 #include "tasks/pieces.h"
 
@@ -285,6 +290,87 @@ static void byte_pair_files_are_checked(void **state) {
     case_refused("lm", settings, STATUS_DATA, "expected an object");
 }
 
+/* ---- tokens that are kept ---- */
+
+enum { MOST_CACHED = 8 };
+
+/* Names of the token files in the cache, and how many. */
+static int cached(char names[MOST_CACHED][300]) {
+    DIR *folder = opendir(getenv("LONGHAUL_CACHE"));
+    int count = 0;
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if (strncmp(entry->d_name, "tokens-", 7) == 0 && count < MOST_CACHED)
+            snprintf(names[count++], 300, "%s/%s", getenv("LONGHAUL_CACHE"), entry->d_name);
+    if (folder) closedir(folder);
+    return count;
+}
+
+static uint64_t first_windows(const char *settings) {
+    TaskCase c;
+    case_open(&c, "lm", settings);
+    uint64_t hash = 0;
+    for (int k = 0; k < 60; k++) {
+        const Split split = (Split)(k % 3);
+        case_draw(&c, 1, split, k / 3);
+        hash = case_hash(&c, hash);
+        if (split == SPLIT_TRAIN) continue;
+        const Extent extent = c.task->extent(c.options, c.data, split, k / 3);
+        hash = hash * 31 + (uint64_t)extent.bytes;
+    }
+    case_close(&c);
+    return hash;
+}
+
+/* Tokens read from the cache are those that encoding gives; a damaged file is noticed and made
+ * again; other settings, another vocabulary or another text have files of their own. */
+static void kept_tokens_are_the_same(void **state) {
+    (void)state;
+    enum { LETTERS = 1200000 };
+    char *text = malloc(LETTERS), names[MOST_CACHED][300];
+    for (int i = 0; i < LETTERS; i++)
+        text[i] =
+            i % 5 == 4 ? (i % 50 == 49 ? '\n' : ' ') : (char)('a' + i / 5 % 977 * (i % 5) % 26);
+    data_case_write("kept/train.txt", text, LETTERS); /* the others are too short to be kept */
+    data_case_write("kept/valid.txt", text + 1000, 4000);
+    data_case_write("kept/test.txt", text + 9000, 4000);
+    static const char words[] = "data=kept unit=word vocabulary=300 length=20";
+    const int before = cached(names);
+    const uint64_t made = first_windows(words);
+    assert_int_equal(cached(names), before + 1);
+    const struct timespec long_ago[2] = {{1, 0}, {1, 0}};
+    struct stat facts;
+    assert_int_equal(utimensat(AT_FDCWD, names[0], long_ago, 0), 0);
+    assert_true(first_windows(words) == made);
+    assert_int_equal(stat(names[0], &facts), 0);
+    assert_int_equal(facts.st_mtim.tv_sec, 1); /* it was read, not written again */
+    FILE *file = fopen(names[0], "r+b");
+    fseek(file, 5000, SEEK_SET);
+    fputc(fgetc(file) ^ 1, file);
+    fclose(file);
+    for (int damage = 0; damage < 2; damage++) {
+        assert_int_equal(utimensat(AT_FDCWD, names[0], long_ago, 0), 0);
+        assert_true(first_windows(words) == made);
+        assert_int_equal(stat(names[0], &facts), 0);
+        assert_true(facts.st_mtim.tv_sec > 1); /* made again */
+        assert_int_equal(truncate(names[0], 5000), 0);
+    }
+    first_windows("data=kept unit=word vocabulary=200 length=20");
+    assert_int_equal(cached(names), before + 2);
+    write_bpe("#version: 0.2\nt h\nth e\na a\n\xC4\xA0 the\n\xC4\xA0 t\n");
+    first_windows("data=kept unit=bpe bpe=bpe length=20");
+    assert_int_equal(cached(names), before + 3);
+    write_bpe("#version: 0.2\na a\nt h\nth e\n\xC4\xA0 the\n\xC4\xA0 t\n");
+    first_windows("data=kept unit=bpe bpe=bpe length=20");
+    assert_int_equal(cached(names), before + 4);
+    text[7] ^= 1;
+    data_case_write("kept/train.txt", text, LETTERS);
+    first_windows(words);
+    assert_int_equal(cached(names), before + 5);
+    first_windows("data=kept unit=byte length=20"); /* bytes are read as quickly as a cache */
+    assert_int_equal(cached(names), before + 5);
+    free(text);
+}
+
 static void pieces_are_those_of_the_pattern(void **state) {
     (void)state;
     static const struct {
@@ -324,6 +410,7 @@ int main(void) {
         cmocka_unit_test(bad_corpora_are_refused),
         cmocka_unit_test(byte_pairs_merge_by_rank),
         cmocka_unit_test(byte_pair_files_are_checked),
+        cmocka_unit_test(kept_tokens_are_the_same),
         cmocka_unit_test(pieces_are_those_of_the_pattern),
     };
     return cmocka_run_group_tests_name("corpus", tests, data_case_begin, data_case_end);

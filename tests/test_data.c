@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "bench/data_fetch.h"
+#include "bench/data_listing.h"
 #include "bench/data_verify.h"
 #include "tasks/digest.h"
 
@@ -201,6 +202,113 @@ static void a_transfer_that_breaks_off_is_continued(void **state) {
     assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
 }
 
+/* ---- a bucket with a listing in two pages ---- */
+
+typedef struct BucketCase {
+    const char *first_key; /* of the first page */
+    const char *digest;    /* of test/1.txt */
+    int requests;          /* that the server answers before it ends */
+} BucketCase;
+
+static void answer(int client, const char *status, const char *text) {
+    char head[200];
+    const int length = snprintf(head, sizeof head,
+                                "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+                                status, strlen(text));
+    if (write(client, head, (size_t)length) != length ||
+        write(client, text, strlen(text)) != (ssize_t)strlen(text))
+        _exit(1);
+}
+
+static void serve_bucket(int listener, const BucketCase *bucket) {
+    for (int request = 0; request < bucket->requests; request++) {
+        const int client = accept(listener, NULL, NULL);
+        char question[4096] = "", text[1024];
+        if (client < 0 || read(client, question, sizeof question - 1) <= 0) _exit(1);
+        if (strstr(question, "GET /?prefix=test/&marker= ")) {
+            snprintf(text, sizeof text,
+                     "<?xml version='1.0'?><ListBucketResult><IsTruncated>true</IsTruncated>"
+                     "<Contents><Key>test/</Key><Size>0</Size></Contents>"
+                     "<Contents><Key>%s</Key><ETag>&quot;%s&quot;</ETag><Size>8</Size></Contents>"
+                     "</ListBucketResult>",
+                     bucket->first_key, bucket->digest);
+            answer(client, "200 OK", text);
+        } else if (strstr(question, "GET /?prefix=test/&marker=test/1.txt ")) {
+            answer(client, "200 OK",
+                   "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>test/2.txt"
+                   "</Key><Size>8</Size></Contents></ListBucketResult>");
+        } else if (strstr(question, "GET /test/1.txt ")) {
+            answer(client, "200 OK", "one book");
+        } else if (strstr(question, "GET /test/2.txt ")) {
+            answer(client, "200 OK", "two book");
+        } else {
+            answer(client, "404 Not Found", "");
+        }
+        shutdown(client, SHUT_WR);
+        while (read(client, question, sizeof question) > 0) continue;
+        close(client);
+    }
+    _exit(0);
+}
+
+/* Fetches from a server of its own and returns what came of it. */
+static Status fetch_bucket(const BucketCase *bucket, int64_t *files, Error *error) {
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof place;
+    assert_int_equal(bind(listener, (struct sockaddr *)&place, size), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&place, &size), 0);
+    const pid_t server = fork();
+    if (server == 0) {
+        alarm(60);
+        serve_bucket(listener, bucket);
+    }
+    close(listener);
+    setenv("no_proxy", "127.0.0.1", 1);
+    char address[64];
+    snprintf(address, sizeof address, "http://127.0.0.1:%d", ntohs(place.sin_port));
+    const DataSet set = {.name = "books",
+                         .folders = {"books"},
+                         .files = {{.path = "test", .folder = true}},
+                         .bucket = address};
+    *error = (Error){0};
+    const Status status = data_fetch_listed(&set, "", true, files, error);
+    int how;
+    assert_int_equal(waitpid(server, &how, 0), server);
+    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0); /* every request came that was expected */
+    return status;
+}
+
+static void a_listed_set_is_fetched_file_by_file(void **state) {
+    (void)state;
+    if (system("command -v curl >/dev/null") != 0) skip();
+    char md5[DIGEST_BYTES], path[PATH_MAX];
+    Error error;
+    int64_t files;
+    data_case_text("one", "one book");
+    snprintf(path, sizeof path, "%s/one", getenv("LONGHAUL_DATA"));
+    assert_int_equal(digest_file(path, "md5:", md5, &error), STATUS_OK);
+    BucketCase bucket = {"test/1.txt", md5 + 4, 4}; /* two pages, two files */
+    if (fetch_bucket(&bucket, &files, &error) != STATUS_OK) fail_msg("%s", error.message);
+    assert_int_equal(files, 2);
+    char *text;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/books/test/2.txt", getenv("LONGHAUL_DATA"));
+    assert_int_equal(file_read(path, &text, &bytes, NULL), STATUS_OK);
+    assert_string_equal(text, "two book");
+    free(text);
+    bucket.requests = 2; /* what is here and fits is not asked for again */
+    assert_int_equal(fetch_bucket(&bucket, &files, &error), STATUS_OK);
+    bucket.requests = 1;
+    bucket.digest = "00000000000000000000000000000000";
+    assert_int_equal(fetch_bucket(&bucket, &files, &error), STATUS_DATA);
+    assert_non_null(strstr(error.message, "remove this file"));
+    bucket.first_key = "../outside.txt";
+    assert_int_equal(fetch_bucket(&bucket, &files, &error), STATUS_DATA);
+    assert_non_null(strstr(error.message, "no name below"));
+}
+
 /* ---- verify ---- */
 
 static void verifying_tells_whole_parts_and_damage(void **state) {
@@ -248,7 +356,7 @@ static void the_table_of_sets_is_sound(void **state) {
         TaskCase c; /* the settings are ones that the task takes */
         if (case_check(&c, set->task, set->settings) != STATUS_OK) fail_msg("%s", c.error.message);
         free(c.options);
-        assert_true(set->files[0].path && (set->downloads[0].file.path || set->note[0]));
+        assert_true(set->files[0].path && (set->downloads[0].file.path || set->bucket));
         for (int k = 0; k < DATA_FILES; k++) {
             const char *digests[] = {set->files[k].digest, set->downloads[k].file.digest};
             for (int d = 0; d < 2; d++) {
@@ -272,6 +380,7 @@ int main(void) {
         cmocka_unit_test(what_hinders_is_named),
         cmocka_unit_test(another_address_is_tried),
         cmocka_unit_test(a_transfer_that_breaks_off_is_continued),
+        cmocka_unit_test(a_listed_set_is_fetched_file_by_file),
         cmocka_unit_test(verifying_tells_whole_parts_and_damage),
         cmocka_unit_test(the_table_of_sets_is_sound),
     };

@@ -49,6 +49,7 @@ static void reviews_are_read_byte_by_byte(void **state) {
         for (int kind = 0; kind < 2; kind++)
             for (int number = 0; number < 5; number++)
                 assert_int_equal(seen[test][kind][number], 1);
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_close(&c);
     case_open(&c, "text", "length=5 validation=test");
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TRAIN), 10);

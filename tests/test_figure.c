@@ -15,6 +15,7 @@
 #include "bench/figure.h"
 #include "bench/home.h"
 #include "bench/palette.h"
+#include "bench/table.h"
 #include "engine/file.h"
 #include "tests/made_up.h"
 
@@ -51,18 +52,14 @@ static Study grid_study(void) {
     return study;
 }
 
-static Published zoology(void) {
-    Published published;
-    char path[4096];
-    assert_int_equal(home_path("results/published/mqar.csv", path, sizeof path, NULL), 0);
-    assert_int_equal(published_read(path, "mqar", &published, NULL), 0);
-    return published;
-}
-
-static Chart build(const char *name, Study *study) {
+static Chart build_with(const char *name, Study *study, const char *file) {
     int count;
     const Figure *figures = figure_list(&count);
-    Published published = zoology();
+    Published published;
+    char relative[96], path[4096];
+    snprintf(relative, sizeof relative, "results/published/%s", file);
+    assert_int_equal(home_path(relative, path, sizeof path, NULL), 0);
+    assert_int_equal(published_read(path, NULL, &published, NULL), 0);
     Summary summary = study_summarise(study);
     Chart chart = {0};
     for (int i = 0; i < count; i++) {
@@ -74,6 +71,10 @@ static Chart build(const char *name, Study *study) {
     published_free(&published);
     study_close(study);
     return chart;
+}
+
+static Chart build(const char *name, Study *study) {
+    return build_with(name, study, "mqar.csv");
 }
 
 static const Series *find(const Panel *panel, const char *model, SeriesKind kind) {
@@ -142,6 +143,157 @@ static void a_suite_without_width_is_drawn_against_length(void **state) {
     assert_int_equal(dotted->count, 2); /* only the settings that were measured */
     assert_true(dotted->points[0].x == 64 && dotted->points[1].x == 128);
     chart_free(&chart);
+}
+
+static Record *add_word_cell(Study *study, const char *model, const char *language, double chance,
+                             double test) {
+    char text[128];
+    snprintf(text, sizeof text, "model=%s seed=1 lr=0.01 language=%s", model, language);
+    Record *record = made_up_cell(study, text, test, test);
+    snprintf(record->task, sizeof record->task, "formal");
+    record->chance = chance;
+    return record;
+}
+
+/* Words along x: places in the suite's order, models side by side, a dash of chance at each, and
+ * scaled published values on our scale. */
+static void words_are_places(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    snprintf(study.axes[0], sizeof study.axes[0], "language");
+    study.axis_count = 1;
+    add_word_cell(&study, "transformer", "parity", 0.5, 0.6);
+    add_word_cell(&study, "transformer", "reverse", 0.1, 0.3);
+    add_word_cell(&study, "mamba", "parity", 0.5, 0.7);
+    add_word_cell(&study, "mamba", "reverse", 0.1, 0.2);
+    Chart chart = build_with("accuracy", &study, "formal_languages.csv");
+    assert_int_equal(chart.count, 1);
+    assert_int_equal(chart.name_count, 2);
+    assert_string_equal(chart.names[0], "parity");
+    assert_true(chart.x.low == 0.5 && chart.x.high == 2.5 && isnan(chart.chance));
+    const Panel *panel = &chart.panels[0];
+    const Series *one = find(panel, "transformer", SERIES_POINTS);
+    const Series *two = find(panel, "mamba", SERIES_POINTS);
+    assert_true(one->points[0].x < 1 && two->points[0].x > 1); /* around place 1 */
+    assert_true(fabs(one->points[1].x - one->points[0].x - 1) < 1e-12);
+    assert_true(one->points[1].y == 0.3);
+    int dashes = 0;
+    for (int s = 0; s < panel->count; s++)
+        if (panel->series[s].kind == SERIES_CHANCE) {
+            const ChartPoint *ends = panel->series[s].points;
+            assert_true(ends[0].y == (ends[0].x < 1.5 ? 0.5 : 0.1) && ends[1].x > ends[0].x);
+            dashes++;
+        }
+    assert_true(dashes >= 2);
+    /* Llama, reverse string: scaled 0.06 is 0.1 + 0.06 x 0.9, at the transformer's place. */
+    const Series *open = find(panel, "transformer", SERIES_OPEN);
+    assert_int_equal(open->count, 1);
+    assert_true(open->points[0].x == one->points[1].x);
+    assert_true(fabs(open->points[0].y - 0.154) < 1e-9);
+    assert_non_null(strstr(chart.sources, "uncertain")); /* its rows were read by machine */
+    chart_free(&chart);
+}
+
+/* Small ListOps says so beside the papers' points; Pathfinder's toy level, which is ours, has none.
+ */
+static void fixed_sizes_are_said(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    snprintf(study.axes[0], sizeof study.axes[0], "task");
+    study.axis_count = 1;
+    static const char *const cells[] = {
+        "model=transformer seed=1 lr=0.01 task=listops longest=64",
+        "model=transformer seed=1 lr=0.01 task=pathfinder size=32 difficulty=toy",
+        "model=transformer seed=1 lr=0.01 task=retrieval"};
+    for (int i = 0; i < 3; i++) {
+        Record *record = made_up_cell(&study, cells[i], 0.5, 0.5);
+        snprintf(record->task, sizeof record->task, "%s", study_value(record, "task"));
+    }
+    Chart chart = build_with("accuracy", &study, "lra.csv");
+    assert_non_null(strstr(chart.sources, "(longest 2000, here 64)"));
+    const Series *open = find(&chart.panels[0], "transformer", SERIES_OPEN);
+    int places[4] = {0};
+    for (int i = 0; i < open->count; i++) places[(int)lround(open->points[i].x)]++;
+    assert_true(places[1] > 0 && places[2] == 0 && places[3] > 0);
+    chart_free(&chart);
+}
+
+/* A suite of two tasks and two budgets: the note says so, the caption lists the tasks. */
+static void several_tasks_are_said(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    study.axis_count = 1;
+    made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=64 budget=1e9flop", 0.5, 0.5);
+    Record *other =
+        made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=8 budget=2e9flop", 0.5, 0.5);
+    snprintf(other->task, sizeof other->task, "nns");
+    Summary summary = study_summarise(&study);
+    Table table = table_build(&study, &summary);
+    assert_non_null(strstr(table.caption[1], "Task mqar v1, nns v1;"));
+    table_free(&table);
+    summary_free(&summary);
+    Chart chart = build("accuracy", &study);
+    assert_non_null(strstr(chart.note, "suite mqar, preset quick, budget by case"));
+    chart_free(&chart);
+}
+
+/* Tests at several lengths, with the papers' at lengths in sight. */
+static void lengths_have_a_figure(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    study.axis_count = 0;
+    Record *record = made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=64", 0.5, 0.5);
+    snprintf(record->task, sizeof record->task, "induction");
+    for (int64_t length = 64; length <= 256; length *= 2)
+        breakdown_add_sample(&record->result.test, length, length == 64);
+    Chart chart = build_with("length", &study, "selective_copy_induction_mamba.csv");
+    assert_int_equal(chart.count, 1);
+    const Series *own = find(&chart.panels[0], "mamba", SERIES_MEAN);
+    assert_int_equal(own->count, 3);
+    assert_true(own->points[0].x == 64 && own->points[0].y == 1 && own->points[2].y == 0);
+    const Series *theirs = find(&chart.panels[0], "mamba", SERIES_PUBLISHED);
+    assert_int_equal(theirs->count, 3); /* 2^6, 2^7, 2^8 */
+    assert_true(theirs->points[2].x == 256 && theirs->points[2].y == 1);
+    assert_non_null(strstr(chart.sources, "Table 11 (length 256, here 64)"));
+    chart_free(&chart);
+}
+
+/* A suite over widths: the state's bytes lie along x, in a panel for each length. */
+static void state_sizes_have_a_figure(void **state) {
+    (void)state;
+    Study study = grid_study();
+    for (int i = 0; i < study.count; i++)
+        study.records[i].result.state_floats =
+            strtoll(study_value(&study.records[i], "width"), NULL, 10);
+    Chart chart = build("state", &study);
+    assert_int_equal(chart.count, 2);
+    const Series *series = find(&chart.panels[1], "hyena", SERIES_MEAN);
+    assert_int_equal(series->count, 2);
+    assert_true(series->points[0].x == 4 * 64 && series->points[1].x == 4 * 128);
+    chart_free(&chart);
+}
+
+/* The best validation of each tuned value; nothing where there is one value. */
+static void tuned_values_have_a_figure(void **state) {
+    (void)state;
+    for (int values = 1; values <= 2; values++) {
+        Study study = made_up_study();
+        study.axis_count = 0;
+        made_up_cell(&study, "model=mamba seed=1 lr=0.01", 0.5, 0.5);
+        if (values == 2) {
+            made_up_cell(&study, "model=mamba seed=1 lr=0.1", 0.7, 0.6);
+            made_up_cell(&study, "model=mamba seed=2 lr=0.1", 0.9, 0.6);
+        }
+        Chart chart = build("tuning", &study);
+        assert_int_equal(chart.count, values - 1);
+        if (values == 2) {
+            assert_string_equal(chart.x.label, "lr");
+            const Series *series = find(&chart.panels[0], "mamba", SERIES_MEAN);
+            assert_int_equal(series->count, 2); /* the second seed was not tuned */
+            assert_true(series->points[0].y == 0.5 && series->points[1].y == 0.7);
+        }
+        chart_free(&chart);
+    }
 }
 
 static void learning_shows_every_seed_to_its_end(void **state) {
@@ -318,6 +470,12 @@ int main(void) {
         cmocka_unit_test(accuracy_has_a_panel_for_each_length),
         cmocka_unit_test(one_width),
         cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
+        cmocka_unit_test(words_are_places),
+        cmocka_unit_test(fixed_sizes_are_said),
+        cmocka_unit_test(several_tasks_are_said),
+        cmocka_unit_test(lengths_have_a_figure),
+        cmocka_unit_test(state_sizes_have_a_figure),
+        cmocka_unit_test(tuned_values_have_a_figure),
         cmocka_unit_test(learning_shows_every_seed_to_its_end),
         cmocka_unit_test(text_plot_is_plain_and_narrow),
         cmocka_unit_test_setup_teardown(gnuplot_draws_every_format, fixture_open, fixture_close),

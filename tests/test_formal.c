@@ -236,15 +236,15 @@ static const struct {
 };
 
 /* The prompt is what is not padded; answers are named from its last token on. */
-static void read_prompt(const TaskCase *c) {
+static void read_prompt(const TaskCase *c, Split split) {
+    const int64_t length = problem_for(&c->problem, split).length;
     prompt.length = 0;
-    while (prompt.length < c->problem.length && c->sample.tokens[prompt.length] != 0) {
+    while (prompt.length < length && c->sample.tokens[prompt.length] != 0) {
         c->task->spell(c->options, c->data, c->sample.tokens[prompt.length],
                        prompt.names[prompt.length]);
         prompt.length++;
     }
-    for (int64_t t = prompt.length; t < c->problem.length; t++)
-        assert_int_equal(c->sample.tokens[t], 0);
+    for (int64_t t = prompt.length; t < length; t++) assert_int_equal(c->sample.tokens[t], 0);
 }
 
 static void every_word_is_solved(void **state) {
@@ -260,7 +260,7 @@ static void every_word_is_solved(void **state) {
         for (int64_t index = 0; index < 400; index++) {
             const Split split = index % 2 == 0 ? SPLIT_TRAIN : SPLIT_TEST;
             case_draw(&c, 5, split, index);
-            read_prompt(&c);
+            read_prompt(&c, split);
             const int count = languages[l].solve(answers);
             for (int i = 0; i < count; i++) {
                 char name[TASK_SPELL_BYTES];
@@ -269,7 +269,7 @@ static void every_word_is_solved(void **state) {
                 assert_int_equal(c.sample.positions[i], prompt.length - 1 + i);
                 assert_true(c.sample.weights[i] == 1);
             }
-            for (int64_t i = count; i < c.problem.labels; i++)
+            for (int64_t i = count; i < problem_for(&c.problem, split).labels; i++)
                 assert_true(c.sample.weights[i] == 0);
             assert_int_equal(c.sample.lengths[0], prompt.length + count - 1);
             const int size = prompt.length + count;

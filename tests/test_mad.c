@@ -189,6 +189,40 @@ static void memorization_has_one_dictionary(void **state) {
     case_close(&c);
 }
 
+/* Keys are uniform over the first half of the ids, with replacement; a key's value, which the first
+ * pair shows, over the second half. Copied tokens are uniform over what is neither blank nor
+ * marker. Binomial counts within 6 standard deviations. */
+static void symbols_are_uniform(void **state) {
+    (void)state;
+    enum { SAMPLES = 20000, KEYS = 8, DATA = 14 };
+    TaskCase c;
+    case_open(&c, "mad", "skill=recall length=16 vocabulary=16");
+    double keys[KEYS] = {0}, values[KEYS] = {0}, repeats = 0;
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 6, SPLIT_TRAIN, index);
+        keys[c.sample.tokens[4]] += 1; /* the third pair's */
+        values[c.sample.tokens[1] - KEYS] += 1;
+        repeats += c.sample.tokens[2] == c.sample.tokens[0];
+    }
+    const double p = 1.0 / KEYS, room = 6 * sqrt(SAMPLES * p * (1 - p));
+    for (int k = 0; k < KEYS; k++) {
+        assert_true(fabs(keys[k] - SAMPLES * p) < room);
+        assert_true(fabs(values[k] - SAMPLES * p) < room);
+    }
+    assert_true(fabs(repeats - SAMPLES * p) < room);
+    case_close(&c);
+    case_open(&c, "mad", "skill=copying length=32 symbols=4 vocabulary=16");
+    double data[DATA] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 6, SPLIT_TRAIN, index);
+        assert_in_range(c.sample.classes[1], 0, DATA - 1);
+        data[c.sample.classes[1]] += 1;
+    }
+    for (int k = 0; k < DATA; k++)
+        assert_true(fabs(data[k] - SAMPLES / 14.0) < 6 * sqrt(SAMPLES * 13.0 / 196));
+    case_close(&c);
+}
+
 static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("mad", "skill=recall length=5", STATUS_USAGE, "even length");
@@ -205,6 +239,7 @@ int main(void) {
         cmocka_unit_test(fuzzy_recall_is_answered_by_earlier_motifs),
         cmocka_unit_test(copying_keeps_order),
         cmocka_unit_test(memorization_has_one_dictionary),
+        cmocka_unit_test(symbols_are_uniform),
         cmocka_unit_test(impossible_settings_are_refused),
     };
     return cmocka_run_group_tests_name("mad", tests, NULL, NULL);

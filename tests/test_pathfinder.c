@@ -107,9 +107,9 @@ static double level(const uint8_t *image, int size, double y, double x) {
  * whether the two discs, which are there, end the same one. */
 static void labels_follow_from_the_curves(void **state) {
     (void)state;
-    static const int sizes[] = {32, 64, 128, 256}, contours[] = {14, 9, 6};
-    for (int k = 0; k < 12; k++) {
-        const int size = sizes[k / 3], contour = contours[k % 3];
+    static const int sizes[] = {32, 64, 128, 256}, contours[] = {14, 9, 6, 3};
+    for (int k = 0; k < 16; k++) {
+        const int size = sizes[k / 4], contour = contours[k % 4];
         Pathfinder *p = pathfinder_open(size, contour);
         const double step = p->style.paddle + 2 * p->style.margins[p->style.margin_count - 1] + 3;
         uint8_t *image = malloc((size_t)(size * size));
@@ -132,6 +132,7 @@ static void labels_follow_from_the_curves(void **state) {
                 }
             }
             assert_int_equal(label, one_curve);
+            if (contour == 3) assert_int_equal(t.distractors, 0);
         }
         free(image);
         pathfinder_close(p);
@@ -184,6 +185,7 @@ static void released_files_are_read(void **state) {
     case_open(&c, "pathfinder", "source=files pixels=token");
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TRAIN), 8);
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TEST), 1);
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_draw(&c, 1, SPLIT_TRAIN, 6); /* batch 2 comes before batch 10 */
     assert_int_equal(c.sample.classes[0], 1);
     for (int i = 0; i < 1024; i++) assert_int_equal(c.sample.tokens[i], i % 201 + 10 + 1);
@@ -218,6 +220,11 @@ static void bad_files_are_refused(void **state) {
 }
 
 /* A picture damaged inside is found when it is decoded. */
+static void toy_has_no_files(void **state) {
+    (void)state;
+    case_refused("pathfinder", "difficulty=toy source=files", STATUS_USAGE, "never released");
+}
+
 static void damaged_pictures_do_not_decode(void **state) {
     (void)state;
     write_files();
@@ -240,6 +247,7 @@ int main(void) {
         cmocka_unit_test(shrinking_keeps_flat_pictures),
         cmocka_unit_test(released_files_are_read),
         cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(toy_has_no_files),
         cmocka_unit_test(damaged_pictures_do_not_decode),
     };
     return cmocka_run_group_tests_name("pathfinder", tests, data_case_begin, data_case_end);

@@ -44,6 +44,9 @@ static void digits_are_read_pixel_by_pixel(void **state) {
     assert_int_equal(c.sample.classes[0], 37 % 10);
     for (int t = 0; t < BYTES; t++) assert_true(c.sample.reals[t] == (float)pixel(37, t) / 255.0f);
     case_close(&c);
+    case_open(&c, "mnist", "");
+    case_splits_disjoint(&c, SPLIT_VALIDATION); /* cut from one file; test is another file */
+    case_close(&c);
 }
 
 /* The same order for every picture, each pixel once, and not the raster order. */
@@ -145,6 +148,7 @@ static void images_are_read_in_every_form(void **state) {
     }
     case_close(&c);
     case_open(&c, "image", "colour=rgb");
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_draw(&c, 1, SPLIT_VALIDATION, 4); /* the last record of the last batch */
     for (int t = 0; t < 1024; t++) {
         const float expected[3] = {59, (float)(t % 256), 246};

@@ -86,6 +86,7 @@ static void facts_of_settings(void **state) {
         {"", "A100, hidden 2048, length 16k", {0, 0, 16384, 0, 0}},
         {"2 blocks", "CL 756/1024/2048 x KV 48/96/256", {0, 2, 0, 0, 0}},
         {"", "length 64/128, pairs 4..8, vocab <=20", {0, 0, 0, 0, 0}},
+        {"", "trained at 256, tested at 2^6", {0, 0, 256, 0, 0}},
         {"d_model 64.5", "wavelength 3, kv pairs, 12", {0, 0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -103,6 +104,10 @@ static void names(void **state) {
                                    {"RWKV", "rwkv4"},
                                    {"RWKV-7", "rwkv7"},
                                    {"xLSTM[1:1]", "xlstm11"},
+                                   {"LRA/Path-X", "pathx"},
+                                   {"reverse_string", "reverse"},
+                                   {"MHA-RoPE", "transformer"},
+                                   {"Mamba + S6", "mamba"},
                                    {"MQAR", "mqar"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char ours[48];
@@ -122,7 +127,7 @@ static void zoology_figure_two(void **state) {
     int found = 0;
     for (int i = 0; i < published.count; i++) {
         const PublishedPoint *point = &published.points[i];
-        assert_true(point->accuracy >= 0 && point->accuracy <= 1);
+        assert_true(point->value >= 0 && point->value <= 1);
         if (!strstr(point->citation, "2312.04927")) continue;
         assert_string_equal(point->citation,
                             "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2");
@@ -133,6 +138,49 @@ static void zoology_figure_two(void **state) {
     }
     assert_int_equal(found, 16);
     published_free(&published);
+}
+
+static Published read_file(const char *name, const char *task) {
+    char relative[96], path[4096];
+    Published published;
+    snprintf(relative, sizeof relative, "results/published/%s", name);
+    assert_int_equal(home_path(relative, path, sizeof path, NULL), 0);
+    assert_int_equal(published_read(path, task, &published, NULL), 0);
+    return published;
+}
+
+/* Values on other scales than ours, and tests at lengths of their own. */
+static void scales_and_tested_lengths(void **state) {
+    (void)state;
+    Published formal = read_file("formal_languages.csv", NULL);
+    assert_int_equal(formal.count, 60);
+    for (int i = 0; i < formal.count; i++) assert_true(formal.points[i].scaled);
+    assert_string_equal(formal.points[1].task, "reverse");
+    published_free(&formal);
+
+    Published mamba = read_file("selective_copy_induction_mamba.csv", "induction");
+    int found = 0;
+    for (int i = 0; i < mamba.count; i++) {
+        const PublishedPoint *point = &mamba.points[i];
+        found +=
+            !strcmp(point->model, "mamba") && point->test_length == 1 << 20 && point->value == 1;
+        assert_true(!point->scaled && point->test_length >= 64);
+    }
+    assert_int_equal(found, 1);
+    published_free(&mamba);
+
+    Published text = read_file("lm_perplexity.csv", NULL);
+    int bytes = 0, words = 0;
+    for (int i = 0; i < text.count; i++) {
+        const PublishedPoint *point = &text.points[i];
+        if (strcmp(point->metric, "perplexity") != 0) continue;
+        /* about 1 bit a character is a perplexity of about 2 */
+        if (!strcmp(point->unit, "byte")) assert_true(point->value > 1.8 && point->value < 3);
+        bytes += !strcmp(point->unit, "byte") && !strcmp(point->task, "enwik8");
+        words += !strcmp(point->unit, "word") && !strcmp(point->task, "wikitext103");
+    }
+    assert_true(bytes >= 8 && words >= 4);
+    published_free(&text);
 }
 
 /* Every file that comes with the program can be read. */
@@ -162,6 +210,7 @@ int main(void) {
         cmocka_unit_test(facts_of_settings),
         cmocka_unit_test(names),
         cmocka_unit_test(zoology_figure_two),
+        cmocka_unit_test(scales_and_tested_lengths),
         cmocka_unit_test(all_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

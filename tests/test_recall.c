@@ -147,6 +147,36 @@ static void induction_places_its_triggers_as_published(void **state) {
     case_close(&c);
 }
 
+/* Test samples have each octave equally often, are padded with zeros, and are solved like others;
+ * training keeps its one length. */
+static void induction_is_tested_at_octaves(void **state) {
+    (void)state;
+    enum { SAMPLES = 4000 };
+    TaskCase c;
+    case_open(&c, "induction", "length=12 vocabulary=16 test_shortest=8 test_longest=64");
+    assert_int_equal(c.problem.evaluation_length, 64);
+    double lengths[65] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 5, index % 2 ? SPLIT_TEST : SPLIT_VALIDATION, index);
+        const int32_t *tokens = c.sample.tokens;
+        const int length = c.sample.lengths[0];
+        assert_in_range(length, 8, 64);
+        lengths[length] += 1;
+        int32_t t = 0;
+        while (tokens[t] != 15) t++;
+        assert_int_equal(tokens[t + 1], c.sample.classes[0]);
+        assert_int_equal(tokens[length - 1], 15);
+        assert_int_equal(c.sample.positions[0], length - 1);
+        for (int i = length; i < 64; i++) assert_int_equal(tokens[i], 0);
+        case_draw(&c, 5, SPLIT_TRAIN, index);
+        assert_int_equal(c.sample.lengths[0], 12);
+    }
+    for (int length = 8; length <= 64; length *= 2) /* binomial, 6 standard deviations */
+        assert_true(fabs(lengths[length] - SAMPLES / 4.0) < 6 * sqrt(SAMPLES * 3.0 / 16));
+    assert_true(lengths[8] + lengths[16] + lengths[32] + lengths[64] == SAMPLES);
+    case_close(&c);
+}
+
 static void selective_copying_keeps_order(void **state) {
     (void)state;
     static const char *const settings[] = {"", "length=40 symbols=20", "length=64 symbols=5",
@@ -198,7 +228,9 @@ static void selective_copying_scatters_evenly(void **state) {
 static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("recall", "length=21", STATUS_USAGE, "length=22");
-    case_refused("induction", "length=7 span=3", STATUS_USAGE, "length=8");
+    case_refused("induction", "test_shortest=16 test_longest=48", STATUS_USAGE, "32 or 64");
+    case_refused("induction", "test_shortest=3", STATUS_USAGE, "test_shortest");
+    case_refused("induction", "length=7 span=3", STATUS_USAGE, "8 or more");
     case_refused("selective_copy", "length=31 symbols=16", STATUS_USAGE, "length=32");
 }
 
@@ -209,6 +241,7 @@ int main(void) {
         cmocka_unit_test(recall_asks_each_shown_key_equally),
         cmocka_unit_test(induction_repeats_what_followed),
         cmocka_unit_test(induction_places_its_triggers_as_published),
+        cmocka_unit_test(induction_is_tested_at_octaves),
         cmocka_unit_test(selective_copying_keeps_order),
         cmocka_unit_test(selective_copying_scatters_evenly),
         cmocka_unit_test(impossible_settings_are_refused),

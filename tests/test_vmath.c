@@ -44,6 +44,7 @@ static const double tiny = 0x1p-126;
 static const Sweep sweeps[] = {
     {"exp", VECTOR_EXP, exp, -104, 88.72, 1.25, tiny},
     {"exp2 decay", VECTOR_EXP2_DECAY, exp2, -1e6, 0, 2.5, tiny},
+    {"exp2 weight", VECTOR_EXP2_WEIGHT, exp2, -1e6, 0, 2.5, tiny},
     {"exp2 decay near 0", VECTOR_EXP2_DECAY, exp2, -1, 0, 2.5, 0},
     {"expm1", VECTOR_EXPM1, expm1, -104, 88.72, 2.0, tiny},
     {"log", VECTOR_LOG, log, 0x1p-126, 3.4e38, 1.0, 0},
@@ -156,6 +157,9 @@ static const Special specials[] = {
     {VECTOR_EXP, NAN, NAN},
     {VECTOR_EXP2_DECAY, 0, 1},
     {VECTOR_EXP2_DECAY, NAN, NAN},
+    {VECTOR_EXP2_WEIGHT, 0, 1},
+    {VECTOR_EXP2_WEIGHT, -INFINITY, 0},
+    {VECTOR_EXP2_WEIGHT, NAN, NAN},
     {VECTOR_EXPM1, INFINITY, INFINITY},
     {VECTOR_EXPM1, -INFINITY, -1},
     {VECTOR_EXPM1, 0, 0},

@@ -44,7 +44,7 @@ AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
 }
 
 int64_t attention_parts(const AttentionView *view) {
-    enum { WANTED = 16, FEWEST = 8 * ATTENTION_QUERIES }; /* parts in all; queries in one */
+    enum { WANTED = 16, FEWEST = 512 }; /* parts in all; queries in one */
     const int64_t owners = view->batch * view->kv_heads;
     const int64_t longest = view->queries / FEWEST;
     int64_t parts = owners ? (WANTED + owners - 1) / owners : 1;
@@ -52,11 +52,14 @@ int64_t attention_parts(const AttentionView *view) {
     return parts < 1 ? 1 : parts;
 }
 
-int64_t attention_scratch(const AttentionView *view, const Attention *attributes, Phase phase) {
-    const int64_t padded = (view->width + 15) / 16 * 16;
-    const int64_t rows = phase == PHASE_FORWARD ? 2 * view->width : 3 * view->width + 2 * padded;
-    const int64_t scores = (phase == PHASE_FORWARD ? 1 : 2) + (attributes->dropout > 0);
-    return (rows + scores * ATTENTION_KEYS) * ATTENTION_QUERIES;
+int64_t attention_scratch(const AttentionView *view, Phase phase) {
+    enum { LANES_MOST = 16 };
+    const int64_t width = (view->width + 2 * LANES_MOST - 1) / (2 * LANES_MOST) * 2 * LANES_MOST;
+    const int64_t scores = ATTENTION_QUERIES * ATTENTION_KEYS;
+    if (phase == PHASE_FORWARD)
+        return ATTENTION_CHUNK * (2 * width + LANES_MOST + 1) + ATTENTION_KEYS * 2 * width + scores;
+    return ATTENTION_QUERIES * (2 * width + 1) + ATTENTION_KEYS * 5 * width + 2 * scores +
+           view->group * view->queries;
 }
 
 static void attention_shape(Tape *tape, OpCall *call) {
@@ -128,7 +131,7 @@ static void attention_cost(const OpCall *call, Cost *forward, Cost *backward) {
 static size_t attention_scratch_bytes(const OpCall *call, int threads, Phase phase) {
     const AttentionView view = attention_view(call);
     const int64_t parts = phase == PHASE_FORWARD ? 1 : attention_parts(&view);
-    int64_t floats = threads * attention_scratch(&view, call->attributes, phase);
+    int64_t floats = threads * attention_scratch(&view, phase);
     const int64_t at_once = parts < threads ? parts : threads;
     if (parts > 1) floats += view.batch * view.kv_heads * at_once * 2 * view.keys * view.width;
     return (size_t)floats * sizeof(float);

@@ -54,15 +54,16 @@ typedef struct AttentionView {
 /* lengths and offset are read from the host's copies. */
 AttentionView attention_view(const OpCall *call);
 
-/* Most queries in a tile and keys in flight, on any instruction set: sizes scratch memory. */
-enum { ATTENTION_QUERIES = 32, ATTENTION_KEYS = 128 };
+/* Queries in a tile, keys in a block, and most queries that share a copy of the keys. The first two
+ * are multiples of every register block's extents (4, 6 or 8 rows by 8, 16 or 32 lanes). */
+enum { ATTENTION_QUERIES = 48, ATTENTION_KEYS = 96, ATTENTION_CHUNK = 288 };
 
 /* Backward splits the queries of one key head into this many parts, each with its own sums for dK
  * and dV, when there are too few key heads to share out. A function of the shape alone. */
 int64_t attention_parts(const AttentionView *view);
 
 /* Scratch floats of one thread. */
-int64_t attention_scratch(const AttentionView *view, const Attention *attributes, Phase phase);
+int64_t attention_scratch(const AttentionView *view, Phase phase);
 
 /* Visible keys of sequence b for any query: keys end .. Lk-1 are hidden from all. */
 static inline int64_t attention_keys(const AttentionView *view, int64_t b) {

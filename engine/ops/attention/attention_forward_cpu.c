@@ -1,4 +1,4 @@
-/* Forward: for each tile of queries one pass over its keys with a running maximum and sum. */
+/* Forward: a chunk of queries meets the keys block by block, with a running maximum and sum. */
 #include <math.h>
 #include <omp.h>
 
@@ -6,161 +6,241 @@
 #include "engine/ops/attention/attention_kernels.h"
 #include "engine/vmath.h"
 
+/* Where a chunk's rows lie: queries, running results, and those of the call. */
 typedef struct Forward {
-    const AttentionView *view;
+    const OpCall *call;
     const AttentionDropout *dropout;
-    Tile tile;
-    const float *k, *v; /* of this sequence and head */
-    float *qt, *ot;     /* Q^T scaled and O^T, d x QUERIES */
-    float *scores;      /* KEYS x QUERIES, scores and then weights */
-    float *factor;      /* KEYS x QUERIES, dropout */
-    vfloat largest[VECTORS], sum[VECTORS];
+    int64_t padded; /* width rounded up to whole vectors */
+    float *q, *o;   /* rows x padded; o: sum of P V so far */
+    float *largest; /* of each query, base 2 */
+    float *sums;    /* of its weights, still a vector each */
+    float *keys;    /* the block's K^T, scaled */
+    float *values;  /* and V */
+    float *scores;  /* QUERIES x KEYS, then weights */
+    float *out, *log_sum;
+    int64_t out_row;
 } Forward;
 
-INLINE void score_block(int rows, int vectors, const Forward *f, int vector, int64_t first,
-                        int64_t j, vfloat largest[2]) {
-    vfloat s[ROWS][2] = {{{0}}};
-    multiply(rows, vectors, f->view->width, f->k + j * f->view->k_row, f->view->k_row, 1,
-             f->qt + vector * LANES, QUERIES, s);
-    for (int v = 0; v < vectors; v++) {
-        const int64_t masked = f->tile.masked[vector + v];
-        float *to = f->scores + (j - first) * QUERIES + (vector + v) * LANES;
-        if (j + rows > masked)
-            for (int r = 0; r < rows; r++)
-                s[r][v] = v_select(visible(j + r, masked), s[r][v], v_set(-INFINITY));
-        for (int r = 0; r < rows; r++) {
-            v_store(to + r * QUERIES, s[r][v]);
-            largest[v] = v_max(largest[v], s[r][v]);
+/* Is the block the last one that a strip sees? */
+static inline bool last_block(const Tile *tile, int64_t i) {
+    Tile rest = *tile;
+    rest.keys = INT64_MAX;
+    return strip_seen(&rest, i) <= tile->keys;
+}
+
+/* Lane r is the largest number in rows[r]; rows is overwritten. */
+static inline vfloat largest_of_rows(vfloat rows[LANES]) {
+    v_transpose(rows);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++) rows[i] = v_max(rows[i], rows[i + half]);
+    return rows[0];
+}
+
+/* What a tile's queries need between its products. */
+typedef struct Softmax {
+    float top[QUERIES + LANES];     /* maximum so far, 0 for a query that has seen no key yet */
+    float keep[QUERIES + LANES];    /* what the sums so far are to be multiplied with */
+    float inverse[QUERIES + LANES]; /* of the sum of weights, once it is final */
+    float log_sum[QUERIES + LANES]; /* base 2, likewise */
+} Softmax;
+
+/* The new maximum of a strip. A query that has seen no key yet has -inf for it: 0 stands in, so
+ * that no difference of infinities arises. */
+static void find_top(const Forward *f, const Tile *tile, int64_t i, Softmax *softmax) {
+    const int64_t seen = strip_seen(tile, i);
+    const float *scores = f->scores + i * KEYS;
+    vfloat rows[LANES];
+    for (int r = 0; r < LANES; r++) rows[r] = v_set(-INFINITY);
+    for (int64_t j = 0; j < seen; j += LANES)
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) rows[r] = v_max(rows[r], v_load(scores + r * KEYS + j));
+    const vfloat before = tile->key ? v_load(f->largest + i) : v_set(-INFINITY);
+    const vfloat largest = v_max(before, largest_of_rows(rows));
+    const vfloat top = v_select(largest == -INFINITY, v_zero(), largest);
+    v_store(f->largest + i, largest);
+    v_store(softmax->top + i, top);
+    if (tile->key) v_store(softmax->keep + i, v_exp2_weight(before - top));
+}
+
+/* Scores of a strip to weights relative to the maximum. Their sum is that before dropout. */
+static __attribute__((noinline)) void weigh(const Forward *f, const Tile *tile, int64_t i,
+                                            const Softmax *softmax) {
+    const int64_t seen = strip_seen(tile, i);
+    float *scores = f->scores + i * KEYS, *sums = f->sums + i * LANES;
+    vfloat sum[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        sum[r] = tile->key ? v_load(sums + r * LANES) * softmax->keep[i + r] : v_zero();
+    for (int64_t j = 0; j < seen; j += LANES)
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            const vfloat p = v_exp2_weight(v_load(scores + r * KEYS + j) - softmax->top[i + r]);
+            v_store(scores + r * KEYS + j, p);
+            sum[r] += p;
+        }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) v_store(sums + r * LANES, sum[r]);
+    if (!f->dropout->threshold) return;
+    for (int r = 0; r < ROWS; r++) {
+        float factor[DROPOUT_KEYS], *row = scores + r * KEYS;
+        row_dropout(f->dropout, tile, i + r, seen, factor);
+        for (int64_t j = 0; j < seen; j += LANES)
+            v_store(row + j, v_load(row + j) * v_load(factor + j));
+    }
+}
+
+static void finish_sums(const Forward *f, int64_t i, Softmax *softmax) {
+    vfloat rows[LANES];
+    for (int r = 0; r < LANES; r++)
+        rows[r] = r < ROWS ? v_load(f->sums + (i + r) * LANES) : v_zero();
+    const vfloat total = sum_of_rows(rows);
+    const vint empty = total == 0.0f;
+    v_store(softmax->inverse + i, v_select(empty, v_zero(), 1.0f / total));
+    const vfloat log_sum = v_load(softmax->top + i) + v_log(total) * LOG2_E;
+    v_store(softmax->log_sum + i, v_select(empty, v_set(INFINITY), log_sum));
+}
+
+/* O = O keep + P V for a strip and up to two vectors of channels from c. keep is NULL for the first
+ * block of keys; inverse is NULL but for the last one. */
+ALWAYS_INLINE void value_block(const int vectors, const Forward *f, const Tile *tile, int64_t i,
+                               int64_t c, const float *keep, const float *inverse) {
+    float *o = f->o + i * f->padded + c;
+    vfloat sum[ROWS][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = keep ? v_load(o + r * f->padded + v * LANES) * keep[r] : v_zero();
+    }
+    multiply(vectors, strip_seen(tile, i), f->scores + i * KEYS, KEYS, 1, f->values + c * KEYS,
+             PANEL, sum);
+    if (!inverse) {
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++)
+            for (int v = 0; v < vectors; v++) v_store(o + r * f->padded + v * LANES, sum[r][v]);
+        return;
+    }
+    const int64_t left = tile->view->width - c, last = vectors - 1;
+    float *out = f->out + i * f->out_row + c;
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        if (i + r < tile->count) {
+            if (vectors == 2) v_store(out + r * f->out_row, sum[r][0] * inverse[r]);
+            v_store_part(out + r * f->out_row + last * LANES, sum[r][last] * inverse[r],
+                         left - last * LANES);
+        }
+}
+
+static __attribute__((noinline)) void value_strip(const Forward *f, const Tile *tile, int64_t i,
+                                                  int64_t c, const float *keep,
+                                                  const float *inverse) {
+    if (f->padded - c > LANES)
+        value_block(2, f, tile, i, c, keep, inverse);
+    else
+        value_block(1, f, tile, i, c, keep, inverse);
+}
+
+static void tile_forward(const Forward *f, const Tile *tile) {
+    Softmax softmax;
+    int64_t finished = 0; /* queries, an initial part of the tile's */
+    tile_scores(tile, f->q, f->padded, f->keys, NULL, f->scores);
+    for (int64_t i = 0; i < tile->count; i += ROWS)
+        if (strip_seen(tile, i) > 0) find_top(f, tile, i, &softmax);
+    for (int64_t i = 0; i < tile->count; i += ROWS) {
+        if (strip_seen(tile, i) > 0) weigh(f, tile, i, &softmax);
+        if (tile->key == 0) prefetch_next_head(f->call, tile, i, false);
+    }
+    for (int64_t i = 0; i < tile->count && last_block(tile, i); i += ROWS, finished = i)
+        if (strip_seen(tile, i) > 0) finish_sums(f, i, &softmax);
+    for (int64_t c = 0; c < f->padded; c += PANEL)
+        for (int64_t i = 0; i < tile->count; i += ROWS)
+            if (strip_seen(tile, i) > 0)
+                value_strip(f, tile, i, c, tile->key ? softmax.keep + i : NULL,
+                            i < finished ? softmax.inverse + i : NULL);
+    for (int64_t i = 0; i < finished && i < tile->count; i++)
+        if (strip_seen(tile, i / ROWS * ROWS) > 0) f->log_sum[i] = softmax.log_sum[i];
+}
+
+/* Queries without any key. */
+static void clear_unseen(const OpCall *call, const Tile *chunk, int64_t count) {
+    const AttentionView *view = chunk->view;
+    const int64_t d = view->width, row = view->heads * d;
+    for (int64_t i = chunk->first; i < chunk->first + count; i++) {
+        if (chunk->end > 0 && (!view->causal || i + view->offset >= 0)) continue;
+        memset(call->out[0]->data + (chunk->b * view->queries + i) * row + chunk->h * d, 0,
+               (size_t)d * sizeof(float));
+        call->saved[0]->data[(chunk->b * view->heads + chunk->h) * view->queries + i] = INFINITY;
+    }
+}
+
+static void chunk_forward(const OpCall *call, const AttentionView *view,
+                          const AttentionDropout *dropout, int64_t b, int64_t h, int64_t first,
+                          int64_t count, float *scratch) {
+    const int64_t d = view->width, kv = h / view->group * d, row = b * view->queries + first;
+    const int64_t padded = (d + LANES - 1) / LANES * LANES;
+    const float *q = call->in[view->q_input]->data + view->q_column + row * view->q_row + h * d;
+    const float *k =
+        call->in[view->k_input]->data + view->k_column + b * view->keys * view->k_row + kv;
+    const float *v =
+        call->in[view->v_input]->data + view->v_column + b * view->keys * view->v_row + kv;
+    const int64_t rows = (count + ROWS - 1) / ROWS * ROWS;
+    Forward f = {.call = call,
+                 .dropout = dropout,
+                 .padded = padded,
+                 .q = scratch,
+                 .out_row = view->heads * d};
+    f.o = f.q + rows * padded;
+    f.sums = f.o + rows * padded;
+    f.keys = f.sums + rows * LANES;
+    f.values = f.keys + KEYS * padded;
+    f.scores = f.values + KEYS * ((padded + PANEL - 1) / PANEL * PANEL);
+    f.largest = f.scores + QUERIES * KEYS;
+    f.out = call->out[0]->data + row * f.out_row + h * d;
+    f.log_sum = call->saved[0]->data + (b * view->heads + h) * view->queries + first;
+    copy_rows(f.q, padded, q, view->q_row, count, d);
+    const Tile chunk = {
+        .view = view, .b = b, .h = h, .end = attention_keys(view, b), .first = first};
+    clear_unseen(call, &chunk, count);
+    int64_t end = chunk.end;
+    if (view->causal && first + count + view->offset < end) end = first + count + view->offset;
+    for (int64_t j = 0; j < end; j += KEYS) {
+        Tile tile = chunk;
+        tile.key = j;
+        tile.keys = end - j < KEYS ? end - j : KEYS;
+        pack_keys(f.keys, k + j * view->k_row, view->k_row, tile.keys, d, view->scale * LOG2_E);
+        pack_channels(f.values, v + j * view->v_row, view->v_row, tile.keys, d);
+        for (int64_t i = 0; i < count; i += QUERIES) {
+            Forward part = f;
+            tile.first = first + i;
+            tile.count = count - i < QUERIES ? count - i : QUERIES;
+            part.q += i * padded;
+            part.o += i * padded;
+            part.sums += i * LANES;
+            part.largest += i;
+            part.out += i * f.out_row;
+            part.log_sum += i;
+            tile_forward(&part, &tile);
         }
     }
-}
-
-INLINE void score_span(int vectors, Forward *f, const Span *span, int64_t first) {
-    vfloat largest[2] = {f->largest[span->vector], f->largest[span->vector + vectors - 1]};
-    int64_t j = span->first;
-    for (; j + ROWS <= span->last; j += ROWS) {
-        prefetch_keys(f->k, f->view->k_row, j, ROWS, f->tile.end, f->view->width, false);
-        prefetch_keys(f->v, f->view->v_row, j, ROWS, f->tile.end, f->view->width, false);
-        score_block(ROWS, vectors, f, span->vector, first, j, largest);
-    }
-    for (; j < span->last; j++) score_block(1, vectors, f, span->vector, first, j, largest);
-    for (int v = 0; v < vectors; v++) f->largest[span->vector + v] = largest[v];
-}
-
-/* Scores of one vector of queries to weights relative to `top`; returns sum + their sum. The sum is
- * that of the weights before dropout. */
-static inline vfloat weigh(float *scores, const float *factor, int64_t count, vfloat top,
-                           vfloat sum) {
-    for (int64_t j = 0; j < count; j++) {
-        const vfloat p = v_exp(v_load(scores + j * QUERIES) - top);
-        v_store(scores + j * QUERIES, factor ? p * v_load(factor + j * QUERIES) : p);
-        sum += p;
-    }
-    return sum;
-}
-
-/* O^T[c] = O^T[c] keep + sum_j V[j][c] P[j] for `rows` channels from c. */
-INLINE void value_block(int rows, int vectors, const Forward *f, const Span *span, int64_t first,
-                        int64_t c, const vfloat keep[2]) {
-    float *ot = f->ot + c * QUERIES + span->vector * LANES;
-    const float *weights = f->scores + (span->first - first) * QUERIES + span->vector * LANES;
-    vfloat o[ROWS][2];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) o[r][v] = v_load(ot + r * QUERIES + v * LANES) * keep[v];
-    multiply(rows, vectors, span->last - span->first, f->v + span->first * f->view->v_row + c, 1,
-             f->view->v_row, weights, QUERIES, o);
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) v_store(ot + r * QUERIES + v * LANES, o[r][v]);
-}
-
-INLINE void value_span(int vectors, const Forward *f, const Span *span, int64_t first,
-                       const vfloat keep[2]) {
-    int64_t c = 0;
-    for (; c + ROWS <= f->view->width; c += ROWS)
-        value_block(ROWS, vectors, f, span, first, c, keep);
-    for (; c < f->view->width; c++) value_block(1, vectors, f, span, first, c, keep);
-}
-
-static void key_tile(Forward *f, int64_t first, int64_t last) {
-    Span spans[VECTORS];
-    const int count = tile_spans(&f->tile, first, last, spans);
-    vfloat keep[VECTORS + 1], before[VECTORS];
-    for (int v = 0; v < f->tile.vectors; v++) before[v] = f->largest[v];
-    for (int s = 0; s < count; s++) {
-        if (spans[s].vectors == 2)
-            score_span(2, f, &spans[s], first);
-        else
-            score_span(1, f, &spans[s], first);
-    }
-    if (f->factor) tile_dropout(f->view, f->dropout, &f->tile, first, last, f->factor);
-    for (int v = 0; v < f->tile.vectors; v++) {
-        const int64_t end = f->tile.limit[v] < last ? f->tile.limit[v] : last;
-        /* A query that has seen no key yet has -inf for its maximum: 0 stands in, so that no
-         * difference of infinities arises. */
-        const vfloat top = v_select(f->largest[v] == -INFINITY, v_zero(), f->largest[v]);
-        keep[v] = v_exp(before[v] - top);
-        f->sum[v] = weigh(f->scores + v * LANES, f->factor ? f->factor + v * LANES : NULL,
-                          end - first, top, f->sum[v] * keep[v]);
-    }
-    for (int s = 0; s < count; s++) {
-        /* Only the first span of a vector rescales what earlier key tiles summed. */
-        const vfloat one[2] = {v_set(1.0f), v_set(1.0f)};
-        const vfloat *scale = spans[s].first == first ? &keep[spans[s].vector] : one;
-        if (spans[s].vectors == 2)
-            value_span(2, f, &spans[s], first, scale);
-        else
-            value_span(1, f, &spans[s], first, scale);
-    }
-}
-
-/* O = O^T / sum, and the log-sum-exp: +inf for a query without keys, so that backward finds P = 0.
- */
-static void finish(const Forward *f, float *out, int64_t out_row, float *log_sum) {
-    vfloat inverse[VECTORS];
-    for (int v = 0; v < f->tile.vectors; v++) {
-        const vint empty = f->sum[v] == 0.0f;
-        const vfloat total = f->largest[v] + v_log(f->sum[v]);
-        inverse[v] = v_select(empty, v_zero(), 1.0f / f->sum[v]);
-        v_store_part(log_sum + v * LANES, v_select(empty, v_set(INFINITY), total),
-                     f->tile.count - v * LANES);
-    }
-    tile_transpose_back(out, out_row, f->ot, f->tile.count, f->view->width, inverse, false);
-}
-
-static void query_tile(const OpCall *call, const AttentionView *view,
-                       const AttentionDropout *dropout, int64_t b, int64_t h, int64_t first,
-                       float *scratch) {
-    const int64_t d = view->width, out_row = view->heads * d, kv = h / view->group * d;
-    const int64_t row = b * view->queries + first;
-    const float *q = call->in[view->q_input]->data + view->q_column + row * view->q_row + h * d;
-    Forward f = {.view = view, .dropout = dropout, .tile = tile_of(view, b, h, first)};
-    f.k = call->in[view->k_input]->data + view->k_column + b * view->keys * view->k_row + kv;
-    f.v = call->in[view->v_input]->data + view->v_column + b * view->keys * view->v_row + kv;
-    f.qt = scratch;
-    f.ot = f.qt + d * QUERIES;
-    f.scores = f.ot + d * QUERIES;
-    f.factor = dropout->threshold ? f.scores + KEYS * QUERIES : NULL;
-    for (int v = 0; v < VECTORS; v++) f.largest[v] = v_set(-INFINITY);
-    memset(f.ot, 0, (size_t)(d * QUERIES) * sizeof(float));
-    tile_transpose(f.qt, q, view->q_row, f.tile.count, d, view->scale);
-    prefetch_next_head(call, view, &f.tile, false);
-    for (int64_t j = 0; j < f.tile.end; j += KEYS)
-        key_tile(&f, j, j + KEYS < f.tile.end ? j + KEYS : f.tile.end);
-    finish(&f, call->out[0]->data + row * out_row + h * d, out_row,
-           call->saved[0]->data + (b * view->heads + h) * view->queries + first);
 }
 
 void ISA(attention_forward)(const OpCall *call, const Run *run) {
     const AttentionView view = attention_view(call);
     const AttentionDropout dropout = attention_dropout(call, run);
-    const int64_t tiles = (view.queries + QUERIES - 1) / QUERIES;
-    const int64_t items = view.batch * view.heads * tiles;
-    const int64_t floats = attention_scratch(&view, call->attributes, PHASE_FORWARD);
+    const int64_t chunks = (view.queries + ATTENTION_CHUNK - 1) / ATTENTION_CHUNK;
+    const int64_t even = chunks ? (view.queries + chunks - 1) / chunks : 0;
+    const int64_t size = (even + ROWS - 1) / ROWS * ROWS;
+    const int64_t items = view.batch * view.heads * chunks;
+    const int64_t floats = attention_scratch(&view, PHASE_FORWARD);
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t n = 0; n < items; n++) {
-        /* Early and late tiles take turns: causal ones differ in work, and chunks are static. */
-        const int64_t t = n % tiles, tile = t % 2 ? tiles - 1 - t / 2 : t / 2;
-        query_tile(call, &view, &dropout, n / tiles / view.heads, n / tiles % view.heads,
-                   tile * QUERIES, (float *)call->scratch + omp_get_thread_num() * floats);
+        /* Early and late chunks take turns: causal ones differ in work, and shares are static. */
+        const int64_t t = n % chunks, first = (t % 2 ? chunks - 1 - t / 2 : t / 2) * size;
+        const int64_t left = view.queries - first;
+        if (left > 0)
+            chunk_forward(call, &view, &dropout, n / chunks / view.heads, n / chunks % view.heads,
+                          first, left < size ? left : size,
+                          (float *)call->scratch + omp_get_thread_num() * floats);
     }
 }

@@ -20,7 +20,7 @@ static vfloat score_keys(const float *q, const float *k, int64_t k_row, int64_t 
     v_transpose(s);
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int j = 0; j < half; j++) s[j] += s[j + half];
-    return v_select(visible(count, 1), v_set(-INFINITY), s[0]); /* lanes from count on */
+    return v_select(lane_numbers() < (int32_t)count, s[0], v_set(-INFINITY));
 }
 
 /* O = O keep + sum_j p_j V_j, one vector of channels at a time in four sums. */
@@ -37,7 +37,7 @@ static void add_values(float *o, float keep, const float *p, const float *v, int
     }
 }
 
-/* One query over its `seen` keys; returns the log-sum-exp. */
+/* One query over its `seen` keys; returns the log-sum-exp, base 2. */
 static float attend(const AttentionView *view, const float *q, const float *k, const float *v,
                     int64_t seen, float *o, float *weights) {
     const int64_t d = view->width;
@@ -66,7 +66,7 @@ static float attend(const AttentionView *view, const float *q, const float *k, c
     }
     if (seen <= 0) return INFINITY;
     for (int64_t c = 0; c < d; c++) o[c] /= sum;
-    return largest + logf(sum);
+    return (largest + logf(sum)) * LOG2_E;
 }
 
 void ISA(attention_forward_single)(const OpCall *call, const Run *run) {

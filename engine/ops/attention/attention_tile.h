@@ -1,10 +1,10 @@
-/* What the forward and the backward kernel of attention share: the tile of queries, which of its
- * keys are visible, and the register block that does all of the products.
+/* What the forward and the backward kernel of attention share: tiles of queries by blocks of keys,
+ * the register block that does all of the products, and the copies that it reads from.
  *
- * Queries lie in the vector lanes and keys in the rows of a score tile, so that maximum,
- * exponential and sum of the softmax need nothing across lanes, and rows of K and V are read where
- * they lie, one number at a time, as the broadcast operand. Only Q (and backward dO) is transposed.
- */
+ * Score tiles have queries in their rows and keys in the vector lanes. Keys of a block are
+ * transposed once for many queries; everything else is read row by row, so the causal diagonal is
+ * followed in steps of ROWS queries and LANES keys. Scores are in base 2 (log2(e) is in their
+ * scale), which saves the exponential a multiplication. */
 #ifndef LONGHAUL_OPS_ATTENTION_TILE_H
 #define LONGHAUL_OPS_ATTENTION_TILE_H
 
@@ -12,94 +12,140 @@
 #include "engine/transpose_simd.h"
 
 enum {
-    ROWS = LANES == 16 ? 8 : 4, /* of a register block: with two vectors 16 (8) running sums */
+    ROWS = LANES == 16  ? 8
+           : LANES == 8 ? 6
+                        : 4, /* of a register block, by two vectors */
+    PANEL = 2 * LANES,       /* numbers that a step of a product reads */
     QUERIES = ATTENTION_QUERIES,
-    VECTORS = QUERIES / LANES, /* of queries in a tile */
     KEYS = ATTENTION_KEYS
 };
 
-#define INLINE static inline __attribute__((always_inline))
+#define LOG2_E 1.44269504f
 
+/* Queries first .. first+count-1 of one head against keys key .. key+keys-1. */
 typedef struct Tile {
-    int64_t b, h;            /* sequence and query head */
-    int64_t first, count;    /* queries */
-    int64_t end;             /* keys 0 .. end-1 are visible to the last query */
-    int vectors;             /* in use: ceil(count / LANES) */
-    int64_t limit[VECTORS];  /* keys 0 .. limit-1 are computed for a vector of queries */
-    int64_t masked[VECTORS]; /* from this key on some of its queries must not see it */
+    const AttentionView *view;
+    int64_t b, h;         /* sequence and query head */
+    int64_t end;          /* keys end .. are hidden from all queries */
+    int64_t first, count; /* 1 <= count <= QUERIES */
+    int64_t key, keys;    /* 1 <= keys <= KEYS */
 } Tile;
 
-/* Keys first .. last-1 (last - first <= KEYS) for one or two neighbouring vectors of queries. */
-typedef struct Span {
-    int vector, vectors;
-    int64_t first, last;
-} Span;
-
-static inline Tile tile_of(const AttentionView *view, int64_t b, int64_t h, int64_t first) {
-    const int64_t keys = attention_keys(view, b);
-    Tile tile = {.b = b, .h = h, .first = first, .count = view->queries - first, .end = keys};
-    if (tile.count > QUERIES) tile.count = QUERIES;
-    tile.vectors = (int)((tile.count + LANES - 1) / LANES);
-    if (view->causal && first + tile.count + view->offset < keys)
-        tile.end = first + tile.count + view->offset;
-    if (tile.end < 0) tile.end = 0;
-    for (int v = 0; v < tile.vectors; v++) {
-        tile.limit[v] = tile.end;
-        tile.masked[v] = INT64_MAX;
-        if (!view->causal) continue;
-        const int64_t seen = first + v * LANES + view->offset + 1; /* keys that lane 0 sees */
-        const int64_t most = (seen + LANES - 1 + ROWS - 1) / ROWS * ROWS;
-        tile.masked[v] = seen;
-        if (most < tile.limit[v]) tile.limit[v] = most < 0 ? 0 : most;
-    }
-    return tile;
+/* Keys of the block up to the last one that query first + i sees. */
+static inline int64_t tile_seen(const Tile *tile, int64_t i) {
+    const AttentionView *view = tile->view;
+    const int64_t causal = tile->first + i + view->offset + 1;
+    const int64_t seen = (view->causal && causal < tile->end ? causal : tile->end) - tile->key;
+    return seen < tile->keys ? seen : tile->keys;
 }
 
-/* Splits keys first .. last-1 by which vectors need them; returns how many spans. */
-static inline int tile_spans(const Tile *tile, int64_t first, int64_t last, Span span[VECTORS]) {
-    int count = 0;
-    for (int v = 0; v < tile->vectors; v += 2) {
-        const int64_t a = tile->limit[v] < last ? tile->limit[v] : last;
-        const bool two = v + 1 < tile->vectors;
-        if (a > first) span[count++] = (Span){v, two ? 2 : 1, first, a};
-        if (!two) continue;
-        const int64_t from = a > first ? a : first;
-        const int64_t b = tile->limit[v + 1] < last ? tile->limit[v + 1] : last;
-        if (b > from) span[count++] = (Span){v + 1, 1, from, b};
-    }
-    return count;
+/* The same for the strip of ROWS queries from i: what its last query sees. */
+static inline int64_t strip_seen(const Tile *tile, int64_t i) {
+    return tile_seen(tile, i + ROWS < tile->count ? i + ROWS - 1 : tile->count - 1);
 }
 
-/* sum[r][v] += sum over k < n of a[r row + k step] x (vector v of b + k b_row). */
-INLINE void multiply(int rows, int vectors, int64_t n, const float *a, int64_t row, int64_t step,
-                     const float *b, int64_t b_row, vfloat sum[ROWS][2]) {
-    for (int64_t k = 0; k < n; k++) {
-        const vfloat b0 = v_load(b + k * b_row);
-        const vfloat b1 = vectors == 2 ? v_load(b + k * b_row + LANES) : b0;
+/* 0, 1, 2 ... */
+ALWAYS_INLINE vint lane_numbers(void) {
+    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vint lanes;
+    memcpy(&lanes, lane, sizeof lanes);
+    return lanes;
+}
+
+/* Lane r is the sum of rows[r]; rows is overwritten. */
+static inline vfloat sum_of_rows(vfloat rows[LANES]) {
+    v_transpose(rows);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            const vfloat s = v_set(a[r * row + k * step]);
-            sum[r][0] += s * b0;
-            if (vectors == 2) sum[r][1] += s * b1;
+        for (int i = 0; i < half; i++) rows[i] += rows[i + half];
+    return rows[0];
+}
+
+/* sum[r][v] += sum over k < n of a[r row + k step] x (vector v of b + k b_step). `vectors` and,
+ * where possible, row and steps are constants of the caller. Rows of a are addressed in threes from
+ * one pointer, which is what address modes and registers allow. */
+ALWAYS_INLINE void multiply(const int vectors, int64_t n, const float *a, int64_t row, int64_t step,
+                            const float *b, int64_t b_step, vfloat sum[ROWS][2]) {
+    const float *at[(ROWS + 2) / 3];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r += 3) at[r / 3] = a + r * row;
+    for (; n > 0; n--) {
+        const vfloat b0 = v_load(b), b1 = vectors == 2 ? v_load(b + LANES) : b0;
+        b += b_step;
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            const vfloat x = v_set(at[r / 3][r % 3 * row]);
+            sum[r][0] += x * b0;
+            if (vectors == 2) sum[r][1] += x * b1;
+            if (r % 3 == 2 || r == ROWS - 1) at[r / 3] += step;
         }
     }
 }
 
-/* All-ones lanes where key j is visible to the queries of a vector whose lane 0 sees keys below
- * `masked`. */
-INLINE vint visible(int64_t j, int64_t masked) {
-    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    vint lanes;
-    memcpy(&lanes, lane, sizeof lanes);
-    return lanes >= (int32_t)(j - masked + 1);
+/* Columns c .. c+LANES-1 of the LANES rows r < count of a matrix, of which `width` columns are
+ * left, as columns of one vector each: to[i * PANEL + r] = from[r][i] scale, zero beyond the
+ * matrix. */
+ALWAYS_INLINE void transpose_block(float *to, const float *from, int64_t row, int64_t count,
+                                   int64_t width, float scale) {
+    vfloat block[LANES];
+    if (count >= LANES && width >= LANES) {
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++) block[r] = v_load(from + r * row) * scale;
+    } else {
+        for (int r = 0; r < LANES; r++)
+            block[r] = r < count ? v_load_part(from + r * row, width) * scale : v_zero();
+    }
+    v_transpose(block);
+#pragma GCC unroll 16
+    for (int r = 0; r < LANES; r++) v_store(to + r * PANEL, block[r]);
 }
 
-/* Asks the second-level cache for rows first .. first+count-1 of a head, to be read or written. A
- * head's rows lie far apart, so the processor does not foresee them; with short sequences waiting
- * for them took a third of the time. */
-INLINE void prefetch_rows(const float *head, int64_t row, int64_t first, int64_t count,
-                          int64_t width, bool write) {
-    for (int64_t i = first; i < first + count; i++)
+/* Keys (or values) of a block, scaled, in the lanes: panels of PANEL keys, in each a vector pair a
+ * channel. Lanes of the last vector in use are zero beyond `count`, and channels beyond width. */
+static inline void pack_keys(float *to, const float *from, int64_t row, int64_t count,
+                             int64_t width, float scale) {
+    const int64_t padded = (width + LANES - 1) / LANES * LANES;
+    for (int64_t j = 0; j < count; j += LANES)
+        for (int64_t c = 0; c < width; c += LANES)
+            transpose_block(to + j / PANEL * PANEL * padded + c * PANEL + j % PANEL,
+                            from + j * row + c, row, count - j, width - c, scale);
+}
+
+/* to[i * to_row] = a vector of row i of a matrix of which `width` columns are left, zero beyond. */
+ALWAYS_INLINE void copy_column(float *to, int64_t to_row, const float *from, int64_t row,
+                               int64_t count, int64_t width) {
+    if (width >= LANES)
+        for (int64_t i = 0; i < count; i++) v_store(to + i * to_row, v_load(from + i * row));
+    else
+        for (int64_t i = 0; i < count; i++)
+            v_store(to + i * to_row, v_load_part(from + i * row, width));
+}
+
+/* The same rows with channels in the lanes: panels of PANEL channels, in each a vector pair a key;
+ * channels from width on are zero. */
+static inline void pack_channels(float *to, const float *from, int64_t row, int64_t count,
+                                 int64_t width) {
+    for (int64_t c = 0; c < width; c += LANES)
+        copy_column(to + c / PANEL * PANEL * KEYS + c % PANEL, PANEL, from + c, row, count,
+                    width - c);
+}
+
+/* Rows of queries side by side, `padded` numbers each, zero beyond width and up to whole strips. */
+static inline void copy_rows(float *to, int64_t padded, const float *from, int64_t row,
+                             int64_t count, int64_t width) {
+    for (int64_t c = 0; c < width; c += LANES)
+        copy_column(to + c, padded, from + c, row, count, width - c);
+    const int64_t whole = (count + ROWS - 1) / ROWS * ROWS;
+    memset(to + count * padded, 0, (size_t)((whole - count) * padded) * sizeof(float));
+}
+
+/* Asks the second-level cache for `count` rows of a head, to be read or written. A head's rows lie
+ * far apart, so the processor does not foresee them; with short sequences waiting for them took
+ * half of the time. */
+ALWAYS_INLINE void prefetch_rows(const float *head, int64_t row, int64_t count, int64_t width,
+                                 const bool write) {
+    for (int64_t i = 0; i < count; i++)
         for (int64_t c = 0; c < width; c += 16) {
             if (write)
                 __builtin_prefetch(head + i * row + c, 1, 2);
@@ -108,72 +154,83 @@ INLINE void prefetch_rows(const float *head, int64_t row, int64_t first, int64_t
         }
 }
 
-/* Likewise for the keys that come KEYS later, while `rows` from key j are worked on. */
-INLINE void prefetch_keys(const float *k, int64_t k_row, int64_t j, int64_t rows, int64_t end,
-                          int64_t width, bool write) {
-    if (j + KEYS + rows <= end) prefetch_rows(k, k_row, j + KEYS, rows, width, write);
-}
-
-/* What the tile will need when its turn comes: one head ahead, the rows with the numbers of the
- * present tile. Inlined by force: compilers take a function that only prefetches for one without
- * effect and drop the call. */
-INLINE void prefetch_next_head(const OpCall *call, const AttentionView *view, const Tile *tile,
-                               bool backward) {
+/* What the strip from query i of the tile will need when its turn comes: one head ahead, the rows
+ * with the same numbers. Inlined by force: compilers take a function that only prefetches for one
+ * without effect and drop the call. */
+ALWAYS_INLINE void prefetch_next_head(const OpCall *call, const Tile *tile, int64_t i,
+                                      const bool backward) {
+    const AttentionView *view = tile->view;
     const int64_t h = (tile->h + 1) % view->heads, b = tile->b + (h == 0);
     if (b == view->batch) return;
     const int64_t d = view->width, kv = h / view->group * d, out = view->heads * d;
-    const int64_t first = tile->first, count = tile->count;
-    const int64_t keys = first + count <= view->keys ? count : 0;
-    const int64_t q_at = view->q_column + b * view->queries * view->q_row + h * d;
-    const int64_t k_at = view->k_column + b * view->keys * view->k_row + kv;
-    const int64_t v_at = view->v_column + b * view->keys * view->v_row + kv;
-    const int64_t out_at = b * view->queries * out + h * d;
+    const int64_t first = tile->first + i, left = tile->count - i;
+    const int64_t count = left < ROWS ? left : ROWS, keys = first + count <= view->keys ? count : 0;
+    const int64_t q_at = view->q_column + (b * view->queries + first) * view->q_row + h * d;
+    const int64_t k_at = view->k_column + (b * view->keys + first) * view->k_row + kv;
+    const int64_t v_at = view->v_column + (b * view->keys + first) * view->v_row + kv;
+    const int64_t out_at = (b * view->queries + first) * out + h * d;
     const Tensor *q = call->in[view->q_input], *k = call->in[view->k_input];
     const Tensor *v = call->in[view->v_input];
-    prefetch_rows(q->data + q_at, view->q_row, first, count, d, false);
-    prefetch_rows(k->data + k_at, view->k_row, first, keys, d, false);
-    prefetch_rows(v->data + v_at, view->v_row, first, keys, d, false);
-    prefetch_rows(call->out[0]->data + out_at, out, first, count, d, !backward);
+    prefetch_rows(q->data + q_at, view->q_row, count, d, false);
+    prefetch_rows(k->data + k_at, view->k_row, keys, d, false);
+    prefetch_rows(v->data + v_at, view->v_row, keys, d, false);
+    prefetch_rows(call->out[0]->data + out_at, out, count, d, !backward);
     if (!backward) return;
-    prefetch_rows(call->out[0]->gradient + out_at, out, first, count, d, false);
-    if (q->gradient) prefetch_rows(q->gradient + q_at, view->q_row, first, count, d, true);
-    if (k->gradient) prefetch_rows(k->gradient + k_at, view->k_row, first, keys, d, true);
-    if (v->gradient) prefetch_rows(v->gradient + v_at, view->v_row, first, keys, d, true);
+    prefetch_rows(call->out[0]->gradient + out_at, out, count, d, false);
+    if (q->gradient) prefetch_rows(q->gradient + q_at, view->q_row, count, d, true);
+    if (k->gradient) prefetch_rows(k->gradient + k_at, view->k_row, keys, d, true);
+    if (v->gradient) prefetch_rows(v->gradient + v_at, view->v_row, keys, d, true);
 }
 
-/* to[c][i] = from[i][c] scale for the rows i < count of a head; the lanes of unused rows are zero.
+/* Scores of keys that not all queries of a strip see: -inf where they do not. */
+ALWAYS_INLINE void mask_block(const int vectors, const Tile *tile, int64_t i, int64_t j,
+                              vfloat s[ROWS][2]) {
+    const int64_t left = tile->end - tile->key - j;
+    const int32_t end = (int32_t)(left < PANEL ? left : PANEL);
+    const int64_t first = tile->first + i + tile->view->offset + 1 - tile->key - j;
+    const int32_t step = tile->view->causal;
+    vint seen = (vint){0} + (int32_t)(step ? first : PANEL); /* keys that query i + r sees */
+    const vfloat none = v_set(-__builtin_inff());
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++, seen += step)
+        for (int v = 0; v < vectors; v++) {
+            const vint key = lane_numbers() + v * LANES;
+            s[r][v] = v_select((key >= seen) | (key >= end), none, s[r][v]);
+        }
+}
+
+ALWAYS_INLINE void score_block(const int vectors, const Tile *tile, int64_t i, int64_t j,
+                               const float *q, int64_t padded, const float *keys,
+                               const float *start, float *scores) {
+    vfloat s[ROWS][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = v_set(start ? start[i + r] : 0.0f);
+    multiply(vectors, padded, q + i * padded, padded, 1, keys, PANEL, s);
+    if (j + vectors * LANES > tile_seen(tile, i)) mask_block(vectors, tile, i, j, s);
+    scores += i * KEYS + j;
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < vectors; v++) v_store(scores + r * KEYS + v * LANES, s[r][v]);
+}
+
+/* Register blocks are functions of their own: inlined, their pointers would not fit in registers.
  */
-static inline void tile_transpose(float *to, const float *from, int64_t from_row, int64_t count,
-                                  int64_t width, float scale) {
-    for (int64_t i = 0; i < count; i += LANES)
-        for (int64_t c = 0; c < width; c += LANES) {
-            vfloat block[LANES];
-            for (int64_t r = 0; r < LANES; r++)
-                block[r] = i + r < count
-                               ? v_load_part(from + (i + r) * from_row + c, width - c) * scale
-                               : v_zero();
-            v_transpose(block);
-            for (int64_t r = 0; r < LANES && c + r < width; r++)
-                v_store(to + (c + r) * QUERIES + i, block[r]);
-        }
+static __attribute__((noinline)) void score_strip(const Tile *tile, int64_t i, int64_t j,
+                                                  const float *q, int64_t padded, const float *keys,
+                                                  const float *start, float *scores) {
+    if (strip_seen(tile, i) - j > LANES)
+        score_block(2, tile, i, j, q, padded, keys, start, scores);
+    else
+        score_block(1, tile, i, j, q, padded, keys, start, scores);
 }
 
-/* to[i][c] = from[c][i] scale[i], or that added to it. */
-static inline void tile_transpose_back(float *to, int64_t to_row, const float *from, int64_t count,
-                                       int64_t width, const vfloat scale[VECTORS], bool add) {
-    for (int64_t i = 0; i < count; i += LANES)
-        for (int64_t c = 0; c < width; c += LANES) {
-            vfloat block[LANES];
-            for (int64_t r = 0; r < LANES; r++)
-                block[r] = c + r < width ? v_load(from + (c + r) * QUERIES + i) * scale[i / LANES]
-                                         : v_zero();
-            v_transpose(block);
-            for (int64_t r = 0; r < LANES && i + r < count; r++) {
-                float *row = to + (i + r) * to_row + c;
-                const vfloat before = add ? v_load_part(row, width - c) : v_zero();
-                v_store_part(row, before + block[r], width - c);
-            }
-        }
+/* scores[i][j] = start[i] + q_i . k_j for what the queries of the tile see, -inf for what they do
+ * not, up to whole vectors of what the last of their strip sees. start: NULL for zero. */
+static inline void tile_scores(const Tile *tile, const float *q, int64_t padded, const float *keys,
+                               const float *start, float *scores) {
+    for (int64_t j = 0; j < tile->keys; j += PANEL, keys += PANEL * padded)
+        for (int64_t i = 0; i < tile->count; i += ROWS)
+            if (strip_seen(tile, i) > j) score_strip(tile, i, j, q, padded, keys, start, scores);
 }
 
 #endif

@@ -23,8 +23,8 @@ static void shape(Tape *tape, OpCall *call) {
         tape_output(tape, call, TENSOR_FLOAT, state);
     }
     if (tape_mode(tape) != TAPE_TRAIN) return;
-    tape_saved(tape, call, TENSOR_FLOAT, gates->shape);
-    tape_saved(tape, call, TENSOR_FLOAT, SHAPE(B, L, H));
+    tape_saved(tape, call, TENSOR_FLOAT, SHAPE(L, B, 4 * H));
+    tape_saved(tape, call, TENSOR_FLOAT, SHAPE(L, B, H));
 }
 
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
@@ -41,7 +41,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
 }
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
-    const Plan plan = lstm_plan(call, phase);
+    const Plan plan = lstm_plan(call, phase, threads);
     size_t bytes = (size_t)plan.floats * sizeof(float);
     if (phase == PHASE_BACKWARD)
         bytes += gemm_workspace(GEMM_TN, plan.H, 4 * plan.H, plan.steps * plan.B, threads);

@@ -1,67 +1,116 @@
-/* The small products inside the time loops of the LSTM: a few rows times a matrix that is packed
- * once per call into panels, so that every step reads it as one stream from the second-level cache.
+/* The small products inside the time loops of the LSTM: a group of rows times a matrix that is
+ * packed once per call into panels, so that every step reads it as one stream from the second-level
+ * cache. The rows are packed, too, as they arise: packed[k][TILE_PITCH]; few rows stay where they
+ * are.
  *
- * A tile is up to PRODUCT_ROWS rows by four vectors: 24 sums, 4 vectors of the panel and one
- * broadcast fit 32 registers and need 10 loads for 24 multiply-adds. Each sum runs over k in
- * ascending order on its own, so a row's bits do not depend on the rows beside it. */
+ * Each sum runs over k in ascending order on its own, so a row's bits do not depend on the rows
+ * beside it. */
 #ifndef LONGHAUL_OPS_LSTM_PRODUCT_H
 #define LONGHAUL_OPS_LSTM_PRODUCT_H
 
-#include "engine/simd.h"
+#include "engine/gemm_tile.h"
+#include "engine/transpose_simd.h"
 
-enum { PRODUCT_ROWS = LANES == 16 ? 6 : 2, PRODUCT_VECTORS = 4 };
+enum {
+    GROUP_ROWS = TILE_ROWS, /* at most, in a group */
+    PANEL_VECTORS = 4,      /* of a panel; the last one has 2 when that suffices */
+    PANEL = PANEL_VECTORS * LANES,
+    WIDE_ROWS = LANES == 16 ? 6 : 2 /* so few rows take a whole panel at once: more sums at work */
+};
 
-typedef vfloat ProductSums[PRODUCT_ROWS][PRODUCT_VECTORS];
+/* A group's rows: row i at rows + i * apart, or all of them packed. */
+typedef struct RowGroup {
+    int64_t count;
+    const float *rows;
+    int64_t apart;
+    const float *packed; /* for more than WIDE_ROWS */
+} RowGroup;
 
-/* sums[i][v] = sum over k of a[i * row + k] panel[(k * vectors + v) * LANES ..]. */
-static inline __attribute__((always_inline)) void product_of(int64_t depth, const float *a,
-                                                             int64_t row, const float *panel,
-                                                             ProductSums sums, const int rows,
-                                                             const int vectors) {
-    vfloat sum[PRODUCT_ROWS][PRODUCT_VECTORS];
+static inline __attribute__((always_inline)) void wide_of(int64_t depth, const RowGroup *group,
+                                                          const float *panel, float *sums,
+                                                          const int rows, const int vectors) {
+    vfloat sum[WIDE_ROWS][PANEL_VECTORS];
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sum[i][v] = v_zero();
     for (int64_t k = 0; k < depth; k++, panel += vectors * LANES) {
-        vfloat b[PRODUCT_VECTORS];
+        vfloat b[PANEL_VECTORS];
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) b[v] = v_load(panel + v * LANES);
+#pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
-            const vfloat x = v_set(a[i * row + k]);
+            const vfloat x = v_set(group->rows[i * group->apart + k]);
+#pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) sum[i][v] += x * b[v];
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vectors; v++) sums[i][v] = sum[i][v];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) v_store(sums + i * PANEL + v * LANES, sum[i][v]);
 }
 
-/* 1 <= rows <= PRODUCT_ROWS; vectors is a constant of the caller. */
-static inline __attribute__((always_inline)) void product(int64_t depth, const float *a,
-                                                          int64_t row, const float *panel,
-                                                          ProductSums sums, int rows,
-                                                          const int vectors) {
-    switch (rows) {
+static inline __attribute__((always_inline)) void wide_rows(int64_t depth, const RowGroup *group,
+                                                            const float *panel, float *sums,
+                                                            const int vectors) {
+    switch (group->count) {
     case 1:
-        product_of(depth, a, row, panel, sums, 1, vectors);
+        wide_of(depth, group, panel, sums, 1, vectors);
         break;
     case 2:
-        product_of(depth, a, row, panel, sums, 2, vectors);
+        wide_of(depth, group, panel, sums, 2, vectors);
         break;
 #if LANES == 16
     case 3:
-        product_of(depth, a, row, panel, sums, 3, vectors);
+        wide_of(depth, group, panel, sums, 3, vectors);
         break;
     case 4:
-        product_of(depth, a, row, panel, sums, 4, vectors);
+        wide_of(depth, group, panel, sums, 4, vectors);
         break;
     case 5:
-        product_of(depth, a, row, panel, sums, 5, vectors);
+        wide_of(depth, group, panel, sums, 5, vectors);
         break;
     case 6:
-        product_of(depth, a, row, panel, sums, 6, vectors);
+        wide_of(depth, group, panel, sums, 6, vectors);
         break;
 #endif
     default:
         break;
     }
+}
+
+/* sums[i * PANEL + j] = sum over k < depth of row i's k panel[k][j], for the vectors * LANES
+ * columns of the panel; vectors, 4 or 2, is a constant of the caller. */
+static inline __attribute__((always_inline)) void
+product(int64_t depth, const RowGroup *group, const float *panel, float *sums, const int vectors) {
+    if (group->count <= WIDE_ROWS) {
+        wide_rows(depth, group, panel, sums, vectors);
+        return;
+    }
+    for (int64_t j = 0; j < vectors * LANES; j += TILE_COLUMNS)
+        gemm_tile(&(GemmTile){.rows = group->count,
+                              .columns = TILE_COLUMNS,
+                              .k = depth,
+                              .a = group->packed,
+                              .a_row = 1,
+                              .a_step = TILE_PITCH,
+                              .b = panel + j,
+                              .b_step = vectors * LANES,
+                              .c = sums + j,
+                              .c_row = PANEL});
+}
+
+/* to[lane][first + i] = row[i] lane, for rows first .. first+LANES-1 of a group and as many lanes
+ * as there are. to: the packed place of the first lane. Rows that the group lacks may hold
+ * anything. */
+static inline void pack_block(vfloat row[LANES], int64_t lanes, float *to, int64_t first) {
+    v_transpose(row);
+    if (lanes >= LANES)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) v_store(to + i * TILE_PITCH + first, row[i]);
+    else
+        for (int i = 0; i < lanes; i++) v_store(to + i * TILE_PITCH + first, row[i]);
 }
 
 #endif

@@ -10,7 +10,7 @@ static double sigmoid(double x) {
 }
 
 void lstm_reference(const ReferenceCall *call) {
-    const Plan plan = lstm_plan(call->call, PHASE_FORWARD);
+    const Plan plan = lstm_plan(call->call, PHASE_FORWARD, 1);
     const int64_t L = plan.L, H = plan.H;
     const double *w = call->in[LSTM_W];
     double *h = calloc((size_t)(6 * H), sizeof *h), *c = h + H, *G = c + H;

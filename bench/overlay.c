@@ -1,0 +1,247 @@
+#include "bench/overlay.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Value of a numeric setting of the row, 0 when it has none. */
+static int64_t setting_of(const Row *row, const char *key) {
+    return strtoll(study_value(row->seeds[0], key), NULL, 10);
+}
+
+/* Settings that say which of a task's problems a row is, so that papers have a name for it. */
+static const char *const variants[] = {"language", "skill", "corpus"};
+
+/* Problems that have a name of their own. */
+static const struct {
+    const char *task, *key, *value, *name;
+} special[] = {{"pathfinder", "size", "128", "pathx"}};
+
+/* Sizes that a benchmark fixes, so that its sources do not state them. ours: what we made up has no
+ * published points. */
+static const struct {
+    const char *task, *key, *published, *ours;
+} fixed[] = {{"listops", "longest", "2000", ""}, {"pathfinder", "difficulty", "hard", "toy"}};
+
+/* The problem of a row in the spelling of published_name. */
+static void problem_of(const Row *row, char name[48]) {
+    const Record *record = row->seeds[0];
+    published_name(record->task, name);
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        const char *value = study_value(record, variants[i]);
+        if (*value) published_name(value, name);
+    }
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+        if (!strcmp(record->task, special[i].task) &&
+            !strcmp(study_value(record, special[i].key), special[i].value))
+            snprintf(name, 48, "%s", special[i].name);
+    }
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        if (!strcmp(record->task, fixed[i].task) &&
+            !strcmp(study_value(record, fixed[i].key), fixed[i].ours))
+            name[0] = '\0';
+    }
+}
+
+/* A number that a source can state, and the setting it stands for. Sources count a length without
+ * the tokens that ask or answer: up to two fewer. */
+typedef struct Fact {
+    const char *key;
+    int64_t stated, slack;
+    bool strict; /* must agree even where the suite does not vary it */
+} Fact;
+
+enum { FACTS = 4 };
+
+static void facts_of(const PublishedPoint *point, Fact facts[FACTS]) {
+    facts[0] = (Fact){"width", point->facts.width, 0, false};
+    facts[1] = (Fact){"length", point->facts.length, 2, false};
+    facts[2] = (Fact){"pairs", point->facts.pairs, 0, true};
+    facts[3] = (Fact){"vocabulary", point->facts.vocabulary, 0, false};
+}
+
+static bool is_axis(const Layout *layout, const char *key) {
+    for (int a = 0; a < layout->study->axis_count; a++) {
+        if (!strcmp(layout->study->axes[a], key)) return true;
+    }
+    return false;
+}
+
+static bool on_x(const Layout *layout, const char *key) {
+    return layout->axis >= 0 && !strcmp(layout->study->axes[layout->axis], key);
+}
+
+static bool agrees(const Fact *fact, const Row *row) {
+    const int64_t ours = setting_of(row, fact->key);
+    return ours >= fact->stated && ours <= fact->stated + fact->slack;
+}
+
+static bool has_model(const Layout *layout, const char *model) {
+    for (int i = 0; i < layout->model_count; i++) {
+        if (!strcmp(layout->models[i], model)) return true;
+    }
+    return false;
+}
+
+/* True when the point can stand beside the row; *x: its number on a numeric x axis. */
+static bool belongs(const Layout *layout, const PublishedPoint *point, const Row *row, double *x) {
+    char name[48];
+    problem_of(row, name);
+    const Record *record = row->seeds[0];
+    if (strcmp(name, point->task) != 0 || strcmp(record->metric, point->metric) != 0) return false;
+    if (*point->unit && strcmp(point->unit, study_value(record, "unit")) != 0) return false;
+    Fact facts[FACTS];
+    facts_of(point, facts);
+    bool placed = layout->words;
+    for (int i = 0; i < FACTS; i++) {
+        const bool same = agrees(&facts[i], row);
+        if (on_x(layout, facts[i].key)) { /* a curve goes on beyond what was measured */
+            placed = facts[i].stated > 0;
+            *x = same ? atof(row->values[layout->axis]) : (double)facts[i].stated;
+        } else if ((facts[i].strict || is_axis(layout, facts[i].key)) && !same) {
+            return false;
+        }
+    }
+    return placed;
+}
+
+/* "(vocabulary 8192, here 256)", or "". */
+static void differences(const PublishedPoint *point, const Row *row, const Layout *layout,
+                        char text[96]) {
+    Fact facts[FACTS];
+    facts_of(point, facts);
+    text[0] = 0;
+    for (int i = 0; i < FACTS; i++) {
+        if (!facts[i].stated || !setting_of(row, facts[i].key) || agrees(&facts[i], row) ||
+            on_x(layout, facts[i].key))
+            continue;
+        const size_t used = strlen(text);
+        snprintf(text + used, 96 - used, "%s%s %" PRId64 ", here %" PRId64, used ? "; " : " (",
+                 facts[i].key, facts[i].stated, setting_of(row, facts[i].key));
+    }
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        const char *here = study_value(row->seeds[0], fixed[i].key);
+        const size_t used = strlen(text);
+        if (strcmp(row->seeds[0]->task, fixed[i].task) != 0 || !strcmp(here, fixed[i].published))
+            continue;
+        snprintf(text + used, 96 - used, "%s%s %s, here %s", used ? "; " : " (", fixed[i].key,
+                 fixed[i].published, here);
+    }
+    if (point->uncertain) {
+        const size_t used = strlen(text);
+        snprintf(text + used, 96 - used, "%swhose row is whose is uncertain", used ? "; " : " (");
+    }
+    if (*text) snprintf(text + strlen(text), 96 - strlen(text), ")");
+}
+
+/* What a citation adds to the sources: the whole, or, of a paper that is named already, ", Table
+ * 2"; NULL for nothing. */
+static const char *new_citation(const Chart *chart, const char *citation) {
+    enum { NUMBER = sizeof "arXiv 2312.04927" - 1 };
+    if (strstr(chart->sources, citation)) return NULL;
+    const char *number = strstr(citation, "arXiv ");
+    char text[NUMBER + 1];
+    if (!number || strlen(number) < NUMBER) return citation;
+    snprintf(text, sizeof text, "%s", number);
+    if (!strstr(chart->sources, text)) return citation;
+    const char *more = number + NUMBER + strspn(number + NUMBER, ", ");
+    return *more && !strstr(chart->sources, more) ? more : NULL;
+}
+
+static void add_source(const Layout *layout, Chart *chart, const PublishedPoint *point,
+                       const Row *row) {
+    const char *citation = new_citation(chart, point->citation);
+    if (!citation) return;
+    char difference[96];
+    differences(point, row, layout, difference);
+    const size_t used = strlen(chart->sources);
+    const int wrote = snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s%s",
+                               used ? "; " : "", citation, difference);
+    /* What has no room is cut off whole. */
+    if (used + (size_t)wrote >= sizeof chart->sources) chart->sources[used] = '\0';
+}
+
+/* The source's value on the scale of the row. */
+static double value_of(const PublishedPoint *point, const Row *row) {
+    const double chance = row->seeds[0]->chance;
+    return point->scaled ? chance + point->value * (1 - chance) : point->value;
+}
+
+/* How far what a point states is from the row, in logarithms; what lies along x does not count. */
+static double distance(const Layout *layout, const PublishedPoint *point, const Row *row) {
+    Fact facts[FACTS];
+    facts_of(point, facts);
+    double sum = 0;
+    for (int i = 0; i < FACTS; i++) {
+        const int64_t ours = setting_of(row, facts[i].key);
+        if (!ours || !facts[i].stated || on_x(layout, facts[i].key)) continue;
+        if (!agrees(&facts[i], row)) sum += fabs(log((double)facts[i].stated / (double)ours));
+    }
+    return sum;
+}
+
+/* Sources that state the same for several widths or lengths, where the suite has one: the nearest
+ * stands for them. */
+static bool is_nearest(const Layout *layout, const Published *published,
+                       const PublishedPoint *point, const Row *row, double x) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *other = &published->points[i];
+        double there = 0;
+        if (strcmp(other->model, point->model) != 0 || other->test_length ||
+            strcmp(other->citation, point->citation) != 0 || !belongs(layout, other, row, &there) ||
+            there != x)
+            continue;
+        if (distance(layout, other, row) < distance(layout, point, row)) return false;
+    }
+    return true;
+}
+
+static void add_point(const Layout *layout, const PublishedPoint *point, const Row *row, double x,
+                      Chart *chart) {
+    Panel *panel = layout_panel(layout, layout->study, row, chart);
+    const SeriesKind kind = layout->words ? SERIES_OPEN : SERIES_PUBLISHED;
+    series_add_point(layout_series(panel, point->model, kind),
+                     (ChartPoint){x, value_of(point, row), NAN, NAN});
+    add_source(layout, chart, point, row);
+}
+
+void overlay_metric(const Layout *layout, const Published *published, Chart *chart) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        if (point->test_length || !has_model(layout, point->model)) continue;
+        for (int r = 0; r < layout->summary->count; r++) {
+            const Row *row = &layout->summary->rows[r];
+            double x = 0;
+            if (!belongs(layout, point, row, &x)) continue;
+            if (!is_nearest(layout, published, point, row, x)) break;
+            x = layout_x_of(layout, row, point->model, x);
+            add_point(layout, point, row, x, chart);
+            if (!layout->words) {
+                chart->x.low = fmin(chart->x.low, x / 1.35);
+                chart->x.high = fmax(chart->x.high, x * 1.35);
+            }
+            break;
+        }
+    }
+}
+
+void overlay_lengths(const Layout *layout, const Published *published, Chart *chart) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        const double x = (double)point->test_length;
+        if (x == 0 || !has_model(layout, point->model)) continue;
+        if (x < chart->x.low || x > chart->x.high) continue;
+        for (int r = 0; r < layout->summary->count; r++) {
+            const Row *row = &layout->summary->rows[r];
+            char name[48];
+            problem_of(row, name);
+            if (strcmp(name, point->task) != 0) continue;
+            Panel *panel = layout_panel(NULL, layout->study, row, chart);
+            series_add_point(layout_series(panel, point->model, SERIES_PUBLISHED),
+                             (ChartPoint){x, point->value, NAN, NAN});
+            add_source(layout, chart, point, row);
+            break;
+        }
+    }
+}

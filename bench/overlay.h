@@ -1,0 +1,16 @@
+/* The papers' points laid over our own. */
+#ifndef LONGHAUL_OVERLAY_H
+#define LONGHAUL_OVERLAY_H
+
+#include "bench/layout.h"
+#include "bench/published.h"
+
+/* Points of measured architectures that belong to a row's setting: the same task, and the same
+ * value of everything that tells the suite's cases apart and that the source states. Dotted lines,
+ * or open markers where places are words; the chart's sources name them and say what differs. */
+void overlay_metric(const Layout *layout, const Published *published, Chart *chart);
+
+/* Points that state the length of the test, over an x axis of lengths. */
+void overlay_lengths(const Layout *layout, const Published *published, Chart *chart);
+
+#endif
