@@ -109,7 +109,12 @@ $(BUILD)/%.emulated.o: %
 	    -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
 	    -DLONGHAUL_EMULATED -MMD -MP -c -o $@ $<
 
-$(BUILD)/%.cu.o: %.cu
+# Other architectures are another library.
+$(BUILD)/cuda_machine_code: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CUDA_MACHINE_CODE)' | cmp -s - $@ || echo '$(CUDA_MACHINE_CODE)' > $@
+
+$(BUILD)/%.cu.o: %.cu $(BUILD)/cuda_machine_code
 	@mkdir -p $(@D)
 	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 

@@ -26,11 +26,11 @@ if LONGHAUL_TEST_SECONDS=1 "$top/tests/run.sh" "$folder/slow" >"$folder/log"; th
     fail "a test that hangs is not seen"
 fi
 
-# nvcc, where there is one, compiles engine/**/*.cu into one library; without it there is none.
+# nvcc, where there is one, compiles engine/cuda/*.cu and engine/ops/*/*.cu into one library; without it there is none.
 # A stand-in compiler writes down what it is asked and makes the file that it is asked for.
 mkdir -p "$folder/tree/engine/ops/add" "$folder/tree/engine/cuda"
 cp "$top/Makefile" "$folder/tree"
-touch "$folder/tree/engine/ops/add/add.cu" "$folder/tree/engine/cuda/device.cu"
+touch "$folder/tree/engine/ops/add/add.cu" "$folder/tree/engine/cuda/library.cu"
 cat >"$folder/nvcc" <<'STANDIN'
 #!/bin/sh
 echo "$@" >>"$(dirname "$0")/calls"

@@ -58,4 +58,14 @@ for file in engine/ops/*/*.cu; do
         head -20 "$work/out"
     fi
 done
+# ---- a whole cell: copies, optimiser, evaluation and checkpoints of a device with its own memory.
+# Weights and data are bit-equal; six steps of float32 rounding leave the losses within 1e-5.
+loss() {
+    "$longhaul" train "${cell[@]}" budget=6step evaluations=2 validation_samples=8 test_samples=8 \
+        --device "$1" --results "$work/$1" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
+    grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$1" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
+}
+on_cpu=$(loss cpu) emulated=$(loss cuda-emulated)
+awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
+    complain "test loss of a small LSTM: '$on_cpu' on the CPU, '$emulated' emulated"
 [ "$failures" -eq 0 ]
