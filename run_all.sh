@@ -188,8 +188,13 @@ if [ "$action" = test ]; then
     # With nvcc: one architecture (and PTX) instead of four, which would take most of the time.
     exec make -s -j"$cores" CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-90}" test
 fi
-make -s -j"$cores" >&2
 program=build/longhaul
+# The CUDA half takes nvcc minutes; only a GPU needs it.
+target=$program
+case " ${flags[*]} ${LONGHAUL_DEVICE:-} " in
+*" --device cuda "* | *" --device=cuda "* | *" cuda ") target=all ;;
+esac
+make -s -j"$cores" "$target" >&2
 [ "$action" = setup ] && exit 0
 
 if [ "$action" = list ]; then
