@@ -86,14 +86,19 @@ static json_t *real(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+static json_t *bounds_to_json(int64_t from, int64_t to) {
+    json_t *object = json_object();
+    json_object_set_new(object, "from", json_integer(from));
+    json_object_set_new(object, "to", json_integer(to));
+    return object;
+}
+
 static json_t *groups_to_json(const LossGroup *groups, int count) {
     json_t *list = json_array();
     for (int i = 0; i < count; i++) {
         const LossGroup *group = &groups[i];
         if (group->labels == 0) continue;
-        json_t *object = json_object();
-        json_object_set_new(object, "from", json_integer(group->from));
-        json_object_set_new(object, "to", json_integer(group->to));
+        json_t *object = bounds_to_json(group->from, group->to);
         json_object_set_new(object, "labels", real(group->labels));
         json_object_set_new(object, "nats", real(group->nats));
         json_object_set_new(object, "perplexity", real(exp(group->nats / group->labels)));
@@ -107,9 +112,7 @@ static json_t *lengths_to_json(const LengthGroup *groups) {
     for (int i = 0; i < BREAKDOWN_POSITIONS; i++) {
         const LengthGroup *group = &groups[i];
         if (group->samples == 0) continue;
-        json_t *object = json_object();
-        json_object_set_new(object, "from", json_integer(group->from));
-        json_object_set_new(object, "to", json_integer(group->to));
+        json_t *object = bounds_to_json(group->from, group->to);
         json_object_set_new(object, "samples", real(group->samples));
         json_object_set_new(object, "accuracy", real(group->accuracy / group->samples));
         json_array_append_new(list, object);
@@ -142,19 +145,28 @@ static bool take(const json_t *object, const char *name, double *value) {
     return json_is_number(field) || json_is_null(field);
 }
 
+/* Bounds of a group, and its place among count; -1 when that is damaged. */
+static int bounds_from_json(const json_t *object, int count, int (*group_of)(int64_t from),
+                            int64_t *first, int64_t *last) {
+    const json_t *from = json_object_get(object, "from"), *to = json_object_get(object, "to");
+    if (!json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0) return -1;
+    *first = json_integer_value(from);
+    *last = json_integer_value(to);
+    const int index = group_of(*first);
+    return index < count ? index : -1;
+}
+
 static bool groups_from_json(const json_t *list, LossGroup *groups, int count,
                              int (*group_of)(int64_t from)) {
     size_t i;
     json_t *object;
     json_array_foreach(list, i, object) {
-        const json_t *from = json_object_get(object, "from"), *to = json_object_get(object, "to");
-        if (!json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0)
-            return false;
-        const int index = group_of(json_integer_value(from));
-        if (index >= count) return false;
+        int64_t from, to;
+        const int index = bounds_from_json(object, count, group_of, &from, &to);
+        if (index < 0) return false;
         LossGroup *group = &groups[index];
-        group->from = json_integer_value(from);
-        group->to = json_integer_value(to);
+        group->from = from;
+        group->to = to;
         if (!take(object, "labels", &group->labels) || !take(object, "nats", &group->nats))
             return false;
     }
@@ -165,12 +177,12 @@ static bool lengths_from_json(const json_t *list, LengthGroup *groups) {
     size_t i;
     json_t *object;
     json_array_foreach(list, i, object) {
-        const json_t *from = json_object_get(object, "from"), *to = json_object_get(object, "to");
-        if (!json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0)
-            return false;
-        LengthGroup *group = &groups[position_group(json_integer_value(from))];
-        group->from = json_integer_value(from);
-        group->to = json_integer_value(to);
+        int64_t from, to;
+        const int index = bounds_from_json(object, BREAKDOWN_POSITIONS, position_group, &from, &to);
+        if (index < 0) return false;
+        LengthGroup *group = &groups[index];
+        group->from = from;
+        group->to = to;
         if (!take(object, "samples", &group->samples) ||
             !take(object, "accuracy", &group->accuracy))
             return false;

@@ -18,9 +18,8 @@ int value_order(const char *a, const char *b) {
     return strcmp(a, b);
 }
 
-double study_metric(const Study *study, const Record *record) {
+double study_metric(const Record *record) {
     const double metric = record->result.test_metric;
-    (void)study;
     return isfinite(metric) ? metric : record->chance;
 }
 
@@ -113,17 +112,26 @@ static const Record *select_values(const Study *study, const Record *first, int 
     return choice;
 }
 
-/* Share of the budget that a cell had used, by the unit of its budget; NAN when that unit is not
- * counted in results (epochs). */
-static double budget_share(const Record *record) {
+/* The first validation at the task's solved level, whether or not training stopped there; NULL:
+ * there was none. */
+static const CurvePoint *solved_point(const Study *study, const Record *record) {
+    for (int i = 0; i < record->result.curve_count; i++) {
+        const CurvePoint *point = &record->result.curve[i];
+        const double above = point->validation_metric - record->solved;
+        if (study->higher_is_better ? above >= 0 : above <= 0) return point;
+    }
+    return NULL;
+}
+
+/* Share of the budget that a cell had used there, by the unit of its budget; NAN when that unit is
+ * not counted in results (epochs). */
+static double budget_share(const Record *record, const CurvePoint *point) {
     Budget budget;
-    if (budget_parse(study_value(record, "budget"), &budget, NULL)) return NAN;
-    const Result *result = &record->result;
+    Error unknown = {0};
+    if (budget_parse(study_value(record, "budget"), &budget, &unknown)) return NAN;
     const double spent[] = {
-        [BUDGET_FLOP] = result->flops,
-        [BUDGET_SECOND] = result->train_seconds,
-        [BUDGET_TOKEN] = (double)result->tokens,
-        [BUDGET_STEP] = (double)result->steps,
+        [BUDGET_FLOP] = point->flops,   [BUDGET_SECOND] = point->seconds,
+        [BUDGET_TOKEN] = point->tokens, [BUDGET_STEP] = (double)point->step,
         [BUDGET_EPOCH] = NAN,
     };
     return spent[budget.unit] / budget.amount;
@@ -166,16 +174,17 @@ static void measure_row(const Study *study, Row *row) {
     double share = 0;
     for (int i = 0; i < n; i++) {
         const Result *result = &row->seeds[i]->result;
-        row->metrics[i] = study_metric(study, row->seeds[i]);
+        row->metrics[i] = study_metric(row->seeds[i]);
         row->flops += result->flops / n;
         row->wall_seconds += result->wall_seconds / n;
         row->validation += result->best_validation_metric / n;
         steps[i] = result->step_seconds_median;
         row->peak_bytes = fmax(row->peak_bytes, (double)result->peak_bytes);
-        row->solved += result->outcome == OUTCOME_SOLVED;
+        const CurvePoint *solved = solved_point(study, row->seeds[i]);
+        row->solved += solved != NULL;
         row->diverged += result->outcome == OUTCOME_DIVERGED;
         row->at_chance += result->at_chance && result->outcome != OUTCOME_DIVERGED;
-        if (result->outcome == OUTCOME_SOLVED) share += budget_share(row->seeds[i]);
+        if (solved) share += budget_share(row->seeds[i], solved);
     }
     row->budget_share = row->solved ? share / row->solved : NAN;
     row->step_seconds = median(steps, n);

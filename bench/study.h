@@ -88,7 +88,7 @@ bool study_same_data(const Study *study);
 const char *study_value(const Record *record, const char *key);
 
 /* Test metric of a record as it enters means. */
-double study_metric(const Study *study, const Record *record);
+double study_metric(const Record *record);
 
 /* Numbers in numeric order before words in alphabetical order. */
 int value_order(const char *a, const char *b);

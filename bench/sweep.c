@@ -13,6 +13,7 @@
 #include "bench/interrupt.h"
 #include "bench/result.h"
 #include "bench/store.h"
+#include "engine/device.h"
 #include "engine/file.h"
 
 static const double look_seconds = 2; /* between two looks at cells that others work on */
@@ -310,10 +311,24 @@ static Status check_data(const Sweep *sweep, Error *error) {
     return STATUS_OK;
 }
 
+/* A device that is missing, likewise. */
+static Status check_device(const Sweep *sweep, Error *error) {
+    Device device;
+    for (int i = 0; i < sweep->suite->count; i++) {
+        if (sweep->entries[i].state != ENTRY_WAITING) continue;
+        if (device_open(&device, sweep->options->device, error) != STATUS_OK)
+            return error_context(error, "nothing was started");
+        device_close(&device);
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) {
     Sweep sweep = {.suite = suite, .options = options};
     interrupt_install();
     Status status = sweep_open(&sweep, error);
+    if (status == STATUS_OK) status = check_device(&sweep, error);
     if (status == STATUS_OK) status = check_data(&sweep, error);
     if (status == STATUS_OK) {
         status = loop(&sweep, error);

@@ -63,8 +63,9 @@ typedef struct Sweep {
     double last_line, last_look; /* progress shown, other claims looked at */
 } Sweep;
 
-/* STATUS_OK when every cell has a result, STATUS_CELLS_FAILED, STATUS_DATA (what is missing;
- * nothing was started), STATUS_INTERRUPTED (all saved; running it again continues), STATUS_IO. */
+/* STATUS_OK when every cell has a result, STATUS_CELLS_FAILED, STATUS_DATA and STATUS_USAGE (data
+ * or device that are missing; nothing was started), STATUS_INTERRUPTED (all saved; running it again
+ * continues), STATUS_IO. */
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error);
 
 /* bench/sweep_estimate.c. Seconds for all of a cell, and for what is left of the whole sweep; NAN

@@ -17,7 +17,7 @@ typedef struct DeviceRemote {
     void (*download)(Device *device, void *to, const void *from, size_t bytes);
     void (*copy)(Device *device, void *to, const void *from, size_t bytes);
     void (*zero)(Device *device, void *memory, size_t bytes);
-    /* The numbers of a replay that kernels read from the device's memory: see engine/cuda/run. */
+    /* Seed and pass of a replay, which kernels read from the device's memory. */
     void (*prepare)(Device *device, const Run *run);
     /* Waits; the first failure of anything since the device was opened, with the kernel's name. */
     Status (*synchronise)(Device *device, Error *error);
@@ -63,8 +63,8 @@ const DeviceKind *const *device_list(int *count);
 Status device_open(Device *device, const char *name, Error *error);
 void device_close(Device *device);
 
-/* Between host memory (from device_pin) and the device's, in order with its kernels; both are plain
- * copies at once where the two are the same. */
+/* Between host memory (DeviceRemote.pin) and the device's, in order with its kernels; both are
+ * plain copies at once where the two are the same. */
 void device_upload(Device *device, void *to, const void *from, size_t bytes);
 void device_download(Device *device, void *to, const void *from, size_t bytes);
 void device_zero(Device *device, void *memory, size_t bytes);

@@ -1,7 +1,6 @@
 #include "engine/optimizer.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/adamw.h"
@@ -80,14 +79,11 @@ static double update(const Optimizer *optimizer, const Parameters *parameters, A
 double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
                       int threads) {
     Device *device = parameters->device;
-    AdamWPart *parts = calloc((size_t)parameters->count + 1, sizeof *parts);
-    if (!parts) return NAN;
+    AdamWPart *parts = parameters->parts;
     const int count = cut(optimizer, parameters, step, parts);
     const AdamWFlat flat = {parameters->values, parameters->gradients, parameters->moments1,
                             parameters->moments2, parameters->size};
-    const double norm = device->kind->remote ? device->kind->remote->update(device, &flat, parts,
-                                                                            count, optimizer->clip)
-                                             : update(optimizer, parameters, parts, count, threads);
-    free(parts);
-    return norm;
+    return device->kind->remote
+               ? device->kind->remote->update(device, &flat, parts, count, optimizer->clip)
+               : update(optimizer, parameters, parts, count, threads);
 }

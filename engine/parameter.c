@@ -41,6 +41,7 @@ void parameters_close(Parameters *parameters) {
         free(parameters->list[i]);
     }
     free(parameters->list);
+    free(parameters->parts);
     free(parameters);
 }
 
@@ -128,6 +129,8 @@ Status parameters_allocate(Parameters *parameters, Device *device, bool training
     parameters->device = device;
     float **arrays[ARRAYS], **host[ARRAYS];
     arrays_of(parameters, arrays, host);
+    parameters->parts = calloc((size_t)parameters->count + 1, sizeof *parameters->parts);
+    if (!parameters->parts) abort();
     for (int i = 0; i < (training ? ARRAYS : 1); i++)
         if (allocate_array(parameters, arrays[i], host[i], error) != STATUS_OK)
             return error_context(error, "parameters");

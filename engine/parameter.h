@@ -59,6 +59,7 @@ typedef struct Parameters {
     float *values, *gradients, *moments1, *moments2; /* NULL until allocated; 64-byte aligned */
     /* The same arrays where the program may read and write them: the same memory, or copies. */
     float *host_values, *host_gradients, *host_moments1, *host_moments2;
+    AdamWPart *parts; /* room for one a parameter: optimizer_step */
     Device *device;
 } Parameters;
 

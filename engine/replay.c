@@ -199,7 +199,24 @@ static void replay_backward(Tape *tape, const Run *run) {
     if (tape->device->kind->remote) fetch(tape, PHASE_BACKWARD);
 }
 
-/* Launches the phase's recording, makes it first where that is allowed, or replays step by step. */
+/* Makes the phase's recording: the first time only warms up, and what fails is not tried again. */
+static void record(Tape *tape, const Run *run, void (*steps)(Tape *, const Run *),
+                   Recording *recording) {
+    const DeviceRemote *remote = tape->device->kind->remote;
+    if (recording->hopeless || recording->launchable) return;
+    if (!recording->warm) {
+        recording->warm = true;
+        return;
+    }
+    if (remote->record(tape->device)) {
+        steps(tape, run);
+        recording->launchable = remote->recorded(tape->device);
+        recording->training = run->training;
+    }
+    recording->hopeless = !recording->launchable;
+}
+
+/* Launches the phase's recording where there is one, or replays step by step. */
 static void replay(Tape *tape, const Run *run, Phase phase) {
     void (*const steps)(Tape *, const Run *) =
         phase == PHASE_FORWARD ? replay_forward : replay_backward;
@@ -209,28 +226,12 @@ static void replay(Tape *tape, const Run *run, Phase phase) {
     own.device = tape->device->state;
     if (remote) remote->prepare(tape->device, &own);
     const bool settled = tape->mode != TAPE_STEP || tape->fresh;
-    if (!remote || !tape->recording || tape->seconds || !settled || recording->hopeless ||
-        (recording->launchable && recording->training != run->training)) {
+    const bool allowed = remote && tape->recording && !tape->seconds && settled;
+    if (allowed) record(tape, &own, steps, recording);
+    if (allowed && recording->launchable && recording->training == run->training)
+        remote->launch(tape->device, recording->launchable);
+    else
         steps(tape, &own);
-        return;
-    }
-    if (!recording->launchable) {
-        if (!recording->warm || !remote->record(tape->device)) {
-            recording->hopeless = recording->warm;
-            recording->warm = true;
-            steps(tape, &own);
-            return;
-        }
-        steps(tape, &own);
-        recording->launchable = remote->recorded(tape->device);
-        recording->training = run->training;
-        recording->hopeless = !recording->launchable;
-        if (recording->hopeless) {
-            steps(tape, &own);
-            return;
-        }
-    }
-    remote->launch(tape->device, recording->launchable);
 }
 
 void tape_forward(Tape *tape, const Run *run) {

@@ -32,7 +32,7 @@ static inline Record *made_up_cell(Study *study, const char *settings, double va
                                    double test) {
     study->records = realloc(study->records, (size_t)(study->count + 1) * sizeof(Record));
     Record *record = &study->records[study->count++];
-    *record = (Record){.task_version = 1, .chance = study->chance};
+    *record = (Record){.task_version = 1, .chance = study->chance, .solved = study->solved};
     snprintf(record->metric, sizeof record->metric, "%s", study->metric);
     snprintf(record->task, sizeof record->task, "mqar");
     char copy[512];

@@ -24,6 +24,12 @@ if ! ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'; then
     else
         grep -q 'built without CUDA' "$work/err" || complain "not built: $(cat "$work/err")"
     fi
+    # a sweep says it once, and no cell counts as failed
+    "$longhaul" sweep mqar --device cuda --results "$work/sweep" >"$work/out" 2>"$work/err"
+    status=$?
+    [ $status -eq 2 ] || complain "sweep without a GPU: status $status, expected 2"
+    [ "$(grep -c 'device cuda\|built without CUDA' "$work/err")" -eq 1 ] || complain "$(cat "$work/err")"
+    [ -z "$(find "$work/sweep" -name 'result.json' 2>/dev/null)" ] || complain "cells were started"
 fi
 
 # a program that has no library beside it says so, and one of another build is refused

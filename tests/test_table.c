@@ -57,6 +57,26 @@ static void lower_is_better_turns_selection_and_order_round(void **state) {
     study_close(&study);
 }
 
+/* Whether or not training stopped there: the share is that of the first validation at the level. */
+static void solved_is_read_off_the_curve(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    const char *settings = "model=lstm seed=1 lr=0.01 length=64 pairs=4 width=64 budget=1.2e12flop";
+    Record *record = made_up_cell(&study, settings, 1, 0.98);
+    assert_int_equal(record->result.outcome, OUTCOME_FINISHED);
+    int first = 0;
+    while (record->result.curve[first].validation_metric < study.solved) first++;
+    made_up_cell(&study, "model=s4d seed=1 lr=0.01 length=64 pairs=4 width=64", 0.98, 0.97);
+    Summary summary = study_summarise(&study);
+    assert_int_equal(summary.rows[0].solved, 1);
+    assert_true(first > 0 && first < 9);
+    assert_true(fabs(summary.rows[0].budget_share - (first + 1) / 10.0) < 1e-12);
+    assert_int_equal(summary.rows[1].solved, 0);
+    assert_true(isnan(summary.rows[1].budget_share));
+    summary_free(&summary);
+    study_close(&study);
+}
+
 static void diverged_seed_counts_as_chance(void **state) {
     (void)state;
     Study study = made_up_study();
@@ -223,6 +243,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(selection_uses_validation_only),
         cmocka_unit_test(lower_is_better_turns_selection_and_order_round),
+        cmocka_unit_test(solved_is_read_off_the_curve),
         cmocka_unit_test(diverged_seed_counts_as_chance),
         cmocka_unit_test(cases_are_in_numeric_order),
         cmocka_unit_test(different_data_is_noticed),
