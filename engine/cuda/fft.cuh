@@ -28,13 +28,12 @@ __device__ static inline float2 conjugate(float2 a) {
 
 enum {
     FFT_RADIX = 16,
-    FFT_BLOCK_LEAST = 32,    /* points of a sequence in a block */
-    FFT_BLOCK_MOST = 16384,  /* 137 KiB of shared memory */
-    FFT_BLOCK_POINTS = 8192, /* of all sequences of a block, where one is not longer: three blocks
-                                share a multiprocessor */
-    FFT_MOST_MANY = 32,
-    FFT_MOST_THREADS = 768, /* 80 registers a thread; 512 run at most */
-    FFT_COARSE = 256        /* of the table of factors */
+    FFT_BLOCK_LEAST = 32,  /* points of a sequence in a block */
+    FFT_BLOCK_MOST = 8192, /* of all sequences of a block: 70 KiB of shared memory, which every
+                              GPU since compute capability 8.0 gives, an H100 three times */
+    FFT_MOST_MANY = 32,    /* sequences of a block */
+    FFT_MOST_THREADS = 256,
+    FFT_COARSE = 256 /* of the table of factors */
 };
 
 struct BlockFft {
@@ -53,8 +52,7 @@ static inline BlockFft block_fft(int64_t points, int64_t sequences) {
     f.log_first = (f.log_points - 1) % 4 + 1;
     f.first = 1 << f.log_first;
     f.many = 1;
-    while (f.many < FFT_MOST_MANY && 2 * f.many * points <= FFT_BLOCK_POINTS &&
-           f.many < sequences) {
+    while (f.many < FFT_MOST_MANY && 2 * f.many * points <= FFT_BLOCK_MOST && f.many < sequences) {
         f.many *= 2;
         f.log_many++;
     }

@@ -14,7 +14,7 @@
 #include "engine/cuda/fft.cuh"
 
 enum {
-    ENOUGH_BLOCKS = 396, /* three for each multiprocessor of an H100; bits are the same on others */
+    ENOUGH_BLOCKS = 264, /* two for each multiprocessor of an H100; bits are the same on others */
     CHUNK_BYTES = 16 << 20, /* of one array of work on long sequences */
     TILE = 16,              /* channels and points side by side of a pass through scratch */
     TILE_THREADS = TILE * TILE,
@@ -174,7 +174,7 @@ __device__ static inline int64_t frequency(const BlockFft &f, int64_t sequence, 
 
 /* Spectra of the filters; cut short after the forward transform. */
 template <bool TOKENS>
-KERNEL void __launch_bounds__(FFT_MOST_THREADS) filter_spectra(const Blocks b) {
+KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) filter_spectra(const Blocks b) {
     const BlockSpace space = block_space(b.f);
     const int64_t first = (int64_t)blockIdx.x * b.f.many;
     const int rows = b.f.points / FFT_RADIX;
@@ -192,7 +192,7 @@ KERNEL void __launch_bounds__(FFT_MOST_THREADS) filter_spectra(const Blocks b) {
     });
 }
 
-template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS) convolve(const Blocks b) {
+template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) convolve(const Blocks b) {
     const BlockSpace space = block_space(b.f);
     const int64_t first = blockIdx.x % b.groups * b.f.many, pair = blockIdx.x / b.groups;
     const int rows = b.f.points / FFT_RADIX;
@@ -215,7 +215,7 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS) convolve(
 }
 
 /* Cotangents to gradients of the signal, and the sums of correlations. */
-template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS) adjoint(const Blocks b) {
+template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) adjoint(const Blocks b) {
     const BlockSpace space = block_space(b.f);
     const int64_t group = blockIdx.x % b.groups, slice = blockIdx.x / b.groups;
     const int64_t first = group * b.f.many;
@@ -274,7 +274,7 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS) adjoint(c
 
 /* Sums of correlations to the gradients of the filters. */
 template <bool TOKENS>
-KERNEL void __launch_bounds__(FFT_MOST_THREADS) filter_gradients(const Blocks b) {
+KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) filter_gradients(const Blocks b) {
     const BlockSpace space = block_space(b.f);
     const int64_t first = (int64_t)blockIdx.x * b.f.many;
     const int rows = b.f.points / FFT_RADIX;
