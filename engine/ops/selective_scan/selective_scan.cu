@@ -14,23 +14,25 @@
 #include "engine/ops/selective_scan/selective_scan.h"
 
 #include "engine/cuda/activation.cuh"
+#include "engine/cuda/quad.cuh"
 #include "engine/ops/selective_scan/selective_scan_plan.h"
 
 enum {
-    QUAD = 4,
-    GROUP = 16,        /* states that a quad works on at a time; more are taken one by one */
-    TILE = SCAN_ROWS,  /* tokens between two saved states */
-    OWN = TILE / QUAD, /* tokens of a lane */
-    WARP_CHANNELS = WARP / QUAD,
+    GROUP = 16,             /* states that a quad works on at a time; more are taken one by one */
+    TILE = SCAN_ROWS,       /* tokens between two saved states */
+    OWN = TILE / (int)QUAD, /* tokens of a lane */
+    WEIGHTS = TILE * 2 * GROUP,
+    WARP_CHANNELS = (int)WARP / QUAD,
     MOST_WARPS = 8,
-    /* Sequences are cut when there are fewer blocks than multiprocessors, to about three blocks
+    SPREAD = MOST_WARPS * (int)WARP,
+    /* Sequences are cut when there are fewer blocks than multiprocessors, to about two blocks
      * each, but into no less than four tiles. The numbers are those of an H100, so that the bits do
      * not depend on the GPU. */
     FEW_BLOCKS = 128,
-    ENOUGH_BLOCKS = 396,
+    ENOUGH_BLOCKS = 264,
     LEAST_TILES = 4
 };
-static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+static constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 
 struct Scan {
     Plan plan;
@@ -136,70 +138,91 @@ __device__ static inline Stand stand_of(const Scan &x) {
     return s;
 }
 
-/* Copies into shared memory that are done after wait_copies, for this thread; a barrier makes them
- * visible to the others. */
+/* Copies into shared memory, of zero where there is nothing, done after wait_copies for this
+ * thread; a barrier makes them visible to the others. */
 #ifdef LONGHAUL_EMULATED
-template <class T> static inline void copy_async(T *to, const float *from) {
-    std::memcpy(to, from, sizeof(T));
+template <class T> static inline void copy_async(T *to, const float *from, bool exists) {
+    if (exists)
+        std::memcpy(to, from, sizeof(T));
+    else
+        *to = T{};
 }
 static inline void wait_copies() {
 }
 #else
-template <class T> __device__ static inline void copy_async(T *to, const float *from) {
-    asm volatile(
-        "cp.async.ca.shared.global [%0], [%1], %2;" ::"r"((unsigned)__cvta_generic_to_shared(to)),
-        "l"(from), "n"(sizeof(T))
-        : "memory");
+template <class T> __device__ static inline void copy_async(T *to, const float *from, bool exists) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
+                     (unsigned)__cvta_generic_to_shared(to)),
+                 "l"(from), "n"(sizeof(T)), "r"(exists ? (int)sizeof(T) : 0)
+                 : "memory");
 }
 __device__ static inline void wait_copies() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 #endif
-/* A lane's tokens of a tile, 4 g + part for g = 0 .. 3, are copied into its own places of shared
- * memory, [g][thread], one tile ahead. Zero where there is no token. */
+
+/* A lane's tokens of a tile, 4 g + part for g = 0 .. 3: places in (B, L, E). */
+struct Tokens {
+    int64_t at[OWN];
+    bool exists[OWN];
+};
+__device__ static inline Tokens tokens_of(const Scan &x, const Stand &at, int tile) {
+    Tokens tokens;
+    const int t = tile * TILE + (int)at.part;
+#pragma unroll
+    for (int g = 0; g < OWN; g++) {
+        tokens.at[g] = at.origin + (t + g * QUAD) * x.plan.E;
+        tokens.exists[g] = at.live && t + g * QUAD < at.L;
+    }
+    return tokens;
+}
+
+/* Their values of one tensor. They are copied into the lane's own places of shared memory, [g] and
+ * then SPREAD places of threads, one tile ahead. */
 struct Own {
     float v[OWN];
 };
-__device__ static inline void fetch_own(const Scan &x, const Stand &at, const float *from, int tile,
-                                        float *to) {
+__device__ static inline void fetch_own(const Tokens &tokens, const float *from, float *to) {
 #pragma unroll
-    for (int g = 0; g < OWN; g++) {
-        const int t = tile * TILE + g * QUAD + (int)at.part;
-        if (from && at.live && t < at.L)
-            copy_async(to + g * blockDim.x, from + at.origin + t * x.plan.E);
-        else
-            to[g * blockDim.x] = 0.0f;
-    }
+    for (int g = 0; g < OWN; g++)
+        copy_async(to + g * SPREAD, from + tokens.at[g], tokens.exists[g]);
 }
 __device__ static inline Own own_of(const float *from) {
     Own own;
 #pragma unroll
-    for (int g = 0; g < OWN; g++) own.v[g] = from[g * blockDim.x];
+    for (int g = 0; g < OWN; g++) own.v[g] = from[g * SPREAD];
     return own;
 }
-__device__ static inline Own step_sizes(const Stand &at, const Own &raw, float bias, int tile) {
+__device__ static inline void store_own(const Tokens &tokens, float *to, const Own &own, bool add) {
+    Own old = {};
+    if (add) {
+#pragma unroll
+        for (int g = 0; g < OWN; g++)
+            if (tokens.exists[g]) old.v[g] = to[tokens.at[g]];
+    }
+#pragma unroll
+    for (int g = 0; g < OWN; g++)
+        if (tokens.exists[g]) to[tokens.at[g]] = add ? old.v[g] + own.v[g] : own.v[g];
+}
+__device__ static inline Own step_sizes(const Tokens &tokens, const Own &raw, float bias) {
     Own delta;
 #pragma unroll
-    for (int g = 0; g < OWN; g++) {
-        const bool exists = at.live && tile * TILE + g * QUAD + (int)at.part < at.L;
-        delta.v[g] = exists ? softplus_fast(raw.v[g] + bias) : 0.0f; /* 0 leaves the state alone */
-    }
+    for (int g = 0; g < OWN; g++) /* 0 leaves the state alone */
+        delta.v[g] = tokens.exists[g] ? softplus_fast(raw.v[g] + bias) : 0.0f;
     return delta;
 }
 
 /* B and C of one group and tile, [token][B or C][GROUP], zero beyond the ends. */
-enum { WEIGHTS = TILE * 2 * GROUP };
 template <class T>
 __device__ static inline void stage_as(const Scan &x, const Stand &at, int tile, int group,
                                        float *to) {
-    const int width = sizeof(T) / sizeof(float);
+    const int width = sizeof(T) / sizeof(float), N = (int)x.plan.N;
+#pragma unroll 1
     for (int i = threadIdx.x * width; i < WEIGHTS; i += blockDim.x * width) {
         const int t = tile * TILE + i / (2 * GROUP), n = group * GROUP + i % GROUP;
         const float *from = i / GROUP % 2 ? x.C : x.B;
-        if (t < at.L && n < x.plan.N)
-            copy_async(reinterpret_cast<T *>(to + i), from + (at.b * x.plan.L + t) * x.plan.N + n);
-        else
-            *reinterpret_cast<T *>(to + i) = T{};
+        copy_async(reinterpret_cast<T *>(to + i), from + (at.b * x.plan.L + t) * N + n,
+                   t < at.L && n < N);
     }
 }
 __device__ static inline void stage(const Scan &x, const Stand &at, int tile, int group,
@@ -211,24 +234,6 @@ __device__ static inline void stage(const Scan &x, const Stand &at, int tile, in
 }
 __device__ static inline float4 weight(const float *weights, int token, int which, unsigned part) {
     return *reinterpret_cast<const float4 *>(weights + (token * 2 + which) * GROUP + part * 4);
-}
-
-__device__ static inline float from_lane(float x, unsigned lane) {
-    return __shfl_sync(0xFFFFFFFFu, x, lane);
-}
-__device__ static inline float across(float x, unsigned by) {
-    return __shfl_xor_sync(0xFFFFFFFFu, x, by);
-}
-__device__ static inline float quad_sum(float x) {
-    x += across(x, 1);
-    return x + across(x, 2);
-}
-/* Sums of x[0 .. 3] over the quad; lane i of it receives sum i. */
-__device__ static inline float quad_share(const float x[4], unsigned part) {
-    const bool odd = part & 1, high = part & 2;
-    const float a = (odd ? x[1] : x[0]) + across(odd ? x[0] : x[1], 1);
-    const float b = (odd ? x[3] : x[2]) + across(odd ? x[2] : x[3], 1);
-    return (high ? b : a) + across(high ? a : b, 2);
 }
 
 __device__ static inline float4 decay_of(const Scan &x, const Stand &at, int n) {
@@ -256,7 +261,7 @@ __device__ static inline void advance(float &s, float decay, float delta, float 
  * tokens. */
 template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     const Stand at = stand_of(x);
-    const int N = (int)x.plan.N, L = at.L, groups = (int)x.groups;
+    const int N = (int)x.plan.N, groups = (int)x.groups;
     const int64_t E = x.plan.E;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
     float4 *const states = decays + groups * blockDim.x;
@@ -269,12 +274,13 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
     }
     const float bias = at.live ? x.bias[at.e] : 0, skip = OUTPUTS && at.live ? x.D[at.e] : 0;
     float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
-    const int each = OWN * blockDim.x;
+    const int each = OWN * SPREAD;
     const auto fetch = [&](int tile) {
+        const Tokens next = tokens_of(x, at, tile);
         float *const to = tokens + tile % 2 * 3 * each;
-        fetch_own(x, at, x.raw, tile, to);
-        fetch_own(x, at, x.u, tile, to + each);
-        if (OUTPUTS) fetch_own(x, at, x.z, tile, to + 2 * each);
+        fetch_own(next, x.raw, to);
+        fetch_own(next, x.u, to + each);
+        if (OUTPUTS && x.z) fetch_own(next, x.z, to + 2 * each);
     };
     fetch(at.first);
     stage(x, at, at.first, 0, weights);
@@ -283,7 +289,8 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
     for (int tile = at.first; tile < at.last; tile++) {
         const float *const mine = tokens + tile % 2 * 3 * each;
         wait_copies();
-        const Own delta = step_sizes(at, own_of(mine), bias, tile), u = own_of(mine + each);
+        const Tokens here = tokens_of(x, at, tile);
+        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + each);
         Own input, y = {};
 #pragma unroll
         for (int g = 0; g < OWN; g++) {
@@ -296,12 +303,10 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
             __syncthreads(); /* this buffer is full, nobody reads the other one any more */
             const float *const now = weights + buffer * WEIGHTS;
             buffer ^= 1;
-            if (group + 1 < groups) {
-                stage(x, at, tile, group + 1, weights + buffer * WEIGHTS);
-            } else if (tile + 1 < at.last) {
-                stage(x, at, tile + 1, 0, weights + buffer * WEIGHTS);
-                fetch(tile + 1);
-            }
+            const bool ends = group + 1 == groups;
+            if (!ends || tile + 1 < at.last)
+                stage(x, at, tile + ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+            if (ends && tile + 1 < at.last) fetch(tile + 1);
             const float4 A = decays[group * blockDim.x];
             float4 s = states[group * blockDim.x];
             if (OUTPUTS && x.states && at.live)
@@ -328,16 +333,14 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
         }
         if (!OUTPUTS) continue;
 #pragma unroll
-        for (int g = 0; g < OWN; g++) {
-            const int t = tile * TILE + g * QUAD + (int)at.part;
-            if (!at.live || t >= L) continue;
-            const int64_t i = at.origin + t * E;
-            float value = y.v[g] + skip * u.v[g];
-            if (x.y) x.y[i] = value;
-            const float z = mine[2 * each + g * blockDim.x];
-            if (x.z) value *= z * sigmoid_fast(z);
-            x.out[i] = value;
+        for (int g = 0; g < OWN; g++) y.v[g] += skip * u.v[g];
+        if (x.y) store_own(here, x.y, y, false);
+        if (x.z) {
+            const Own z = own_of(mine + 2 * each);
+#pragma unroll
+            for (int g = 0; g < OWN; g++) y.v[g] *= z.v[g] * sigmoid_fast(z.v[g]);
         }
+        store_own(here, x.out, y, false);
     }
     float *const to = OUTPUTS ? x.next : x.ends;
     const int64_t row = OUTPUTS ? at.b : at.b * x.segments + at.segment;
@@ -348,11 +351,6 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
     if (OUTPUTS) return;
     delta_sum = quad_sum(delta_sum);
     if (at.live && at.part == 0) x.delta_sums[row * E + at.e] = delta_sum;
-}
-
-/* y before the gate to its cotangent. */
-__device__ static inline float cotangent_of(const Scan &x, float dy, float z) {
-    return x.z ? dy * z * sigmoid_fast(z) : dy;
 }
 
 /* What a segment adds to the adjoint that flows out of it to earlier tokens, from zero. */
@@ -369,12 +367,13 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
     }
     const float bias = at.live ? x.bias[at.e] : 0;
     float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
-    const int each = OWN * blockDim.x;
+    const int each = OWN * SPREAD;
     const auto fetch = [&](int tile) {
+        const Tokens next = tokens_of(x, at, tile);
         float *const to = tokens + tile % 2 * 3 * each;
-        fetch_own(x, at, x.raw, tile, to);
-        fetch_own(x, at, x.dy, tile, to + each);
-        fetch_own(x, at, x.z, tile, to + 2 * each);
+        fetch_own(next, x.raw, to);
+        fetch_own(next, x.dy, to + each);
+        if (x.z) fetch_own(next, x.z, to + 2 * each);
     };
     int tile = at.last - 1;
     fetch(tile);
@@ -384,25 +383,24 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
     for (; tile >= at.first; tile--) {
         const float *const mine = tokens + tile % 2 * 3 * each;
         wait_copies();
-        const Own delta = step_sizes(at, own_of(mine), bias, tile);
-        const Own dy = own_of(mine + each), z = own_of(mine + 2 * each);
-        Own g;
+        const Own delta = step_sizes(tokens_of(x, at, tile), own_of(mine), bias);
+        Own g = own_of(mine + each);
+        if (x.z) {
+            const Own z = own_of(mine + 2 * each);
 #pragma unroll
-        for (int k = 0; k < OWN; k++) {
-            g.v[k] = cotangent_of(x, dy.v[k], z.v[k]);
-            delta_sum += delta.v[k];
+            for (int k = 0; k < OWN; k++) g.v[k] *= z.v[k] * sigmoid_fast(z.v[k]);
         }
+#pragma unroll
+        for (int k = 0; k < OWN; k++) delta_sum += delta.v[k];
         for (int group = 0; group < groups; group++) {
             wait_copies();
             __syncthreads();
             const float *const now = weights + buffer * WEIGHTS;
             buffer ^= 1;
-            if (group + 1 < groups) {
-                stage(x, at, tile, group + 1, weights + buffer * WEIGHTS);
-            } else if (tile > at.first) {
-                stage(x, at, tile - 1, 0, weights + buffer * WEIGHTS);
-                fetch(tile - 1);
-            }
+            const bool ends = group + 1 == groups;
+            if (!ends || tile > at.first)
+                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+            if (ends && tile > at.first) fetch(tile - 1);
             const float4 A = decays[group * blockDim.x];
             float4 carry = carries[group * blockDim.x];
 #pragma unroll
@@ -482,20 +480,21 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
         float4 *const to = starts + buffer * blockDim.x;
         const int n = group * GROUP + at.part * 4;
         const float *from = x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e) * N;
-        if (at.live && N % 4 == 0 && n < N)
-            copy_async(to, from + n);
+        if (N % 4 == 0)
+            copy_async(to, from + n, at.live && n < N);
         else
             *to = at.live ? load_four(from, n, N) : make_float4(0, 0, 0, 0);
     };
     float *const tokens = parts_end + 2 * 4 * blockDim.x + threadIdx.x;
-    const int each = OWN * blockDim.x;
+    const int each = OWN * SPREAD;
     const auto fetch = [&](int tile) {
+        const Tokens next = tokens_of(x, at, tile);
         float *const to = tokens + tile % 2 * 5 * each;
-        fetch_own(x, at, x.raw, tile, to);
-        fetch_own(x, at, x.u, tile, to + each);
-        fetch_own(x, at, x.dy, tile, to + 2 * each);
-        if (x.z) fetch_own(x, at, x.z, tile, to + 3 * each);
-        if (x.dz) fetch_own(x, at, x.y, tile, to + 4 * each);
+        fetch_own(next, x.raw, to);
+        fetch_own(next, x.u, to + each);
+        fetch_own(next, x.dy, to + 2 * each);
+        if (x.z) fetch_own(next, x.z, to + 3 * each);
+        if (x.dz) fetch_own(next, x.y, to + 4 * each);
     };
     int tile = at.last - 1;
     fetch(tile);
@@ -506,33 +505,31 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
     for (; tile >= at.first; tile--) {
         const float *const mine = tokens + tile % 2 * 5 * each;
         wait_copies();
-        const Own delta = step_sizes(at, own_of(mine), bias, tile), u = own_of(mine + each);
-        Own g, by_B = {}, by_A = {};
+        const Tokens here = tokens_of(x, at, tile);
+        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + each);
+        Own g = own_of(mine + 2 * each), by_B = {}, by_A = {};
+        if (x.z) {
+            const Own z = own_of(mine + 3 * each), before = own_of(mine + 4 * each);
+            Own dz;
 #pragma unroll
-        for (int k = 0; k < OWN; k++) {
-            const float dy = mine[2 * each + k * blockDim.x];
-            g.v[k] = dy;
-            if (!x.z) continue;
-            const float z = mine[3 * each + k * blockDim.x], s = sigmoid_fast(z);
-            g.v[k] = dy * z * s;
-            const int t = tile * TILE + k * QUAD + (int)at.part;
-            if (x.dz && at.live && t < L)
-                put(x.dz + at.origin + t * E,
-                    dy * mine[4 * each + k * blockDim.x] * (s + z * s * (1.0f - s)), x.add_z);
+            for (int k = 0; k < OWN; k++) {
+                const float s = sigmoid_fast(z.v[k]), silu = z.v[k] * s;
+                dz.v[k] = g.v[k] * before.v[k] * (s + silu * (1.0f - s));
+                g.v[k] *= silu;
+            }
+            if (x.dz) store_own(here, x.dz, dz, x.add_z);
         }
         for (int group = 0; group < groups; group++) {
             wait_copies();
             __syncthreads();
             const float *const now = weights + buffer * WEIGHTS;
             buffer ^= 1;
-            if (group + 1 < groups) {
-                stage(x, at, tile, group + 1, weights + buffer * WEIGHTS);
-                fetch_state(tile, group + 1, buffer);
-            } else if (tile > at.first) {
-                stage(x, at, tile - 1, 0, weights + buffer * WEIGHTS);
-                fetch_state(tile - 1, 0, buffer);
-                fetch(tile - 1);
+            const bool ends = group + 1 == groups;
+            if (!ends || tile > at.first) {
+                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                fetch_state(tile - ends, ends ? 0 : group + 1, buffer);
             }
+            if (ends && tile > at.first) fetch(tile - 1);
             const float4 A = decays[group * blockDim.x];
             float4 s = starts[(buffer ^ 1) * blockDim.x];
             float4 a[TILE], as[TILE]; /* decays, decayed states */
@@ -592,18 +589,17 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
                               n] = sum;
             }
         }
+        Own du, draw;
 #pragma unroll
         for (int k = 0; k < OWN; k++) {
-            const int t = tile * TILE + k * QUAD + (int)at.part;
-            const int64_t i = at.origin + t * E;
-            if (!at.live || t >= L) continue;
-            const float r = mine[k * blockDim.x] + bias, slope = r > 20.0f ? 1.0f : sigmoid_fast(r);
-            const float step = (by_A.v[k] * LN_2 + u.v[k] * by_B.v[k]) * slope;
+            const float r = mine[k * SPREAD] + bias, slope = r > 20.0f ? 1.0f : sigmoid_fast(r);
+            du.v[k] = skip * g.v[k] + delta.v[k] * by_B.v[k];
+            draw.v[k] = (by_A.v[k] * LN_2 + u.v[k] * by_B.v[k]) * slope;
             sum_D += g.v[k] * u.v[k];
-            sum_bias += step;
-            if (x.du) put(x.du + i, skip * g.v[k] + delta.v[k] * by_B.v[k], x.add_u);
-            if (x.draw) put(x.draw + i, step, x.add_raw);
+            sum_bias += here.exists[k] ? draw.v[k] : 0.0f;
         }
+        if (x.du) store_own(here, x.du, du, x.add_u);
+        if (x.draw) store_own(here, x.draw, draw, x.add_raw);
     }
     sum_D = quad_sum(sum_D);
     sum_bias = quad_sum(sum_bias);
@@ -649,7 +645,7 @@ static void join_segments(const Run *run, const Scan &x, const float *start, boo
 static size_t shared_bytes(const Scan &x, int states, int tensors, bool parts) {
     const int64_t threads = x.warps * WARP;
     return (size_t)(x.groups * threads * states) * sizeof(float4) +
-           (size_t)(2 * WEIGHTS + 2 * tensors * OWN * threads + (parts ? threads * TILE : 0)) *
+           (size_t)(2 * WEIGHTS + 2 * tensors * OWN * SPREAD + (parts ? threads * TILE : 0)) *
                sizeof(float);
 }
 static unsigned grid_of(const Scan &x) {
