@@ -105,7 +105,7 @@ KERNEL void __launch_bounds__(MOST_THREADS) adjoint_steps(Adjoint x) {
 /* A lane's share of the recurrent weights: four for each of SHARE terms, the first KEPT of them in
  * registers and the others in shared memory, [term][thread]. */
 template <int SHARE> struct Weights {
-    static constexpr int KEPT = SHARE < 18 ? SHARE : 18;
+    static constexpr int KEPT = SHARE < 21 ? SHARE : 21;
     float4 kept[KEPT];
     float4 *others;
     template <class Read> __device__ void load(float4 *space, const Read &read) {
@@ -162,14 +162,13 @@ template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cel
     });
     float c = exists && x.c0 ? x.c0[b * H + u] : 0, h = exists && x.h0 ? x.h0[b * H + u] : 0;
     if (part == 0) state[u] = h;
-    const float *gates = x.gates + b * x.L * 4 * H + part * H + u;
-    float next = exists ? *gates : 0;
-    int64_t row = b * x.L;
+    const int L = (int)x.L;
+    int64_t at = b * L * 4 * H + part * H + u; /* in (B, L, 4H) */
+    float next = exists ? x.gates[at] : 0;
     __syncthreads();
-    for (int64_t t = 0; t < x.L; t++, row++) {
+    for (int t = 0; t < L; t++, at += 4 * H) {
         const float input = next;
-        gates += 4 * H;
-        if (exists && t + 1 < x.L) next = *gates;
+        if (exists && t + 1 < L) next = x.gates[at + 4 * H];
         float sums[4] = {};
         weights.multiply(state + t % 2 * 4 * SHARE + part * 4, 16, sums);
         const float G = activated_gate(part, quad_share(sums, part) + input);
@@ -180,7 +179,8 @@ template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cel
         if (part == 0) state[(t + 1) % 2 * 4 * SHARE + u] = h;
         __syncthreads();
         if (!exists) continue;
-        if (x.activated) x.activated[row * 4 * H + part * H + u] = G;
+        if (x.activated) x.activated[at] = G;
+        const int64_t row = b * L + t;
         if (part == 0) x.h[row * H + u] = h;
         if (part == 1 && x.c) x.c[row * H + u] = c;
     }
