@@ -33,6 +33,8 @@ static const Option options[] = {
      "relative change of time that counts"},
     {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated",
      "what computes; cuda-emulated is for tests"},
+    {"products", OPTION_CHOICE, FLAG(products), "float", 0, -1, "float|tf32|bf16",
+     "what a GPU's matrix products round their inputs to"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
      "run cells again that failed before"},
     {"force", OPTION_SWITCH, FLAG(force), "no", 0, -1, NULL,
