@@ -52,8 +52,10 @@ static void a_class_for_a_pair(void **state) {
                                "0.0\ta\tb\tgrey\tgrey\n1.0\ta\tb\tgrey\tpink\n"
                                "1.0\ta\tb\tpink\tgrey\n0.0\ta\tb\tpink\tpink\n";
     data_case_text("tsv_data/new_aan_pairs.train.tsv", text);
-    data_case_text("tsv_data/new_aan_pairs.eval.tsv", text);
-    data_case_text("tsv_data/new_aan_pairs.test.tsv", text);
+    data_case_text("tsv_data/new_aan_pairs.eval.tsv",
+                   "0.0\ta\tb\tred\tgrey\n1.0\ta\tb\tred\tpink\n");
+    data_case_text("tsv_data/new_aan_pairs.test.tsv",
+                   "0.0\ta\tb\tpink\tred\n1.0\ta\tb\tblue\tgrey\n");
     assert_true(learn("retrieval", "length=6 budget=300step") < 0.07);
 }
 
