@@ -248,7 +248,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     const bool cpu = strcmp(where.device, "cpu") == 0;
     snprintf(check.name, sizeof check.name, "op/%s/%s/%s", op->name, row->name,
              cpu ? isa_name(where.isa) : where.device);
-    if (!check_selected(options, check.name)) return;
+    if (row->gpu || !check_selected(options, check.name)) return;
     /* Benchmark rows are large; the small ones reach every branch of the other instruction sets. */
     if (cpu && row->benchmark && where.isa != isa_best()) return;
     Error error = {0};

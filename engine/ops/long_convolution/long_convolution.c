@@ -86,6 +86,12 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
     { SHAPE(D), FILL_NORMAL, 1, 0 }
 #define NONE                                                                                       \
     { {0}, FILL_NONE, 0, 0 }
+#define GATED(label, B, L, D)                                                                      \
+    {                                                                                              \
+        .name = label, .in = {SEQUENCE(B, L, D), FILTER(L, D),      NONE,                          \
+                              SKIP(D),           SEQUENCE(B, L, D), SEQUENCE(B, L, D)},            \
+        .gpu = true                                                                                \
+    }
 
 static const OpCase cases[] = {
     {.name = "B1L1D1", .in = {SEQUENCE(1, 1, 1), FILTER(1, 1), NONE, SKIP(1)}},
@@ -133,6 +139,9 @@ static const OpCase cases[] = {
      .in = {SEQUENCE(1, 131072, 32), FILTER(131072, 32), NONE, SKIP(32), SEQUENCE(1, 131072, 32),
             SEQUENCE(1, 131072, 32)},
      .benchmark = true},
+    GATED("B16L1024D2048", 16, 1024, 2048),
+    GATED("B1L16384D2048", 1, 16384, 2048),
+    GATED("B1L131072D256", 1, 131072, 256),
 };
 
 OP_CPU_DECLARE(long_convolution);

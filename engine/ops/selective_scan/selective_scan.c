@@ -85,6 +85,7 @@ static const OpCase cases[] = {
     {"L2-E256", .in = {INPUTS(1, 128, 256, 16), NORMAL(1, 128, 256)}, .benchmark = true},
     {"mamba-d128", .in = {INPUTS(1, 1024, 256, 16), NORMAL(1, 1024, 256)}, .benchmark = true},
     {"mamba-d64", .in = {INPUTS(8, 64, 128, 16), NORMAL(8, 64, 128)}, .benchmark = true},
+    {"B8L2048E2048N16", .in = {INPUTS(8, 2048, 2048, 16), NORMAL(8, 2048, 2048)}, .gpu = true},
 };
 
 OP_CPU_DECLARE(selective_scan);
