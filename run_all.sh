@@ -38,7 +38,7 @@ say() { printf '%s\n' "$*" >&2; }
 # ---- command line ----
 
 suite='' action=sweep yes=no ascii=no
-flags=() settings=()
+which=() how=() settings=() # flags that say which cells, flags that say how they run
 
 need_value() {
     if [ $# -lt 2 ]; then
@@ -55,15 +55,18 @@ while [ $# -gt 0 ]; do
         suite=$2
         shift
         ;;
-    --preset | --model | --seeds | --budget | --jobs | --threads | --device | --shard)
+    --preset | --model | --seeds | --budget | --device)
         need_value "$@"
-        flags+=("$1" "$2")
+        which+=("$1" "$2")
         shift
         ;;
-    --preset=* | --model=* | --seeds=* | --budget=* | --jobs=* | --threads=* | --device=* | \
-        --shard=* | --force | --retry-failed | --quiet)
-        flags+=("$1")
+    --jobs | --threads | --shard)
+        need_value "$@"
+        how+=("$1" "$2")
+        shift
         ;;
+    --preset=* | --model=* | --seeds=* | --budget=* | --device=*) which+=("$1") ;;
+    --jobs=* | --threads=* | --shard=* | --force | --retry-failed | --quiet) how+=("$1") ;;
     --ascii) ascii=yes ;;
     --test) action='test' ;;
     --setup-only) action=setup ;;
@@ -106,11 +109,16 @@ libpng|library|libpng-dev|libpng-devel|libpng|libpng16-devel
 zlib|library|zlib1g-dev|zlib-devel|zlib|zlib-devel
 cmocka|library|libcmocka-dev|libcmocka-devel|cmocka|libcmocka-devel'
 
+# LIBRARIES names a folder made by libraries.sh: no library is looked for, and nothing else needs
+# pkg-config; gnuplot is left out as well, since it cannot be had that way.
 present() {
     case $2 in
-    command) command -v "$1" >/dev/null 2>&1 ;;
+    command)
+        case ${LIBRARIES:+$1} in pkg-config | gnuplot) return 0 ;; esac
+        command -v "$1" >/dev/null 2>&1
+        ;;
     file) [ -e "$1" ] ;;
-    library) pkg-config --exists "$1" 2>/dev/null ;;
+    library) [ -n "${LIBRARIES:-}" ] || pkg-config --exists "$1" 2>/dev/null ;;
     esac
 }
 
@@ -165,6 +173,7 @@ set_up() {
     if ! can_be_root; then
         say "Packages are missing. Run this, then this script again:"
         say "  sudo apt-get install $packages"
+        say "Without root: make libraries LIBRARIES=libraries, then LIBRARIES=libraries ./run_all.sh ..."
         exit 2
     fi
     say "Installing: $packages"
@@ -183,6 +192,10 @@ set_up() {
 # ---- build and run ----
 
 set_up
+if [ "$ascii" = no ] && ! command -v gnuplot >/dev/null 2>&1; then
+    say "gnuplot is not installed: figures as text"
+    ascii=yes
+fi
 cores=$(nproc)
 if [ "$action" = test ]; then
     # With nvcc: one architecture (and PTX) instead of four, which would take most of the time.
@@ -191,7 +204,7 @@ fi
 program=build/longhaul
 # The CUDA half takes nvcc minutes; only a GPU needs it.
 target=$program
-case " ${flags[*]} ${LONGHAUL_DEVICE:-} " in
+case " ${which[*]} ${LONGHAUL_DEVICE:-} " in
 *" --device cuda "* | *" --device=cuda "* | *" cuda ") target=all ;;
 esac
 make -s -j"$cores" "$target" >&2
@@ -222,22 +235,22 @@ keep() { [ "$1" -le "$worst" ] || worst=$1; }
 
 for name in "${suites[@]}"; do
     if [ "$action" = plan ]; then
-        "$program" plan "$name" "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plan "$name" "${which[@]}" "${settings[@]}" || keep $?
         continue
     fi
     status=0
-    "$program" sweep "$name" "${flags[@]}" "${settings[@]}" || status=$?
+    "$program" sweep "$name" "${which[@]}" "${how[@]}" "${settings[@]}" || status=$?
     keep "$status"
     case $status in
     0 | 1) ;; # with failed cells, the others still make a table
     4) continue ;; # its data are missing; other suites may do without
     *) exit "$status" ;;
     esac
-    "$program" table "$name" "${flags[@]}" "${settings[@]}" || keep $?
+    "$program" table "$name" "${which[@]}" "${settings[@]}" || keep $?
     if [ "$ascii" = yes ]; then
-        "$program" plot "$name" --ascii "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plot "$name" --ascii "${which[@]}" "${settings[@]}" || keep $?
     else
-        "$program" plot "$name" "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plot "$name" "${which[@]}" "${settings[@]}" || keep $?
     fi
 done
 exit "$worst"

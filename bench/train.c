@@ -76,28 +76,45 @@ static void shuffle(Training *training, int64_t epoch) {
     training->epoch = epoch;
 }
 
-static void next_batch(Training *training) {
+/* Samples first .. first + count - 1 in the order of training. */
+static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t count) {
     Session *session = &training->session;
-    const int64_t batch = session->cell->run.batch, n = session->train_samples;
-    const int64_t first = training->state.step * batch;
-    int64_t *indices = malloc((size_t)batch * sizeof *indices);
-    for (int64_t i = 0; i < batch; i++) {
+    const int64_t n = session->train_samples;
+    int64_t *indices = malloc((size_t)count * sizeof *indices);
+    for (int64_t i = 0; i < count; i++) {
         indices[i] = first + i;
         if (n == 0) continue;
         if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
         indices[i] = training->order[(first + i) % n];
     }
-    batch_fill(&training->batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0,
-               indices, batch, session->threads);
+    batch_fill(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
+               count, session->threads);
     free(indices);
+}
+
+static void next_batch(Training *training) {
+    const int64_t batch = training->session.cell->run.batch;
+    fill_batch(training, &training->batch, training->state.step * batch, batch);
+}
+
+/* Of so many samples whatever the batch, so that cells with other batches can be compared. */
+static uint64_t hash_data(Training *training) {
+    enum { SAMPLES = 32 };
+    const Problem *problem = &training->session.problem;
+    Batch batch = batch_open(problem, SAMPLES);
+    fill_batch(training, &batch, 0, SAMPLES);
+    const uint64_t hash = batch_hash(&batch, problem);
+    batch_close(&batch);
+    return hash;
 }
 
 static Run run_of(const Training *training, int64_t replay) {
     const Session *session = &training->session;
-    return (Run){.threads = session->threads,
-                 .training = true,
-                 .seed = (uint64_t)session->cell->run.seed,
-                 .pass = (uint64_t)(training->state.step * session->replays + replay)};
+    Run run = session_run(session);
+    run.training = true;
+    run.seed = (uint64_t)session->cell->run.seed;
+    run.pass = (uint64_t)(training->state.step * session->replays + replay);
+    return run;
 }
 
 /* Names the first operation whose output is not finite, for the record of a diverged cell. */
@@ -393,10 +410,7 @@ static Status begin(Training *training, Error *error) {
     training->wall_before = result->wall_seconds;
     training->batch = batch_open(&session->problem, cell->run.batch);
     training->epoch = -1;
-    if (!found) {
-        next_batch(training);
-        result->data_hash = batch_hash(&training->batch, &session->problem);
-    }
+    if (!found) result->data_hash = hash_data(training);
     describe(training);
     return STATUS_OK;
 }
