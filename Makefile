@@ -115,7 +115,7 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
 $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
-	$(NVCC) -shared -o $@ $^ -lcublasLt -lcufft
+	$(NVCC) -shared -o $@ $^ -lcublasLt
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
 EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) $(wildcard engine/cuda/*.cc)

@@ -38,7 +38,7 @@ say() { printf '%s\n' "$*" >&2; }
 # ---- command line ----
 
 suite='' action=sweep yes=no ascii=no
-flags=() settings=()
+which=() how=() settings=() # flags that say which cells, flags that say how they run
 
 need_value() {
     if [ $# -lt 2 ]; then
@@ -55,15 +55,18 @@ while [ $# -gt 0 ]; do
         suite=$2
         shift
         ;;
-    --preset | --model | --seeds | --budget | --jobs | --threads | --device | --shard)
+    --preset | --model | --seeds | --budget | --device)
         need_value "$@"
-        flags+=("$1" "$2")
+        which+=("$1" "$2")
         shift
         ;;
-    --preset=* | --model=* | --seeds=* | --budget=* | --jobs=* | --threads=* | --device=* | \
-        --shard=* | --force | --retry-failed | --quiet)
-        flags+=("$1")
+    --jobs | --threads | --shard)
+        need_value "$@"
+        how+=("$1" "$2")
+        shift
         ;;
+    --preset=* | --model=* | --seeds=* | --budget=* | --device=*) which+=("$1") ;;
+    --jobs=* | --threads=* | --shard=* | --force | --retry-failed | --quiet) how+=("$1") ;;
     --ascii) ascii=yes ;;
     --test) action='test' ;;
     --setup-only) action=setup ;;
@@ -201,7 +204,7 @@ fi
 program=build/longhaul
 # The CUDA half takes nvcc minutes; only a GPU needs it.
 target=$program
-case " ${flags[*]} ${LONGHAUL_DEVICE:-} " in
+case " ${which[*]} ${LONGHAUL_DEVICE:-} " in
 *" --device cuda "* | *" --device=cuda "* | *" cuda ") target=all ;;
 esac
 make -s -j"$cores" "$target" >&2
@@ -232,22 +235,22 @@ keep() { [ "$1" -le "$worst" ] || worst=$1; }
 
 for name in "${suites[@]}"; do
     if [ "$action" = plan ]; then
-        "$program" plan "$name" "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plan "$name" "${which[@]}" "${settings[@]}" || keep $?
         continue
     fi
     status=0
-    "$program" sweep "$name" "${flags[@]}" "${settings[@]}" || status=$?
+    "$program" sweep "$name" "${which[@]}" "${how[@]}" "${settings[@]}" || status=$?
     keep "$status"
     case $status in
     0 | 1) ;; # with failed cells, the others still make a table
     4) continue ;; # its data are missing; other suites may do without
     *) exit "$status" ;;
     esac
-    "$program" table "$name" "${flags[@]}" "${settings[@]}" || keep $?
+    "$program" table "$name" "${which[@]}" "${settings[@]}" || keep $?
     if [ "$ascii" = yes ]; then
-        "$program" plot "$name" --ascii "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plot "$name" --ascii "${which[@]}" "${settings[@]}" || keep $?
     else
-        "$program" plot "$name" "${flags[@]}" "${settings[@]}" || keep $?
+        "$program" plot "$name" "${which[@]}" "${settings[@]}" || keep $?
     fi
 done
 exit "$worst"

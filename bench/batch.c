@@ -100,6 +100,11 @@ void network_load(Network *network, const Problem *problem, const Batch *batch, 
              available);
     if (network->values)
         load(network->values->host, batch->values, value_count(problem), from, rows, available);
+    for (int64_t i = 0; network->ends && i < rows; i++)
+        for (int64_t k = 0; k < problem->labels; k++) {
+            const int64_t sample = from + i < available ? from + i : 0;
+            network->ends->host_integers[i * problem->labels + k] = batch->lengths[sample] - 1;
+        }
     for (int half = 0; half < 2 && network->halves[half]; half++)
         for (int64_t i = 0; i < rows; i++) network->halves[half]->host_integers[i] = half;
     for (int64_t i = 0; i < rows; i++)

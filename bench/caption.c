@@ -66,7 +66,7 @@ static void describe_selection(Table *table, const Study *study) {
     }
 }
 
-void table_caption(Table *table, const Study *study) {
+void table_caption(Table *table, const Study *study, const Summary *summary) {
     char budgets[160], seeds[96], planned[32] = "";
     int sets;
     const uint64_t data = data_fingerprint(study, &sets);
@@ -90,6 +90,7 @@ void table_caption(Table *table, const Study *study) {
              "%s%s%s.",
              study->metric, STUDY_CONFIDENCE_PERCENT, chance,
              *chance ? "" : "Chance differs: see its column", solved);
+    if (*summary->averages) add_line(table, "%s", summary->averages);
     if (study->failed) {
         add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,
                  study->failed == 1 ? "" : "s", study->failed == 1 ? "has" : "have",

@@ -6,17 +6,7 @@
 
 #include "bench/command.h"
 #include "bench/figure.h"
-#include "bench/home.h"
 #include "engine/file.h"
-
-/* The suite's published points; none when it names no file. */
-static Status open_published(const Suite *suite, Published *published, Error *error) {
-    char relative[PATH_MAX], path[PATH_MAX];
-    if (!suite->published[0]) return STATUS_OK;
-    snprintf(relative, sizeof relative, "results/published/%s", suite->published);
-    const Status status = home_path(relative, path, sizeof path, error);
-    return status == STATUS_OK ? published_read(path, NULL, published, error) : status;
-}
 
 /* Draws every figure that has something to show. A picture that fails does not keep the others'
  * points from being written; the first error counts. */
@@ -53,7 +43,7 @@ static Status command(const Invocation *invocation, Error *error) {
     Status status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
     status = study_open(&study, &suite, invocation->flags.results, &damaged, error);
-    if (status == STATUS_OK) status = open_published(&suite, &published, error);
+    if (status == STATUS_OK) status = published_open(suite.published, &published, error);
     if (status == STATUS_OK) status = draw_figures(&study, &published, &invocation->flags, error);
     published_free(&published);
     study_close(&study);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/average.h"
 #include "bench/command.h"
 #include "bench/study.h"
 #include "bench/table.h"
@@ -26,14 +27,13 @@ static bool colour_terminal(void) {
            !(terminal && !strcmp(terminal, "dumb"));
 }
 
-static Status show_table(const Study *study, const Flags *flags, Error *error) {
+static Status show_table(const Study *study, Summary *summary, const Flags *flags, Error *error) {
     static const char *const formats[] = {
         [FORMAT_CONSOLE] = "console", [FORMAT_MARKDOWN] = "md", [FORMAT_CSV] = "csv",
         [FORMAT_TEX] = "tex",         [FORMAT_JSON] = "json",
     };
     char folder[PATH_MAX];
-    Summary summary = study_summarise(study);
-    Table table = table_build(study, &summary);
+    Table table = table_build(study, summary);
     const TableStyle style = {.unicode = unicode_terminal(), .colour = colour_terminal()};
     exporter_find(formats[flags->format])->write(&table, &style, stdout);
     Status status = path_join(folder, flags->results, study->suite, error);
@@ -42,7 +42,24 @@ static Status show_table(const Study *study, const Flags *flags, Error *error) {
         fprintf(stderr, "table: %s/table.{md,csv,tex,json}\n", folder);
     }
     table_free(&table);
-    summary_free(&summary);
+    return status;
+}
+
+static Status table_of(const Suite *suite, const Study *study, const SuiteRequest *request,
+                       const Flags *flags, Error *error) {
+    Published published;
+    AverageSources sources = {0};
+    Status status = published_open(suite->published, &published, error);
+    if (status == STATUS_OK)
+        status = average_sources_open(&sources, suite, request, flags->results, error);
+    if (status == STATUS_OK) {
+        Summary summary = study_summarise(study);
+        averages_append(&summary, study, suite, &sources, &published);
+        status = show_table(study, &summary, flags, error);
+        summary_free(&summary);
+    }
+    average_sources_close(&sources);
+    published_free(&published);
     return status;
 }
 
@@ -55,7 +72,7 @@ static Status command(const Invocation *invocation, Error *error) {
     Status status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
     status = study_open(&study, &suite, flags->results, &damaged, error);
-    if (status == STATUS_OK) status = show_table(&study, flags, error);
+    if (status == STATUS_OK) status = table_of(&suite, &study, &request, flags, error);
     if (status == STATUS_OK && damaged) {
         status = error_set(error, STATUS_DATA,
                            "%d damaged result file%s left out, named above; longhaul sweep %s "

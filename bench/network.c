@@ -9,7 +9,9 @@
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/pool/pool.h"
+#include "engine/ops/positions/positions.h"
 #include "engine/ops/squared_error/squared_error.h"
+#include "models/backbone.h"
 
 /* Fan-in scaled uniform, the usual start of a dense layer. */
 static Init dense(int64_t inputs) {
@@ -109,6 +111,30 @@ static Tensor *compare(Network *network, const Cell *cell, Tensor *pooled) {
     return activate(tape, sum, ACTIVATION_GELU);
 }
 
+/* The rows of labels of which only the sample's last vector z may tell: two layers over z + code of
+ * the label's position, each after a norm, and a norm (Poli et al. 2024, arXiv 2403.17844, appendix
+ * B.5). There z has not passed a norm before; here the model's last one. (B K, D). */
+static Tensor *decode(Network *network, const Cell *cell, const Problem *problem, Tensor *x) {
+    Tape *tape = network->tape;
+    const int64_t width = cell->backbone.width, labels = network->batch * problem->labels;
+    network->ends =
+        tape_input(tape, "ends", TENSOR_INTEGER, SHAPE(network->batch, problem->labels), false);
+    Tensor *codes = sinusoids(tape, "head.positions", SHAPE(problem_longest(problem), width));
+    Tensor *code = embedding(tape, network->positions, codes, 1.0);
+    Tensor *y = add(tape, gather_rows(tape, x, network->ends),
+                    tape_reshape(tape, code, SHAPE(labels, width)));
+    tape_scope(tape, "head");
+    static const char *const norms[] = {"norm1", "norm2"}, *const layers[] = {"layer1", "layer2"};
+    for (int i = 0; i < 2; i++) {
+        y = backbone_norm(tape, &cell->backbone, norms[i], y);
+        y = activate(tape, backbone_linear(tape, layers[i], y, width, true, dense(width), NULL),
+                     ACTIVATION_GELU);
+    }
+    y = backbone_norm(tape, &cell->backbone, "norm", y);
+    tape_scope_end(tape);
+    return y;
+}
+
 void network_record(Network *network, const Cell *cell, const Problem *problem,
                     Parameters *parameters, TapeMode mode, int64_t batch) {
     *network = (Network){.tape = tape_open(parameters, mode), .batch = batch};
@@ -129,7 +155,8 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     } else if (problem->target == TARGET_TOKENS || problem->target == TARGET_REALS) {
         network->positions =
             tape_input(tape, "positions", TENSOR_INTEGER, SHAPE(batch, problem->labels), false);
-        Tensor *rows = gather_rows(tape, x, network->positions);
+        Tensor *rows = problem->bottleneck ? decode(network, cell, problem, x)
+                                           : gather_rows(tape, x, network->positions);
         if (problem->target == TARGET_TOKENS)
             classify(network, cell, problem, rows);
         else

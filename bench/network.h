@@ -14,6 +14,7 @@ typedef struct Network {
     Tensor *reals;     /* (B S, L, C), or NULL */
     Tensor *lengths;   /* (B S) int32, or NULL when all samples have full length */
     Tensor *positions; /* (B, K) int32 labelled positions, or NULL when the sequence is pooled */
+    Tensor *ends;      /* (B, K) int32 last position of each label's sample; or NULL */
     Tensor *classes;   /* (B K) int32, or NULL for real targets */
     Tensor *weights;   /* (B K): share of each label in the loss; sums to at most 1 over a step */
     Tensor *values;    /* (B K): real targets */

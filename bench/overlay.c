@@ -24,8 +24,7 @@ static const struct {
     const char *task, *key, *published, *ours;
 } fixed[] = {{"listops", "longest", "2000", ""}, {"pathfinder", "difficulty", "hard", "toy"}};
 
-/* The problem of a row in the spelling of published_name. */
-static void problem_of(const Row *row, char name[48]) {
+void overlay_problem(const Row *row, char name[48]) {
     const Record *record = row->seeds[0];
     published_name(record->task, name);
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
@@ -87,7 +86,7 @@ static bool has_model(const Layout *layout, const char *model) {
 /* True when the point can stand beside the row; *x: its number on a numeric x axis. */
 static bool belongs(const Layout *layout, const PublishedPoint *point, const Row *row, double *x) {
     char name[48];
-    problem_of(row, name);
+    overlay_problem(row, name);
     const Record *record = row->seeds[0];
     if (strcmp(name, point->task) != 0 || strcmp(record->metric, point->metric) != 0) return false;
     if (*point->unit && strcmp(point->unit, study_value(record, "unit")) != 0) return false;
@@ -209,7 +208,7 @@ static void add_point(const Layout *layout, const PublishedPoint *point, const R
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
-        if (point->test_length || !has_model(layout, point->model)) continue;
+        if (point->failed || point->test_length || !has_model(layout, point->model)) continue;
         for (int r = 0; r < layout->summary->count; r++) {
             const Row *row = &layout->summary->rows[r];
             double x = 0;
@@ -230,12 +229,12 @@ void overlay_lengths(const Layout *layout, const Published *published, Chart *ch
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
         const double x = (double)point->test_length;
-        if (x == 0 || !has_model(layout, point->model)) continue;
+        if (point->failed || x == 0 || !has_model(layout, point->model)) continue;
         if (x < chart->x.low || x > chart->x.high) continue;
         for (int r = 0; r < layout->summary->count; r++) {
             const Row *row = &layout->summary->rows[r];
             char name[48];
-            problem_of(row, name);
+            overlay_problem(row, name);
             if (strcmp(name, point->task) != 0) continue;
             Panel *panel = layout_panel(NULL, layout->study, row, chart);
             series_add_point(layout_series(panel, point->model, SERIES_PUBLISHED),

@@ -10,6 +10,10 @@
  * or open markers where places are words; the chart's sources name them and say what differs. */
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart);
 
+/* The problem of a measured row in the spelling of published_name; "" for one that papers do not
+ * have. */
+void overlay_problem(const Row *row, char name[48]);
+
 /* Points that state the length of the test, over an x axis of lengths. */
 void overlay_lengths(const Layout *layout, const Published *published, Chart *chart);
 

@@ -1,6 +1,7 @@
 #include "bench/published.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "bench/csv.h"
+#include "bench/home.h"
 
 /* Words of the sources for the quantity that stands after them (or before: "2 layers"). */
 static const struct {
@@ -161,9 +163,13 @@ static int64_t tested_at(const char *setting) {
 static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value");
     char *end;
-    const double number = strtod(value, &end);
-    *point = (PublishedPoint){0};
-    if (end == value || *end || !read_value(metric, number, point)) return false;
+    double number = strtod(value, &end);
+    *point = (PublishedPoint){.failed = !strcmp(value, "FAIL") || !strcmp(value, "X")};
+    if (point->failed)
+        number = NAN;
+    else if (end == value || *end)
+        return false;
+    if (!read_value(metric, number, point)) return false;
     published_name(csv_cell(csv, row, "task"), point->task);
     point->test_length = tested_at(csv_cell(csv, row, "setting"));
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
@@ -198,6 +204,15 @@ Status published_read(const char *path, const char *task, Published *published, 
     }
     csv_free(&csv);
     return status;
+}
+
+Status published_open(const char *file, Published *published, Error *error) {
+    char relative[PATH_MAX], path[PATH_MAX];
+    *published = (Published){0};
+    if (!*file) return STATUS_OK;
+    snprintf(relative, sizeof relative, "results/published/%s", file);
+    const Status status = home_path(relative, path, sizeof path, error);
+    return status == STATUS_OK ? published_read(path, NULL, published, error) : status;
 }
 
 void published_free(Published *published) {

@@ -21,6 +21,7 @@ typedef struct PublishedPoint {
     PublishedFacts facts;
     int64_t test_length; /* trained at another length and tested at this one; 0: not so */
     double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
+    bool failed;         /* tried, and not above chance or out of memory; value: not-a-number */
     bool scaled;         /* (accuracy - chance) / (1 - chance) */
     bool approximate;
     bool uncertain; /* the model's name was hard to read and may be another's */
@@ -32,7 +33,8 @@ typedef struct Published {
 } Published;
 
 /* Every row of the file on the accuracy or perplexity of `task` (NULL: of any), in its order. Rows
- * that state no number are left out. STATUS_DATA for a file that cannot be read. Free in any case.
+ * that state neither a number nor a failure are left out. STATUS_DATA for a file that cannot be
+ * read. Free in any case.
  */
 Status published_read(const char *path, const char *task, Published *published, Error *error);
 void published_free(Published *published);
@@ -40,6 +42,9 @@ void published_free(Published *published);
 /* Numbers beside the words of the sources: "d_model 64, 2 layers", "length 64, kv pairs 4". A range
  * ("len<=40", "40..256", "64/128") states no single number and counts as silence. */
 PublishedFacts published_facts(const char *params, const char *setting);
+
+/* The file that a suite names, below results/published; "" has no points. Free in any case. */
+Status published_open(const char *file, Published *published, Error *error);
 
 /* Our spelling of a source's name of a task or architecture: "Full attention" -> "transformer",
  * "Mamba-2" -> "mamba2". */

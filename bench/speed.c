@@ -127,7 +127,8 @@ static double overhead_of(Subject *subject, double seconds) {
 static Status open_decode(Subject *subject, Error *error) {
     Session *session = &subject->session;
     const Problem *problem = &session->problem;
-    const bool decodes = problem->causal && problem->target == TARGET_TOKENS;
+    const bool decodes =
+        problem->causal && problem->target == TARGET_TOKENS && !problem->bottleneck;
     if ((session->cell->model->exempt & EXEMPT_STEP) || !decodes) return STATUS_OK;
     Network *decode = &subject->decode;
     network_record(decode, session->cell, problem, session->parameters, TAPE_STEP, 1);

@@ -49,11 +49,13 @@ typedef struct Row {
     double nats_above_best;                /* perplexity: mean loss over that, nats a token */
     double bits_per_byte, word_perplexity; /* means over seeds; NAN: not known */
     bool best;                             /* best mean of its case */
+    char published[128]; /* of an average: what papers' numbers give, "0.544 (arXiv 2011.04006)" */
 } Row;
 
 typedef struct Summary {
     Row *rows; /* by case (numbers ascending), within a case the best mean first */
     int count;
+    char averages[512]; /* what the averages among them are; "": there are none */
 } Summary;
 
 /* Rows with selection, by the rule of suite_select: the tuned values whose first seed (the first

@@ -228,6 +228,7 @@ Status suite_open(Suite *suite, const SuiteRequest *request, Error *error) {
 
 void suite_close(Suite *suite) {
     for (int i = 0; i < suite->count; i++) suite_cell_free(&suite->cells[i]);
+    for (int i = 0; i < suite->average_count; i++) settings_free(&suite->averages[i].where);
     free(suite->cells);
     *suite = (Suite){0};
 }

@@ -35,12 +35,26 @@ typedef struct SuiteCell {
 
 enum { SUITE_KEYS = 16, SUITE_KEY_BYTES = 64 };
 
+/* A mean over all cases, one row a model below the table's others: "avg5". */
+typedef struct SuiteAverage {
+    char name[SUITE_KEY_BYTES];
+    /* One case more, from another suite: its cells that have all the settings of `where`. A model
+     * without one counts with the metric `failed`. */
+    char suite[64];
+    Settings where; /* owned */
+    double failed;
+} SuiteAverage;
+
+enum { SUITE_AVERAGES = 4 };
+
 typedef struct Suite {
     char name[64], preset[32], title[256], paper[256], note[256];
     char published[256];                     /* file name below results/published, or "" */
     char axes[SUITE_KEYS][SUITE_KEY_BYTES];  /* keys that make a case, in the file's order */
     char tuned[SUITE_KEYS][SUITE_KEY_BYTES]; /* keys selected on validation */
     int axis_count, tuned_count;
+    SuiteAverage averages[SUITE_AVERAGES];
+    int average_count;
     SuiteCell *cells; /* by group, variant, repeat */
     int count;
     int groups, variants, repeats; /* in a group at most: variants x repeats cells */

@@ -226,8 +226,8 @@ static const YamlNode *find_preset(const Reader *reader, const char *name) {
 static Status check_keys(const Reader *reader) {
     static const char *const top[] = {"title",  "paper", "published", "task", "set",
                                       "models", "model", "presets",   NULL};
-    static const char *const preset[] = {"note", "set",  "models", "model", "cases",
-                                         "grid", "tune", "seeds",  NULL};
+    static const char *const preset[] = {"note", "set",  "models", "model",    "cases",
+                                         "grid", "tune", "seeds",  "averages", NULL};
     const YamlNode *presets = yaml_get(reader->root, "presets");
     Status status = yaml_expect(reader->yaml, reader->root, YAML_MAP, "a suite", reader->error);
     if (status == STATUS_OK)
@@ -259,6 +259,47 @@ static Status read_texts(const Reader *reader, Suite *suite) {
     return status;
 }
 
+static Status read_average(const Reader *reader, const YamlNode *name, const YamlNode *map,
+                           SuiteAverage *average) {
+    static const char *const keys[] = {"suite", "where", "failed", NULL};
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, name->word, reader->error);
+    if (status == STATUS_OK)
+        status = yaml_check_keys(reader->yaml, map, "an average", keys, reader->error);
+    if (status == STATUS_OK)
+        status =
+            copy_text(reader, name, "the name of an average", average->name, sizeof average->name);
+    if (status == STATUS_OK)
+        status = copy_text(reader, yaml_get(map, "suite"), "suite", average->suite,
+                           sizeof average->suite);
+    if (status == STATUS_OK)
+        status = add_settings(reader, yaml_get(map, "where"), "where", &average->where);
+    char failed[32] = "", *end;
+    if (status == STATUS_OK)
+        status = copy_text(reader, yaml_get(map, "failed"), "failed", failed, sizeof failed);
+    average->failed = strtod(failed, &end);
+    if (status == STATUS_OK && (*end || !*failed != !*average->suite))
+        return yaml_error(reader->yaml, name, reader->error,
+                          "average '%s': suite: NAME and failed: METRIC belong together; failed is "
+                          "what a model counts with that has no result there",
+                          name->word);
+    return status;
+}
+
+static Status read_averages(const Reader *reader, Suite *suite) {
+    const YamlNode *map = yaml_get(reader->preset, "averages");
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, "averages", reader->error);
+    if (map && status == STATUS_OK && map->count > SUITE_AVERAGES)
+        status =
+            yaml_error(reader->yaml, map, reader->error, "more than %d averages", SUITE_AVERAGES);
+    if (map && status == STATUS_OK && !yaml_get(reader->preset, "cases"))
+        status = yaml_error(reader->yaml, map, reader->error,
+                            "averages are over cases, and this preset has none");
+    for (int i = 0; map && i < map->count && status == STATUS_OK; i++)
+        status = read_average(reader, &map->keys[i], &map->children[i],
+                              &suite->averages[suite->average_count++]);
+    return status;
+}
+
 static Status read_base(const Reader *reader, Settings *base) {
     Status status = STATUS_OK;
     for (int i = 0; i < reader->root->count && status == STATUS_OK; i++)
@@ -287,6 +328,7 @@ Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const Su
     if (status == STATUS_OK) status = read_base(&reader, &file->base);
     if (status == STATUS_OK) status = read_models(&reader, request->models, &file->models);
     if (status == STATUS_OK) status = read_cases(&reader, file);
+    if (status == STATUS_OK) status = read_averages(&reader, suite);
     if (status == STATUS_OK) status = read_axes(&reader, "grid", file->grid, &file->grid_count);
     if (status == STATUS_OK) status = read_axes(&reader, "tune", file->tune, &file->tune_count);
     if (status == STATUS_OK) status = read_seeds(&reader, &file->seeds);

@@ -49,12 +49,18 @@ static void outcome_text(const Study *study, const Row *row, char text[256]) {
     }
 }
 
+static void published_text(const Study *study, const Row *row, char text[256]) {
+    (void)study;
+    snprintf(text, 256, "%s", row->published);
+}
+
 typedef enum SourceKind {
     FROM_REAL,
     FROM_REAL_IF_VARIED, /* left out where all rows have the same value */
     FROM_REAL_IF_KNOWN,  /* the column is left out where no row has a value */
     FROM_INTEGER,
-    FROM_TEXT
+    FROM_TEXT,
+    FROM_TEXT_IF_KNOWN
 } SourceKind;
 
 /* Where a column's value comes from: a double or int of Row, or a text that is put together. */
@@ -76,6 +82,7 @@ static const struct {
     {"metric_low", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.low), NULL}},
     {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
     {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
+    {"published", "published", READ_BY_ALL, 0, {FROM_TEXT_IF_KNOWN, 0, published_text}},
     {"chance",
      "chance",
      READ_BY_ALL,
@@ -148,15 +155,30 @@ static double real_of(const Source *source, const Row *row) {
     return *(const double *)((const char *)row + source->offset);
 }
 
-static bool is_shown(int column, const Summary *summary) {
-    const Source *source = &measured[column].source;
-    const bool varied = source->kind == FROM_REAL_IF_VARIED;
-    if (source->kind != FROM_REAL_IF_KNOWN && !varied) return true;
-    for (int r = 0; r < summary->count; r++) {
-        const double value = real_of(source, &summary->rows[r]);
-        if (varied ? value != real_of(source, &summary->rows[0]) : !isnan(value)) return true;
+/* Averages, which stand last, know few of the values: they count for none. */
+static bool shows(const Source *source, const Row *row, const Row *first) {
+    char text[256];
+    switch (source->kind) {
+    case FROM_REAL_IF_VARIED:
+        return row->seeds && real_of(source, row) != real_of(source, first);
+    case FROM_REAL_IF_KNOWN:
+        return !isnan(real_of(source, row));
+    case FROM_TEXT_IF_KNOWN:
+        source->text(NULL, row, text);
+        return *text != '\0';
+    default:
+        return true;
     }
+}
+
+static bool is_shown(int column, const Summary *summary) {
+    for (int r = 0; r < summary->count; r++)
+        if (shows(&measured[column].source, &summary->rows[r], &summary->rows[0])) return true;
     return false;
+}
+
+static bool is_text(const Source *source) {
+    return source->kind == FROM_TEXT || source->kind == FROM_TEXT_IF_KNOWN;
 }
 
 static void add_text_column(Table *table, const char *key) {
@@ -173,7 +195,7 @@ static void name_columns(Table *table, const Study *study, const Summary *summar
         if (!is_shown(i, summary)) continue;
         Column *column = &table->columns[table->column_count++];
         *column = (Column){.audience = measured[i].audience,
-                           .is_number = measured[i].source.kind != FROM_TEXT,
+                           .is_number = !is_text(&measured[i].source),
                            .format = measured[i].format};
         snprintf(column->key, sizeof column->key, "%s", measured[i].key);
         snprintf(column->title, sizeof column->title, "%s",
@@ -196,7 +218,7 @@ static void fill_row(Table *table, const Study *study, const Summary *summary, i
         if (!is_shown(i, summary)) continue;
         const Source *source = &measured[i].source;
         const char *field = (const char *)row + source->offset;
-        if (source->kind == FROM_TEXT) source->text(study, row, value->text);
+        if (is_text(source)) source->text(study, row, value->text);
         if (source->kind == FROM_REAL || source->kind == FROM_REAL_IF_KNOWN ||
             source->kind == FROM_REAL_IF_VARIED)
             value->number = real_of(source, row);
@@ -209,7 +231,7 @@ static void fill_row(Table *table, const Study *study, const Summary *summary, i
 Table table_build(const Study *study, const Summary *summary) {
     Table table = {.rows = summary->count};
     snprintf(table.name, sizeof table.name, "%s", study->suite);
-    table_caption(&table, study);
+    table_caption(&table, study, summary);
     name_columns(&table, study, summary);
     const size_t rows = summary->count ? (size_t)summary->count : 1;
     table.values = calloc(rows * (size_t)table.column_count, sizeof *table.values);

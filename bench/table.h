@@ -29,7 +29,7 @@ typedef struct Value {
     char text[256]; /* of columns that are no numbers; UTF-8 */
 } Value;
 
-enum { TABLE_COLUMNS = 64, TABLE_CAPTION_LINES = 8 };
+enum { TABLE_COLUMNS = 64, TABLE_CAPTION_LINES = 9 };
 
 typedef struct Table {
     char name[64]; /* of the suite */
@@ -45,7 +45,7 @@ typedef struct Table {
 
 Table table_build(const Study *study, const Summary *summary);
 /* Fills the caption: preset, budget, seeds, task version, data, and the rule of selection. */
-void table_caption(Table *table, const Study *study);
+void table_caption(Table *table, const Study *study, const Summary *summary);
 void table_free(Table *table);
 
 const Value *table_value(const Table *table, int row, int column);

@@ -87,21 +87,37 @@ static void shuffle(Training *training, int64_t epoch) {
     training->epoch = epoch;
 }
 
-/* The batch of a step, counted from 0. */
-static void fill_batch(Training *training, int64_t step) {
+/* Samples first .. first + count - 1 in the order of training. */
+static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t count) {
     Session *session = &training->session;
-    const int64_t batch = session->cell->run.batch, n = session->train_samples;
-    const int64_t first = step * batch;
-    int64_t *indices = malloc((size_t)batch * sizeof *indices);
-    for (int64_t i = 0; i < batch; i++) {
+    const int64_t n = session->train_samples;
+    int64_t *indices = malloc((size_t)count * sizeof *indices);
+    for (int64_t i = 0; i < count; i++) {
         indices[i] = first + i;
         if (n == 0) continue;
         if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
         indices[i] = training->order[(first + i) % n];
     }
-    batch_fill(&training->batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0,
-               indices, batch, session->threads);
+    batch_fill(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
+               count, session->threads);
     free(indices);
+}
+
+/* The batch of a step, counted from 0. */
+static void make_batch(Training *training, int64_t step) {
+    const int64_t batch = training->session.cell->run.batch;
+    fill_batch(training, &training->batch, step * batch, batch);
+}
+
+/* Of so many samples whatever the batch, so that cells with other batches can be compared. */
+static uint64_t hash_data(Training *training) {
+    enum { SAMPLES = 32 };
+    const Problem *problem = &training->session.problem;
+    Batch batch = batch_open(problem, SAMPLES);
+    fill_batch(training, &batch, 0, SAMPLES);
+    const uint64_t hash = batch_hash(&batch, problem);
+    batch_close(&batch);
+    return hash;
 }
 
 static Run run_of(const Training *training, int64_t step, int64_t replay) {
@@ -119,7 +135,7 @@ static void explain_divergence(Training *training, double loss, double norm) {
     Session *session = &training->session;
     Result *result = training->result;
     const char *op = "backward", *scope = "";
-    fill_batch(training, training->state.step);
+    make_batch(training, training->state.step);
     for (int64_t m = 0; m < session->replays; m++) {
         const Run run = run_of(training, training->state.step, m);
         tape_turn(session->train.tape);
@@ -238,7 +254,7 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
     const double start = seconds_now();
     const int64_t step = training->issued;
     Flight *flight = &training->flights[step % FLIGHTS];
-    fill_batch(training, step);
+    make_batch(training, step);
     if (step - training->state.step == FLIGHTS) {
         if (land(training, diverged, error) != STATUS_OK) return error->status;
         if (*diverged) return STATUS_OK;
@@ -487,10 +503,7 @@ static Status begin(Training *training, Error *error) {
     training->epoch = -1;
     training->issued = training->state.step;
     if (prepare_landing(training, error) != STATUS_OK) return error->status;
-    if (!found) {
-        fill_batch(training, 0);
-        result->data_hash = batch_hash(&training->batch, &session->problem);
-    }
+    if (!found) result->data_hash = hash_data(training);
     describe(training);
     return STATUS_OK;
 }

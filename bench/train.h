@@ -47,7 +47,7 @@ typedef struct Result {
     int64_t best_step;
     CurvePoint *curve;
     int curve_count;
-    uint64_t data_hash;    /* of the first training samples: equal for every model */
+    uint64_t data_hash;    /* of the first training samples: equal for every model and batch */
     int threads, sessions; /* sessions: 1 + number of resumes */
 } Result;
 

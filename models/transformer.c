@@ -10,7 +10,6 @@
  *
  * Parameters of a block: 4 D^2 + 2 D (ratio) D; FLOPs a token: twice that + 2 L D causal. State:
  * keys and values of all tokens seen, 2 Hk d floats a token and layer. */
-#include <math.h>
 
 #include "engine/ops/attention/attention.h"
 #include "engine/ops/cache_append/cache_append.h"
@@ -63,17 +62,6 @@ static Attention attention_of(const ModelContext *context) {
                        .dropout = own->attention_dropout};
 }
 
-/* Vaswani et al. 2017, section 3.5: sine on even channels, cosine on odd ones. */
-static void fill_sinusoids(float *data, const Shape *shape, Random *random, double a, double b) {
-    (void)random, (void)a, (void)b;
-    const int64_t width = shape->extent[1];
-    for (int64_t t = 0; t < shape->extent[0]; t++)
-        for (int64_t c = 0; c < width; c++) {
-            const double angle = (double)t * pow(1e4, -(double)(c / 2 * 2) / (double)width);
-            data[t * width + c] = (float)(c % 2 ? cos(angle) : sin(angle));
-        }
-}
-
 static Tensor *prologue(Tape *tape, const ModelContext *context, Tensor *x) {
     const Transformer *own = context->options;
     const Shape shape = SHAPE(context->max_length, context->backbone->width);
@@ -83,8 +71,7 @@ static Tensor *prologue(Tape *tape, const ModelContext *context, Tensor *x) {
         table =
             tape_parameter(tape, "positions", shape, backbone_init(context->backbone), GROUP_DECAY);
     else if (own->positions == POSITIONS_SINUSOIDAL)
-        table = tape_parameter(tape, "positions", shape, init_fill(fill_sinusoids, 0, 0),
-                               (Group){.frozen = true});
+        table = sinusoids(tape, "positions", shape);
     else
         return x;
     return positions(tape, x, table, position);

@@ -162,3 +162,33 @@ void records_free(Records *records) {
     free(records->classes);
     *records = (Records){0};
 }
+
+/* FNV-1a over the bytes and the length of every part. */
+static uint64_t record_hash(const Records *records, int parts, int64_t index) {
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (int p = 0; p < parts; p++) {
+        const uint8_t *bytes = record_bytes(&records[p], index);
+        const int64_t length = record_length(&records[p], index);
+        for (int64_t i = 0; i < length; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
+        hash = (hash ^ (uint64_t)length) * 0x100000001B3u;
+    }
+    return hash;
+}
+
+static int compare_hashes(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+int64_t records_shared(const Records *a, const Records *b, int parts) {
+    uint64_t *hashes = grow(NULL, a->count, sizeof *hashes);
+    for (int64_t i = 0; i < a->count; i++) hashes[i] = record_hash(a, parts, i);
+    qsort(hashes, (size_t)a->count, sizeof *hashes, compare_hashes);
+    int64_t shared = 0;
+    for (int64_t i = 0; i < b->count; i++) {
+        const uint64_t hash = record_hash(b, parts, i);
+        shared += bsearch(&hash, hashes, (size_t)a->count, sizeof *hashes, compare_hashes) != NULL;
+    }
+    free(hashes);
+    return shared;
+}

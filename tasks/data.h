@@ -39,6 +39,10 @@ typedef struct Records {
 void records_add(Records *records, const uint8_t *bytes, int64_t length, int32_t class_id);
 void records_free(Records *records);
 
+/* How many samples of b have the bytes of one of a. A sample i is record i of each of the `parts`
+ * arrays: 1, or 2 for pairs. */
+int64_t records_shared(const Records *a, const Records *b, int parts);
+
 static inline const uint8_t *record_bytes(const Records *records, int64_t index) {
     return records->bytes + records->starts[index];
 }

@@ -1,21 +1,21 @@
 /* MAD: small skills that together predict how an architecture scales.
  *
  * Source: Poli et al. 2024, "Mechanistic design and scaling of hybrid architectures", arXiv
- * 2403.17844, section 3 and appendix B, with the details of the authors' generators. Five of the
- * six skills: compression is left out, because its decoder (the last position's vector plus a
- * position code, through an MLP) is no head that the suite has. In training the recall skills name
- * every next token; in validation and test only what is known from the sample. The published scores
- * average over one change at a time of vocabulary, length, training examples, noise and symbols. */
+ * 2403.17844, section 3 and appendix B, with the details of the authors' generators. In training
+ * the recall skills name every next token; in validation and test only what is known from the
+ * sample. Compression asks for all tokens again, of the last position's vector alone
+ * (Problem.bottleneck). The published scores average over one change at a time of vocabulary,
+ * length, training examples, noise and symbols. */
 #include "tasks/labels.h"
 #include "tasks/mad_skill.h"
 #include "tasks/task.h"
 
-static const MadSkill *const skills[] = {&mad_recall, &mad_noisy_recall, &mad_fuzzy_recall,
-                                         &mad_copying, &mad_memorization};
+static const MadSkill *const skills[] = {&mad_recall,  &mad_noisy_recall, &mad_fuzzy_recall,
+                                         &mad_copying, &mad_memorization, &mad_compression};
 
 static const Option options[] = {
     {"skill", OPTION_CHOICE, offsetof(Mad, skill), "recall", 0, -1,
-     "recall|noisy_recall|fuzzy_recall|copying|memorization", "what to do"},
+     "recall|noisy_recall|fuzzy_recall|copying|memorization|compression", "what to do"},
     {"vocabulary", OPTION_INTEGER, offsetof(Mad, vocabulary), "0", 0, 1 << 20, NULL,
      "ids; 0: the skill's baseline"},
     {"length", OPTION_INTEGER, offsetof(Mad, length), "0", 0, 1 << 20, NULL,
@@ -54,7 +54,8 @@ static Status mad_problem(const void *values, Problem *problem, Error *error) {
         .classes = mad.vocabulary,
         .labels = skill->labels(&mad),
         .causal = true,
-        .chance = 1.0 / (double)skill->answers(&mad),
+        .bottleneck = skill->bottleneck,
+        .chance = skill->chance(&mad),
         .solved = 0.99,
         .higher_is_better = true,
         .metric = "accuracy",
@@ -74,7 +75,7 @@ static void mad_sample(const void *values, const void *data, uint64_t seed, Spli
 
 const Task task_mad = {
     .name = "mad",
-    .title = "MAD: recall, copying, memorization",
+    .title = "MAD: recall, copying, memorization, compression",
     .paper = "Poli et al. 2024 (MAD), arXiv 2403.17844",
     .version = 1,
     .options = {options, sizeof options / sizeof *options, sizeof(Mad)},

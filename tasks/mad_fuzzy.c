@@ -119,8 +119,16 @@ static int64_t labels(const Mad *mad) {
     return mad->length;
 }
 
-static int64_t answers(const Mad *mad) {
-    return mad->vocabulary - 1 - (mad->vocabulary - 1) / 2;
+static double chance(const Mad *mad) {
+    return 1 / (double)(mad->vocabulary - 1 - (mad->vocabulary - 1) / 2);
 }
 
-const MadSkill mad_fuzzy_recall = {"fuzzy_recall", 16, 128, 0, fits, labels, answers, draw_fuzzy};
+const MadSkill mad_fuzzy_recall = {
+    .name = "fuzzy_recall",
+    .vocabulary = 16,
+    .length = 128,
+    .fits = fits,
+    .labels = labels,
+    .chance = chance,
+    .draw = draw_fuzzy,
+};

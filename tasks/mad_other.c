@@ -1,4 +1,4 @@
-/* Selective copying and memorization. */
+/* Selective copying, memorization and compression. */
 #include <stdlib.h>
 
 #include "tasks/labels.h"
@@ -35,8 +35,8 @@ static int64_t copying_labels(const Mad *mad) {
     return mad->symbols;
 }
 
-static int64_t copying_answers(const Mad *mad) {
-    return mad->vocabulary - 2;
+static double copying_chance(const Mad *mad) {
+    return 1 / (double)(mad->vocabulary - 2);
 }
 
 static int64_t memorized_keys(const Mad *mad) {
@@ -77,12 +77,64 @@ static int64_t memorization_labels(const Mad *mad) {
     return mad->length / 2;
 }
 
-static int64_t memorization_answers(const Mad *mad) {
-    return mad->vocabulary - 1 - memorized_keys(mad);
+static double memorization_chance(const Mad *mad) {
+    return 1 / (double)(mad->vocabulary - 1 - memorized_keys(mad));
 }
 
-const MadSkill mad_copying = {"copying",       16,          256, 0, fits_copying, copying_labels,
-                              copying_answers, draw_copying};
+/* Random tokens, then the id that closes them; all are to be named, that id too. */
+static void draw_compression(const Mad *mad, Random *random, bool training, Sample *sample) {
+    (void)training;
+    const int64_t last = mad->length - 1, ids = mad->vocabulary - 1;
+    for (int64_t t = 0; t <= last; t++) {
+        const int64_t token = t < last ? (int64_t)random_below(random, (uint64_t)ids) : ids;
+        sample->tokens[t] = (int32_t)token;
+        label_set(sample, t, t, token);
+    }
+    sample->lengths[0] = (int32_t)mad->length;
+}
+
+static bool fits_compression(const Mad *mad, const char **why) {
+    *why = "needs a length of at least 2 and a vocabulary of at least 3";
+    return mad->length >= 2 && mad->vocabulary >= 3;
+}
+
+static int64_t compression_labels(const Mad *mad) {
+    return mad->length;
+}
+
+/* The last token is always the same. */
+static double compression_chance(const Mad *mad) {
+    const double tokens = (double)mad->length - 1;
+    return (1 + tokens / ((double)mad->vocabulary - 1)) / (tokens + 1);
+}
+
+const MadSkill mad_copying = {
+    .name = "copying",
+    .vocabulary = 16,
+    .length = 256,
+    .fits = fits_copying,
+    .labels = copying_labels,
+    .chance = copying_chance,
+    .draw = draw_copying,
+};
+
 const MadSkill mad_memorization = {
-    "memorization",   256, 32, 0, fits_memorization, memorization_labels, memorization_answers,
-    draw_memorization};
+    .name = "memorization",
+    .vocabulary = 256,
+    .length = 32,
+    .fits = fits_memorization,
+    .labels = memorization_labels,
+    .chance = memorization_chance,
+    .draw = draw_memorization,
+};
+
+const MadSkill mad_compression = {
+    .name = "compression",
+    .vocabulary = 16,
+    .length = 32,
+    .fits = fits_compression,
+    .labels = compression_labels,
+    .chance = compression_chance,
+    .draw = draw_compression,
+    .bottleneck = true,
+};

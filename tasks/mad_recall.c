@@ -80,16 +80,33 @@ static int64_t all_labels(const Mad *mad) {
     return mad->length - 1;
 }
 
-static int64_t plain_answers(const Mad *mad) {
-    return mad->vocabulary - mad->vocabulary / 2;
+static double plain_chance(const Mad *mad) {
+    return 1 / (double)(mad->vocabulary - mad->vocabulary / 2);
 }
 
-static int64_t noisy_answers(const Mad *mad) {
+static double noisy_chance(const Mad *mad) {
     const int64_t ids = mad->vocabulary - MAD_NOISE_IDS;
-    return ids - ids / 2;
+    return 1 / (double)(ids - ids / 2);
 }
 
-const MadSkill mad_recall = {"recall",   16,         128,           -1,
-                             fits_plain, all_labels, plain_answers, draw_plain};
-const MadSkill mad_noisy_recall = {"noisy_recall", 32,         128,           -1,
-                                   fits_noisy,     all_labels, noisy_answers, draw_noisy};
+const MadSkill mad_recall = {
+    .name = "recall",
+    .vocabulary = 16,
+    .length = 128,
+    .extra = -1,
+    .fits = fits_plain,
+    .labels = all_labels,
+    .chance = plain_chance,
+    .draw = draw_plain,
+};
+
+const MadSkill mad_noisy_recall = {
+    .name = "noisy_recall",
+    .vocabulary = 32,
+    .length = 128,
+    .extra = -1,
+    .fits = fits_noisy,
+    .labels = all_labels,
+    .chance = noisy_chance,
+    .draw = draw_noisy,
+};

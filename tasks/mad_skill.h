@@ -23,12 +23,13 @@ typedef struct MadSkill {
     int64_t extra;              /* positions of a sample = length + extra */
     bool (*fits)(const Mad *mad, const char **why);
     int64_t (*labels)(const Mad *mad);
-    int64_t (*answers)(
-        const Mad *mad); /* equally likely answers: the chance level is 1 / answers */
+    double (*chance)(const Mad *mad); /* accuracy of the best guess */
     void (*draw)(const Mad *mad, Random *random, bool training, Sample *sample);
+    bool bottleneck; /* of the problem */
 } MadSkill;
 
-extern const MadSkill mad_recall, mad_noisy_recall, mad_fuzzy_recall, mad_copying, mad_memorization;
+extern const MadSkill mad_recall, mad_noisy_recall, mad_fuzzy_recall, mad_copying, mad_memorization,
+    mad_compression;
 
 /* Labels of a stream of length + 1 tokens: in training each position names the next token,
  * otherwise only those whose next token is marked. Also writes tokens and lengths. */

@@ -106,6 +106,18 @@ static void retrieval_close(void *data) {
     free(d);
 }
 
+/* A few pairs may come twice; a whole split that does is a file under two names. */
+static Status check_splits(const RetrievalData *d, const char *const names[3], Error *error) {
+    for (int a = 0; a < 3; a++)
+        for (int b = a + 1; b < 3; b++)
+            if (records_shared(d->texts[a], d->texts[b], 2) == d->texts[b][0].count)
+                return error_set(error, STATUS_DATA,
+                                 "tsv_data: all pairs of new_aan_pairs.%s.tsv are in "
+                                 "new_aan_pairs.%s.tsv, too; one of them is not what its name says",
+                                 names[b], names[a]);
+    return STATUS_OK;
+}
+
 static Status retrieval_open(const void *values, void **data, Error *error) {
     const Retrieval *retrieval = values;
     static const char *const names[] = {"train", "eval", "test"};
@@ -118,6 +130,10 @@ static Status retrieval_open(const void *values, void **data, Error *error) {
             retrieval_close(d);
             return error->status;
         }
+    }
+    if (check_splits(d, names, error) != STATUS_OK) {
+        retrieval_close(d);
+        return error->status;
     }
     *data = d;
     return STATUS_OK;

@@ -39,7 +39,10 @@ typedef struct Problem {
     /* Validation and test samples may be longer or shorter than training samples: their L and
      * labels. 0: the same. problem_for gives the problem of a split. */
     int64_t evaluation_length, evaluation_labels;
-    bool causal;   /* position t may only be predicted from tokens 0 .. t */
+    bool causal; /* position t may only be predicted from tokens 0 .. t */
+    /* TARGET_TOKENS: every label is decoded from the vector at the sample's last position and the
+     * label's own position alone (an auto-encoder) */
+    bool bottleneck;
     double chance; /* metric of guessing */
     double solved; /* metric from which the task counts as solved */
     double best;   /* best possible metric where it is known and below perfection; 0: not known */

@@ -375,6 +375,10 @@ static void bad_suites_are_explained(void **state) {
         {"models: [transformer, lstm]", "models: []", "selects none of the models"},
         {"task: mqar", "task: mqarr", "line 2: unknown task 'mqarr'"},
         {"    seeds: [1, 2]", "    seeds: [one]", "seed=one: expected a whole number"},
+        {"    seeds: [1, 2]", "    averages: {all: {suit: nns}}",
+         "unknown key 'suit' of an average"},
+        {"    seeds: [1, 2]", "    averages: {all: {suite: nns}}",
+         "suite: NAME and failed: METRIC belong together"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1024];

@@ -83,10 +83,12 @@ static void bad_reviews_are_refused(void **state) {
 static const char pairs[] = "1.0\tA\tB\tfirst \"paper\tsecond\n"
                             "0.0\tC\tD\tthird\tfourth \xe2\x80\x94 paper\n";
 
+/* Splits share texts, but no pair. */
 static void write_pairs(void) {
     data_case_text(PAIRS "train.tsv", pairs);
-    data_case_text(PAIRS "eval.tsv", pairs);
-    data_case_text(PAIRS "test.tsv", pairs);
+    data_case_text(PAIRS "eval.tsv", "1.0\tA\tB\tfirst\tsecond\n0.0\tC\tD\tfirst\tfourth\n");
+    data_case_text(PAIRS "test.tsv", "0.0\tA\tB\tfirst \"paper\tfourth\n"
+                                     "1.0\tC\tD\tsecond\tfirst\n");
 }
 
 static void pairs_are_read_byte_by_byte(void **state) {
@@ -102,10 +104,14 @@ static void pairs_are_read_byte_by_byte(void **state) {
     read_back(&c, 1, text);
     assert_string_equal(text, "second");
     assert_int_equal(c.sample.classes[0], 1);
-    case_draw(&c, 1, SPLIT_TEST, 1);
+    case_draw(&c, 1, SPLIT_TRAIN, 1);
     read_back(&c, 1, text);
     assert_string_equal(text, "fourth \xe2\x80\x94 paper");
     assert_int_equal(c.sample.classes[0], 0);
+    case_draw(&c, 1, SPLIT_TEST, 1);
+    read_back(&c, 0, text);
+    assert_string_equal(text, "second");
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_close(&c);
 }
 
@@ -126,6 +132,9 @@ static void bad_pairs_are_refused(void **state) {
         data_case_text(PAIRS "eval.tsv", bad[i].text);
         data_case_refused("retrieval", "", STATUS_DATA, bad[i].words);
     }
+    data_case_text(PAIRS "eval.tsv", pairs);
+    data_case_refused("retrieval", "", STATUS_DATA,
+                      "all pairs of new_aan_pairs.eval.tsv are in new_aan_pairs.train.tsv");
     data_case_remove(PAIRS "eval.tsv");
     data_case_refused("retrieval", "", STATUS_DATA, "lra_release.gz");
 }

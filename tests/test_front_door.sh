@@ -90,6 +90,14 @@ check 'any folder, a space in the path' 0 'transformer' \
     env -C / "$work/long haul/run_all.sh" --list
 check 'unknown suite' 2 'known suites' "$work/long haul/run_all.sh" --task mqra
 
+# ---- every flag reaches the commands that know it
+tiny=(--task adding --model lstm --seeds 1 --budget 2step --device cpu --preset quick)
+how=(--jobs 1 --threads=1 --shard 1/1 --retry-failed --force)
+check 'flags of a run' 0 'solved from' env -C / "$work/long haul/run_all.sh" \
+    "${tiny[@]}" "${how[@]}" --quiet --ascii length=16
+check 'flags of a dry run' 0 'lstm length=16' env -C / "$work/long haul/run_all.sh" \
+    "${tiny[@]}" "${how[@]}" --dry-run length=16
+
 # ---- an installation finds its files
 check install 0 '' make -s install "PREFIX=$work/in stalled"
 check 'installed suites' 0 mqar env -u LONGHAUL_HOME -C / "$work/in stalled/bin/longhaul" list suites

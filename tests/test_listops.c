@@ -93,10 +93,12 @@ static const char good[] = "Source\tTarget\r\n"
                            "( ( ( ( [SM 9 ) ( ( ( [MIN 3 ) 8 ) ] ) ) 8 ) ] )\t0\r\n"
                            "7\t7\r\n";
 
+static const char others[] = "Source\tTarget\r\n6\t6\r\n( ( ( [MED 4 ) 6 ) ] )\t5\r\n";
+
 static void write_good_files(void) {
-    data_case_text(FOLDER "basic_train.tsv", good);
+    data_case_text(FOLDER "basic_train.tsv", "Source\tTarget\r\n5\t5\r\n");
     data_case_text(FOLDER "basic_val.tsv", good);
-    data_case_text(FOLDER "basic_test.tsv", good);
+    data_case_text(FOLDER "basic_test.tsv", others);
 }
 
 static void released_files_are_read(void **state) {
@@ -104,7 +106,8 @@ static void released_files_are_read(void **state) {
     write_good_files();
     TaskCase c;
     case_open(&c, "listops", "source=files longest=16");
-    assert_int_equal(c.task->count(c.options, c.data, SPLIT_TRAIN), 3);
+    assert_int_equal(c.task->count(c.options, c.data, SPLIT_VALIDATION), 3);
+    case_splits_disjoint(&c, SPLIT_TEST);
     case_draw(&c, 1, SPLIT_VALIDATION, 1);
     static const int32_t tokens[] = {14, 10, 11, 4, 9, 15, 9, 15, 0};
     assert_memory_equal(c.sample.tokens, tokens, sizeof tokens);
@@ -135,6 +138,9 @@ static void bad_files_are_refused(void **state) {
         data_case_text(FOLDER "basic_val.tsv", bad[i].text);
         data_case_refused("listops", "source=files longest=15", STATUS_DATA, bad[i].words);
     }
+    data_case_text(FOLDER "basic_val.tsv", "Source\tTarget\n1\t1\n6\t6\n");
+    data_case_refused("listops", "source=files longest=15", STATUS_DATA,
+                      "1 expressions of basic_test.tsv are in basic_val.tsv");
     data_case_remove(FOLDER "basic_val.tsv");
     data_case_refused("listops", "source=files", STATUS_DATA, "source=generated");
 }

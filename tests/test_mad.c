@@ -189,6 +189,33 @@ static void memorization_has_one_dictionary(void **state) {
     case_close(&c);
 }
 
+/* Every token is its own label, the constant last one too; the others are uniform over the ids but
+ * the last (binomial counts, 6 standard deviations). */
+static void compression_names_every_token(void **state) {
+    (void)state;
+    enum { SAMPLES = 4000, IDS = 15 };
+    TaskCase c;
+    case_open(&c, "mad", "skill=compression");
+    assert_true(c.problem.bottleneck && c.problem.length == 32 && c.problem.labels == 32);
+    assert_true(fabs(c.problem.chance - (1 + 31 / 15.0) / 32) < 1e-12);
+    double counts[IDS] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 6, (Split)(index % 3), index);
+        for (int t = 0; t < 32; t++) {
+            assert_int_equal(c.sample.positions[t], t);
+            assert_int_equal(c.sample.classes[t], c.sample.tokens[t]);
+            assert_true(c.sample.weights[t] == 1);
+            if (t < 31) assert_in_range(c.sample.tokens[t], 0, IDS - 1);
+        }
+        assert_int_equal(c.sample.tokens[31], IDS);
+        counts[c.sample.tokens[7]] += 1;
+    }
+    const double p = 1.0 / IDS;
+    for (int k = 0; k < IDS; k++)
+        assert_true(fabs(counts[k] - SAMPLES * p) < 6 * sqrt(SAMPLES * p * (1 - p)));
+    case_close(&c);
+}
+
 /* Keys are uniform over the first half of the ids, with replacement; a key's value, which the first
  * pair shows, over the second half. Copied tokens are uniform over what is neither blank nor
  * marker. Binomial counts within 6 standard deviations. */
@@ -229,6 +256,7 @@ static void impossible_settings_are_refused(void **state) {
     case_refused("mad", "skill=noisy_recall vocabulary=17", STATUS_USAGE, "at least 18");
     case_refused("mad", "skill=fuzzy_recall vocabulary=6", STATUS_USAGE, "2 motif + 1");
     case_refused("mad", "skill=copying length=33", STATUS_USAGE, "2 symbols + 1");
+    case_refused("mad", "skill=compression length=1", STATUS_USAGE, "at least 2");
 }
 
 int main(void) {
@@ -239,6 +267,7 @@ int main(void) {
         cmocka_unit_test(fuzzy_recall_is_answered_by_earlier_motifs),
         cmocka_unit_test(copying_keeps_order),
         cmocka_unit_test(memorization_has_one_dictionary),
+        cmocka_unit_test(compression_names_every_token),
         cmocka_unit_test(symbols_are_uniform),
         cmocka_unit_test(impossible_settings_are_refused),
     };

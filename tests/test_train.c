@@ -173,6 +173,43 @@ static void test_data_do_not_depend_on_model(void **state) {
     assert_true(first != 0);
 }
 
+/* Of every task that needs no files, for two models, batches and numbers of threads. */
+static void test_data_do_not_depend_on_batch_or_threads(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *batch;
+        int threads;
+    } ways[] = {{"lstm", "2", 1}, {"s4d", "2", 3}, {"lstm", "5", 2}};
+    static const char *const small[][2] = {{"width", "8"},        {"layers", "1"},
+                                           {"budget", "1step"},   {"validation_samples", "1"},
+                                           {"test_samples", "1"}, {"evaluations", "1"}};
+    int count, tested = 0;
+    const Task *const *tasks = task_list(&count);
+    for (int t = 0; t < count; t++) {
+        uint64_t hashes[3];
+        for (int w = 0; w < 3; w++) {
+            Cell cell;
+            Result result = {0};
+            Error error = {0};
+            assert_int_equal(cell_open(&cell, tasks[t]->name, ways[w].model, &error), STATUS_OK);
+            for (size_t i = 0; i < sizeof small / sizeof *small; i++)
+                assert_int_equal(cell_set(&cell, small[i][0], small[i][1], &error), STATUS_OK);
+            assert_int_equal(cell_set(&cell, "batch", ways[w].batch, &error), STATUS_OK);
+            const TrainOptions options = {.threads = ways[w].threads};
+            const Status status = cell_train(&cell, &options, &result, &error);
+            if (status != STATUS_OK && status != STATUS_DATA) fail_msg("%s", error.message);
+            hashes[w] = status == STATUS_OK ? result.data_hash : 0;
+            tested += status == STATUS_OK;
+            result_free(&result);
+            cell_close(&cell);
+        }
+        if (hashes[0] != hashes[1] || hashes[0] != hashes[2])
+            fail_msg("%s: other data with another model, batch or number of threads",
+                     tasks[t]->name);
+    }
+    assert_true(tested >= 3 * 15);
+}
+
 /* Cutting the batch changes only the order of a sum. */
 static void test_micro_batches(void **state) {
     (void)state;
@@ -287,6 +324,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resume_same_bits),
         cmocka_unit_test(test_data_do_not_depend_on_model),
+        cmocka_unit_test(test_data_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_divergence_is_a_result),
         cmocka_unit_test(test_resume_on_a_device),

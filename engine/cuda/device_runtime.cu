@@ -98,7 +98,6 @@ static void gpu_close(void *state) {
     GpuState *own = gpu(state);
     cudaStreamSynchronize(own->stream);
     for (auto &entry : own->algorithms) gpu_forget_product(&entry.second);
-    for (auto &entry : own->transforms) cufftDestroy(entry.second);
     cublasLtDestroy(own->products);
     cudaFree(own->workspace);
     cudaStreamDestroy(own->stream);

@@ -1,5 +1,7 @@
 #include "engine/ops/positions/positions.h"
 
+#include <math.h>
+
 OP_CPU_DECLARE(positions);
 void positions_reference(const ReferenceCall *call);
 
@@ -31,6 +33,21 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
 Tensor *positions(Tape *tape, Tensor *x, Tensor *table, Tensor *position) {
     Tensor *in[] = {x, table, position};
     return tape_apply(tape, &op_positions, in, 3, NULL)->out[0];
+}
+
+static void fill_sinusoids(float *data, const Shape *shape, Random *random, double a, double b) {
+    (void)random, (void)a, (void)b;
+    const int64_t width = shape->extent[1];
+    for (int64_t t = 0; t < shape->extent[0]; t++)
+        for (int64_t c = 0; c < width; c++) {
+            const double angle = (double)t * pow(1e4, -(double)(c / 2 * 2) / (double)width);
+            data[t * width + c] = (float)(c % 2 ? cos(angle) : sin(angle));
+        }
+}
+
+Tensor *sinusoids(Tape *tape, const char *name, Shape shape) {
+    return tape_parameter(tape, name, shape, init_fill(fill_sinusoids, 0, 0),
+                          (Group){.frozen = true});
 }
 
 #define NORMAL(...)                                                                                \
