@@ -156,10 +156,11 @@ struct ProductsOfBf16 {
         multiply_bf16(c1, a.r, b.r[2], b.r[3]);
     }
     __device__ static void store(Element *to, const Lanes<4> &x) {
-        struct alignas(8) {
+        struct alignas(8) Packed {
             uint32_t r[2];
-        } packed = {{two_bf16(x.of[0], x.of[1]), two_bf16(x.of[2], x.of[3])}};
-        memcpy(__builtin_assume_aligned(to, 8), &packed, sizeof packed);
+        };
+        *reinterpret_cast<Packed *>(to) = {
+            {two_bf16(x.of[0], x.of[1]), two_bf16(x.of[2], x.of[3])}};
     }
 };
 
