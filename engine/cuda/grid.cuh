@@ -116,7 +116,7 @@ void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsi
     config.dynamicSmemBytes = shared;
     config.stream = stream_of(run);
     config.attrs = &attribute;
-    config.numAttrs = 1;
+    config.numAttrs = cluster > 1; /* older GPUs know no such attribute */
     cudaError_t error =
         cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
