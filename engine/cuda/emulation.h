@@ -87,6 +87,18 @@ template <class T> inline T __shfl_sync(unsigned, T value, unsigned from) {
 template <class T> inline T __shfl_xor_sync(unsigned mask, T value, unsigned other) {
     return __shfl_sync(mask, value, emulated_lane() ^ other);
 }
+static inline unsigned __ballot_sync(unsigned, int vote) {
+    const int parity = emulation::current.parity ^= 1;
+    *emulation::shuffle_space(emulated_lane(), parity) = vote != 0;
+    emulation::meet_warp();
+    unsigned votes = 0;
+    for (unsigned lane = 0; lane < 32; lane++)
+        votes |= (unsigned)*emulation::shuffle_space(lane, parity) << lane;
+    return votes;
+}
+static inline int __ffs(unsigned bits) {
+    return __builtin_ffs((int)bits);
+}
 /* Lanes whose source is outside the warp keep their own value. */
 template <class T> inline T __shfl_up_sync(unsigned mask, T value, unsigned by) {
     return __shfl_sync(mask, value, emulated_lane() < by ? emulated_lane() : emulated_lane() - by);

@@ -5,14 +5,13 @@
 
 enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
 
-/* to (B, heads, padded, D) = factor times from (B, rows, heads, width) with rows `row` floats
+/* to (B, heads, padded, D) = from (B, rows, heads, width) with rows `row` floats
  * apart; zero beyond. */
 struct HeadCopy {
     const float *from;
     void *to;
     int heads, rows, padded;
     int64_t row;
-    float factor;
     bool hide;  /* rows from lengths[b] on count as zero, whatever they hold */
     bool fours; /* rows are read in aligned fours */
 };
@@ -31,13 +30,12 @@ template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads
     if (b >= x.batch) return;
     const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
     const float *const from = copy.from + (b * copy.rows + i) * copy.row + h * x.width;
-    Four four = {};
+    Lanes<4> four = {};
     if (seen && copy.fours && c < x.width)
-        four = *reinterpret_cast<const Four *>(from + c);
+        four = *reinterpret_cast<const Lanes<4> *>(from + c);
     else if (seen)
         for (int k = 0; k < 4; k++)
-            if (c + k < x.width) four.x[k] = from[c + k];
-    for (int k = 0; k < 4; k++) four.x[k] *= copy.factor;
+            if (c + k < x.width) four.of[k] = from[c + k];
     M::store(static_cast<typename M::Element *>(copy.to) + line * D + c, four);
 }
 
@@ -104,6 +102,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.causal = view.causal;
     x.offset = (int)view.offset;
     x.scale = view.scale;
+    x.score_scale = view.scale * 1.44269504f;
     if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
     x.dropped = dropped_of(call, run);
     x.heads_at_once = heads_at_once(view);
@@ -132,23 +131,20 @@ static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Ca
     const int64_t width = padded_width(view.width);
     HeadCopies copies = {};
     int count = 0;
-    const auto add = [&](const float *from, bool of_keys, int64_t row, float factor) {
+    const auto add = [&](const float *from, bool of_keys, int64_t row) {
         const int64_t heads = of_keys ? x->kv_heads : x->heads;
         const int padded = of_keys ? x->padded_keys : x->padded_queries;
         void *const to = carver->take<float>(x->batch * heads * padded * width);
         const bool fours =
             row % 4 == 0 && x->width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
         copies.copy[count++] = {from,   to,  (int)heads, of_keys ? x->keys : x->queries,
-                                padded, row, factor,     of_keys,
-                                fours};
+                                padded, row, of_keys,    fours};
         return to;
     };
-    const float log2_e = 1.44269504f;
-    x->q =
-        add(call->in[view.q_input]->data + view.q_column, false, view.q_row, view.scale * log2_e);
-    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row, 1);
-    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row, 1);
-    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width, 1);
+    x->q = add(call->in[view.q_input]->data + view.q_column, false, view.q_row);
+    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row);
+    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row);
+    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width);
     copies.batch = x->batch;
     copies.width = (int)x->width;
     copies.lengths = x->lengths;

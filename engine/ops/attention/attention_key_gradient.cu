@@ -89,7 +89,7 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
                 for (int e = 0; e < 4; e++) {
                     const int j = warp_first + m * STRIP + row + e / 2 * 8;
                     const int i = query + n * 8 + column + e % 2;
-                    float weight = fast_exp2(p[m][n][e] - note.of[e % 2].log_sum);
+                    float weight = fast_exp2(p[m][n][e] * x.score_scale - note.of[e % 2].log_sum);
                     if (masked && j >= attention_seen(x, end, i)) weight = 0;
                     float kept = weight, dp = ds[m][n][e];
                     if (DROP && keep.threshold) {
@@ -105,7 +105,6 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
         attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
     }
 
-    const float dk_scale = 0.693147181f; /* ln 2: the copy of q holds scale log2(e) q */
 #pragma unroll
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
@@ -117,7 +116,7 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
             for (int n = 0; n < D / 8; n++) {
                 if (x.dk)
                     attention_put(x.dk + line * x.k_row + kv, n * 8 + column, x.width,
-                                  dk[m][n][2 * r] * dk_scale, dk[m][n][2 * r + 1] * dk_scale,
+                                  dk[m][n][2 * r] * x.scale, dk[m][n][2 * r + 1] * x.scale,
                                   x.add_k);
                 if (x.dv)
                     attention_put(x.dv + line * x.v_row + kv, n * 8 + column, x.width,
