@@ -68,10 +68,11 @@ struct AttentionPlace {
 };
 __device__ static inline AttentionPlace attention_place(const AttentionCall &x, int64_t heads,
                                                         int tiles, bool descending) {
-    const int64_t n = blockIdx.x, set = x.heads_at_once * tiles;
-    const int64_t within = n % set, head = n / set * x.heads_at_once + within % x.heads_at_once;
-    const int tile = (int)(within / x.heads_at_once);
-    return {head / heads, head % heads, descending ? tiles - 1 - tile : tile};
+    const unsigned together = (unsigned)x.heads_at_once, set = together * (unsigned)tiles;
+    const unsigned within = blockIdx.x % set, tile = within / together;
+    const unsigned head = blockIdx.x / set * together + within % together;
+    return {head / (unsigned)heads, head % (unsigned)heads,
+            descending ? tiles - 1 - (int)tile : (int)tile};
 }
 
 /* Factor of weight (b, h, i, j); row: (b H + h) Lq + i. */

@@ -8,7 +8,7 @@ template <class M, int D> struct QueryShape {
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
     static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
-    static constexpr int KEYS = ROW_BYTES <= 256 ? 32 : 16;
+    static constexpr int KEYS = ROW_BYTES <= 128 ? 64 : ROW_BYTES == 256 ? 32 : 16;
     /* Queries and dO, then two stages of keys and of values. */
     static constexpr int SHARED = (2 * ROWS + 4 * KEYS) * ROW_BYTES;
 };
