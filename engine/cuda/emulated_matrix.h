@@ -7,13 +7,6 @@
 #include "engine/cuda/rounded.cuh"
 
 namespace emulation {
-/* A copy happens at once in one order of threads and when it is waited for in the others, so that
- * both a read too early and a write too early change bits. */
-void copy_later(void *to, const void *from, size_t bytes);
-void copies_commit();
-void copies_wait(int pending);
-[[noreturn]] void complain(const char *what);
-
 /* Every lane's x, in lane order. */
 template <class T> inline void gather(const T &x, T all[WARP]) {
     const int parity = current.parity ^= 1;

@@ -24,9 +24,11 @@ struct HeadCopies {
 
 template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     const HeadCopy copy = x.copy[blockIdx.y];
-    const int64_t n = global_thread(), line = n / (D / 4), head = line / copy.padded;
-    const int c = (int)(n % (D / 4)) * 4, i = (int)(line % copy.padded);
-    const int64_t b = head / copy.heads, h = head % copy.heads;
+    /* padded rows are whole blocks: divisions are the same for a block, and of 32 bits */
+    const unsigned each = (unsigned)copy.padded * (D / 4) / COPY_THREADS;
+    const unsigned head = blockIdx.x / each, n = blockIdx.x % each * COPY_THREADS + threadIdx.x;
+    const int c = (int)(n % (D / 4)) * 4, i = (int)(n / (D / 4));
+    const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
     if (b >= x.batch) return;
     const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
     const float *const from = copy.from + (b * copy.rows + i) * copy.row + h * x.width;
@@ -36,23 +38,28 @@ template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads
     else if (seen)
         for (int k = 0; k < 4; k++)
             if (c + k < x.width) four.of[k] = from[c + k];
-    M::store(static_cast<typename M::Element *>(copy.to) + line * D + c, four);
+    M::store(static_cast<typename M::Element *>(copy.to) + ((int64_t)head * copy.padded + i) * D +
+                 c,
+             four);
 }
 
 /* Eight lanes add up a row of dO . O. */
 KERNEL void __launch_bounds__(COPY_THREADS)
     make_notes(AttentionCall x, const float *out, const float *d_out, AttentionNote *notes) {
-    const int64_t line = global_thread() / NOTE_LANES;
-    const int64_t head = line / x.padded_queries, b = head / x.heads, h = head % x.heads;
-    const int i = (int)(line % x.padded_queries), lane = (int)(threadIdx.x % NOTE_LANES);
-    const bool real = b < x.batch && i < x.queries;
+    const unsigned each = (unsigned)x.padded_queries * NOTE_LANES / COPY_THREADS;
+    const unsigned head = blockIdx.x / each;
+    const int64_t b = head / (unsigned)x.heads, h = head % (unsigned)x.heads;
+    const int i = (int)((blockIdx.x % each * COPY_THREADS + threadIdx.x) / NOTE_LANES);
+    const int lane = (int)(threadIdx.x % NOTE_LANES);
+    const bool real = i < x.queries;
     float sum = 0;
     const int64_t at = ((b * x.queries + i) * x.heads + h) * x.width;
     for (int64_t c = lane; real && c < x.width; c += NOTE_LANES) sum += out[at + c] * d_out[at + c];
     for (int offset = NOTE_LANES / 2; offset > 0; offset /= 2)
         sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
-    if (lane == 0 && b < x.batch)
-        notes[line] = {real ? x.log_sum[head * x.queries + i] : INFINITY, real ? sum : 0.0f};
+    if (lane == 0)
+        notes[(int64_t)head * x.padded_queries + i] = {
+            real ? x.log_sum[(int64_t)head * x.queries + i] : INFINITY, real ? sum : 0.0f};
 }
 
 static AttentionDropped dropped_of(const OpCall *call, const Run *run) {

@@ -42,9 +42,8 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     const int row = (int)lane_row(), column = (int)lane_column();
     const AttentionKeep keep(x.dropped);
 
-    const auto fetch = [&](int stage, int turn) {
-        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
-        const int64_t line = head * x.padded_queries + (int64_t)(from + turn % tiles) * QUERIES;
+    const auto fetch = [&](int stage, int64_t head, int query) {
+        const int64_t line = head * x.padded_queries + query;
         const Tile q_tile = {stages + stage * 2 * QUERIES * D},
                    g_tile = {q_tile.start + QUERIES * D};
         q_tile.template copy_rows<QUERIES, ATTENTION_THREADS>(static_cast<const Element *>(x.q) +
@@ -55,10 +54,12 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
             copy_async(stage_notes + stage * (QUERIES / 2) + threadIdx.x,
                        x.notes + line + threadIdx.x * 2);
     };
+    int query = from * QUERIES; /* of the turn */
+    int64_t head = place.b * x.heads + place.h * x.group;
     if (turns > 0) {
         k_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.k) + at);
         v_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.v) + at);
-        fetch(0, 0);
+        fetch(0, head, query);
     }
     copy_commit();
 
@@ -66,12 +67,13 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     for (int turn = 0, stage = 0; turn < turns; turn++, stage ^= 1) {
         copy_wait<0>();
         __syncthreads(); /* the tile is here, and the other stage is no longer read */
-        if (turn + 1 < turns) fetch(stage ^ 1, turn + 1);
+        const int now = query;
+        const int64_t now_head = head;
+        query += QUERIES;
+        if (query >= x.queries) query = from * QUERIES, head++;
+        if (turn + 1 < turns) fetch(stage ^ 1, head, query);
         copy_commit();
-        const int query = (from + turn % tiles) * QUERIES;
-        if (warp_first >= end || (x.causal && query + QUERIES - 1 + x.offset < warp_first))
-            continue;
-        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
+        if (warp_first >= end || (x.causal && now + QUERIES - 1 + x.offset < warp_first)) continue;
         const Tile q_tile = {stages + stage * 2 * QUERIES * D},
                    g_tile = {q_tile.start + QUERIES * D};
         const AttentionNotes *const notes = stage_notes + stage * (QUERIES / 2);
@@ -79,27 +81,32 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
         float p[STRIPS][QUERIES / 8][4] = {}, ds[STRIPS][QUERIES / 8][4] = {};
         attention_scores<M, STRIPS, QUERIES>(p, k_tile, warp_first - first, q_tile);
         attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
-        const bool masked = warp_last >= end || (x.causal && query + x.offset < warp_last);
+        const bool masked = warp_last >= end || (x.causal && now + x.offset < warp_last);
 #pragma unroll
-        for (int n = 0; n < QUERIES / 8; n++) {
-            const AttentionNotes note = notes[n * 4 + column / 2];
+        for (int m = 0; m < STRIPS; m++) {
+            uint32_t words[4][2];
 #pragma unroll
-            for (int m = 0; m < STRIPS; m++)
+            for (int n = 0; n < QUERIES / 8; n++) {
+                const AttentionNotes note = notes[n * 4 + column / 2];
+                if (DROP && keep.threshold && n % 2 == 0)
+                    keep.draw_rows((uint32_t)(now_head * x.queries + now + n * 8),
+                                   (uint32_t)(warp_first + m * STRIP) / 8, words);
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     const int j = warp_first + m * STRIP + row + e / 2 * 8;
-                    const int i = query + n * 8 + column + e % 2;
+                    const int i = now + n * 8 + column + e % 2;
                     float weight = fast_exp2(p[m][n][e] * x.score_scale - note.of[e % 2].log_sum);
                     if (masked && j >= attention_seen(x, end, i)) weight = 0;
                     float kept = weight, dp = ds[m][n][e];
                     if (DROP && keep.threshold) {
-                        const float factor = keep.at((uint32_t)(head * x.queries + i), (uint32_t)j);
+                        const float factor = keep.factor(words[n % 2 * 2 + e / 2][e % 2], row % 2);
                         kept *= factor;
                         dp *= factor;
                     }
                     p[m][n][e] = kept;
                     ds[m][n][e] = weight * (dp - note.of[e % 2].delta);
                 }
+            }
         }
         attention_sums<M, STRIPS, QUERIES>(dv, p, g_tile);
         attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
