@@ -8,15 +8,32 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 VERSION := 0.1.0
 
+# Libraries as installed, found by pkg-config, or those of a folder: make LIBRARIES=FOLDER. The program then
+# looks for them beside itself, so tree and folder can be carried to another machine together.
+ifeq ($(LIBRARIES),)
 PACKAGES := openblas fftw3 fftw3f yaml-0.1 jansson libmd libpng zlib
 PKG_CONFIG ?= pkg-config
+LIBRARY_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+LIBRARY_LDLIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+LIBRARY_CMOCKA    = $(shell $(PKG_CONFIG) --libs cmocka)
+else
+ifeq ($(wildcard $(LIBRARIES)/names)$(filter libraries help clean,$(MAKECMDGOALS)),)
+$(error $(LIBRARIES) holds no libraries; first: make libraries LIBRARIES=$(LIBRARIES))
+endif
+LIBRARY_CPPFLAGS := -isystem $(LIBRARIES)/include
+LIBRARY_LDLIBS   := -L$(LIBRARIES)/lib $(shell cat $(LIBRARIES)/names 2>/dev/null)
+LIBRARY_CMOCKA   := -lcmocka
+# An old-style RPATH also serves the libraries that these libraries need.
+LIBRARY_LDFLAGS   = -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/$(shell realpath -m --relative-to=$(@D) $(LIBRARIES)/lib)' \
+                    -Wl,-rpath-link,$(LIBRARIES)/lib
+endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wvla -Wno-unknown-pragmas
-CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE -DLONGHAUL_VERSION='"$(VERSION)"' $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE -DLONGHAUL_VERSION='"$(VERSION)"' $(LIBRARY_CPPFLAGS)
 CFLAGS   ?= -O3 -g
 CFLAGS   += -std=c11 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast $(WARNINGS)
-LDLIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -ldl -lm
+LDLIBS   := $(LIBRARY_LDLIBS) -ldl -lm
 LDFLAGS  += -fopenmp -rdynamic
 
 # Kernel files (*_cpu.c) are compiled once per instruction set; the program picks one when it starts.
@@ -48,7 +65,7 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-.PHONY: all test emulated help install clean format
+.PHONY: all test emulated libraries help install clean format
 .SECONDARY:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
@@ -71,6 +88,9 @@ install: all ## program, data files, manual page and completion into PREFIX (/us
 	$(BUILD)/longhaul manual > '$(DESTINATION)/share/man/man1/longhaul.1'
 	$(BUILD)/longhaul completion bash > '$(DESTINATION)/share/bash-completion/completions/longhaul'
 
+libraries: ## LIBRARIES=FOLDER: fetch the libraries into FOLDER without root (Debian, Ubuntu); then make LIBRARIES=FOLDER
+	@./libraries.sh '$(or $(LIBRARIES),$(error make libraries LIBRARIES=FOLDER))'
+
 clean: ## what make built; results and figures stay
 	rm -rf '$(BUILD)'
 
@@ -81,7 +101,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(BUILD)/longhaul: $(BUILD)/bench/main.o $(BUILD)/liblonghaul.a
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--whole-archive $(BUILD)/liblonghaul.a -Wl,--no-whole-archive $(LDLIBS)
+	$(CC) $(LDFLAGS) $(LIBRARY_LDFLAGS) -o $@ $< -Wl,--whole-archive $(BUILD)/liblonghaul.a -Wl,--no-whole-archive $(LDLIBS)
 
 $(BUILD)/liblonghaul.a: $(OBJECTS)
 	@rm -f $@
@@ -95,7 +115,7 @@ endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
 $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
-	$(NVCC) -shared -o $@ $^ -lcublasLt -lcufft
+	$(NVCC) -shared -o $@ $^ -lcublasLt
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
 EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) $(wildcard engine/cuda/*.cc)
@@ -133,6 +153,6 @@ $(BUILD)/bench/environment.o: CPPFLAGS += -DLONGHAUL_COMPILER_FLAGS='"$(CFLAGS)"
                                           -DLONGHAUL_REVISION="\"$$(cat $(BUILD)/revision)\""
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/liblonghaul.a
-	$(CC) $(LDFLAGS) -o $@ $< $(BUILD)/liblonghaul.a $(LDLIBS) $(shell $(PKG_CONFIG) --libs cmocka)
+	$(CC) $(LDFLAGS) $(LIBRARY_LDFLAGS) -o $@ $< $(BUILD)/liblonghaul.a $(LDLIBS) $(LIBRARY_CMOCKA)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

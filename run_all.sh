@@ -109,11 +109,16 @@ libpng|library|libpng-dev|libpng-devel|libpng|libpng16-devel
 zlib|library|zlib1g-dev|zlib-devel|zlib|zlib-devel
 cmocka|library|libcmocka-dev|libcmocka-devel|cmocka|libcmocka-devel'
 
+# LIBRARIES names a folder made by libraries.sh: no library is looked for, and nothing else needs
+# pkg-config; gnuplot is left out as well, since it cannot be had that way.
 present() {
     case $2 in
-    command) command -v "$1" >/dev/null 2>&1 ;;
+    command)
+        case ${LIBRARIES:+$1} in pkg-config | gnuplot) return 0 ;; esac
+        command -v "$1" >/dev/null 2>&1
+        ;;
     file) [ -e "$1" ] ;;
-    library) pkg-config --exists "$1" 2>/dev/null ;;
+    library) [ -n "${LIBRARIES:-}" ] || pkg-config --exists "$1" 2>/dev/null ;;
     esac
 }
 
@@ -168,6 +173,7 @@ set_up() {
     if ! can_be_root; then
         say "Packages are missing. Run this, then this script again:"
         say "  sudo apt-get install $packages"
+        say "Without root: make libraries LIBRARIES=libraries, then LIBRARIES=libraries ./run_all.sh ..."
         exit 2
     fi
     say "Installing: $packages"
@@ -186,6 +192,10 @@ set_up() {
 # ---- build and run ----
 
 set_up
+if [ "$ascii" = no ] && ! command -v gnuplot >/dev/null 2>&1; then
+    say "gnuplot is not installed: figures as text"
+    ascii=yes
+fi
 cores=$(nproc)
 if [ "$action" = test ]; then
     # With nvcc: one architecture (and PTX) instead of four, which would take most of the time.

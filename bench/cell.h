@@ -38,6 +38,7 @@ typedef struct RunOptions {
     int64_t validation_samples, test_samples;
     int64_t evaluations;      /* validations during training, spread evenly over the budget */
     bool stop_when_solved;    /* stop at the first validation at or above the task's solved level */
+    int products;             /* Products of engine/op.h */
     int64_t checkpoint_every; /* steps; 0: by time, about once a minute */
     int pool;                 /* TARGET_SEQUENCE: mean or last position */
     bool tied;                /* head shares the embedding table (token tasks) */

@@ -13,6 +13,7 @@ typedef struct CheckOptions {
     bool verbose;       /* a line per check, not only per failure */
     double sabotage;    /* relative error put into one output and one gradient: must be caught */
     const char *device; /* whose kernels of operations; NULL: the CPU's, every instruction set */
+    Products products;  /* what a GPU's matrix products round their inputs to; widens tolerances */
     double work_limit;  /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
     FILE *out;
 } CheckOptions;

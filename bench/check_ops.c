@@ -14,6 +14,37 @@ static const double output_tolerance = 1e-5;
 /* Backward chains two such sums and products of rounded values. */
 static const double gradient_tolerance = 5e-5;
 
+/* With rounded products, numbers that both formats hold: a product of inputs is then exact, and
+ * what is left is the rounding of numbers that the operation itself has made. */
+static void make_representable(const CheckOptions *options, float *values, int64_t size) {
+    if (options->products == PRODUCTS_FLOAT) return;
+    for (int64_t i = 0; i < size; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        bits &= 0xFFFF0000u;
+        memcpy(&values[i], &bits, sizeof bits);
+    }
+}
+
+/* Products whose inputs are rounded. bf16 keeps 8 bits of a significand, tf32 11: one rounding errs
+ * by up to 2^-9 or 2^-12 of a value, 0.4 of that in the mean square, and where the hardware cuts
+ * tf32 off instead by twice as much. Errors of a sum's terms are independent, so relative to its
+ * root mean square the sum errs like one term, whatever its length: by 0.6 of a rounding with two
+ * inputs, up to 5 times that in the worst of 10^6 elements, and an operation chains two products
+ * (attention: scores, then weights by values). Four roundings of 2^-9 or 2^-11 cover it. A row with
+ * a tolerance of its own multiplies rounding errors, so the factor is kept. */
+static double output_allowed(const CheckOptions *options, const OpCase *row) {
+    static const double rounding[] = {[PRODUCTS_TF32] = 0x1p-11, [PRODUCTS_BF16] = 0x1p-9};
+    const double own = row->tolerance > 0 ? row->tolerance : output_tolerance;
+    if (options->products == PRODUCTS_FLOAT) return own;
+    return own / output_tolerance * 4 * rounding[options->products];
+}
+
+static double gradient_allowed(const CheckOptions *options, const OpCase *row) {
+    const double factor = gradient_tolerance / output_tolerance;
+    return factor * output_allowed(options, row);
+}
+
 bool check_selected(const CheckOptions *options, const char *name) {
     return !options->filter || strstr(name, options->filter);
 }
@@ -45,11 +76,24 @@ static void finish(Check *check) {
         check_report(check->options, check->count, false, check->name, "%s", error.message);
 }
 
+static void fill(Check *check) {
+    trial_fill(&check->trial);
+    for (int i = 0; i < check->trial.inputs; i++) {
+        Tensor *in = check->trial.in[i];
+        if (in && in->type == TENSOR_FLOAT)
+            make_representable(check->options, in->host, tensor_size(in));
+    }
+}
+
 /* Runs forward and backward; every gradient starts as `before`, which an overwriting kernel must
  * remove and an accumulating one must keep. */
 static void replay(Check *check, int threads, bool accumulate, float before) {
-    trial_fill(&check->trial);
-    const Run run = {.threads = threads, .training = true, .seed = 1, .pass = 3};
+    fill(check);
+    const Run run = {.threads = threads,
+                     .training = true,
+                     .seed = 1,
+                     .pass = 3,
+                     .products = check->options->products};
     tape_forward(check->trial.tape, &run);
     if (check->trial.row->gradient_free) {
         finish(check);
@@ -116,8 +160,7 @@ static void check_threads(Check *check) {
 }
 
 static void check_outputs(Check *check, Reference *reference) {
-    const double allowed =
-        check->trial.row->tolerance > 0 ? check->trial.row->tolerance : output_tolerance;
+    const double allowed = output_allowed(check->options, check->trial.row);
     for (int j = 0; j < check->trial.call->outputs; j++) {
         Tensor *out = check->trial.call->out[j];
         if (out->type != TENSOR_FLOAT) continue;
@@ -154,8 +197,7 @@ static int probe_count(Check *check) {
 }
 
 static void check_gradients(Check *check, Reference *reference) {
-    const double allowed =
-        check->trial.row->tolerance > 0 ? 5 * check->trial.row->tolerance : gradient_tolerance;
+    const double allowed = gradient_allowed(check->options, check->trial.row);
     const int probes = probe_count(check);
     for (int i = 0; i < check->trial.inputs; i++) {
         Tensor *in = check->trial.in[i];
@@ -206,7 +248,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     const bool cpu = strcmp(where.device, "cpu") == 0;
     snprintf(check.name, sizeof check.name, "op/%s/%s/%s", op->name, row->name,
              cpu ? isa_name(where.isa) : where.device);
-    if (!check_selected(options, check.name)) return;
+    if (row->gpu || !check_selected(options, check.name)) return;
     /* Benchmark rows are large; the small ones reach every branch of the other instruction sets. */
     if (cpu && row->benchmark && where.isa != isa_best()) return;
     Error error = {0};
@@ -224,10 +266,11 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     Random random = random_open(1, random_stream("check/cotangent"), 0);
     for (int64_t i = 0; i < tensor_size(out); i++)
         check.cotangent[i] = (float)random_normal(&random);
+    make_representable(options, check.cotangent, tensor_size(out));
     check_threads(&check);
     if (!row->gradient_free) check_accumulation(&check);
 
-    trial_fill(&check.trial); /* an operation in place has changed its inputs */
+    fill(&check); /* an operation in place has changed its inputs */
     const Run run = {.threads = 1, .training = true, .seed = 1, .pass = 3};
     Reference *reference = reference_open(check.trial.tape, &run);
     replay(&check, 1, false, NAN);

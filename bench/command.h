@@ -24,6 +24,7 @@ typedef struct Flags {
     double seconds;               /* kernels, speed: to spend on each measurement */
     double threshold;             /* compare: relative change that counts */
     int device;                   /* FlagDevice */
+    int products;                 /* kernels, check: Products */
     int format;                   /* FlagFormat */
     bool retry_failed, force, dry_run, ascii, quiet;
     char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */

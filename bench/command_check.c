@@ -8,8 +8,13 @@ static Status check(const Invocation *invocation, Error *error) {
     Device opened = {0}; /* one message instead of one for each check */
     if (device && device_open(&opened, device, error) != STATUS_OK) return error->status;
     if (device) device_close(&opened);
+    if (!device && flags->products != PRODUCTS_FLOAT)
+        return error_set(error, STATUS_USAGE,
+                         "--products is for a GPU's kernels, the CPU's are float32 throughout; "
+                         "give --device cuda, or leave it out");
     const CheckOptions options = {
         .device = device,
+        .products = (Products)flags->products,
         /* the emulation is some hundred times slower than a kernel of the CPU */
         .work_limit = flags->device == DEVICE_CUDA_EMULATED ? 2e6 : 0,
         .out = stdout,
@@ -40,9 +45,10 @@ const Command command_check = {
               "independence, indifference to padding, one-token form, equal bits, loss at the\n"
               "start, learning by heart.\n"
               "With --device cuda the operations' kernels of the GPU instead; cuda-emulated runs\n"
-              "the same kernels on the CPU (make emulated).\n"
+              "the same kernels on the CPU (make emulated). --products tf32 or bf16 lets their\n"
+              "matrix products round inputs, and allows the errors that this makes.\n"
               "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
-    .flags = "device quiet",
+    .flags = "device products quiet",
     .most_arguments = 1,
     .run = check,
 };

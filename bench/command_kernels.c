@@ -47,16 +47,19 @@ static Isa chosen_isa(const Flags *flags) {
 static Status kernels(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     const char *filter = invocation->argument_count ? invocation->arguments[0] : NULL;
-    if (flags->device != DEVICE_CPU) {
-        Device device;
-        if (device_open(&device, flag_device(flags), error) != STATUS_OK) return error->status;
-        device_close(&device);
-        return error_set(error, STATUS_USAGE, "kernels are measured on the CPU only so far");
-    }
+    const KernelRequest request = {.device = flag_device(flags),
+                                   .filter = filter,
+                                   .isa = chosen_isa(flags),
+                                   .threads = (int)flags->threads,
+                                   .products = (Products)flags->products,
+                                   .seconds = flags->seconds,
+                                   .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet};
+    if (flags->products != PRODUCTS_FLOAT && flags->device == DEVICE_CPU)
+        return error_set(error, STATUS_USAGE,
+                         "--products %s: only a GPU has them; add --device cuda",
+                         products_name(request.products));
     KernelReport report;
-    const bool progress = isatty(STDERR_FILENO) == 1 && !flags->quiet;
-    Status status = kernels_measure(&report, filter, chosen_isa(flags), (int)flags->threads,
-                                    flags->seconds, progress, error);
+    Status status = kernels_measure(&report, &request, error);
     if (status == STATUS_OK && flags->output[0])
         status = kernels_write(&report, flags->output, error);
     if (status == STATUS_OK) status = print(&report, flags, error);
@@ -73,8 +76,10 @@ const Command command_kernels = {
               "exponentials, bandwidth of each cache level) is measured in the same run; cases\n"
               "are sampled in turn, in changing order, and --output keeps every sample for\n"
               "`longhaul compare`. --plot draws PLOTS/kernels/roofline and fraction, --ascii\n"
-              "prints them. Warnings go to standard error, each with its name in brackets.",
-    .flags = "threads isa device seconds format csv json output plot plots ascii quiet",
+              "prints them. With --device cuda rows of a size for GPUs are timed by the GPU's own\n"
+              "clock, with its caches emptied before each sample; --products says what matrix\n"
+              "products round their inputs to. Warnings go to standard error, each with its name in brackets.",
+    .flags = "threads isa device products seconds format csv json output plot plots ascii quiet",
     .most_arguments = 1,
     .run = kernels,
 };

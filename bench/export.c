@@ -56,7 +56,7 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
     const int64_t replay_rows = session->micro_batch * problem->labels;
     float *row_loss = malloc((size_t)rows * sizeof *row_loss);
     float loss = 0;
-    const Run run = {.threads = session->threads};
+    const Run run = session_run(session);
     for (int64_t m = 0; m < session->replays; m++) {
         network_load(&session->train, problem, &batch, m * session->micro_batch, batch.labels);
         session->train.loss->host_gradient[0] = 1;

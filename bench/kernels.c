@@ -13,7 +13,7 @@
  * the gaps in which a shared machine takes a processor away, so that a disturbed sample stands out.
  */
 static const double sample_seconds = 3e-3;
-enum { LEAST_SAMPLES = 5, MOST_SAMPLES = 2000, MOST_REPLAYS = 1 << 20, RESAMPLES = 1000 };
+enum { LEAST_SAMPLES = 5, MOST_REPLAYS = 1 << 20, RESAMPLES = 1000 };
 
 typedef struct Runner {
     Trial trial;
@@ -37,11 +37,22 @@ static double timed(Runner *runner, const Run *run) {
     return (seconds_now() - start) / (double)runner->replays;
 }
 
+void kernel_describe(KernelRow *row, const KernelCase *from, const Trial *trial) {
+    Cost forward = {0}, backward = {0};
+    from->op->cost(trial->call, &forward, &backward);
+    row->cost = from->phase == PHASE_FORWARD ? forward : backward;
+    row->bytes = (size_t)(row->cost.bytes_read + row->cost.bytes_written);
+    trial_inputs(from->op, from->row, row->work, sizeof row->work / 2);
+    const size_t used = strlen(row->work);
+    snprintf(row->work + used, sizeof row->work - used, "; %.6g flops, %.6g specials",
+             row->cost.flops, row->cost.specials);
+}
+
 /* Opens the case, warms it up and finds how many replays make a sample. */
-static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report, const Op *op,
-                      const OpCase *table_row, const Run *run) {
+static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report,
+                      const KernelCase *from, const Run *run) {
     Error error = {0};
-    if (trial_open(&runner->trial, op, table_row, (TrialDevice){"cpu", report->isa},
+    if (trial_open(&runner->trial, from->op, from->row, (TrialDevice){"cpu", report->isa},
                    report->threads, &error) != STATUS_OK) {
         snprintf(row->skipped, sizeof row->skipped, "%.250s", error.message);
         trial_close(&runner->trial);
@@ -53,14 +64,7 @@ static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report
     Tensor *out = runner->trial.call->out[0];
     for (int64_t i = 0; out->gradient && i < tensor_size(out); i++)
         out->gradient[i] = 0.01f * (float)(i % 7 - 3);
-    Cost forward = {0}, backward = {0};
-    op->cost(runner->trial.call, &forward, &backward);
-    row->cost = runner->phase == PHASE_FORWARD ? forward : backward;
-    row->bytes = (size_t)(row->cost.bytes_read + row->cost.bytes_written);
-    trial_inputs(op, table_row, row->work, sizeof row->work / 2);
-    const size_t used = strlen(row->work);
-    snprintf(row->work + used, sizeof row->work - used, "; %.6g flops, %.6g specials",
-             row->cost.flops, row->cost.specials);
+    kernel_describe(row, from, &runner->trial);
     for (runner->replays = 1; runner->replays < MOST_REPLAYS; runner->replays *= 2)
         if (timed(runner, run) * (double)runner->replays >= sample_seconds) break;
     row->replays = runner->replays;
@@ -68,7 +72,7 @@ static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report
 }
 
 static void add_sample(KernelRow *row, double seconds) {
-    if (row->count == MOST_SAMPLES) return;
+    if (row->count == MOST_KERNEL_SAMPLES) return;
     row->seconds[row->count++] = seconds;
 }
 
@@ -77,9 +81,9 @@ static void add_sample(KernelRow *row, double seconds) {
 static void sample_rounds(KernelReport *report, Runner *runners, const Run *run, double seconds,
                           bool progress) {
     int *order = malloc((size_t)report->count * sizeof *order);
-    report->probes = malloc(MOST_SAMPLES * sizeof *report->probes);
+    report->probes = malloc(MOST_KERNEL_SAMPLES * sizeof *report->probes);
     const double start = seconds_now();
-    for (uint64_t round = 0; round < MOST_SAMPLES; round++) {
+    for (uint64_t round = 0; round < MOST_KERNEL_SAMPLES; round++) {
         const double spent = seconds_now() - start, whole = seconds * report->count;
         if (progress)
             fprintf(stderr, "\r%d cases, round %d, %.0f of %.0f s ", report->count, (int)round + 1,
@@ -110,18 +114,29 @@ static void raise_roof(KernelReport *report) {
         if (all > after.flops) after.flops = all;
     }
     ceiling_keep_best(&report->ceiling, &after);
+}
+
+double kernel_roof_flops(const KernelReport *report, const Op *op) {
+    const double matrix = report->ceiling.matrix[report->products];
+    return op->multiplies && matrix > 0 ? matrix : report->ceiling.flops;
+}
+
+void kernels_roof(KernelReport *report, const KernelCase *cases) {
     for (int i = 0; i < report->count; i++) {
         KernelRow *row = &report->rows[i];
         if (row->count)
-            row->floor = ceiling_seconds(&report->ceiling, &row->cost, row->bytes, &row->bound);
+            row->floor =
+                ceiling_seconds(&report->ceiling, &row->cost,
+                                kernel_roof_flops(report, cases[i].op), row->bytes, &row->bound);
     }
 }
 
-/* Rows of the report for all selected cases; runners in step with them. */
-static int select_rows(KernelReport *report, const char *filter, const Op **ops,
-                       const OpCase **cases, Runner *runners) {
+/* Rows of the report for all selected cases, and where they come from; NULL: only counts. The
+ * emulation, which is for tests, takes the processor's rows. */
+static int select_rows(KernelReport *report, const KernelRequest *request, KernelCase *cases) {
     int n = 0, count;
     const Op *const *list = op_list(&count);
+    const bool gpu = strcmp(request->device, "cuda") == 0;
     for (int o = 0; o < count; o++)
         for (int c = 0; c < list[o]->case_count; c++)
             for (int phase = 0; phase < 2; phase++) {
@@ -129,15 +144,15 @@ static int select_rows(KernelReport *report, const char *filter, const Op **ops,
                 char name[128];
                 snprintf(name, sizeof name, "%s/%s/%s", list[o]->name, row->name,
                          phase == PHASE_FORWARD ? "forward" : "backward");
-                if (!row->benchmark || (filter && !strstr(name, filter))) continue;
+                if (!(gpu ? row->gpu : row->benchmark)) continue;
+                if (request->filter && !strstr(name, request->filter)) continue;
                 if (row->gradient_free && phase == PHASE_BACKWARD) continue;
-                if (report->rows) {
+                if (cases) {
                     KernelRow *entry = &report->rows[n];
                     memcpy(entry->name, name, sizeof name);
-                    entry->seconds = malloc(MOST_SAMPLES * sizeof(double));
-                    ops[n] = list[o];
-                    cases[n] = row;
-                    runners[n] = (Runner){.phase = (Phase)phase};
+                    entry->seconds = malloc(MOST_KERNEL_SAMPLES * sizeof *entry->seconds);
+                    entry->held = calloc(MOST_KERNEL_SAMPLES, sizeof *entry->held);
+                    cases[n] = (KernelCase){list[o], row, (Phase)phase};
                 }
                 n++;
             }
@@ -154,43 +169,58 @@ static Status nothing_selected(const char *filter, Error *error) {
     return error_set(error, STATUS_USAGE, "no benchmark case contains '%s'%s", filter, advice);
 }
 
-Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int threads,
-                       double seconds, bool progress, Error *error) {
-    *report = (KernelReport){.isa = isa, .threads = threads};
-    if (isa > isa_best())
+/* All cases stay open, and one sample of each is taken in every round. */
+static Status measure_cpu(KernelReport *report, const KernelRequest *request,
+                          const KernelCase *cases, Error *error) {
+    if (request->isa > isa_best())
         return error_set(error, STATUS_USAGE, "this processor runs %s kernels at most, not %s",
-                         isa_name(isa_best()), isa_name(isa));
-    const int n = select_rows(report, filter, NULL, NULL, NULL);
-    if (n == 0) return nothing_selected(filter ? filter : "", error);
-    report->rows = calloc((size_t)n, sizeof *report->rows);
-    report->count = n;
-    Runner *runners = calloc((size_t)n, sizeof *runners);
-    const Op **ops = calloc((size_t)n, sizeof *ops);
-    const OpCase **cases = calloc((size_t)n, sizeof *cases);
-    select_rows(report, filter, ops, cases, runners);
-    ceiling_measure(&report->ceiling, isa, threads);
-    const Run run = {.threads = threads, .training = true, .seed = 1};
-    for (int i = 0; i < n; i++)
-        prepare(&runners[i], &report->rows[i], report, ops[i], cases[i], &run);
-    sample_rounds(report, runners, &run, seconds, progress);
-    raise_roof(report);
-    for (int i = 0; i < n; i++) {
-        KernelRow *row = &report->rows[i];
-        if (row->count) {
-            row->median = median(row->seconds, row->count);
-            row->interval = median_interval(row->seconds, row->count, 0.95, RESAMPLES);
-        }
-        if (runners[i].open) trial_close(&runners[i].trial);
+                         isa_name(isa_best()), isa_name(request->isa));
+    Runner *runners = calloc((size_t)report->count, sizeof *runners);
+    ceiling_measure(&report->ceiling, request->isa, request->threads);
+    const Run run = {.threads = request->threads, .training = true, .seed = 1};
+    for (int i = 0; i < report->count; i++) {
+        runners[i].phase = cases[i].phase;
+        prepare(&runners[i], &report->rows[i], report, &cases[i], &run);
     }
-    kernels_warn(report);
+    sample_rounds(report, runners, &run, request->seconds, request->progress);
+    raise_roof(report);
+    for (int i = 0; i < report->count; i++)
+        if (runners[i].open) trial_close(&runners[i].trial);
     free(runners);
-    free(ops);
-    free(cases);
     return STATUS_OK;
 }
 
+Status kernels_measure(KernelReport *report, const KernelRequest *request, Error *error) {
+    *report = (KernelReport){
+        .isa = request->isa, .threads = request->threads, .products = request->products};
+    const int n = select_rows(report, request, NULL);
+    if (n == 0) return nothing_selected(request->filter ? request->filter : "", error);
+    report->rows = calloc((size_t)n, sizeof *report->rows);
+    report->count = n;
+    KernelCase *cases = calloc((size_t)n, sizeof *cases);
+    select_rows(report, request, cases);
+    const bool cpu = strcmp(request->device, "cpu") == 0;
+    const Status status = cpu ? measure_cpu(report, request, cases, error)
+                              : kernels_measure_gpu(report, request, cases, error);
+    if (status == STATUS_OK) {
+        for (int i = 0; i < n; i++) {
+            KernelRow *row = &report->rows[i];
+            if (!row->count) continue;
+            row->median = median(row->seconds, row->count);
+            row->interval = median_interval(row->seconds, row->count, 0.95, RESAMPLES);
+        }
+        kernels_roof(report, cases);
+        kernels_warn(report);
+    }
+    free(cases);
+    return status;
+}
+
 void kernels_free(KernelReport *report) {
-    for (int i = 0; i < report->count; i++) free(report->rows[i].seconds);
+    for (int i = 0; i < report->count; i++) {
+        free(report->rows[i].seconds);
+        free(report->rows[i].held);
+    }
     free(report->rows);
     free(report->probes);
     *report = (KernelReport){0};

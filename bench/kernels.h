@@ -5,6 +5,7 @@
 
 #include "bench/measured.h"
 #include "bench/statistics.h"
+#include "bench/trial.h"
 #include "engine/ceiling.h"
 #include "engine/status.h"
 
@@ -18,6 +19,7 @@ typedef struct KernelRow {
     const char *bound; /* what the roof is made of */
     int64_t replays;   /* in one sample */
     double *seconds;   /* samples, per replay */
+    bool *held;        /* GPU: the sample was taken while its clock was held down */
     int count;
     double median;
     Interval interval; /* 95 %, of the median */
@@ -31,11 +33,31 @@ typedef struct KernelWarning {
     char text[256];
 } KernelWarning;
 
-enum { MAX_KERNEL_WARNINGS = 8 };
+enum { MAX_KERNEL_WARNINGS = 8, MOST_KERNEL_SAMPLES = 2000 };
+
+/* Clocks of a GPU's multiprocessors beside the samples, MHz; all zero: the driver does not tell. */
+typedef struct KernelClocks {
+    double lowest, highest, possible;
+    uint64_t held; /* every reason that held it down; see engine/gpu_clock.h */
+} KernelClocks;
+
+/* What to measure. */
+typedef struct KernelRequest {
+    const char *device; /* name */
+    const char *filter; /* part of a case's name; NULL for all */
+    Isa isa;            /* cpu */
+    int threads;        /* cpu */
+    Products products;  /* GPU: what matrix products round their inputs to */
+    double seconds;     /* to spend on each row */
+    bool progress;      /* a line of it on standard error */
+} KernelRequest;
 
 typedef struct KernelReport {
     Isa isa;
     int threads;
+    char gpu[256]; /* the GPU in words; "": the processor was measured */
+    Products products;
+    KernelClocks clocks;
     Ceiling ceiling;
     double *probes; /* FLOP/s of a burst beside each round of samples */
     int probe_count;
@@ -45,12 +67,33 @@ typedef struct KernelReport {
     int warning_count;
 } KernelReport;
 
-/* filter: part of a name; NULL for all. seconds: time to spend on each row. progress: a line of it
- * on standard error. STATUS_USAGE, with the nearest operation names, when nothing matches, or when
- * this processor lacks the instruction set. */
-Status kernels_measure(KernelReport *report, const char *filter, Isa isa, int threads,
-                       double seconds, bool progress, Error *error);
+/* On the CPU the rows marked `benchmark`, on a GPU those marked `gpu`. STATUS_USAGE, with the
+ * nearest operation names, when nothing matches, when this processor lacks the instruction set, or
+ * when the device cannot be opened. Free in any case. */
+Status kernels_measure(KernelReport *report, const KernelRequest *request, Error *error);
 void kernels_free(KernelReport *report);
+
+/* A row of the report and where it comes from. */
+typedef struct KernelCase {
+    const Op *op;
+    const OpCase *row;
+    Phase phase;
+} KernelCase;
+
+/* The GPU's half of kernels_measure (bench/kernels_gpu.c): samples of all rows, and the roof. */
+Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
+                           const KernelCase *cases, Error *error);
+
+/* Fills in cost, working set and the description of the work, once the case has been recorded. */
+void kernel_describe(KernelRow *row, const KernelCase *kernel_case, const Trial *trial);
+
+/* floor and bound of every measured row. */
+void kernels_roof(KernelReport *report, const KernelCase *cases);
+
+const char *products_name(Products products); /* "float", "tf32", "bf16" */
+
+/* The arithmetic roof of an operation, FLOP/s. */
+double kernel_roof_flops(const KernelReport *report, const Op *op);
 
 /* Fills report->warnings from what was measured. */
 void kernels_warn(KernelReport *report);

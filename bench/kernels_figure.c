@@ -13,13 +13,9 @@ static double intensity(const KernelRow *row) {
            (row->cost.bytes_read + row->cost.bytes_written);
 }
 
-static double bandwidth(const CeilingLevel *level) {
-    return fmax(level->read, level->copy);
-}
-
 /* What binds a case chooses its colour: in a fixed order, so that two figures agree. */
 static int bound_slot(const Ceiling *roof, const char *bound) {
-    for (int i = 0; i < CEILING_LEVELS; i++)
+    for (int i = 0; i < roof->levels; i++)
         if (strcmp(roof->level[i].name, bound) == 0) return 2 + i;
     return strcmp(bound, "arithmetic") == 0 ? 0 : 1;
 }
@@ -56,8 +52,8 @@ static int add_points(Panel *panel, const KernelReport *report) {
 static void add_roofs(Chart *chart, const Ceiling *roof) {
     Panel *panel = &chart->panels[0];
     double ridge = INFINITY;
-    for (int i = 0; i < CEILING_LEVELS; i++) {
-        const double rate = bandwidth(&roof->level[i]), end = roof->flops / rate;
+    for (int i = 0; i < roof->levels; i++) {
+        const double rate = ceiling_bandwidth(&roof->level[i]), end = roof->flops / rate;
         if (!(rate > 0)) continue;
         /* Names at different places along their lines, which lie close together. */
         const double name = chart->x.low * pow(end / chart->x.low, 0.12 + 0.2 * i);
@@ -71,15 +67,27 @@ static void add_roofs(Chart *chart, const Ceiling *roof) {
     const double along[] = {ridge, sqrt(ridge * chart->x.high), chart->x.high};
     for (int k = 0; k < 3; k++)
         series_add_point(flat, (ChartPoint){along[k], roof->flops / 1e9, NAN, NAN});
+    for (int i = 0; i < PRODUCTS_COUNT; i++) {
+        if (!(roof->matrix[i] > 0)) continue;
+        char name[32];
+        snprintf(name, sizeof name, "%s matrices", products_name((Products)i));
+        Series *series = panel_add_series(panel, name, SERIES_ROOF);
+        for (int k = 0; k < 3; k++)
+            series_add_point(series, (ChartPoint){along[k], roof->matrix[i] / 1e9, NAN, NAN});
+    }
 }
 
 static void describe(const KernelReport *report, char *text, size_t bytes) {
     const Ceiling *roof = &report->ceiling;
-    int used = snprintf(text, bytes, "%s, %d thread%s; roofs %.0f GFLOP/s;", isa_name(report->isa),
-                        report->threads, report->threads == 1 ? "" : "s", roof->flops / 1e9);
-    for (int i = 0; i < CEILING_LEVELS && used < (int)bytes; i++)
+    int used = report->gpu[0]
+                   ? snprintf(text, bytes, "%s, %s products; roofs %.0f GFLOP/s;", report->gpu,
+                              products_name(report->products), roof->flops / 1e9)
+                   : snprintf(text, bytes, "%s, %d thread%s; roofs %.0f GFLOP/s;",
+                              isa_name(report->isa), report->threads,
+                              report->threads == 1 ? "" : "s", roof->flops / 1e9);
+    for (int i = 0; i < roof->levels && used < (int)bytes; i++)
         used += snprintf(text + used, bytes - (size_t)used, "%s %s %.0f", i ? "," : "",
-                         roof->level[i].name, bandwidth(&roof->level[i]) / 1e9);
+                         roof->level[i].name, ceiling_bandwidth(&roof->level[i]) / 1e9);
     if (used < (int)bytes) snprintf(text + used, bytes - (size_t)used, " GB/s");
 }
 
@@ -98,8 +106,9 @@ Chart kernels_roofline(const KernelReport *report) {
         snprintf(panel->title, sizeof panel->title,
                  "filled: forward, open: backward; %d without arithmetic left out", without);
     chart_share_range(&chart, false, &chart.x);
-    chart.x.high = fmax(chart.x.high, 4 * report->ceiling.flops /
-                                          bandwidth(&report->ceiling.level[CEILING_LEVELS - 1]));
+    const Ceiling *roof = &report->ceiling;
+    chart.x.high =
+        fmax(chart.x.high, 4 * roof->flops / ceiling_bandwidth(&roof->level[roof->levels - 1]));
     add_roofs(&chart, &report->ceiling);
     chart_share_range(&chart, true, &chart.y);
     return chart;

@@ -1,17 +1,36 @@
 #include "bench/kernels_file.h"
 
-#include <math.h>
-
 #include "bench/csv.h"
 
-void kernels_print(const KernelReport *report, FILE *out) {
+const char *products_name(Products products) {
+    static const char *const names[PRODUCTS_COUNT] = {
+        [PRODUCTS_FLOAT] = "float", [PRODUCTS_TF32] = "tf32", [PRODUCTS_BF16] = "bf16"};
+    return names[products];
+}
+
+/* What was measured and how fast it is at best. */
+static void print_roof(const KernelReport *report, FILE *out) {
     const Ceiling *roof = &report->ceiling;
-    fprintf(out, "%s kernels, %d thread%s; roof: %.1f GFLOP/s, %.2f G exponentials/s, GB/s",
-            isa_name(report->isa), report->threads, report->threads == 1 ? "" : "s",
-            roof->flops / 1e9, roof->specials / 1e9);
-    for (int i = 0; i < CEILING_LEVELS; i++)
-        fprintf(out, " %s %.0f", roof->level[i].name,
-                fmax(roof->level[i].read, roof->level[i].copy) / 1e9);
+    const KernelClocks *clocks = &report->clocks;
+    if (report->gpu[0])
+        fprintf(out, "%s; %s products", report->gpu, products_name(report->products));
+    else
+        fprintf(out, "%s kernels, %d thread%s", isa_name(report->isa), report->threads,
+                report->threads == 1 ? "" : "s");
+    fprintf(out, "; roof: %.1f GFLOP/s,", roof->flops / 1e9);
+    for (int i = 0; i < PRODUCTS_COUNT; i++)
+        if (roof->matrix[i] > 0)
+            fprintf(out, " %s matrices %.0f,", products_name((Products)i), roof->matrix[i] / 1e9);
+    fprintf(out, " %.2f G exponentials/s, GB/s", roof->specials / 1e9);
+    for (int i = 0; i < roof->levels; i++)
+        fprintf(out, " %s %.0f", roof->level[i].name, ceiling_bandwidth(&roof->level[i]) / 1e9);
+    if (clocks->highest > 0)
+        fprintf(out, "; clock %.0f to %.0f MHz of %.0f", clocks->lowest, clocks->highest,
+                clocks->possible);
+}
+
+void kernels_print(const KernelReport *report, FILE *out) {
+    print_roof(report, out);
     fprintf(out, "\n\n%-52s %12s %19s %9s %8s %6s  %s\n", "case", "median us", "95 % interval",
             "GFLOP/s", "GB/s", "roof", "bound by");
     for (int i = 0; i < report->count; i++) {
@@ -44,23 +63,36 @@ void kernels_csv(const KernelReport *report, FILE *out) {
     }
 }
 
+/* Numbers of the samples that were taken while the GPU's clock was held down. */
+static json_t *held_json(const KernelRow *row) {
+    json_t *held = json_array();
+    for (int i = 0; i < row->count; i++)
+        if (row->held[i]) json_array_append_new(held, json_integer(i));
+    return held;
+}
+
 static json_t *row_json(const KernelRow *row) {
-    return json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "case", row->name,
+    json_t *json = json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "case", row->name,
                      "work", row->work, "seconds", measured_numbers(row->seconds, row->count),
                      "flops", row->cost.flops, "specials", row->cost.specials, "bytes_read",
                      row->cost.bytes_read, "bytes_written", row->cost.bytes_written,
                      "floor_seconds", row->floor, "bound", row->bound ? row->bound : "", "skipped",
                      row->skipped);
+    json_object_set_new(json, "held", held_json(row));
+    return json;
 }
 
 static json_t *roof_json(const Ceiling *roof) {
-    json_t *levels = json_array();
-    for (int i = 0; i < CEILING_LEVELS; i++)
+    json_t *levels = json_array(), *matrix = json_object();
+    for (int i = 0; i < PRODUCTS_COUNT; i++)
+        if (roof->matrix[i] > 0)
+            json_object_set_new(matrix, products_name((Products)i), json_real(roof->matrix[i]));
+    for (int i = 0; i < roof->levels; i++)
         json_array_append_new(levels, json_pack("{s:s, s:I, s:f, s:f}", "name", roof->level[i].name,
                                                 "bytes", (json_int_t)roof->level[i].bytes, "read",
                                                 roof->level[i].read, "copy", roof->level[i].copy));
-    return json_pack("{s:f, s:f, s:o}", "flops", roof->flops, "specials", roof->specials, "levels",
-                     levels);
+    return json_pack("{s:f, s:f, s:o, s:o}", "flops", roof->flops, "specials", roof->specials,
+                     "matrix", matrix, "levels", levels);
 }
 
 Status kernels_write(const KernelReport *report, const char *path, Error *error) {
@@ -69,7 +101,15 @@ Status kernels_write(const KernelReport *report, const char *path, Error *error)
     for (int i = 0; i < report->warning_count; i++)
         json_array_append_new(warnings, json_pack("{s:s, s:s}", "id", report->warnings[i].id,
                                                   "text", report->warnings[i].text));
-    json_t *file = measured_heading("kernels", report->isa, report->threads);
+    const bool gpu = report->gpu[0];
+    json_t *file = measured_heading("kernels", gpu ? report->gpu : NULL, report->isa, report->threads);
+    if (gpu) {
+        json_object_set_new(file, "products", json_string(products_name(report->products)));
+        json_object_set_new(file, "clocks",
+                            json_pack("{s:f, s:f, s:f}", "lowest", report->clocks.lowest, "highest",
+                                      report->clocks.highest, "possible",
+                                      report->clocks.possible));
+    }
     json_object_set_new(file, "roof", roof_json(&report->ceiling));
     json_object_set_new(file, "probes", measured_numbers(report->probes, report->probe_count));
     json_object_set_new(file, "warnings", warnings);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/kernels.h"
+#include "engine/gpu_clock.h"
 
 /* A sample this short is mostly the clock and the loop around it. */
 static const double short_sample = 0.2e-3;
@@ -52,22 +53,52 @@ static void frequency_scaling(KernelReport *report) {
     warn(report, "frequency-scaling", text);
 }
 
-typedef bool (*RowTest)(const KernelRow *row);
+static void clock_held(KernelReport *report) {
+    int held = 0, all = 0;
+    char text[256], reasons[128];
+    for (int i = 0; i < report->count; i++) {
+        all += report->rows[i].count;
+        for (int k = 0; k < report->rows[i].count; k++) held += report->rows[i].held[k];
+    }
+    if (!held) return;
+    gpu_clock_reasons(report->clocks.held, reasons, sizeof reasons);
+    snprintf(text, sizeof text,
+             "%d of %d samples were taken while the GPU's clock was held down (%s); they are marked "
+             "in --output: cool it, raise its power limit, or measure few cases at a time",
+             held, all, reasons);
+    warn(report, "clock-held", text);
+}
 
-static bool is_short(const KernelRow *row) {
+static void clock_unknown(KernelReport *report) {
+    if (report->clocks.highest > 0) return;
+    warn(report, "clock-unknown",
+         "the driver's management library (libnvidia-ml.so.1) does not tell the GPU's clock; "
+         "whether it was constant is not known: compare with a second run");
+}
+
+typedef bool (*RowTest)(const KernelReport *report, const KernelRow *row);
+
+/* A GPU's own clock stands at the ends of a replay and has a resolution of half a microsecond. */
+static const double short_gpu_sample = 10e-6;
+
+static bool is_short(const KernelReport *report, const KernelRow *row) {
+    if (report->gpu[0]) return row->median < short_gpu_sample;
     return (double)row->replays * row->median < short_sample;
 }
 
-static bool has_few(const KernelRow *row) {
+static bool has_few(const KernelReport *report, const KernelRow *row) {
+    (void)report;
     return row->count < FEW_SAMPLES;
 }
 
-static bool is_wide(const KernelRow *row) {
+static bool is_wide(const KernelReport *report, const KernelRow *row) {
+    (void)report;
     return row->interval.high - row->interval.low >= 0.2 * row->median;
 }
 
 /* Special functions differ in cost, so their roof, the exponential, is no hard one. */
-static bool is_above_roof(const KernelRow *row) {
+static bool is_above_roof(const KernelReport *report, const KernelRow *row) {
+    (void)report;
     return kernel_fraction(row) > 1.1 && strcmp(row->bound, "specials") != 0;
 }
 
@@ -77,7 +108,8 @@ static const struct {
     const char *text;
 } row_warnings[] = {
     {"short-timing", is_short,
-     "a sample lasts less than 0.2 ms, of which the clock is a part; give the case a larger shape"},
+     "a sample lasts less than 0.2 ms (GPU: 10 us), of which the clock is a part; give the case a "
+     "larger shape"},
     {"few-samples", has_few,
      "fewer than ten samples; the interval says little: measure longer (--seconds)"},
     {"wide-interval", is_wide,
@@ -89,15 +121,20 @@ static const struct {
 };
 
 void kernels_warn(KernelReport *report) {
-    noisy_machine(report);
-    frequency_scaling(report);
+    if (report->gpu[0]) {
+        clock_held(report);
+        clock_unknown(report);
+    } else {
+        noisy_machine(report);
+        frequency_scaling(report);
+    }
     for (size_t w = 0; w < sizeof row_warnings / sizeof *row_warnings; w++) {
         const KernelRow *first = NULL;
         int count = 0;
         char text[256];
         for (int i = 0; i < report->count; i++) {
             const KernelRow *row = &report->rows[i];
-            if (!row->count || !row_warnings[w].test(row)) continue;
+            if (!row->count || !row_warnings[w].test(report, row)) continue;
             if (!count++) first = row;
         }
         if (!count) continue;

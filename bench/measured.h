@@ -41,8 +41,8 @@ bool measured_same_work(const MeasuredCase *a, const MeasuredCase *b);
 /* ---- writing (bench/measured_write.c) ---- */
 
 /* An object with schema, kind, machine, threads and environment, for the caller to add "rows" to.
- */
-json_t *measured_heading(const char *kind, Isa isa, int threads);
+ * machine: what was measured; NULL: this processor with the kernels of `isa`. */
+json_t *measured_heading(const char *kind, const char *machine, Isa isa, int threads);
 
 json_t *measured_numbers(const double *values, int count);
 

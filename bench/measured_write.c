@@ -14,11 +14,11 @@ static void describe_machine(Isa isa, char *text, size_t bytes) {
     device_close(&device);
 }
 
-json_t *measured_heading(const char *kind, Isa isa, int threads) {
-    char machine[256] = "";
-    describe_machine(isa, machine, sizeof machine);
+json_t *measured_heading(const char *kind, const char *machine, Isa isa, int threads) {
+    char processor[256] = "";
+    describe_machine(isa, processor, sizeof processor);
     return json_pack("{s:i, s:s, s:s, s:i, s:o}", "schema", MEASURED_SCHEMA, "kind", kind,
-                     "machine", machine, "threads", threads, "environment", environment_json());
+                     "machine", machine ? machine : processor, "threads", threads, "environment", environment_json());
 }
 
 json_t *measured_numbers(const double *values, int count) {

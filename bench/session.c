@@ -50,10 +50,20 @@ static Status choose_micro_batch(Session *session, Error *error) {
     return STATUS_OK;
 }
 
+Run session_run(const Session *session) {
+    return (Run){.threads = session->threads,
+                 .products = (Products)session->cell->run.products};
+}
+
 Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
     *session = (Session){.cell = cell, .threads = threads};
     if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
     if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
+    if (cell->run.products != PRODUCTS_FLOAT && !session->device.kind->remote)
+        return error_set(error, STATUS_USAGE,
+                         "products=%s needs a GPU (--device cuda); device %s multiplies in float32, "
+                         "expected products=float",
+                         cell->run.products == PRODUCTS_TF32 ? "tf32" : "bf16", cell->device);
     if (cell->task->open &&
         cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
         return error->status;
@@ -189,7 +199,7 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
     if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;
     samples = session_samples(session, split, samples);
     Network *network = &session->evaluate;
-    const Run run = {.threads = session->threads};
+    const Run run = session_run(session);
     Batch batch = batch_open(&session->evaluation_problem, network->batch);
     Score sum = {0};
     for (int64_t first = 0; first < samples; first += network->batch) {

@@ -25,6 +25,9 @@ typedef struct Session {
 Status session_open(Session *session, const Cell *cell, int threads, Error *error);
 void session_close(Session *session);
 
+/* How its replays run; training, seed and pass are the caller's to fill in. */
+Run session_run(const Session *session);
+
 /* Memory for parameters, moments, both tapes and the batches, as planned. */
 int64_t session_bytes(const Session *session);
 

@@ -25,10 +25,9 @@ typedef struct Subject {
 static void train_step(Subject *subject) {
     Session *session = &subject->session;
     for (int64_t m = 0; m < session->replays; m++) {
-        const Run run = {.threads = session->threads,
-                         .training = true,
-                         .seed = 1,
-                         .pass = (uint64_t)(subject->step * session->replays + m)};
+        Run run = session_run(session);
+        run.training = true;
+        run.pass = (uint64_t)(subject->step * session->replays + m);
         network_load(&session->train, &session->problem, &subject->batch, m * session->micro_batch,
                      subject->batch.labels);
         session->train.loss->host_gradient[0] = 1;
@@ -48,14 +47,14 @@ static void train_step(Subject *subject) {
 }
 
 static void prefill(Subject *subject) {
-    const Run run = {.threads = subject->session.threads};
+    const Run run = session_run(&subject->session);
     tape_forward(subject->session.evaluate.tape, &run);
     tape_finish(subject->session.evaluate.tape, NULL);
 }
 
 /* Always the last token of a sequence of full length: an attention's cost depends on the place. */
 static void decode_token(Subject *subject) {
-    const Run run = {.threads = subject->session.threads};
+    const Run run = session_run(&subject->session);
     tape_place(subject->decode.tape, subject->session.problem.length - 1);
     tape_forward(subject->decode.tape, &run);
     tape_finish(subject->decode.tape, NULL);
@@ -83,7 +82,8 @@ static double overhead_of(Subject *subject, double seconds) {
     tape_profile(tape, true);
     double whole = 0, kernels = 0;
     for (int i = 0; (i < LEAST_SAMPLES || whole < seconds) && whole < long_seconds; i++) {
-        const Run run = {.threads = subject->session.threads, .training = true, .seed = 1};
+        Run run = session_run(&subject->session);
+        run.training = true;
         const double start = seconds_now();
         tape_forward(tape, &run);
         tape_backward(tape, &run);

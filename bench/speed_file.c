@@ -42,7 +42,7 @@ Status speed_write(const SpeedReport *report, const char *path, Error *error) {
         for (int p = 0; p < SPEED_PHASES; p++)
             if (report->rows[i].skipped[0] || report->rows[i].speed.phase[p].count)
                 json_array_append_new(rows, phase_json(report, &report->rows[i], (SpeedPhase)p));
-    json_t *file = measured_heading("speed", isa_best(), report->threads);
+    json_t *file = measured_heading("speed", NULL, isa_best(), report->threads);
     json_object_set_new(file, "peak_flops", json_real(report->ceiling.flops));
     json_object_set_new(file, "task", json_string(report->task));
     json_object_set_new(file, "setting", json_string(report->setting));

@@ -110,10 +110,11 @@ static uint64_t hash_data(Training *training) {
 
 static Run run_of(const Training *training, int64_t replay) {
     const Session *session = &training->session;
-    return (Run){.threads = session->threads,
-                 .training = true,
-                 .seed = (uint64_t)session->cell->run.seed,
-                 .pass = (uint64_t)(training->state.step * session->replays + replay)};
+    Run run = session_run(session);
+    run.training = true;
+    run.seed = (uint64_t)session->cell->run.seed;
+    run.pass = (uint64_t)(training->state.step * session->replays + replay);
+    return run;
 }
 
 /* Names the first operation whose output is not finite, for the record of a diverged cell. */

@@ -1,29 +1,29 @@
 #include "bench/trial.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static bool is_integer(const CaseInput *input) {
     return input->fill == FILL_INTEGER || input->fill == FILL_COUNT;
 }
 
-static void fill_input(const Trial *trial, int i) {
-    const CaseInput *input = &trial->row->in[i];
-    Tensor *tensor = trial->in[i];
-    char stream[200];
-    snprintf(stream, sizeof stream, "check/%s/%s", trial->op->name, trial->row->name);
-    Random random = random_open(1, random_stream(stream), (uint64_t)i);
+/* Rows for GPUs are large and only timed: their numbers come again and again. A prime, so that
+ * rows of a matrix differ. */
+enum { PERIOD = 65521 };
+
+static void fill_range(const CaseInput *input, Tensor *tensor, Random *random, int64_t size) {
     const uint64_t range = (uint64_t)(input->b - input->a);
-    for (int64_t k = 0; k < tensor_size(tensor); k++) {
+    for (int64_t k = 0; k < size; k++) {
         switch (input->fill) {
         case FILL_NORMAL:
-            tensor->host[k] = (float)(input->a * random_normal(&random) + input->b);
+            tensor->host[k] = (float)(input->a * random_normal(random) + input->b);
             break;
         case FILL_UNIFORM:
-            tensor->host[k] = (float)(input->a + (input->b - input->a) * random_real(&random));
+            tensor->host[k] = (float)(input->a + (input->b - input->a) * random_real(random));
             break;
         case FILL_INTEGER:
             tensor->host_integers[k] =
-                (int32_t)((int64_t)input->a + (int64_t)random_below(&random, range));
+                (int32_t)((int64_t)input->a + (int64_t)random_below(random, range));
             break;
         case FILL_COUNT:
             tensor->host_integers[k] = (int32_t)((int64_t)input->a + k);
@@ -32,6 +32,20 @@ static void fill_input(const Trial *trial, int i) {
             break;
         }
     }
+}
+
+static void fill_input(const Trial *trial, int i) {
+    const CaseInput *input = &trial->row->in[i];
+    Tensor *tensor = trial->in[i];
+    char stream[200];
+    snprintf(stream, sizeof stream, "check/%s/%s", trial->op->name, trial->row->name);
+    Random random = random_open(1, random_stream(stream), (uint64_t)i);
+    const int64_t size = tensor_size(tensor);
+    const bool repeats = trial->row->gpu && size > PERIOD && input->fill != FILL_COUNT;
+    fill_range(input, tensor, &random, repeats ? PERIOD : size);
+    for (int64_t k = PERIOD; repeats && k < size; k += PERIOD)
+        memcpy(tensor->host + k, tensor->host,
+               (size_t)(size - k < PERIOD ? size - k : PERIOD) * sizeof(float));
 }
 
 void trial_fill(Trial *trial) {

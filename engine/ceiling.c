@@ -84,7 +84,7 @@ void ceiling_measure(Ceiling *ceiling, Isa isa, int threads) {
         {"memory", 96u << 20, 0, 0},
     };
     const CeilingKernels *set = kernels[isa];
-    *ceiling = (Ceiling){.threads = threads};
+    *ceiling = (Ceiling){.threads = threads, .levels = CEILING_LEVELS};
     ceiling->flops = best_rate(set, BURST_MULTIPLY_ADD, 4096, threads);
     ceiling->specials = best_rate(set, BURST_EXPONENTIAL, 16384, threads);
     for (int i = 0; i < CEILING_LEVELS; i++) {
@@ -102,7 +102,9 @@ static double larger(double a, double b) {
 void ceiling_keep_best(Ceiling *ceiling, const Ceiling *other) {
     ceiling->flops = larger(ceiling->flops, other->flops);
     ceiling->specials = larger(ceiling->specials, other->specials);
-    for (int i = 0; i < CEILING_LEVELS; i++) {
+    for (int i = 0; i < PRODUCTS_COUNT; i++)
+        ceiling->matrix[i] = larger(ceiling->matrix[i], other->matrix[i]);
+    for (int i = 0; i < ceiling->levels; i++) {
         CeilingLevel *level = &ceiling->level[i];
         level->read = larger(level->read, other->level[i].read);
         level->copy = larger(level->copy, other->level[i].copy);
@@ -114,16 +116,20 @@ double ceiling_probe(Isa isa) {
     return rate(&work);
 }
 
-double ceiling_seconds(const Ceiling *ceiling, const Cost *cost, size_t bytes, const char **bound) {
-    int i = 0;
-    while (i + 1 < CEILING_LEVELS &&
+double ceiling_bandwidth(const CeilingLevel *level) {
+    return larger(level->copy, level->read);
+}
+
+double ceiling_seconds(const Ceiling *ceiling, const Cost *cost, double flops, size_t bytes,
+                       const char **bound) {
+    int i = ceiling->cold ? ceiling->levels - 1 : 0;
+    while (i + 1 < ceiling->levels &&
            bytes / (size_t)ceiling->threads > ceiling->level[i].bytes * 4 / 3)
         i++;
     const CeilingLevel *level = &ceiling->level[i];
-    const double bandwidth = level->copy > level->read ? level->copy : level->read;
-    const double by_flops = cost->flops / ceiling->flops;
+    const double by_flops = cost->flops / flops;
     const double by_specials = cost->specials / ceiling->specials;
-    const double by_bytes = (cost->bytes_read + cost->bytes_written) / bandwidth;
+    const double by_bytes = (cost->bytes_read + cost->bytes_written) / ceiling_bandwidth(level);
     if (by_flops >= by_specials && by_flops >= by_bytes) {
         *bound = "arithmetic";
         return by_flops;

@@ -1,4 +1,4 @@
-/* What this processor can do at best, measured now: the roofs that kernels are compared with. */
+/* What a processor or GPU can do at best, measured now: the roofs that kernels are compared with. */
 #ifndef LONGHAUL_CEILING_H
 #define LONGHAUL_CEILING_H
 
@@ -17,7 +17,10 @@ typedef struct Ceiling {
     int threads;
     double flops;    /* multiply-adds from registers, FLOP/s */
     double specials; /* exponentials/s, in cache */
-    CeilingLevel level[CEILING_LEVELS];
+    double matrix[PRODUCTS_COUNT]; /* large matrix products of tensor cores, FLOP/s; 0: none */
+    bool cold; /* caches are emptied before every sample, so that the last level binds */
+    int levels;
+    CeilingLevel level[CEILING_LEVELS]; /* the fastest first */
 } Ceiling;
 
 /* Best of several short bursts of each, about half a second in all. */
@@ -30,8 +33,13 @@ void ceiling_keep_best(Ceiling *ceiling, const Ceiling *other);
 /* FLOP/s of one short burst on this thread: a probe of how disturbed the machine is just now. */
 double ceiling_probe(Isa isa);
 
-/* Least seconds that work of this cost on a working set of `bytes` can take, and what binds. */
-double ceiling_seconds(const Ceiling *ceiling, const Cost *cost, size_t bytes, const char **bound);
+/* Least seconds that work of this cost on a working set of `bytes` can take, and what binds.
+ * flops: the arithmetic roof of this work, FLOP/s. */
+double ceiling_seconds(const Ceiling *ceiling, const Cost *cost, double flops, size_t bytes,
+                       const char **bound);
+
+/* Read or copy, whichever is faster, bytes/s. */
+double ceiling_bandwidth(const CeilingLevel *level);
 
 /* Kernels of the bursts; one constant per instruction set (engine/ceiling_cpu.c). */
 typedef struct CeilingKernels {

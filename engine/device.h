@@ -3,6 +3,7 @@
 #define LONGHAUL_DEVICE_H
 
 #include "engine/adamw.h"
+#include "engine/ceiling.h"
 #include "engine/op.h"
 #include "engine/status.h"
 
@@ -31,6 +32,20 @@ typedef struct DeviceRemote {
     void *(*recorded)(Device *device); /* NULL: failed, and synchronise says why */
     void (*launch)(Device *device, void *recording);
     void (*forget)(Device *device, void *recording);
+    /* A place in the order of everything enqueued: behind what has been so far. Moves `old` there,
+     * or makes a new one of NULL. */
+    void *(*mark)(Device *device, void *old);
+    void (*wait)(Device *device, void *mark); /* until the device has come there */
+    /* Seconds of the device's own clock from one to the other; waits. Not-a-number: failed. */
+    double (*between)(Device *device, void *first, void *second);
+    void (*drop)(Device *device, void *mark); /* NULL: nothing */
+    /* Enqueues reading of more than the caches hold, so that the next kernel finds nothing of its
+     * data there. False: no memory for it. */
+    bool (*flush)(Device *device);
+    /* What the device can do at best, measured now (about a second). */
+    Status (*ceiling)(Device *device, Ceiling *ceiling, Error *error);
+    /* Place on the PCI bus, by which the driver's tools know it; "": it has none. */
+    void (*address)(const Device *device, char *text, size_t bytes);
 } DeviceRemote;
 
 typedef struct DeviceKind {

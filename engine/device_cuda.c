@@ -213,6 +213,36 @@ static void cuda_forget(Device *device, void *recording) {
     LIBRARY(device)->forget(STATE(device), recording);
 }
 
+static void *cuda_mark(Device *device, void *old) {
+    return LIBRARY(device)->mark(STATE(device), old);
+}
+
+static void cuda_wait(Device *device, void *mark) {
+    LIBRARY(device)->wait(STATE(device), mark);
+}
+
+static double cuda_between(Device *device, void *first, void *second) {
+    return LIBRARY(device)->between(STATE(device), first, second);
+}
+
+static void cuda_drop(Device *device, void *mark) {
+    if (mark) LIBRARY(device)->drop(STATE(device), mark);
+}
+
+static bool cuda_flush(Device *device) {
+    return LIBRARY(device)->flush(STATE(device));
+}
+
+static Status cuda_ceiling(Device *device, Ceiling *ceiling, Error *error) {
+    char message[512] = "";
+    if (LIBRARY(device)->ceiling(STATE(device), ceiling, message, sizeof message)) return STATUS_OK;
+    return error_set(error, STATUS_USAGE, "measuring what the device can do: %s", message);
+}
+
+static void cuda_address(const Device *device, char *text, size_t bytes) {
+    LIBRARY(device)->address(STATE(device), text, bytes);
+}
+
 static const DeviceRemote remote = {
     .pin = cuda_pin,
     .unpin = cuda_unpin,
@@ -228,6 +258,13 @@ static const DeviceRemote remote = {
     .recorded = cuda_recorded,
     .launch = cuda_launch,
     .forget = cuda_forget,
+    .mark = cuda_mark,
+    .wait = cuda_wait,
+    .between = cuda_between,
+    .drop = cuda_drop,
+    .flush = cuda_flush,
+    .ceiling = cuda_ceiling,
+    .address = cuda_address,
 };
 
 #define KIND_COMMON                                                                                \

@@ -20,7 +20,7 @@ typedef struct Cost {
 } Cost;
 
 /* What a GPU's matrix products round their inputs to; sums are always kept in float32. */
-typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16 } Products;
+typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16, PRODUCTS_COUNT } Products;
 
 /* How a replay runs: the same for every call of one replay. */
 typedef struct Run {
@@ -92,6 +92,7 @@ typedef struct OpCase {
     const void *attributes;
     double tolerance;   /* 0: the standard one; otherwise a reason stands beside it */
     bool benchmark;     /* measured by `longhaul kernels` */
+    bool gpu;           /* only measured, only on a GPU: too large to be checked */
     bool gradient_free; /* forward only: the call works in place or has no gradient */
 } OpCase;
 
@@ -104,6 +105,7 @@ struct Op {
     size_t attribute_bytes;
     uint32_t needs_inputs, needs_outputs, passes; /* defaults of the OpCall's fields */
     uint32_t gradients;                           /* bit i: differentiable in in[i] */
+    bool multiplies; /* its FLOPs are matrix products, which obey Run.products on a GPU */
     /* Checks in[] and attributes, creates out[] (and saved[]) with tape_output / tape_saved; a
      * wrong shape is reported with tape_fail. */
     void (*shape)(Tape *tape, OpCall *call);

@@ -179,24 +179,28 @@ static void carry_state(Tape *tape) {
     }
 }
 
+static bool crosses(const Tape *tape) {
+    return tape->device->kind->remote && !tape->stays;
+}
+
 static void replay_forward(Tape *tape, const Run *run) {
-    if (tape->device->kind->remote) send(tape, PHASE_FORWARD);
+    if (crosses(tape)) send(tape, PHASE_FORWARD);
     for (int s = 0; s < tape->forward_steps; s++)
         if (!tape->fresh || !tape->constant[tape->steps[s].call])
             run_step(tape, &tape->steps[s], run);
     if (tape->mode == TAPE_STEP) carry_state(tape);
-    if (tape->device->kind->remote) fetch(tape, PHASE_FORWARD);
+    if (crosses(tape)) fetch(tape, PHASE_FORWARD);
 }
 
 static void replay_backward(Tape *tape, const Run *run) {
-    if (tape->device->kind->remote) send(tape, PHASE_BACKWARD);
+    if (crosses(tape)) send(tape, PHASE_BACKWARD);
     for (int t = 0; t < tape->tensor_count; t++)
         if (tape->plans[t].zeroed && tape->tensors[t]->gradient)
             device_zero(tape->device, tape->tensors[t]->gradient,
                         (size_t)tensor_size(tape->tensors[t]) * 4);
     for (int s = tape->forward_steps; s < tape->step_count; s++)
         run_step(tape, &tape->steps[s], run);
-    if (tape->device->kind->remote) fetch(tape, PHASE_BACKWARD);
+    if (crosses(tape)) fetch(tape, PHASE_BACKWARD);
 }
 
 /* Makes the phase's recording: the first time only warms up, and what fails is not tried again. */
@@ -224,7 +228,7 @@ static void replay(Tape *tape, const Run *run, Phase phase) {
     Recording *recording = &tape->recordings[phase];
     Run own = *run;
     own.device = tape->device->state;
-    if (remote) remote->prepare(tape->device, &own);
+    if (crosses(tape)) remote->prepare(tape->device, &own);
     const bool settled = tape->mode != TAPE_STEP || tape->fresh;
     const bool allowed = remote && tape->recording && !tape->seconds && settled;
     if (allowed) record(tape, &own, steps, recording);
@@ -250,6 +254,11 @@ void tape_backward(Tape *tape, const Run *run) {
 
 Status tape_finish(Tape *tape, Error *error) {
     return device_synchronise(tape->device, error);
+}
+
+void tape_stay(Tape *tape) {
+    assert(!tape->recording && "a recording would go on sending");
+    tape->stays = true;
 }
 
 void tape_record(Tape *tape) {

@@ -92,6 +92,9 @@ Status tape_finish(Tape *tape, Error *error);
 /* From now on replays may be recorded and launched as one (CUDA graphs): for tapes whose calls stay
  * as planned. The first replay after this runs as usual, so that libraries can warm up. */
 void tape_record(Tape *tape);
+/* From now on replays on a device with memory of its own are kernels alone: nothing is sent or
+ * fetched, seed and pass stay those of the last replay. For timing, before tape_record. */
+void tape_stay(Tape *tape);
 /* TAPE_STEP: back to zero state, position 0. What depends on parameters alone (filters, discretised
  * matrices) is computed in the first step after this and kept, so call it after changing weights.
  */

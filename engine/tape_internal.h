@@ -81,6 +81,7 @@ struct Tape {
     double *seconds;           /* by call, while profiling */
     void *pinned;              /* host copies, where the device has memory of its own */
     bool recording;            /* tape_record was called */
+    bool stays;                /* tape_stay was called: nothing crosses over */
     Recording recordings[2];   /* by Phase */
 };
 

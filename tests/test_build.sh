@@ -51,8 +51,21 @@ grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)
 if grep -q '^CUDA_LIBRARY' <<<"$without"; then fail "a CUDA library without nvcc"; fi
 
+# Libraries of a folder: nothing of pkg-config, and the program looks for them relative to itself.
+if make -C "$folder/tree" -n NVCC= LIBRARIES="$folder/none" all >"$folder/log" 2>&1; then
+    fail "a folder without libraries is not refused"
+fi
+grep -q 'make libraries LIBRARIES=' "$folder/log" || fail "no advice for a folder without libraries"
+mkdir -p "$folder/tree/libraries" "$folder/tree/bench"
+touch "$folder/tree/bench/main.c"
+echo -lstandin >"$folder/tree/libraries/names"
+link=$(make --no-print-directory -C "$folder/tree" -n NVCC= LIBRARIES=libraries PKG_CONFIG=false build/longhaul)
+grep -q -- "-rpath,'\$ORIGIN/../libraries/lib'.* -lstandin" <<<"$link" || fail "folder of libraries: $link"
+if "$top/libraries.sh" "$top/tests" 2>"$folder/log"; then fail "libraries.sh overwrites a folder"; fi
+grep -q 'holds something else' "$folder/log" || fail "no reason for a refused folder"
+
 # `make help` lists every phony target.
 help=$(make -s -C "$top" help)
-for target in all test install clean format help; do
+for target in all test emulated libraries install clean format help; do
     grep -q "make $target " <<<"$help" || fail "make help does not list $target"
 done

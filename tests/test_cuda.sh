@@ -64,6 +64,17 @@ for file in engine/ops/*/*.cu; do
         head -20 "$work/out"
     fi
 done
+# ---- products that round their inputs, where an operation has some
+for products in tf32 bf16; do
+    for op in attention cross_entropy linear lstm; do
+        [ -e "engine/ops/$op/$op.cu" ] || continue
+        if ! "$longhaul" check "op/$op/" --device cuda-emulated --products "$products" --quiet \
+            >"$work/out" 2>&1; then
+            complain "$op, products=$products:"
+            head -20 "$work/out"
+        fi
+    done
+done
 # ---- a whole cell: copies, optimiser, evaluation and checkpoints of a device with its own memory.
 # Weights and data are bit-equal; six steps of float32 rounding leave the losses within 1e-5.
 loss() {

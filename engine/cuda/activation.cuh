@@ -5,6 +5,26 @@
 #include "engine/activation.h"
 #include "engine/cuda/grid.cuh"
 
+/* 2^x and a / b by the special-function unit alone: some 2 units in the last place, results below
+ * the smallest normal number are zero. For loops that are bound by such functions. */
+#ifdef LONGHAUL_EMULATED
+static inline float fast_exp2(float x) {
+    return exp2f(x);
+}
+static inline float fast_quotient(float a, float b) {
+    return a / b;
+}
+#else
+__device__ static inline float fast_exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ static inline float fast_quotient(float a, float b) {
+    return __fdividef(a, b);
+}
+#endif
+
 __device__ static inline float sigmoid_of(float x) {
     return 1.0f / (1.0f + expf(-x));
 }

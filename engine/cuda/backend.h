@@ -5,7 +5,7 @@
 
 #include "engine/cuda/grid.cuh"
 
-/* Fills in everything of CudaLibrary except find, prepare and update. */
+/* Fills in everything of CudaLibrary except find, prepare, update, flush and ceiling. */
 extern const CudaLibrary backend;
 
 /* The kernels behind AdamW: norm of all gradients, then the update (engine/cuda/adamw.cu). */

@@ -24,21 +24,35 @@ KERNEL void __launch_bounds__(COLUMN_THREADS)
     if (c >= columns) return;
     const int64_t from = slice * rows / slices, to = (slice + 1) * rows / slices;
     float sum = 0;
+#pragma unroll 8 /* loads in flight */
     for (int64_t row = from; row < to; row++) sum += term(row, c);
     partial[slice * columns + c] = sum;
 }
 
-/* out[c] = or += sum over slices of partial[slice, c]. A template only to have one copy per user.
- */
+/* out[c] = or += sum over slices of partial[slice, c]: TOTAL_LINES lines of threads take slices in
+ * turn and are added in order. A template only to have one copy per user. */
+enum { TOTAL_LINES = 16, TOTAL_COLUMNS = 32 };
 template <class T>
-KERNEL void __launch_bounds__(COLUMN_THREADS)
+KERNEL void __launch_bounds__(TOTAL_LINES *TOTAL_COLUMNS)
     column_totals(const T *__restrict__ partial, int64_t columns, int64_t slices, float *out,
                   bool accumulate) {
-    const int64_t c = global_thread();
-    if (c >= columns) return;
+    __shared__ T lines[TOTAL_LINES][TOTAL_COLUMNS];
+    const int own = (int)threadIdx.x % TOTAL_COLUMNS, line = (int)threadIdx.x / TOTAL_COLUMNS;
+    const int64_t c = (int64_t)blockIdx.x * TOTAL_COLUMNS + own;
     T sum = 0;
-    for (int64_t slice = 0; slice < slices; slice++) sum += partial[slice * columns + c];
+    for (int64_t slice = line; slice < slices && c < columns; slice += TOTAL_LINES)
+        sum += partial[slice * columns + c];
+    lines[line][own] = sum;
+    __syncthreads();
+    if (line != 0 || c >= columns) return;
+    for (int i = 1; i < TOTAL_LINES; i++) sum += lines[i][own];
     put(out + c, (float)sum, accumulate);
+}
+template <class T>
+void add_slices(const Run *run, const T *partial, int64_t columns, int64_t slices, float *out,
+                bool accumulate) {
+    LAUNCH(run, column_totals<T>, blocks_for(columns, TOTAL_COLUMNS), TOTAL_LINES * TOTAL_COLUMNS,
+           0, partial, columns, slices, out, accumulate);
 }
 
 /* out (columns) = or += sum over rows of term(row, column); scratch: column_scratch bytes. */
@@ -48,8 +62,7 @@ void sum_columns(const Run *run, Term term, int64_t rows, int64_t columns, float
     const int64_t slices = column_slices(rows);
     LAUNCH(run, column_partials<Term>, dim3(blocks_for(columns, COLUMN_THREADS), (unsigned)slices),
            COLUMN_THREADS, 0, term, rows, columns, slices, scratch);
-    LAUNCH(run, column_totals<float>, blocks_for(columns, COLUMN_THREADS), COLUMN_THREADS, 0,
-           (const float *)scratch, columns, slices, out, accumulate);
+    add_slices(run, (const float *)scratch, columns, slices, out, accumulate);
 }
 
 /* A plain matrix as the term of a sum. */

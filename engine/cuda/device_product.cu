@@ -1,12 +1,29 @@
 /* Products by cuBLASLt. Its matrices lie by columns, ours by rows, so it is asked for
- * C^T = B^T A^T. Inputs are float32 and sums are kept in float32; what the inputs are rounded to
- * within the product is Run.products. */
+ * C^T = B^T A^T. Sums are kept in float32. Inputs are the rounded copies where there are some (on
+ * an H200 780 TFLOP/s), otherwise float32 that the product itself rounds to Run.products (400). */
 #include <cstdio>
 
 #include "engine/cuda/device_state.h"
 #include "engine/cuda/product.h"
 
-static cublasComputeType_t compute_type(const Run *run) {
+/* An operand as the product reads it. */
+struct Operand {
+    const void *data;
+    int64_t ld;
+};
+struct Operands {
+    Operand a, b;
+    cudaDataType_t type;
+};
+static Operands operands_of(const Product &p) {
+    if (p.rounded_a.data && p.rounded_b.data)
+        return {
+            {p.rounded_a.data, p.rounded_a.ld}, {p.rounded_b.data, p.rounded_b.ld}, CUDA_R_16BF};
+    return {{p.a, p.lda}, {p.b, p.ldb}, CUDA_R_32F};
+}
+
+static cublasComputeType_t compute_type(const Run *run, cudaDataType_t type) {
+    if (type == CUDA_R_16BF) return CUBLAS_COMPUTE_32F;
     switch (run->products) {
     case PRODUCTS_TF32:
         return CUBLAS_COMPUTE_32F_FAST_TF32;
@@ -26,12 +43,13 @@ static uint32_t alignment_of(const void *memory) {
     return alignment;
 }
 
-static cublasStatus_t choose(GpuState *state, ProductPlan *plan, const Product &p) {
+static cublasStatus_t choose(GpuState *state, ProductPlan *plan, const Product &p,
+                             const Operands &in) {
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t result = {};
     int found = 0;
     const size_t workspace = GPU_WORKSPACE;
-    const uint32_t b = alignment_of(p.b), a = alignment_of(p.a), c = alignment_of(p.c);
+    const uint32_t b = alignment_of(in.b.data), a = alignment_of(in.a.data), c = alignment_of(p.c);
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     const struct {
@@ -54,11 +72,11 @@ static cublasStatus_t choose(GpuState *state, ProductPlan *plan, const Product &
 }
 
 static cublasStatus_t make_plan(GpuState *state, const Run *run, const Product &p,
-                                ProductPlan *plan) {
+                                const Operands &in, ProductPlan *plan) {
     const cublasOperation_t by_a = p.transposed_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t by_b = p.transposed_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasStatus_t status =
-        cublasLtMatmulDescCreate(&plan->operation, compute_type(run), CUDA_R_32F);
+        cublasLtMatmulDescCreate(&plan->operation, compute_type(run, in.type), CUDA_R_32F);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
     cublasLtMatmulDescSetAttribute(plan->operation, CUBLASLT_MATMUL_DESC_TRANSA, &by_b,
                                    sizeof by_b);
@@ -71,15 +89,16 @@ static cublasStatus_t make_plan(GpuState *state, const Run *run, const Product &
         cublasLtMatmulDescSetAttribute(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias,
                                        sizeof p.bias);
     }
-    const auto layout = [](cublasLtMatrixLayout_t *to, int64_t rows, int64_t columns, int64_t ld) {
-        return cublasLtMatrixLayoutCreate(to, CUDA_R_32F, (uint64_t)rows, (uint64_t)columns, ld);
+    const auto layout = [](cublasLtMatrixLayout_t *to, cudaDataType_t type, int64_t rows,
+                           int64_t columns, int64_t ld) {
+        return cublasLtMatrixLayoutCreate(to, type, (uint64_t)rows, (uint64_t)columns, ld);
     };
-    status = p.transposed_b ? layout(&plan->a, p.k, p.n, p.ldb) : layout(&plan->a, p.n, p.k, p.ldb);
+    const int64_t b_rows = p.transposed_b ? p.k : p.n, a_rows = p.transposed_a ? p.m : p.k;
+    status = layout(&plan->a, in.type, b_rows, p.n + p.k - b_rows, in.b.ld);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status =
-            p.transposed_a ? layout(&plan->b, p.m, p.k, p.lda) : layout(&plan->b, p.k, p.m, p.lda);
-    if (status == CUBLAS_STATUS_SUCCESS) status = layout(&plan->c, p.n, p.m, p.ldc);
-    return status == CUBLAS_STATUS_SUCCESS ? choose(state, plan, p) : status;
+        status = layout(&plan->b, in.type, a_rows, p.m + p.k - a_rows, in.a.ld);
+    if (status == CUBLAS_STATUS_SUCCESS) status = layout(&plan->c, CUDA_R_32F, p.n, p.m, p.ldc);
+    return status == CUBLAS_STATUS_SUCCESS ? choose(state, plan, p, in) : status;
 }
 
 void gpu_forget_product(ProductPlan *plan) {
@@ -91,15 +110,17 @@ void gpu_forget_product(ProductPlan *plan) {
 
 void product(const Run *run, const Product &p) {
     GpuState *state = static_cast<GpuState *>(state_of(run));
+    const Operands in = operands_of(p);
     const int64_t flags = p.transposed_a | p.transposed_b << 1 | (p.bias != NULL) << 2 |
-                          run->products << 3 | (int64_t)alignment_of(p.a) << 8 |
-                          (int64_t)alignment_of(p.b) << 16 | (int64_t)alignment_of(p.c) << 24;
-    const ProductKey key = {flags, p.m, p.n, p.k, p.lda, p.ldb, p.ldc};
+                          run->products << 3 | (in.type == CUDA_R_16BF) << 5 |
+                          (int64_t)alignment_of(in.a.data) << 8 |
+                          (int64_t)alignment_of(in.b.data) << 16 | (int64_t)alignment_of(p.c) << 24;
+    const ProductKey key = {flags, p.m, p.n, p.k, in.a.ld, in.b.ld, p.ldc};
     auto place = state->algorithms.find(key);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     if (place == state->algorithms.end()) {
         ProductPlan plan = {};
-        status = make_plan(state, run, p, &plan);
+        status = make_plan(state, run, p, in, &plan);
         if (status == CUBLAS_STATUS_SUCCESS)
             place = state->algorithms.emplace(key, plan).first;
         else
@@ -111,9 +132,10 @@ void product(const Run *run, const Product &p) {
         if (p.bias)
             cublasLtMatmulDescSetAttribute(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                            &p.bias, sizeof p.bias);
-        status = cublasLtMatmul(state->products, plan->operation, &one, p.b, plan->a, p.a, plan->b,
-                                &beta, p.start ? p.start : p.c, plan->c, p.c, plan->c,
-                                &plan->algorithm, state->workspace, GPU_WORKSPACE, state->stream);
+        status =
+            cublasLtMatmul(state->products, plan->operation, &one, in.b.data, plan->a, in.a.data,
+                           plan->b, &beta, p.start ? p.start : p.c, plan->c, p.c, plan->c,
+                           &plan->algorithm, state->workspace, GPU_WORKSPACE, state->stream);
     }
     if (status == CUBLAS_STATUS_SUCCESS) return;
     char shape[96];

@@ -79,6 +79,8 @@ static bool gpu_open(void **state, char *message, size_t bytes) {
     error = cudaStreamCreateWithFlags(&own->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaGetDeviceProperties(&own->properties, 0);
     if (error == cudaSuccess) error = cudaMalloc(&own->workspace, GPU_WORKSPACE);
+    own->processors = own->properties.multiProcessorCount;
+    own->cache_bytes = (size_t)own->properties.l2CacheSize;
     if (error == cudaSuccess && cublasLtCreate(&own->products) == CUBLAS_STATUS_SUCCESS) {
         *state = static_cast<CudaState *>(own);
         return true;
@@ -96,7 +98,6 @@ static void gpu_close(void *state) {
     GpuState *own = gpu(state);
     cudaStreamSynchronize(own->stream);
     for (auto &entry : own->algorithms) gpu_forget_product(&entry.second);
-    for (auto &entry : own->transforms) cufftDestroy(entry.second);
     cublasLtDestroy(own->products);
     cudaFree(own->workspace);
     cudaStreamDestroy(own->stream);
@@ -215,6 +216,37 @@ static void gpu_forget(void *state, void *recording) {
     cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(recording));
 }
 
+static void *gpu_mark(void *state, void *old) {
+    GpuState *own = gpu(state);
+    cudaEvent_t event = static_cast<cudaEvent_t>(old);
+    cudaError_t error = event ? cudaSuccess : cudaEventCreate(&event);
+    if (error == cudaSuccess) error = cudaEventRecord(event, own->stream);
+    note(own, "recording an event", error);
+    return event;
+}
+
+static void gpu_wait(void *state, void *mark) {
+    note(gpu(state), "a kernel failed while running",
+         cudaEventSynchronize(static_cast<cudaEvent_t>(mark)));
+}
+
+static double gpu_between(void *state, void *first, void *second) {
+    float milliseconds = 0;
+    gpu_wait(state, second);
+    const cudaError_t error = cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first),
+                                                   static_cast<cudaEvent_t>(second));
+    note(gpu(state), "reading the GPU's clock", error);
+    return error == cudaSuccess ? 1e-3 * (double)milliseconds : NAN;
+}
+
+static void gpu_drop(void *, void *mark) {
+    cudaEventDestroy(static_cast<cudaEvent_t>(mark));
+}
+
+static void gpu_address(void *, char *text, size_t bytes) {
+    if (cudaDeviceGetPCIBusId(text, (int)bytes, 0) != cudaSuccess) text[0] = '\0';
+}
+
 constinit const CudaLibrary backend = {.interface = CUDA_INTERFACE,
                                        .call_bytes = sizeof(OpCall),
                                        .toolkit = CUDART_VERSION,
@@ -235,4 +267,9 @@ constinit const CudaLibrary backend = {.interface = CUDA_INTERFACE,
                                        .record = gpu_record,
                                        .recorded = gpu_recorded,
                                        .launch = gpu_launch,
-                                       .forget = gpu_forget};
+                                       .forget = gpu_forget,
+                                       .mark = gpu_mark,
+                                       .wait = gpu_wait,
+                                       .between = gpu_between,
+                                       .drop = gpu_drop,
+                                       .address = gpu_address};

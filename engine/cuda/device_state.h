@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cublasLt.h>
-#include <cufft.h>
 #include <map>
 
 #include "engine/cuda/grid.cuh"
@@ -18,8 +17,7 @@ struct ProductPlan {
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
 };
-typedef std::array<int64_t, 7> ProductKey;   /* flags and alignments, m, n, k, lda, ldb, ldc */
-typedef std::array<int64_t, 3> TransformKey; /* points, batch, kind */
+typedef std::array<int64_t, 7> ProductKey; /* flags and alignments, m, n, k, lda, ldb, ldc */
 
 struct GpuState : CudaState {
     cudaStream_t stream = NULL;
@@ -27,7 +25,6 @@ struct GpuState : CudaState {
     cublasLtHandle_t products = NULL;
     void *workspace = NULL;
     std::map<ProductKey, ProductPlan> algorithms;
-    std::map<TransformKey, cufftHandle> transforms;
     char failure[512] = "";
 };
 

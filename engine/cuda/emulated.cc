@@ -1,4 +1,5 @@
 /* The backend of the emulation: memory, copies, nothing asynchronous, no recording. */
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,7 +25,10 @@ static size_t pages(size_t bytes) {
 }
 
 static bool emulated_open(void **state, char *, size_t) {
-    *state = static_cast<CudaState *>(new EmulatedState());
+    EmulatedState *own = new EmulatedState();
+    own->processors = 1;
+    own->cache_bytes = 1 << 16;
+    *state = static_cast<CudaState *>(own);
     return true;
 }
 
@@ -90,6 +94,28 @@ static bool emulated_synchronise(void *, char *, size_t) {
     return true;
 }
 
+/* Everything has run when it returns, so a mark is the time at which it was made. */
+static void *emulated_mark(void *, void *old) {
+    double *seconds = old ? static_cast<double *>(old) : new double;
+    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return seconds;
+}
+
+static void emulated_wait(void *, void *) {
+}
+
+static double emulated_between(void *, void *first, void *second) {
+    return *static_cast<double *>(second) - *static_cast<double *>(first);
+}
+
+static void emulated_drop(void *, void *mark) {
+    delete static_cast<double *>(mark);
+}
+
+static void emulated_address(void *, char *text, size_t) {
+    text[0] = '\0';
+}
+
 extern const CudaLibrary backend;
 constinit const CudaLibrary backend = {.interface = CUDA_INTERFACE,
                                        .call_bytes = sizeof(OpCall),
@@ -106,4 +132,9 @@ constinit const CudaLibrary backend = {.interface = CUDA_INTERFACE,
                                        .download = emulated_copy,
                                        .copy = emulated_copy,
                                        .zero = emulated_zero,
-                                       .synchronise = emulated_synchronise};
+                                       .synchronise = emulated_synchronise,
+                                       .mark = emulated_mark,
+                                       .wait = emulated_wait,
+                                       .between = emulated_between,
+                                       .drop = emulated_drop,
+                                       .address = emulated_address};

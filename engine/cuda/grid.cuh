@@ -32,6 +32,9 @@ struct CudaState {
     double *partials;  /* of the gradient norm */
     struct NormResult *norm;
     struct NormResult *norm_on_host; /* pinned */
+    int processors;                  /* multiprocessors, and bytes of the last cache: the backend */
+    size_t cache_bytes;              /* sets both when it opens */
+    void *cold;                      /* twice that, once a cache was to be emptied */
 };
 static inline CudaState *state_of(const Run *run) {
     return *static_cast<CudaState *const *>(run->device);
@@ -81,6 +84,38 @@ static inline unsigned blocks_for(int64_t n, int64_t size) {
 
 __device__ static inline int64_t global_thread() {
     return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+/* Neighbouring floats, moved by one access of up to 16 bytes. Tensors, gradients, parameters and
+ * parts of scratch begin at multiples of 64 bytes, so Lanes<4> may read them from any multiple of
+ * four on. */
+template <int V> struct alignas(4 * V) Lanes { float of[V]; };
+template <int V> __device__ static inline Lanes<V> load(const float *p) {
+    return *reinterpret_cast<const Lanes<V> *>(p);
+}
+template <int V> __device__ static inline void store(float *p, const Lanes<V> &x) {
+    *reinterpret_cast<Lanes<V> *>(p) = x;
+}
+
+/* Quotients by a number that is known at the launch: a multiplication and a shift instead of the
+ * hundred instructions of a 64-bit division (Granlund and Montgomery 1994). With m the quotient
+ * 2^(31 + s) / d rounded up and s = ceil(log2 d), n m / 2^(31 + s) errs by less than 1 / d for n
+ * below 2^31; above that it divides. */
+struct Divisor {
+    int64_t d;
+    uint32_t m;
+    int shift; /* s - 1 */
+
+    __device__ int64_t of(int64_t n) const {
+        if (n >= (int64_t)1 << 31) return n / d;
+        return d == 1 ? n : (int64_t)((uint64_t)(uint32_t)n * m >> 32 >> shift);
+    }
+};
+static inline Divisor divide_by(int64_t d) {
+    int s = 0;
+    while (s < 31 && (int64_t)1 << s < d) s++;
+    const uint64_t power = (uint64_t)1 << (31 + s), most = (uint64_t)d;
+    return {d, (uint32_t)((power + most - 1) / most), s > 0 ? s - 1 : 0};
 }
 
 /* body(i) for i = 0 .. n-1, a thread each. */

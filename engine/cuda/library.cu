@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/cuda/backend.h"
+#include "engine/cuda/burst.h"
 
 /* An operation without a NAME.cu leaves its entry undefined: NULL here. */
 #define OP(name) extern "C" const CudaOp cuda_op_##name __attribute__((weak));
@@ -65,6 +66,7 @@ static void close_state(void *state) {
     backend.release(state, own->partials, NORM_BLOCKS * sizeof(double));
     backend.release(state, own->norm, sizeof(NormResult));
     backend.unpin(state, own->norm_on_host);
+    if (own->cold) backend.release(state, own->cold, 2 * own->cache_bytes);
     backend.close(state);
 }
 
@@ -75,6 +77,8 @@ static CudaLibrary whole() {
     library.find = find;
     library.prepare = prepare;
     library.update = update;
+    library.flush = flush_caches;
+    library.ceiling = measure_ceiling;
     return library;
 }
 

@@ -4,6 +4,7 @@
 #define LONGHAUL_CUDA_LIBRARY_H
 
 #include "engine/adamw.h"
+#include "engine/ceiling.h"
 #include "engine/op.h"
 
 #ifdef __cplusplus
@@ -11,7 +12,7 @@ extern "C" {
 #endif
 
 /* Raised with every change to a structure that both sides know. */
-enum { CUDA_INTERFACE = 1 };
+enum { CUDA_INTERFACE = 2 };
 
 typedef struct CudaOp {
     const char *name; /* of the Op */
@@ -46,6 +47,13 @@ typedef struct CudaLibrary {
     void *(*recorded)(void *state);
     void (*launch)(void *state, void *recording);
     void (*forget)(void *state, void *recording);
+    void *(*mark)(void *state, void *old);
+    void (*wait)(void *state, void *mark);
+    double (*between)(void *state, void *first, void *second);
+    void (*drop)(void *state, void *mark);
+    bool (*flush)(void *state);
+    bool (*ceiling)(void *state, Ceiling *ceiling, char *message, size_t bytes);
+    void (*address)(void *state, char *text, size_t bytes);
 } CudaLibrary;
 
 #define CUDA_LIBRARY_SYMBOL "longhaul_cuda_library"

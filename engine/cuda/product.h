@@ -3,7 +3,7 @@
 #ifndef LONGHAUL_CUDA_PRODUCT_H
 #define LONGHAUL_CUDA_PRODUCT_H
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/rounded.cuh"
 
 /* C (m, n) = S + bias + A B; lda, ldb, ldc: floats from stored row to row. */
 struct Product {
@@ -17,6 +17,10 @@ struct Product {
     const float *bias;  /* (n) or NULL */
     float *c;
     int64_t ldc;
+    /* A and B as stored, in bfloat16; with both, the product reads these. A run with
+     * PRODUCTS_BF16 rounds within the product where they are missing: the same inputs, at half the
+     * rate. */
+    Rounded rounded_a, rounded_b;
 };
 
 void product(const Run *run, const Product &product);

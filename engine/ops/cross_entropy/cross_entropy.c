@@ -95,6 +95,8 @@ static const OpCase cases[] = {
     {.name = "R340D2V50021bias", BIASED(340, 2, 50021)},
     {.name = "R1024D64V256", HEAD(1024, 64, 256), .benchmark = true},
     {.name = "R256D64V8192", HEAD(256, 64, 8192), .benchmark = true},
+    {.name = "R16384D2048V256", HEAD(16384, 2048, 256), .gpu = true},
+    {.name = "R8192D2048V50304", HEAD(8192, 2048, 50304), .gpu = true},
 };
 
 void cross_entropy_reference(const ReferenceCall *call);

@@ -71,7 +71,7 @@ KERNEL void __launch_bounds__(THREADS)
 }
 
 static void logits_of(const OpCall *call, const Run *run, const HeadPlan *plan, int64_t first,
-                      int64_t rows, float *logits) {
+                      int64_t rows, float *logits, Carver carver) {
     Product p = {};
     p.transposed_b = true;
     p.m = rows;
@@ -84,6 +84,8 @@ static void logits_of(const OpCall *call, const Run *run, const HeadPlan *plan, 
     p.bias = data_of(call, 2);
     p.c = logits;
     p.ldc = plan->classes;
+    p.rounded_a = rounded(run, p.a, rows, p.k, p.lda, &carver);
+    p.rounded_b = rounded(run, p.b, p.n, p.k, p.ldb, &carver);
     product(run, p);
 }
 
@@ -91,11 +93,12 @@ static void forward(const OpCall *call, const Run *run) {
     const HeadPlan plan = head_plan(call);
     const bool training = call->saves > 0, kept = call->saves > HEAD_TERMS;
     const int64_t step = kept ? plan.rows : piece_rows(&plan);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
     float *const logits =
-        kept ? call->saved[HEAD_TERMS]->data : static_cast<float *>(call->scratch);
+        kept ? call->saved[HEAD_TERMS]->data : carver.take<float>(step * plan.classes);
     for (int64_t first = 0; first < plan.rows; first += step) {
         const int64_t rows = plan.rows - first < step ? plan.rows - first : step;
-        logits_of(call, run, &plan, first, rows, logits);
+        logits_of(call, run, &plan, first, rows, logits, carver);
         RowResults to = {};
         to.classes = call->in[3]->integers + first;
         to.loss = call->out[1]->data + first;
@@ -135,8 +138,10 @@ static void backward(const OpCall *call, const Run *run) {
     for (int64_t first = 0; first < plan.rows; first += step) {
         const int64_t rows = plan.rows - first < step ? plan.rows - first : step;
         const float *logits = kept ? call->saved[HEAD_TERMS]->data + first * V : gradient;
-        if (!kept) logits_of(call, run, &plan, first, rows, gradient);
+        if (!kept) logits_of(call, run, &plan, first, rows, gradient, carver);
         gradient_of_logits(call, run, &plan, first, rows, logits, gradient);
+        Carver own = carver;
+        const Rounded d = rounded(run, gradient, rows, V, V, &own);
         Product p = {};
         if (float *dx = gradient_of(call, 0)) { /* G table */
             p.m = rows;
@@ -148,6 +153,9 @@ static void backward(const OpCall *call, const Run *run) {
             p.ldb = p.ldc = D;
             p.c = dx + first * D;
             p.start = call->accumulate[0] ? p.c : NULL;
+            Carver space = own;
+            p.rounded_a = d;
+            p.rounded_b = rounded(run, p.b, V, D, D, &space);
             product(run, p);
         }
         if (float *table = gradient_of(call, 1)) { /* G^T x */
@@ -162,6 +170,8 @@ static void backward(const OpCall *call, const Run *run) {
             p.ldb = p.ldc = D;
             p.c = table;
             p.start = call->accumulate[1] || first > 0 ? table : NULL;
+            p.rounded_a = d;
+            p.rounded_b = rounded(run, p.b, rows, D, D, &own);
             product(run, p);
         }
         if (float *bias = gradient_of(call, 2))
@@ -172,9 +182,17 @@ static void backward(const OpCall *call, const Run *run) {
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const HeadPlan plan = head_plan(call);
-    const size_t piece = carved(piece_rows(&plan) * plan.classes, sizeof(float));
-    if (phase == PHASE_FORWARD) return call->saves > HEAD_TERMS ? 0 : piece;
-    return piece + column_scratch(piece_rows(&plan), plan.classes);
+    const int64_t rows = piece_rows(&plan);
+    const size_t piece = carved(rows * plan.classes, sizeof(float));
+    const size_t table = rounded_space(plan.classes, plan.width);
+    if (phase == PHASE_FORWARD) {
+        const bool kept = call->saves > HEAD_TERMS;
+        return (kept ? 0 : piece) + rounded_space(kept ? plan.rows : rows, plan.width) + table;
+    }
+    const size_t x = rounded_space(rows, plan.width);
+    /* either the logits are made again, from x and the table, or their gradient is multiplied */
+    return piece + column_scratch(rows, plan.classes) + rounded_space(rows, plan.classes) + table +
+           x;
 }
 
 CUDA_OP(cross_entropy, {forward, backward}, scratch);

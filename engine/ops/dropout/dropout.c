@@ -28,6 +28,7 @@ static const OpCase cases[] = {
     {.name = "2x5x101rate0.25", .in = {ELEMENTS(2, 5, 101)}, RATE(0.25)},
     {.name = "40009rate0.9", .in = {ELEMENTS(40009)}, RATE(0.9)},
     {.name = "4x512x64rate0.1", .in = {ELEMENTS(4, 512, 64)}, RATE(0.1), .benchmark = true},
+    {.name = "8x2048x2048rate0.1", .in = {ELEMENTS(8, 2048, 2048)}, RATE(0.1), .gpu = true},
 };
 
 void dropout_reference(const ReferenceCall *call);

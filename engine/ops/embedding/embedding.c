@@ -44,6 +44,10 @@ static const OpCase cases[] = {
      .in = {IDS(256, 64, 64), TABLE(256, 64)},
      FACTOR(1),
      .benchmark = true},
+    {.name = "B8L2048V50304D2048",
+     .in = {IDS(50304, 8, 2048), TABLE(50304, 2048)},
+     FACTOR(1),
+     .gpu = true},
 };
 
 void embedding_reference(const ReferenceCall *call);

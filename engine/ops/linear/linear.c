@@ -99,6 +99,12 @@ static const OpCase cases[] = {
     {.name = "B1024I64O256gelu", BIASED(1024, 64, 256), OF(GELU), .benchmark = true},
     {.name = "B1024I256O64residual", WHOLE(1024, 256, 64), OF(NONE), .benchmark = true},
     {.name = "B512I512O512", PLAIN(512, 512, 512), OF(NONE), .benchmark = true},
+    {.name = "B4096I4096O4096", PLAIN(4096, 4096, 4096), OF(NONE), .gpu = true},
+    /* 16384 tokens at width 2048: a Transformer's projections and its MLP. */
+    {.name = "B16384I2048O2048residual", WHOLE(16384, 2048, 2048), OF(NONE), .gpu = true},
+    {.name = "B16384I2048O6144", BIASED(16384, 2048, 6144), OF(NONE), .gpu = true},
+    {.name = "B16384I2048O8192gelu", BIASED(16384, 2048, 8192), OF(GELU), .gpu = true},
+    {.name = "B16384I8192O2048residual", WHOLE(16384, 8192, 2048), OF(NONE), .gpu = true},
 };
 
 void linear_reference(const ReferenceCall *call);
@@ -113,6 +119,7 @@ const Op op_linear = {
     .needs_inputs = 3,
     .passes = 8,
     .gradients = 15,
+    .multiplies = true,
     .shape = shape,
     .cost = cost,
     .scratch = scratch,

@@ -29,6 +29,9 @@ static void forward(const OpCall *call, const Run *run) {
     p.start = activation == ACTIVATION_NONE ? residual : NULL;
     p.c = inner;
     p.ldc = outputs;
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    p.rounded_a = rounded(run, p.a, rows, inputs, inputs, &carver);
+    p.rounded_b = rounded(run, p.b, inputs, outputs, outputs, &carver);
     product(run, p);
     if (activation == ACTIVATION_NONE) return;
     for_each(run, rows * outputs, [=] __device__(int64_t i) {
@@ -51,8 +54,10 @@ static void backward(const OpCall *call, const Run *run) {
         });
         inside = d_inner;
     }
+    float *const dw = gradient_of(call, 1), *const dx = gradient_of(call, 0);
+    const Rounded d = rounded(run, inside, rows, outputs, outputs, &carver);
     Product p = {};
-    if (float *dw = gradient_of(call, 1)) { /* x^T d */
+    if (dw) { /* x^T d */
         p.transposed_a = true;
         p.m = inputs;
         p.n = outputs;
@@ -64,11 +69,14 @@ static void backward(const OpCall *call, const Run *run) {
         p.c = dw;
         p.ldc = outputs;
         p.start = call->accumulate[1] ? dw : NULL;
+        Carver own = carver;
+        p.rounded_a = rounded(run, p.a, rows, inputs, inputs, &own);
+        p.rounded_b = d;
         product(run, p);
     }
     if (float *db = gradient_of(call, 2))
         sum_columns(run, MatrixTerm{inside, outputs}, rows, outputs, db, call->accumulate[2], sums);
-    if (float *dx = gradient_of(call, 0)) { /* d W^T */
+    if (dx) { /* d W^T */
         p = Product{};
         p.transposed_b = true;
         p.m = rows;
@@ -81,6 +89,8 @@ static void backward(const OpCall *call, const Run *run) {
         p.c = dx;
         p.ldc = inputs;
         p.start = call->accumulate[0] ? dx : NULL;
+        p.rounded_a = d;
+        p.rounded_b = rounded(run, p.b, inputs, outputs, outputs, &carver);
         product(run, p);
     }
     if (float *residual = gradient_of(call, 3)) {
@@ -90,10 +100,13 @@ static void backward(const OpCall *call, const Run *run) {
     }
 }
 
+/* Room for rounded copies, whether or not a run asks for them: the plan is made before it. */
 static size_t scratch(const OpCall *call, Phase phase) {
-    if (phase == PHASE_FORWARD) return 0;
-    const int64_t rows = rows_of(call->in[0]), outputs = extent(call->in[1], 1);
-    return column_scratch(rows, outputs) +
+    const int64_t rows = rows_of(call->in[0]);
+    const int64_t inputs = extent(call->in[1], 0), outputs = extent(call->in[1], 1);
+    const size_t x = rounded_space(rows, inputs), w = rounded_space(inputs, outputs);
+    if (phase == PHASE_FORWARD) return x + w;
+    return column_scratch(rows, outputs) + rounded_space(rows, outputs) + (x > w ? x : w) +
            (activation_in(call) == ACTIVATION_NONE ? 0 : carved(rows * outputs, sizeof(float)));
 }
 

@@ -86,6 +86,12 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
     { SHAPE(D), FILL_NORMAL, 1, 0 }
 #define NONE                                                                                       \
     { {0}, FILL_NONE, 0, 0 }
+#define GATED(label, B, L, D)                                                                      \
+    {                                                                                              \
+        .name = label, .in = {SEQUENCE(B, L, D), FILTER(L, D),      NONE,                          \
+                              SKIP(D),           SEQUENCE(B, L, D), SEQUENCE(B, L, D)},            \
+        .gpu = true                                                                                \
+    }
 
 static const OpCase cases[] = {
     {.name = "B1L1D1", .in = {SEQUENCE(1, 1, 1), FILTER(1, 1), NONE, SKIP(1)}},
@@ -112,6 +118,11 @@ static const OpCase cases[] = {
     {.name = "B2L512D33", .in = {SEQUENCE(2, 512, 33), FILTER(512, 33)}},
     {.name = "B1L1024D2", .in = {SEQUENCE(1, 1024, 2), FILTER(1024, 2), NONE, SKIP(2)}},
     {.name = "B1L2049D2", .in = {SEQUENCE(1, 2049, 2), FILTER(2049, 2)}},
+    /* More points than a block of a GPU transforms at a time; more than 16 times as many. */
+    {.name = "B3L17000D5K80reverse",
+     .in = {SEQUENCE(3, 17000, 5), FILTER(80, 5), FILTER(80, 5), SKIP(5), SEQUENCE(3, 17000, 5),
+            SEQUENCE(3, 17000, 5)}},
+    {.name = "B1L270000D1K70", .in = {SEQUENCE(1, 270000, 1), FILTER(70, 1)}},
     {.name = "B64L64D64",
      .in = {SEQUENCE(64, 64, 64), FILTER(64, 64), NONE, SKIP(64), SEQUENCE(64, 64, 64),
             SEQUENCE(64, 64, 64)},
@@ -128,6 +139,9 @@ static const OpCase cases[] = {
      .in = {SEQUENCE(1, 131072, 32), FILTER(131072, 32), NONE, SKIP(32), SEQUENCE(1, 131072, 32),
             SEQUENCE(1, 131072, 32)},
      .benchmark = true},
+    GATED("B16L1024D2048", 16, 1024, 2048),
+    GATED("B1L16384D2048", 1, 16384, 2048),
+    GATED("B1L131072D256", 1, 131072, 256),
 };
 
 OP_CPU_DECLARE(long_convolution);

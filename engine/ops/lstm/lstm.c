@@ -64,17 +64,19 @@ static const OpCase cases[] = {
     {"carried-L1", .in = {NORMAL(3, 1, 20), WEIGHTS(5), NORMAL(3, 5), NORMAL(3, 5)}},
     {"carried-L9", .in = {NORMAL(2, 9, 84), WEIGHTS(21), NORMAL(2, 21), NORMAL(2, 21)}},
     {"saturated", .in = {{.shape = SHAPE(2, 6, 16), .fill = FILL_NORMAL, .a = 40}, WEIGHTS(4)}},
-#define BENCHMARK(name, B, L, H)                                                                   \
+#define TIMED(name, B, L, H, where)                                                                \
     {                                                                                              \
         name,                                                                                      \
             {NORMAL(B, L, 4 * (H)), {.shape = SHAPE(H, 4 * (H)), .fill = FILL_NORMAL, .a = 0.05}}, \
-            .benchmark = true                                                                      \
+            .where = true                                                                          \
     }
-    BENCHMARK("B32L64H128", 32, 64, 128),
-    BENCHMARK("B16L64H64", 16, 64, 64),
-    BENCHMARK("B16L16H256", 16, 16, 256),
-    BENCHMARK("B16L8H512", 16, 8, 512),
-    BENCHMARK("B1L256H128", 1, 256, 128),
+    TIMED("B32L64H128", 32, 64, 128, benchmark),
+    TIMED("B16L64H64", 16, 64, 64, benchmark),
+    TIMED("B16L16H256", 16, 16, 256, benchmark),
+    TIMED("B16L8H512", 16, 8, 512, benchmark),
+    TIMED("B1L256H128", 1, 256, 128, benchmark),
+    TIMED("B64L512H512", 64, 512, 512, gpu),
+    TIMED("B64L256H1024", 64, 256, 1024, gpu),
 };
 
 OP_CPU_DECLARE(lstm);
@@ -89,6 +91,7 @@ const Op op_lstm = {
     .needs_inputs = 1u << LSTM_W | 1u << LSTM_H0 | 1u << LSTM_C0,
     .needs_outputs = 1u << LSTM_H,
     .gradients = 1u << LSTM_GATES | 1u << LSTM_W | 1u << LSTM_H0 | 1u << LSTM_C0,
+    .multiplies = true,
     .shape = shape,
     .cost = cost,
     .scratch = scratch,

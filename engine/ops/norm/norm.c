@@ -85,6 +85,11 @@ static const OpCase cases[] = {
      LAYER,
      .benchmark = true},
     {.name = "rms1024x128", .in = {ROWS(1024, 128), WEIGHTS(128)}, RMS, .benchmark = true},
+    {.name = "layer16384x2048",
+     .in = {ROWS(16384, 2048), WEIGHTS(2048), WEIGHTS(2048)},
+     LAYER,
+     .gpu = true},
+    {.name = "rms16384x2048", .in = {ROWS(16384, 2048), WEIGHTS(2048)}, RMS, .gpu = true},
 };
 
 void norm_reference(const ReferenceCall *call);

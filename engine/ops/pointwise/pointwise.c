@@ -84,6 +84,9 @@ static const OpCase cases[] = {
     {TWO("multiply4x512x128", MULTIPLY, NONE, 4, 512, 128), .benchmark = true},
     {TWO("silu_gate4x512x128", GATE, SILU, 4, 512, 128), .benchmark = true},
     {ONE("gelu4x512x256", ACTIVATE, GELU, 0, 4, 512, 256), .benchmark = true},
+    {TWO("add8x2048x2048", ADD, NONE, 8, 2048, 2048), .gpu = true},
+    {TWO("silu_gate8x2048x2048", GATE, SILU, 8, 2048, 2048), .gpu = true},
+    {ONE("gelu8x2048x8192", ACTIVATE, GELU, 0, 8, 2048, 8192), .gpu = true},
 };
 
 void pointwise_reference(const ReferenceCall *call);

@@ -50,7 +50,7 @@ Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes
 
 static const Rotary h1d2 = {1, 2, 1e4, false}, h3d10 = {3, 10, 1e4, false};
 static const Rotary h3d10_interleaved = {3, 10, 5e5, true}, h4d64 = {4, 64, 1e4, false};
-static const Rotary h2d34_interleaved = {2, 34, 1e4, true};
+static const Rotary h2d34_interleaved = {2, 34, 1e4, true}, h32d64 = {32, 64, 1e4, false};
 
 /* cos and sin come from float tables of two angles, 1e-7 each; angles are exact, in double. */
 static const OpCase cases[] = {
@@ -64,6 +64,10 @@ static const OpCase cases[] = {
      .in = {NORMAL(4, 512, 384)},
      .attributes = &h4d64,
      .benchmark = true},
+    {.name = "B8L2048H32D64_of_6144",
+     .in = {NORMAL(8, 2048, 6144)},
+     .attributes = &h32d64,
+     .gpu = true},
 };
 
 const Op op_rotary = {

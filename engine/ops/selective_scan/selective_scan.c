@@ -73,6 +73,9 @@ static const OpCase cases[] = {
     {"B3L33E71N5", .in = {INPUTS(3, 33, 71, 5)}},
     {"B1L67E130N16", .in = {INPUTS(1, 67, 130, 16), NORMAL(1, 67, 130)}},
     {"B70L17E5N2", .in = {INPUTS(70, 17, 5, 2), NORMAL(70, 17, 5)}},
+    /* Long enough for a GPU to cut it into segments; more states than it takes at a time. */
+    {"B2L333E11N5", .in = {INPUTS(2, 333, 11, 5), NORMAL(2, 333, 11), NORMAL(2, 11, 5)}},
+    {"B1L150E9N21", .in = {INPUTS(1, 150, 9, 21), NORMAL(1, 150, 9)}},
     {"carried-L1", .in = {INPUTS(2, 1, 19, 4), NORMAL(2, 1, 19), NORMAL(2, 19, 4)}},
     {"carried-L20", .in = {INPUTS(2, 20, 19, 4), {0}, NORMAL(2, 19, 4)}},
     /* Step sizes in the linear part of softplus; the states forget at once. */
@@ -82,6 +85,7 @@ static const OpCase cases[] = {
     {"L2-E256", .in = {INPUTS(1, 128, 256, 16), NORMAL(1, 128, 256)}, .benchmark = true},
     {"mamba-d128", .in = {INPUTS(1, 1024, 256, 16), NORMAL(1, 1024, 256)}, .benchmark = true},
     {"mamba-d64", .in = {INPUTS(8, 64, 128, 16), NORMAL(8, 64, 128)}, .benchmark = true},
+    {"B8L2048E2048N16", .in = {INPUTS(8, 2048, 2048, 16), NORMAL(8, 2048, 2048)}, .gpu = true},
 };
 
 OP_CPU_DECLARE(selective_scan);

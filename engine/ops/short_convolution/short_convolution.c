@@ -77,6 +77,14 @@ static const OpCase cases[] = {
     {"mamba-L1024", {NORMAL(2, 1024, 256), TAPS(4, 256), NORMAL(256)}, &silu, .benchmark = true},
     {"plain-L2", {NORMAL(1, 256, 256), TAPS(4, 256), NORMAL(256)}, &plain, .benchmark = true},
     {"hyena-L1024", {NORMAL(1, 1024, 384), TAPS(3, 384), NORMAL(384)}, &plain, .benchmark = true},
+    {"mamba-B8L2048E2048",
+     {NORMAL(8, 2048, 2048), TAPS(4, 2048), NORMAL(2048)},
+     &silu,
+     .gpu = true},
+    {"hyena-B8L2048E6144",
+     {NORMAL(8, 2048, 6144), TAPS(3, 6144), NORMAL(6144)},
+     &plain,
+     .gpu = true},
 };
 
 OP_CPU_DECLARE(short_convolution);

@@ -1,0 +1,312 @@
+/* Fourier transforms inside a block, in shared memory: `many` complex sequences of `points` each,
+ * points = first 16^n. Forward is decimation in frequency, radix `first` and then 16, in place; the
+ * inverse walks back the same way. So nothing is ever reordered: a spectrum lies in the order in
+ * which the last forward pass leaves it, [q][r] with q < 16 and r < points / 16, and a convolution
+ * never needs to know more (Gentleman and Sande 1966, "Fast Fourier transforms: for fun and
+ * profit").
+ *
+ * Two real rows that share a real filter are one complex sequence: the filter's spectrum multiplies
+ * both at once. With z = a + i b and w = g + i k, the real part of the inverse of conj(Z) W is the
+ * correlation of a with g plus that of b with k: the gradient of the filter. */
+#ifndef LONGHAUL_CUDA_FFT_H
+#define LONGHAUL_CUDA_FFT_H
+
+#include "engine/cuda/grid.cuh"
+
+__device__ static inline float2 operator+(float2 a, float2 b) {
+    return make_float2(a.x + b.x, a.y + b.y);
+}
+__device__ static inline float2 operator-(float2 a, float2 b) {
+    return make_float2(a.x - b.x, a.y - b.y);
+}
+__device__ static inline float2 operator*(float2 a, float2 b) {
+    return make_float2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
+}
+__device__ static inline float2 conjugate(float2 a) {
+    return make_float2(a.x, -a.y);
+}
+
+enum {
+    FFT_RADIX = 16,
+    FFT_BLOCK_LEAST = 32,  /* points of a sequence in a block */
+    FFT_BLOCK_MOST = 8192, /* of all sequences of a block: 70 KiB of shared memory, which every
+                              GPU since compute capability 8.0 gives, an H100 three times */
+    FFT_MOST_MANY = 32,    /* sequences of a block */
+    FFT_MOST_THREADS = 256,
+    FFT_COARSE = 256 /* of the table of factors */
+};
+
+struct BlockFft {
+    int points, log_points;
+    int first, log_first;
+    int many, log_many;
+    int pitch; /* float2 from sequence to sequence in shared memory */
+    unsigned threads;
+};
+
+/* As many sequences a block as fit, of which there are `sequences`. */
+static inline BlockFft block_fft(int64_t points, int64_t sequences) {
+    BlockFft f = {};
+    f.points = (int)points;
+    while (1 << f.log_points < f.points) f.log_points++;
+    f.log_first = (f.log_points - 1) % 4 + 1;
+    f.first = 1 << f.log_first;
+    f.many = 1;
+    while (f.many < FFT_MOST_MANY && 2 * f.many * points <= FFT_BLOCK_MOST && f.many < sequences) {
+        f.many *= 2;
+        f.log_many++;
+    }
+    /* One place more after each 16 points, and neighbours of a sequence's place in the other
+     * sequences fall into different banks. */
+    const int apart = f.many >= 16 ? 1 : 16 / f.many % 16;
+    f.pitch = (f.points + f.points / 16 + 15) / 16 * 16 + apart;
+    f.threads = (unsigned)(f.points * f.many / (2 * FFT_RADIX));
+    f.threads = f.threads < WARP ? (unsigned)WARP : f.threads;
+    return f;
+}
+static inline size_t block_fft_bytes(const BlockFft &f) {
+    return (size_t)(f.many * f.pitch + FFT_COARSE + FFT_BLOCK_MOST / FFT_COARSE) * sizeof(float2);
+}
+
+/* exp(-2 pi i x). */
+__device__ static inline float2 fft_turn(float x) {
+    float sine, cosine;
+#ifdef LONGHAUL_EMULATED
+    sine = (float)sin(2 * 3.14159265358979323846 * (double)x);
+    cosine = (float)cos(2 * 3.14159265358979323846 * (double)x);
+#else
+    sincospif(2 * x, &sine, &cosine);
+#endif
+    return make_float2(cosine, -sine);
+}
+
+/* In place, in natural order; INVERSE: with conjugate factors, not scaled. */
+template <bool INVERSE> __device__ inline float2 quarter_turn(float2 a) { /* a times -i or i */
+    return INVERSE ? make_float2(-a.y, a.x) : make_float2(a.y, -a.x);
+}
+template <bool INVERSE> __device__ inline void dft2(float2 &a, float2 &b) {
+    const float2 sum = a + b;
+    b = a - b;
+    a = sum;
+}
+template <bool INVERSE> __device__ inline void dft4(float2 &a, float2 &b, float2 &c, float2 &d) {
+    const float2 e = a + c, f = a - c, g = b + d, h = quarter_turn<INVERSE>(b - d);
+    a = e + g;
+    b = f + h;
+    c = e - g;
+    d = f - h;
+}
+/* exp(-2 pi i k / 16), conjugate if INVERSE; k is a constant of the unrolled caller. */
+template <bool INVERSE> __device__ inline float2 times_root16(float2 a, int k) {
+    const float c1 = 0.923879532511f, s1 = 0.382683432365f, c2 = 0.707106781187f;
+    const float cosine[10] = {1, c1, c2, s1, 0, -s1, -c2, -c1, -1, -c1};
+    const float sine[10] = {0, s1, c2, c1, 1, c1, c2, s1, 0, -s1};
+    if (k == 0) return a;
+    if (k == 4) return quarter_turn<INVERSE>(a);
+    return a * make_float2(cosine[k], INVERSE ? sine[k] : -sine[k]);
+}
+template <int R, bool INVERSE> __device__ inline void dft(float2 v[R]) {
+    if constexpr (R == 2) {
+        dft2<INVERSE>(v[0], v[1]);
+    } else if constexpr (R == 4) {
+        dft4<INVERSE>(v[0], v[1], v[2], v[3]);
+    } else { /* quarters first, then R / 4 */
+        constexpr int S = R / 4;
+        float2 w[R];
+#pragma unroll
+        for (int q = 0; q < S; q++) dft4<INVERSE>(v[q], v[q + S], v[q + 2 * S], v[q + 3 * S]);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+#pragma unroll
+            for (int q = 0; q < S; q++)
+                v[q + k * S] = times_root16<INVERSE>(v[q + k * S], q * k * (16 / R));
+            if constexpr (S == 2)
+                dft2<INVERSE>(v[k * S], v[k * S + 1]);
+            else
+                dft4<INVERSE>(v[k * S], v[k * S + 1], v[k * S + 2], v[k * S + 3]);
+#pragma unroll
+            for (int q = 0; q < S; q++) w[k + 4 * q] = v[k * S + q];
+        }
+#pragma unroll
+        for (int k = 0; k < R; k++) v[k] = w[k];
+    }
+}
+
+/* v[k] times w^k or its conjugate; root(k) is w^k. Sixteen are made of six by one product each. */
+template <int R, bool INVERSE, class Root>
+__device__ inline void times_powers(float2 v[R], const Root &root) {
+    float2 small[4] = {}, large[4] = {};
+#pragma unroll
+    for (int k = 1; k < (R < 4 ? R : 4); k++) small[k] = root(k);
+#pragma unroll
+    for (int k = 1; k < R / 4; k++) large[k] = root(4 * k);
+#pragma unroll
+    for (int k = 1; k < R; k++) {
+        const float2 w = k < 4 ? small[k] : k % 4 == 0 ? large[k / 4] : large[k / 4] * small[k % 4];
+        v[k] = v[k] * (INVERSE ? conjugate(w) : w);
+    }
+}
+
+/* The block's part of shared memory: sequences, then exp(-2 pi i k / 256) and the finer
+ * exp(-2 pi i k / points) in between. */
+struct BlockSpace {
+    float2 *data;
+    float2 *coarse, *fine;
+};
+__device__ static inline BlockSpace block_space(const BlockFft &f) {
+    BlockSpace s;
+    s.coarse = shared_memory<float2>();
+    s.fine = s.coarse + FFT_COARSE;
+    s.data = s.fine + FFT_BLOCK_MOST / FFT_COARSE;
+    for (int i = threadIdx.x; i < FFT_COARSE; i += blockDim.x)
+        s.coarse[i] = fft_turn((float)i / (float)FFT_COARSE);
+    for (int i = threadIdx.x; i < f.points / FFT_COARSE; i += blockDim.x)
+        s.fine[i] = fft_turn((float)i / (float)f.points);
+    __syncthreads();
+    return s;
+}
+__device__ static inline int fft_place(int i) {
+    return i + (i >> 4);
+}
+/* exp(-2 pi i e / 2^log_size), e below that. */
+__device__ static inline float2 block_root(const BlockFft &f, const BlockSpace &s, int e,
+                                           int log_size) {
+    if (log_size <= 8) return s.coarse[e << (8 - log_size)];
+    const int finer = log_size - 8;
+    const int rest = e & ((1 << finer) - 1);
+    return s.coarse[e >> finer] * s.fine[rest << (f.log_points - log_size)];
+}
+
+/* First pass, of radix R: read(c, t) gives point t of sequence c. TOKENS: neighbouring threads take
+ * neighbouring sequences, otherwise neighbouring points. */
+template <int R, bool TOKENS, class Read>
+__device__ inline void first_pass(const BlockFft &f, const BlockSpace &s, const Read &read) {
+    const int log_rows = f.log_points - f.log_first, rows = 1 << log_rows;
+#pragma unroll(R >= 8 ? 1 : 16 / R)
+    for (int i = threadIdx.x; i < rows << f.log_many; i += blockDim.x) {
+        const int c = TOKENS ? i & (f.many - 1) : i >> log_rows;
+        const int j = TOKENS ? i >> f.log_many : i & (rows - 1);
+        float2 v[R];
+#pragma unroll
+        for (int q = 0; q < R; q++) v[q] = read(c, j + (q << log_rows));
+        dft<R, false>(v);
+        times_powers<R, false>(v, [&](int k) { return block_root(f, s, j * k, f.log_points); });
+#pragma unroll
+        for (int q = 0; q < R; q++) s.data[c * f.pitch + fft_place(j + (q << log_rows))] = v[q];
+    }
+    __syncthreads();
+}
+template <int R, bool TOKENS, class Write>
+__device__ inline void final_pass(const BlockFft &f, const BlockSpace &s, const Write &write) {
+    const int log_rows = f.log_points - f.log_first, rows = 1 << log_rows;
+#pragma unroll(R >= 8 ? 1 : 16 / R)
+    for (int i = threadIdx.x; i < rows << f.log_many; i += blockDim.x) {
+        const int c = TOKENS ? i & (f.many - 1) : i >> log_rows;
+        const int j = TOKENS ? i >> f.log_many : i & (rows - 1);
+        float2 v[R];
+#pragma unroll
+        for (int q = 0; q < R; q++) v[q] = s.data[c * f.pitch + fft_place(j + (q << log_rows))];
+        times_powers<R, true>(v, [&](int k) { return block_root(f, s, j * k, f.log_points); });
+        dft<R, true>(v);
+#pragma unroll
+        for (int q = 0; q < R; q++) write(c, j + (q << log_rows), v[q]);
+    }
+    __syncthreads();
+}
+
+/* A pass of radix 16 over sub-blocks of 2^log_size points, in place. */
+template <bool INVERSE>
+__device__ inline void middle_pass(const BlockFft &f, const BlockSpace &s, int log_size) {
+    const int log_each = f.log_points - 4, log_stride = log_size - 4;
+    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
+        const int r = i & ((1 << log_each) - 1), j = r & ((1 << log_stride) - 1);
+        float2 *const data = s.data + (i >> log_each) * f.pitch;
+        const int base = ((r >> log_stride) << log_size) + j;
+        const auto root = [&](int k) { return block_root(f, s, j * k, log_size); };
+        float2 v[FFT_RADIX];
+#pragma unroll
+        for (int q = 0; q < FFT_RADIX; q++) v[q] = data[fft_place(base + (q << log_stride))];
+        if constexpr (INVERSE) times_powers<FFT_RADIX, true>(v, root);
+        dft<FFT_RADIX, INVERSE>(v);
+        if constexpr (!INVERSE) times_powers<FFT_RADIX, false>(v, root);
+#pragma unroll
+        for (int q = 0; q < FFT_RADIX; q++) data[fft_place(base + (q << log_stride))] = v[q];
+    }
+    __syncthreads();
+}
+
+/* Last forward pass; spectrum(c, r, v) gets frequencies [0 .. 15][r] of sequence c. BACK: what it
+ * leaves in v goes through the first inverse pass. */
+template <bool BACK, class Spectrum>
+__device__ inline void turning_pass(const BlockFft &f, const BlockSpace &s,
+                                    const Spectrum &spectrum) {
+    const int log_each = f.log_points - 4;
+    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
+        const int r = i & ((1 << log_each) - 1), c = i >> log_each;
+        float2 *const data = s.data + c * f.pitch + fft_place(r << 4);
+        float2 v[FFT_RADIX];
+#pragma unroll
+        for (int q = 0; q < FFT_RADIX; q++) v[q] = data[q];
+        dft<FFT_RADIX, false>(v);
+        spectrum(c, r, v);
+        if constexpr (!BACK) continue;
+        dft<FFT_RADIX, true>(v);
+#pragma unroll
+        for (int q = 0; q < FFT_RADIX; q++) data[q] = v[q];
+    }
+    __syncthreads();
+}
+/* The same where there is only a spectrum to come back from. */
+template <class Spectrum>
+__device__ inline void returning_pass(const BlockFft &f, const BlockSpace &s,
+                                      const Spectrum &spectrum) {
+    const int log_each = f.log_points - 4;
+    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
+        const int r = i & ((1 << log_each) - 1), c = i >> log_each;
+        float2 *const data = s.data + c * f.pitch + fft_place(r << 4);
+        float2 v[FFT_RADIX];
+        spectrum(c, r, v);
+        dft<FFT_RADIX, true>(v);
+#pragma unroll
+        for (int q = 0; q < FFT_RADIX; q++) data[q] = v[q];
+    }
+    __syncthreads();
+}
+
+/* Whole transforms up to the turning pass, and from there back. */
+template <bool TOKENS, class Read>
+__device__ inline void transform_in(const BlockFft &f, const BlockSpace &s, const Read &read) {
+    switch (f.first) {
+    case 2:
+        first_pass<2, TOKENS>(f, s, read);
+        break;
+    case 4:
+        first_pass<4, TOKENS>(f, s, read);
+        break;
+    case 8:
+        first_pass<8, TOKENS>(f, s, read);
+        break;
+    default:
+        first_pass<16, TOKENS>(f, s, read);
+    }
+    for (int size = f.log_points - f.log_first; size > 4; size -= 4) middle_pass<false>(f, s, size);
+}
+template <bool TOKENS, class Write>
+__device__ inline void transform_out(const BlockFft &f, const BlockSpace &s, const Write &write) {
+    for (int size = 8; size <= f.log_points - f.log_first; size += 4) middle_pass<true>(f, s, size);
+    switch (f.first) {
+    case 2:
+        final_pass<2, TOKENS>(f, s, write);
+        break;
+    case 4:
+        final_pass<4, TOKENS>(f, s, write);
+        break;
+    case 8:
+        final_pass<8, TOKENS>(f, s, write);
+        break;
+    default:
+        final_pass<16, TOKENS>(f, s, write);
+    }
+}
+
+#endif
