@@ -34,7 +34,6 @@ static const Option options[] = {
     {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated",
      "what computes; cuda-emulated is for tests"},
     {"products", OPTION_CHOICE, FLAG(products), "float", 0, -1, "float|tf32|bf16",
-    {"products", OPTION_CHOICE, FLAG(products), "float", 0, -1, "float|tf32|bf16",
      "what matrix products on a GPU round their inputs to"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
      "run cells again that failed before"},
