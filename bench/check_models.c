@@ -347,7 +347,7 @@ static void check_learning(const Bench *bench) {
                                          .beta2 = 0.98,
                                          .epsilon = 1e-8,
                                          .clip = 1};
-            optimizer_step(&optimizer, session.parameters, step + 1, 1);
+            optimizer_step(&optimizer, session.parameters, step + 1, 1, NULL);
         }
         const double surplus = fabs(first / log((double)session.problem.classes) - 1);
         verdict(bench, surplus < 0.25, "loss-at-start", surplus, 0.25);

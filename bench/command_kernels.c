@@ -78,7 +78,8 @@ const Command command_kernels = {
               "`longhaul compare`. --plot draws PLOTS/kernels/roofline and fraction, --ascii\n"
               "prints them. With --device cuda rows of a size for GPUs are timed by the GPU's own\n"
               "clock, with its caches emptied before each sample; --products says what matrix\n"
-              "products round their inputs to. Warnings go to standard error, each with its name in brackets.",
+              "products round their inputs to. Warnings go to standard error, each with its name "
+              "in brackets.",
     .flags = "threads isa device products seconds format csv json output plot plots ascii quiet",
     .most_arguments = 1,
     .run = kernels,

@@ -52,6 +52,7 @@ static Status speed(const Invocation *invocation, Error *error) {
         return error_set(error, STATUS_USAGE, "speed can be printed as console, csv or json");
     const SpeedRequest request = {.models = flags->model,
                                   .against = flags->against,
+                                  .device = flag_device(flags),
                                   .settings = &invocation->settings,
                                   .threads = (int)flags->threads,
                                   .seconds = flags->seconds,
@@ -87,8 +88,12 @@ const Command command_speed = {
         "each model's token is cheaper than that of --against. A case that does not fit in "
         "memory,\n"
         "or whose step would take longer than --limit seconds, is skipped with its reason.\n"
+        "With --device cuda the peak is the GPU's (of the products= that are set), the overhead is "
+        "the\n"
+        "time it has nothing to do, and the second memory is what its driver counts.\n"
         "--plot draws PLOTS/speed/time, memory and state; --output is for `longhaul compare`.",
-    .flags = "model against threads seconds limit format csv json output plot plots ascii quiet",
+    .flags =
+        "model against device threads seconds limit format csv json output plot plots ascii quiet",
     .takes_settings = true,
     .run = speed,
 };

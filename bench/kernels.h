@@ -30,7 +30,7 @@ typedef struct KernelRow {
  * do. */
 typedef struct KernelWarning {
     const char *id;
-    char text[256];
+    char text[288];
 } KernelWarning;
 
 enum { MAX_KERNEL_WARNINGS = 8, MOST_KERNEL_SAMPLES = 2000 };
@@ -89,8 +89,6 @@ void kernel_describe(KernelRow *row, const KernelCase *kernel_case, const Trial 
 
 /* floor and bound of every measured row. */
 void kernels_roof(KernelReport *report, const KernelCase *cases);
-
-const char *products_name(Products products); /* "float", "tf32", "bf16" */
 
 /* The arithmetic roof of an operation, FLOP/s. */
 double kernel_roof_flops(const KernelReport *report, const Op *op);

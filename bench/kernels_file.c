@@ -2,12 +2,6 @@
 
 #include "bench/csv.h"
 
-const char *products_name(Products products) {
-    static const char *const names[PRODUCTS_COUNT] = {
-        [PRODUCTS_FLOAT] = "float", [PRODUCTS_TF32] = "tf32", [PRODUCTS_BF16] = "bf16"};
-    return names[products];
-}
-
 /* What was measured and how fast it is at best. */
 static void print_roof(const KernelReport *report, FILE *out) {
     const Ceiling *roof = &report->ceiling;
@@ -72,12 +66,12 @@ static json_t *held_json(const KernelRow *row) {
 }
 
 static json_t *row_json(const KernelRow *row) {
-    json_t *json = json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "case", row->name,
-                     "work", row->work, "seconds", measured_numbers(row->seconds, row->count),
-                     "flops", row->cost.flops, "specials", row->cost.specials, "bytes_read",
-                     row->cost.bytes_read, "bytes_written", row->cost.bytes_written,
-                     "floor_seconds", row->floor, "bound", row->bound ? row->bound : "", "skipped",
-                     row->skipped);
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "case", row->name, "work",
+                  row->work, "seconds", measured_numbers(row->seconds, row->count), "flops",
+                  row->cost.flops, "specials", row->cost.specials, "bytes_read",
+                  row->cost.bytes_read, "bytes_written", row->cost.bytes_written, "floor_seconds",
+                  row->floor, "bound", row->bound ? row->bound : "", "skipped", row->skipped);
     json_object_set_new(json, "held", held_json(row));
     return json;
 }
@@ -102,13 +96,13 @@ Status kernels_write(const KernelReport *report, const char *path, Error *error)
         json_array_append_new(warnings, json_pack("{s:s, s:s}", "id", report->warnings[i].id,
                                                   "text", report->warnings[i].text));
     const bool gpu = report->gpu[0];
-    json_t *file = measured_heading("kernels", gpu ? report->gpu : NULL, report->isa, report->threads);
+    json_t *file =
+        measured_heading("kernels", gpu ? report->gpu : NULL, report->isa, report->threads);
     if (gpu) {
         json_object_set_new(file, "products", json_string(products_name(report->products)));
         json_object_set_new(file, "clocks",
                             json_pack("{s:f, s:f, s:f}", "lowest", report->clocks.lowest, "highest",
-                                      report->clocks.highest, "possible",
-                                      report->clocks.possible));
+                                      report->clocks.highest, "possible", report->clocks.possible));
     }
     json_object_set_new(file, "roof", roof_json(&report->ceiling));
     json_object_set_new(file, "probes", measured_numbers(report->probes, report->probe_count));

@@ -132,8 +132,7 @@ Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
     bench.clock = *address ? gpu_clock_open(address) : NULL;
     report->clocks.possible = gpu_clock_highest(bench.clock);
     Status status = remote->ceiling(&device, &report->ceiling, error);
-    const Run run = {
-        .threads = 1, .training = true, .seed = 1, .products = request->products};
+    const Run run = {.threads = 1, .training = true, .seed = 1, .products = request->products};
     for (int i = 0; status == STATUS_OK && i < report->count;) {
         if (request->progress)
             fprintf(stderr, "\r\033[K[%d/%d] %s ", i + 1, report->count, report->rows[i].name);

@@ -55,17 +55,18 @@ static void frequency_scaling(KernelReport *report) {
 
 static void clock_held(KernelReport *report) {
     int held = 0, all = 0;
-    char text[256], reasons[128];
+    char text[288], reasons[128];
     for (int i = 0; i < report->count; i++) {
         all += report->rows[i].count;
         for (int k = 0; k < report->rows[i].count; k++) held += report->rows[i].held[k];
     }
     if (!held) return;
     gpu_clock_reasons(report->clocks.held, reasons, sizeof reasons);
-    snprintf(text, sizeof text,
-             "%d of %d samples were taken while the GPU's clock was held down (%s); they are marked "
-             "in --output: cool it, raise its power limit, or measure few cases at a time",
-             held, all, reasons);
+    snprintf(
+        text, sizeof text,
+        "%d of %d samples were taken while the GPU's clock was held down (%.80s); they are marked "
+        "in --output: cool it, raise its power limit, or measure fewer cases",
+        held, all, reasons);
     warn(report, "clock-held", text);
 }
 

@@ -111,6 +111,7 @@ Status session_allocate(Session *session, Error *error) {
                          " (%.2f GiB) are available; nothing was started. Use a smaller batch, "
                          "micro_batch=1, recompute=yes, or a smaller length or width",
                          needed, (double)needed / 0x1p30, available, (double)available / 0x1p30);
+    tape_double(session->train.tape);
     if (parameters_allocate(session->parameters, &session->device, true,
                             (uint64_t)session->cell->run.seed, error) != STATUS_OK ||
         tape_allocate(session->train.tape, &session->device, error) != STATUS_OK ||

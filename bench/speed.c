@@ -22,12 +22,13 @@ typedef struct Subject {
     int64_t step;
 } Subject;
 
-static void train_step(Subject *subject) {
+static void enqueue_step(Subject *subject) {
     Session *session = &subject->session;
     for (int64_t m = 0; m < session->replays; m++) {
         Run run = session_run(session);
         run.training = true;
         run.pass = (uint64_t)(subject->step * session->replays + m);
+        tape_turn(session->train.tape);
         network_load(&session->train, &session->problem, &subject->batch, m * session->micro_batch,
                      subject->batch.labels);
         session->train.loss->host_gradient[0] = 1;
@@ -42,8 +43,12 @@ static void train_step(Subject *subject) {
                                  .beta2 = 0.95,
                                  .epsilon = 1e-8,
                                  .clip = 1};
-    optimizer_step(&optimizer, session->parameters, ++subject->step, session->threads);
-    device_synchronise(&session->device, NULL);
+    optimizer_step(&optimizer, session->parameters, ++subject->step, session->threads, NULL);
+}
+
+static void train_step(Subject *subject) {
+    enqueue_step(subject);
+    device_synchronise(&subject->session.device, NULL);
 }
 
 static void prefill(Subject *subject) {
@@ -66,6 +71,8 @@ static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, d
     work(subject); /* warm-up: pages (most of the first step at 131072), caches, thread pool */
     const double start = seconds_now();
     const int least = start - before > long_seconds ? 1 : LEAST_SAMPLES;
+    /* Recordings are made in the second replay. */
+    for (int i = 0; i < 2 && subject->session.device.kind->remote; i++) work(subject);
     while (timing->count < MOST_SAMPLES &&
            (timing->count < least || seconds_now() - start < seconds)) {
         before = seconds_now();
@@ -76,8 +83,30 @@ static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, d
     timing->interval = median_interval(timing->seconds, timing->count, 0.95, RESAMPLES);
 }
 
+/* Share of a training step that passes before a GPU begins and after it ends. */
+static double idle_of(Subject *subject, double seconds) {
+    Device *device = &subject->session.device;
+    const DeviceRemote *remote = device->kind->remote;
+    void *first = NULL, *last = NULL;
+    double whole = 0, busy = 0;
+    for (int i = 0; i < LEAST_SAMPLES || whole < seconds; i++) {
+        const double start = seconds_now();
+        first = remote->mark(device, first);
+        enqueue_step(subject);
+        last = remote->mark(device, last);
+        const double on_device = remote->between(device, first, last);
+        whole += seconds_now() - start;
+        busy += on_device;
+        if (!(on_device > 0)) break; /* the device has failed; synchronise says why */
+    }
+    remote->drop(device, first);
+    remote->drop(device, last);
+    return 1 - busy / whole;
+}
+
 /* Share of a training step that no kernel accounts for. */
 static double overhead_of(Subject *subject, double seconds) {
+    if (subject->session.device.kind->remote) return idle_of(subject, seconds);
     Tape *tape = subject->session.train.tape;
     tape_profile(tape, true);
     double whole = 0, kernels = 0;
@@ -107,6 +136,7 @@ static Status open_decode(Subject *subject, Error *error) {
     if (tape_plan(decode->tape, session->threads, error) != STATUS_OK ||
         tape_allocate(decode->tape, &session->device, error) != STATUS_OK)
         return error->status;
+    tape_record(decode->tape);
     tape_reset_state(decode->tape);
     if (decode->tokens)
         decode->tokens->host_integers[0] = subject->batch.tokens[problem->length - 1];
@@ -162,6 +192,8 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLim
     Session *session = &subject.session;
     peak_memory_reset();
     Status status = session_open(session, cell, threads, error);
+    const bool gpu = status == STATUS_OK && session->device.kind->remote;
+    const int64_t before = gpu ? session->device.kind->available(&session->device) : 0;
     if (status == STATUS_OK) status = check_limit(session, limit, error);
     if (status == STATUS_OK) status = session_allocate(session, error);
     if (status == STATUS_OK) {
@@ -176,6 +208,8 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLim
         speed->overhead = overhead_of(&subject, limit->seconds);
         if (subject.decode.tape)
             measure(&speed->phase[SPEED_DECODE], decode_token, &subject, limit->seconds);
+        if (gpu) /* nothing is given back before the end, so this is the peak */
+            speed->device_bytes = before - session->device.kind->available(&session->device);
     }
     if (status == STATUS_OK) status = device_synchronise(&session->device, error);
     if (subject.decode.tape) network_close(&subject.decode);

@@ -29,9 +29,11 @@ typedef struct Speed {
     int task_version;
     int64_t batch, micro_batch, length, parameters;
     double flops;           /* model FLOPs of the training step */
-    double overhead;        /* share of the training step spent outside kernels */
+    double overhead;        /* share of the training step spent outside kernels; on a GPU, during
+                             * which it had nothing to do */
     int64_t bytes;          /* planned peak of training */
     int64_t resident_bytes; /* largest resident set while it ran; 0: the system does not tell */
+    int64_t device_bytes;   /* of a GPU's memory, as its driver counts them; 0 on the CPU */
     int64_t state_bytes;    /* carried per sequence while decoding, after `length` tokens */
 } Speed;
 

@@ -131,9 +131,14 @@ Chart speed_chart(const SpeedReport *report, const SpeedPublished *published, in
     chart.x = (Axis){.label = "length", .base = 2};
     chart.y = (Axis){.base = 10};
     snprintf(chart.y.label, sizeof chart.y.label, "%s", charts[number].axis);
-    snprintf(chart.note, sizeof chart.note, "%s, %d thread%s%s%.120s", report->task,
-             report->threads, report->threads == 1 ? "" : "s", *report->setting ? ", " : "",
-             report->setting);
+    char where[112];
+    if (report->gpu[0])
+        snprintf(where, sizeof where, "%.100s", report->gpu);
+    else
+        snprintf(where, sizeof where, "%d thread%s", report->threads,
+                 report->threads == 1 ? "" : "s");
+    snprintf(chart.note, sizeof chart.note, "%s, %s%s%.70s", report->task, where,
+             *report->setting ? ", " : "", report->setting);
     for (int i = 0; i < report->count; i++) {
         bool seen = false;
         for (int k = 0; k < i; k++) seen |= report->rows[k].width == report->rows[i].width;

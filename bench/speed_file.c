@@ -31,6 +31,7 @@ static json_t *phase_json(const SpeedReport *report, const SpeedRow *row, SpeedP
     json_object_set_new(json, "overhead", number_or_null(speed->overhead));
     json_object_set_new(json, "bytes", json_integer(speed->bytes));
     json_object_set_new(json, "resident_bytes", json_integer(speed->resident_bytes));
+    json_object_set_new(json, "device_bytes", json_integer(speed->device_bytes));
     json_object_set_new(json, "state_bytes", json_integer(speed->state_bytes));
     json_object_set_new(json, "parameters", json_integer(speed->parameters));
     return json;
@@ -42,8 +43,9 @@ Status speed_write(const SpeedReport *report, const char *path, Error *error) {
         for (int p = 0; p < SPEED_PHASES; p++)
             if (report->rows[i].skipped[0] || report->rows[i].speed.phase[p].count)
                 json_array_append_new(rows, phase_json(report, &report->rows[i], (SpeedPhase)p));
-    json_t *file = measured_heading("speed", NULL, isa_best(), report->threads);
-    json_object_set_new(file, "peak_flops", json_real(report->ceiling.flops));
+    json_t *file =
+        measured_heading("speed", report->gpu[0] ? report->gpu : NULL, isa_best(), report->threads);
+    json_object_set_new(file, "peak_flops", json_real(speed_peak(report)));
     json_object_set_new(file, "task", json_string(report->task));
     json_object_set_new(file, "setting", json_string(report->setting));
     json_object_set_new(file, "against", json_string(report->against));

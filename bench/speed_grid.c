@@ -86,11 +86,12 @@ static double expected_rate(const SpeedReport *report, const SpeedRow *row) {
     if (row > report->rows && strcmp(before->model, row->model) == 0 && !before->skipped[0] &&
         before->width == row->width)
         return before->speed.flops / before->speed.phase[SPEED_TRAIN].median;
-    return first_guess * report->ceiling.flops;
+    return first_guess * speed_peak(report);
 }
 
 /* The peak is what the machine could do at its best moment so far. */
 static void raise_peak(SpeedReport *report) {
+    if (report->gpu[0]) return;
     const double all = ceiling_probe(isa_best()) * report->threads;
     if (all > report->ceiling.flops) report->ceiling.flops = all;
 }
@@ -100,6 +101,7 @@ static void measure_row(const SpeedReport *report, const SpeedRequest *request, 
     Cell cell = {0};
     const SpeedLimit limit = {request->seconds, request->limit, expected_rate(report, row)};
     Status status = row_cell(row, request, &cell, &error);
+    snprintf(cell.device, sizeof cell.device, "%s", request->device);
     if (status == STATUS_OK)
         status = speed_measure(&row->speed, &cell, request->threads, &limit, &error);
     if (status == STATUS_OK) row->length = row->speed.length;
@@ -158,8 +160,31 @@ static void describe(SpeedReport *report, const SpeedRequest *request) {
     }
 }
 
+static Status measure_peak(SpeedReport *report, const SpeedRequest *request, Error *error) {
+    Device device;
+    if (device_open(&device, request->device, error) != STATUS_OK) return error->status;
+    const DeviceRemote *remote = device.kind->remote;
+    Status status = STATUS_OK;
+    if (remote) {
+        device.kind->describe(&device, report->gpu, sizeof report->gpu);
+        status = remote->ceiling(&device, &report->ceiling, error);
+    } else {
+        ceiling_measure(&report->ceiling, isa_best(), request->threads);
+    }
+    device_close(&device);
+    return status;
+}
+
+/* What the user asked for, or the default; a wrong value is refused with every cell. */
+static Products products_of(const SpeedRequest *request) {
+    const Setting *setting = settings_find(request->settings, "products");
+    for (int i = 0; setting && i < PRODUCTS_COUNT; i++)
+        if (strcmp(setting->value, products_name((Products)i)) == 0) return (Products)i;
+    return PRODUCTS_FLOAT;
+}
+
 Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error) {
-    *report = (SpeedReport){.threads = request->threads};
+    *report = (SpeedReport){.threads = request->threads, .products = products_of(request)};
     if (!model_find(request->against))
         return error_set(error, STATUS_USAGE,
                          "--against %s: no such model; see `longhaul list "
@@ -167,7 +192,7 @@ Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error
                          request->against);
     if (select_rows(report, request, error) != STATUS_OK) return error->status;
     describe(report, request);
-    ceiling_measure(&report->ceiling, isa_best(), request->threads);
+    if (measure_peak(report, request, error) != STATUS_OK) return error->status;
     interrupt_install();
     int measured = 0;
     const int wanted = report->count;
@@ -197,6 +222,11 @@ void speed_report_free(SpeedReport *report) {
     *report = (SpeedReport){0};
 }
 
+double speed_peak(const SpeedReport *report) {
+    const double matrix = report->ceiling.matrix[report->products];
+    return matrix > 0 ? matrix : report->ceiling.flops;
+}
+
 double speed_utilisation(const SpeedReport *report, const SpeedRow *row) {
-    return row->speed.flops / row->speed.phase[SPEED_TRAIN].median / report->ceiling.flops;
+    return row->speed.flops / row->speed.phase[SPEED_TRAIN].median / speed_peak(report);
 }

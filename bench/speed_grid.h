@@ -16,6 +16,8 @@ typedef struct SpeedRow {
 
 typedef struct SpeedReport {
     int threads;
+    char gpu[256]; /* the GPU in words; "": the processor */
+    Products products;
     Ceiling ceiling;
     char task[64], setting[256]; /* what the user set beside models, widths and lengths */
     char against[64];            /* the model that crossovers are sought with */
@@ -26,6 +28,7 @@ typedef struct SpeedReport {
 typedef struct SpeedRequest {
     const char *models;       /* pattern */
     const char *against;      /* a model's name */
+    const char *device;       /* its name */
     const Settings *settings; /* key=value; width and length may be lists */
     int threads;
     double seconds, limit;
@@ -45,7 +48,10 @@ void speed_report_free(SpeedReport *report);
 double speed_crossover(const SpeedReport *report, const char *model, int64_t width,
                        SpeedPhase phase);
 
-/* Share of the multiply-add peak that the training step reaches with its model FLOPs. */
+/* The peak: multiply-adds, or what a GPU's tensor cores do with such products. FLOP/s. */
+double speed_peak(const SpeedReport *report);
+
+/* Share of the peak that the training step reaches with its model FLOPs. */
 double speed_utilisation(const SpeedReport *report, const SpeedRow *row);
 
 /* ---- output ---- */

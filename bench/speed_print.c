@@ -6,12 +6,16 @@
 #include "bench/speed_grid.h"
 
 void speed_print_heading(const SpeedReport *report, FILE *out) {
-    fprintf(out, "task %s%s%s, %d thread%s, peak %.1f GFLOP/s\n", report->task,
-            *report->setting ? ", " : "", report->setting, report->threads,
-            report->threads == 1 ? "" : "s", report->ceiling.flops / 1e9);
+    const bool gpu = report->gpu[0];
+    fprintf(out, "task %s%s%s, ", report->task, *report->setting ? ", " : "", report->setting);
+    if (gpu)
+        fprintf(out, "%s", report->gpu);
+    else
+        fprintf(out, "%d thread%s", report->threads, report->threads == 1 ? "" : "s");
+    fprintf(out, ", peak %.1f GFLOP/s\n", speed_peak(report) / 1e9);
     fprintf(out, "%-14s %5s %7s %5s %10s %9s %6s %10s %10s %8s %9s %9s %10s\n", "model", "width",
             "length", "batch", "train ms", "tokens/s", "peak", "prefill us", "decode us",
-            "overhead", "MiB", "resident", "state KiB");
+            gpu ? "idle" : "overhead", "MiB", gpu ? "driver" : "resident", "state KiB");
 }
 
 void speed_print_row(const SpeedReport *report, const SpeedRow *row, FILE *out) {
@@ -30,7 +34,8 @@ void speed_print_row(const SpeedReport *report, const SpeedRow *row, FILE *out) 
     else
         fprintf(out, "%10.2f ", decode);
     fprintf(out, "%7.2f%% %9.1f %9.1f %10.1f\n", 100 * speed->overhead,
-            (double)speed->bytes / 0x1p20, (double)speed->resident_bytes / 0x1p20,
+            (double)speed->bytes / 0x1p20,
+            (double)(report->gpu[0] ? speed->device_bytes : speed->resident_bytes) / 0x1p20,
             (double)speed->state_bytes / 1024);
 }
 
@@ -81,7 +86,7 @@ static void csv_number(double value, FILE *out) {
 void speed_csv(const SpeedReport *report, FILE *out) {
     fputs("model,width,length,batch,train_seconds,train_low,train_high,train_seconds_per_token,"
           "prefill_seconds_per_token,decode_seconds_per_token,tokens_per_second,utilisation,"
-          "overhead,bytes,resident_bytes,state_bytes,parameters,flops,train_crossover,"
+          "overhead,bytes,resident_bytes,device_bytes,state_bytes,parameters,flops,train_crossover,"
           "prefill_crossover,decode_crossover,skipped\n",
           out);
     for (int i = 0; i < report->count; i++) {
@@ -102,6 +107,7 @@ void speed_csv(const SpeedReport *report, FILE *out) {
                                  speed->overhead * none,
                                  (double)speed->bytes * none,
                                  (double)speed->resident_bytes * none,
+                                 (double)speed->device_bytes * none,
                                  (double)speed->state_bytes * none,
                                  (double)speed->parameters * none,
                                  speed->flops * none};

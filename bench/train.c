@@ -13,9 +13,17 @@
 #include "engine/file.h"
 #include "engine/optimizer.h"
 
-enum { STEP_SAMPLES = 4096 };
+enum { STEP_SAMPLES = 4096, FLIGHTS = 2 };
 static const double checkpoint_seconds = 60;
 static const double progress_seconds = 0.1;
+
+/* What a step leaves for the host to look at. On a device with memory of its own that is when the
+ * next step has been enqueued, so that the device never waits for the host. */
+typedef struct Flight {
+    float *losses; /* one a replay */
+    double *norm;
+    void *mark; /* behind the step */
+} Flight;
 
 typedef struct Training {
     Session session;
@@ -23,6 +31,9 @@ typedef struct Training {
     Budget budget;
     int64_t steps; /* -1: until the seconds are used */
     CheckpointState state;
+    int64_t issued; /* steps begun: state.step, which have been looked at, plus those in flight */
+    Flight flights[FLIGHTS];
+    void *landing;  /* their memory, pinned where the device has its own */
     Result *result; /* = &state.so_far */
     Batch batch;
     int64_t *order; /* permutation of the training set in this epoch */
@@ -56,7 +67,7 @@ int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *prob
 
 /* Share of the budget that has been used, 0 to 1. */
 static double progress_of(const Training *training) {
-    if (training->steps > 0) return (double)training->state.step / (double)training->steps;
+    if (training->steps > 0) return (double)training->issued / (double)training->steps;
     return training->result->train_seconds / training->budget.amount;
 }
 
@@ -92,9 +103,10 @@ static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t 
     free(indices);
 }
 
-static void next_batch(Training *training) {
+/* The batch of a step, counted from 0. */
+static void make_batch(Training *training, int64_t step) {
     const int64_t batch = training->session.cell->run.batch;
-    fill_batch(training, &training->batch, training->state.step * batch, batch);
+    fill_batch(training, &training->batch, step * batch, batch);
 }
 
 /* Of so many samples whatever the batch, so that cells with other batches can be compared. */
@@ -108,22 +120,25 @@ static uint64_t hash_data(Training *training) {
     return hash;
 }
 
-static Run run_of(const Training *training, int64_t replay) {
+static Run run_of(const Training *training, int64_t step, int64_t replay) {
     const Session *session = &training->session;
     Run run = session_run(session);
     run.training = true;
     run.seed = (uint64_t)session->cell->run.seed;
-    run.pass = (uint64_t)(training->state.step * session->replays + replay);
+    run.pass = (uint64_t)(step * session->replays + replay);
     return run;
 }
 
-/* Names the first operation whose output is not finite, for the record of a diverged cell. */
+/* Names the first operation whose output is not finite, for the record of a diverged cell. Steps
+ * after it that were in flight have changed nothing (DeviceRemote.update). */
 static void explain_divergence(Training *training, double loss, double norm) {
     Session *session = &training->session;
     Result *result = training->result;
     const char *op = "backward", *scope = "";
+    make_batch(training, training->state.step);
     for (int64_t m = 0; m < session->replays; m++) {
-        const Run run = run_of(training, m);
+        const Run run = run_of(training, training->state.step, m);
+        tape_turn(session->train.tape);
         network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
                      training->batch.labels);
         const OpCall *call = tape_find_not_finite(session->train.tape, &run);
@@ -153,33 +168,53 @@ static Optimizer optimizer_at(const Training *training, double progress) {
                        .clip = run->clip};
 }
 
-/* One optimiser step. Diverged when loss or gradient is not finite; parameters are then unchanged.
- * Fails only when the device does. */
-static Status train_step(Training *training, bool *diverged, Error *error) {
-    Session *session = &training->session;
-    const double start = seconds_now();
-    next_batch(training);
-    double loss = 0;
-    for (int64_t m = 0; m < session->replays; m++) {
-        const Run run = run_of(training, m);
-        network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
-                     training->batch.labels);
-        session->train.loss->host_gradient[0] = 1;
-        tape_forward(session->train.tape, &run);
-        tape_backward(session->train.tape, &run);
-        if (tape_finish(session->train.tape, error) != STATUS_OK)
-            return error_context(error, "model %s, step %" PRId64, session->cell->model->name,
-                                 training->state.step + 1);
-        loss += (double)session->train.loss->host[0];
+/* Memory for what steps leave behind. */
+static Status prepare_landing(Training *training, Error *error) {
+    Device *device = &training->session.device;
+    const int64_t replays = training->session.replays;
+    const size_t each = sizeof(double) * (size_t)(1 + (replays + 1) / 2);
+    if (device->kind->remote) {
+        if (device->kind->remote->pin(device, FLIGHTS * each, &training->landing, error) !=
+            STATUS_OK)
+            return error->status;
+        tape_leave(training->session.train.tape); /* the losses are all that is wanted */
+    } else {
+        training->landing = calloc(FLIGHTS, each);
+        if (!training->landing) return error_set(error, STATUS_USAGE, "out of memory");
     }
-    /* The warm-up begins above zero: the first step uses the rate at its own end. */
-    const double done = training->steps > 0
-                            ? (double)(training->state.step + 1) / (double)training->steps
-                            : progress_of(training);
-    const Optimizer optimizer = optimizer_at(training, done);
-    const double norm =
-        optimizer_step(&optimizer, session->parameters, training->state.step + 1, session->threads);
+    for (int i = 0; i < FLIGHTS; i++) {
+        training->flights[i].norm = (double *)((char *)training->landing + (size_t)i * each);
+        training->flights[i].losses = (float *)(training->flights[i].norm + 1);
+    }
+    return STATUS_OK;
+}
+
+static void release_landing(Training *training) {
+    Device *device = &training->session.device;
+    const DeviceRemote *remote = device->kind ? device->kind->remote : NULL;
+    for (int i = 0; remote && i < FLIGHTS; i++) remote->drop(device, training->flights[i].mark);
+    if (remote && training->landing)
+        remote->unpin(device, training->landing);
+    else
+        free(training->landing);
+}
+
+/* Waits for the oldest step in flight and counts it. Diverged when its loss or gradient is not
+ * finite; parameters have not been changed by a gradient that is not. Fails only when the device
+ * does. */
+static Status land(Training *training, bool *diverged, Error *error) {
+    Session *session = &training->session;
+    Result *result = training->result;
+    const Flight *flight = &training->flights[training->state.step % FLIGHTS];
+    const DeviceRemote *remote = session->device.kind->remote;
+    if (remote && remote->wait(&session->device, flight->mark, error) != STATUS_OK)
+        return error_context(error, "model %s, step %" PRId64, session->cell->model->name,
+                             training->state.step + 1);
+    double loss = 0;
+    for (int64_t m = 0; m < session->replays; m++) loss += (double)flight->losses[m];
+    const double norm = *flight->norm;
     if (!isfinite(loss) || !isfinite(norm)) {
+        training->issued = training->state.step;
         if (device_synchronise(&session->device, error) != STATUS_OK) return error->status;
         explain_divergence(training, loss, norm);
         *diverged = true;
@@ -188,15 +223,66 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
     training->state.step++;
     training->state.loss_sum += loss;
     training->state.loss_steps++;
-
-    Result *result = training->result;
-    const double seconds = seconds_now() - start;
-    result->step_seconds[(training->state.step - 1) % STEP_SAMPLES] = seconds;
-    if (result->step_seconds_count < STEP_SAMPLES) result->step_seconds_count++;
     result->steps = training->state.step;
     result->samples = training->state.step * session->cell->run.batch;
     result->tokens = result->samples * session->problem.length * session->problem.sequences;
     result->flops = (double)training->state.step * session->flops_per_step;
+    return STATUS_OK;
+}
+
+/* Lands all steps in flight. Their wait is shared out among them. */
+static Status land_all(Training *training, bool *diverged, Error *error) {
+    Result *result = training->result;
+    const double start = seconds_now();
+    const int64_t first = training->state.step, last = training->issued;
+    while (!*diverged && training->state.step < training->issued)
+        if (land(training, diverged, error) != STATUS_OK) return error->status;
+    if (first == last) return STATUS_OK;
+    const double seconds = seconds_now() - start;
+    for (int64_t step = first; step < last; step++)
+        result->step_seconds[step % STEP_SAMPLES] += seconds / (double)(last - first);
+    result->train_seconds += seconds;
+    return STATUS_OK;
+}
+
+/* Gives the device one optimiser step, whose batch is made while it still runs the one before, and
+ * lands the step before that. The CPU's step has been done when it returns, and lands at once. */
+static Status train_step(Training *training, bool *diverged, Error *error) {
+    Session *session = &training->session;
+    Device *device = &session->device;
+    Result *result = training->result;
+    const double start = seconds_now();
+    const int64_t step = training->issued;
+    Flight *flight = &training->flights[step % FLIGHTS];
+    make_batch(training, step);
+    if (step - training->state.step == FLIGHTS) {
+        if (land(training, diverged, error) != STATUS_OK) return error->status;
+        if (*diverged) return STATUS_OK;
+    }
+    Network *network = &session->train;
+    for (int64_t m = 0; m < session->replays; m++) {
+        const Run run = run_of(training, step, m);
+        tape_turn(network->tape);
+        network_load(network, &session->problem, &training->batch, m * session->micro_batch,
+                     training->batch.labels);
+        network->loss->host_gradient[0] = 1;
+        tape_forward(network->tape, &run);
+        device_download(device, &flight->losses[m], network->loss->data, sizeof(float));
+        tape_backward(network->tape, &run);
+    }
+    /* The warm-up begins above zero: the first step uses the rate at its own end. */
+    const double done =
+        training->steps > 0 ? (double)(step + 1) / (double)training->steps : progress_of(training);
+    const Optimizer optimizer = optimizer_at(training, done);
+    optimizer_step(&optimizer, session->parameters, step + 1, session->threads, flight->norm);
+    if (device->kind->remote) flight->mark = device->kind->remote->mark(device, flight->mark);
+    training->issued++;
+    if (!device->kind->remote && land(training, diverged, error) != STATUS_OK) return error->status;
+    if (*diverged) return STATUS_OK;
+
+    const double seconds = seconds_now() - start;
+    result->step_seconds[step % STEP_SAMPLES] = seconds;
+    if (result->step_seconds_count < STEP_SAMPLES) result->step_seconds_count++;
     result->train_seconds += seconds;
     return STATUS_OK;
 }
@@ -301,6 +387,8 @@ static Status train_loop(Training *training, Error *error) {
         if (train_step(training, &diverged, error) != STATUS_OK) return error->status;
         if (diverged) return STATUS_OK;
         if (due(training, before)) {
+            if (land_all(training, &diverged, error) != STATUS_OK) return error->status;
+            if (diverged) return STATUS_OK;
             const bool solved = validate(training);
             if (solved && run->stop_when_solved) {
                 result->outcome = OUTCOME_SOLVED;
@@ -310,9 +398,12 @@ static Status train_loop(Training *training, Error *error) {
         report(training);
         const bool stop =
             training->options->stop && training->options->stop(training->options->context);
-        const bool by_step =
-            run->checkpoint_every && training->state.step % run->checkpoint_every == 0;
+        const bool by_step = run->checkpoint_every && training->issued % run->checkpoint_every == 0;
         const bool by_time = seconds_now() - training->last_save > checkpoint_seconds;
+        if (stop || by_step || by_time) {
+            if (land_all(training, &diverged, error) != STATUS_OK) return error->status;
+            if (diverged) return STATUS_OK;
+        }
         if ((stop || by_step || by_time) && save(training, error) != STATUS_OK)
             return error->status;
         if (stop) {
@@ -410,6 +501,8 @@ static Status begin(Training *training, Error *error) {
     training->wall_before = result->wall_seconds;
     training->batch = batch_open(&session->problem, cell->run.batch);
     training->epoch = -1;
+    training->issued = training->state.step;
+    if (prepare_landing(training, error) != STATUS_OK) return error->status;
     if (!found) result->data_hash = hash_data(training);
     describe(training);
     return STATUS_OK;
@@ -435,6 +528,7 @@ Status cell_train(const Cell *cell, const TrainOptions *options, Result *result,
     }
     batch_close(&training.batch);
     free(training.order);
+    release_landing(&training);
     session_close(&training.session);
     *result = training.state.so_far;
     return status;

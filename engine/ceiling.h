@@ -1,4 +1,5 @@
-/* What a processor or GPU can do at best, measured now: the roofs that kernels are compared with. */
+/* What a processor or GPU can do at best, measured now: the roofs that kernels are compared with.
+ */
 #ifndef LONGHAUL_CEILING_H
 #define LONGHAUL_CEILING_H
 
@@ -15,8 +16,8 @@ typedef struct CeilingLevel {
 
 typedef struct Ceiling {
     int threads;
-    double flops;    /* multiply-adds from registers, FLOP/s */
-    double specials; /* exponentials/s, in cache */
+    double flops;                  /* multiply-adds from registers, FLOP/s */
+    double specials;               /* exponentials/s, in cache */
     double matrix[PRODUCTS_COUNT]; /* large matrix products of tensor cores, FLOP/s; 0: none */
     bool cold; /* caches are emptied before every sample, so that the last level binds */
     int levels;

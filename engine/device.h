@@ -24,9 +24,12 @@ typedef struct DeviceRemote {
     Status (*synchronise)(Device *device, Error *error);
     /* Scratch of a kernel: it is not cut the way the CPU's is. */
     size_t (*scratch)(const Device *device, const OpCall *call, Phase phase);
-    /* One update of all ranges with clipping; see engine/adamw.h. Waits for the norm. */
-    double (*update)(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                     double clip);
+    /* One update of all ranges with clipping; see engine/adamw.h. The norm before clipping arrives
+     * in *norm (pinned; NULL: not wanted) in order with everything else. After one that is not
+     * finite nothing is changed any more, so that who learns of it late finds everything as it
+     * was. */
+    void (*update)(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                   double clip, double *norm);
     /* Records what is enqueued between the two instead of running it; NULL: cannot. */
     bool (*record)(Device *device);
     void *(*recorded)(Device *device); /* NULL: failed, and synchronise says why */
@@ -35,7 +38,8 @@ typedef struct DeviceRemote {
     /* A place in the order of everything enqueued: behind what has been so far. Moves `old` there,
      * or makes a new one of NULL. */
     void *(*mark)(Device *device, void *old);
-    void (*wait)(Device *device, void *mark); /* until the device has come there */
+    /* Until the device has come there. The first failure of anything since it was opened. */
+    Status (*wait)(Device *device, void *mark, Error *error);
     /* Seconds of the device's own clock from one to the other; waits. Not-a-number: failed. */
     double (*between)(Device *device, void *first, void *second);
     void (*drop)(Device *device, void *mark); /* NULL: nothing */

@@ -192,9 +192,9 @@ static size_t cuda_scratch(const Device *device, const OpCall *call, Phase phase
     return op && op->scratch ? op->scratch(call, phase) : 0;
 }
 
-static double cuda_update(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                          double clip) {
-    return LIBRARY(device)->update(STATE(device), flat, parts, count, clip);
+static void cuda_update(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                        double clip, double *norm) {
+    LIBRARY(device)->update(STATE(device), flat, parts, count, clip, norm);
 }
 
 static bool cuda_record(Device *device) {
@@ -217,8 +217,10 @@ static void *cuda_mark(Device *device, void *old) {
     return LIBRARY(device)->mark(STATE(device), old);
 }
 
-static void cuda_wait(Device *device, void *mark) {
-    LIBRARY(device)->wait(STATE(device), mark);
+static Status cuda_wait(Device *device, void *mark, Error *error) {
+    char message[768] = "";
+    if (LIBRARY(device)->wait(STATE(device), mark, message, sizeof message)) return STATUS_OK;
+    return error_set(error, STATUS_IO, "device %s: %s", device->kind->name, message);
 }
 
 static double cuda_between(Device *device, void *first, void *second) {

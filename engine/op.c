@@ -40,3 +40,9 @@ const char *isa_name(Isa isa) {
     static const char *const names[ISA_COUNT] = {"portable", "avx2", "avx512"};
     return names[isa];
 }
+
+const char *products_name(Products products) {
+    static const char *const names[PRODUCTS_COUNT] = {
+        [PRODUCTS_FLOAT] = "float", [PRODUCTS_TF32] = "tf32", [PRODUCTS_BF16] = "bf16"};
+    return names[products];
+}

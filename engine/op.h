@@ -137,4 +137,6 @@ const Op *op_find(const char *name); /* NULL when there is none */
 Isa isa_best(void);
 const char *isa_name(Isa isa);
 
+const char *products_name(Products products); /* "float", "tf32", "bf16" */
+
 #endif

@@ -76,14 +76,17 @@ static double update(const Optimizer *optimizer, const Parameters *parameters, A
     return norm;
 }
 
-double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
-                      int threads) {
+void optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step, int threads,
+                    double *norm) {
     Device *device = parameters->device;
     AdamWPart *parts = parameters->parts;
     const int count = cut(optimizer, parameters, step, parts);
     const AdamWFlat flat = {parameters->values, parameters->gradients, parameters->moments1,
                             parameters->moments2, parameters->size};
-    return device->kind->remote
-               ? device->kind->remote->update(device, &flat, parts, count, optimizer->clip)
-               : update(optimizer, parameters, parts, count, threads);
+    if (device->kind->remote) {
+        device->kind->remote->update(device, &flat, parts, count, optimizer->clip, norm);
+        return;
+    }
+    const double own = update(optimizer, parameters, parts, count, threads);
+    if (norm) *norm = own;
 }

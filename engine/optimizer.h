@@ -19,9 +19,10 @@ typedef struct Optimizer {
 } Optimizer;
 
 /* One update of all trained parameters from their gradients; step counts from 1 (bias correction).
- * Gradients are zero afterwards. Returns the global gradient norm before clipping; when it is not
- * finite nothing is changed. */
-double optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step,
-                      int threads);
+ * Gradients are zero afterwards. *norm receives the global gradient norm before clipping (NULL: not
+ * wanted); when it is not finite nothing is changed. On a device with memory of its own it is
+ * pinned memory and the number arrives in order with the device's work (DeviceRemote.update). */
+void optimizer_step(const Optimizer *optimizer, Parameters *parameters, int64_t step, int threads,
+                    double *norm);
 
 #endif

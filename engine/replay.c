@@ -54,22 +54,35 @@ static bool data_on_host(const Tape *tape, const Tensor *tensor) {
            (tensor->role == ROLE_INPUT || tape->plans[tensor->number].keep);
 }
 
-/* One block of pinned memory for everything that crosses over. */
-static Status bind_host_copies(Tape *tape, Error *error) {
+static size_t input_bytes(const Tape *tape) {
     size_t bytes = 0;
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (tape->tensors[t]->role == ROLE_INPUT && !tape->tensors[t]->base &&
+            data_on_host(tape, tape->tensors[t]))
+            bytes += rounded(tape->tensors[t]);
+    return bytes;
+}
+
+/* One block of pinned memory for everything that crosses over: inputs, their second copy where
+ * there is one, and the rest. */
+static Status bind_host_copies(Tape *tape, Error *error) {
+    tape->copy_bytes = input_bytes(tape);
+    size_t bytes = tape->copy_bytes * (tape->doubled ? 2 : 1);
     for (int pass = 0; pass < 2; pass++) {
-        unsigned char *next = tape->pinned;
+        unsigned char *input = tape->pinned, *next = input;
+        if (pass == 1) next += tape->copy_bytes * (tape->doubled ? 2 : 1);
         for (int t = 0; t < tape->tensor_count; t++) {
             Tensor *tensor = tape->tensors[t];
             if (tensor->base) continue;
-            const bool data = data_on_host(tape, tensor);
+            const bool data = data_on_host(tape, tensor), in = tensor->role == ROLE_INPUT;
             const bool gradient = gradient_on_host(tape, tensor);
             if (pass == 0) {
-                bytes += rounded(tensor) * (size_t)(data + gradient);
+                bytes += rounded(tensor) * (size_t)((data && !in) + gradient);
                 continue;
             }
-            if (data) tensor->host = (float *)(void *)next;
-            next += data ? rounded(tensor) : 0;
+            unsigned char **place = in ? &input : &next;
+            if (data) tensor->host = (float *)(void *)*place;
+            *place += data ? rounded(tensor) : 0;
             if (gradient) tensor->host_gradient = (float *)(void *)next;
             next += gradient ? rounded(tensor) : 0;
         }
@@ -114,9 +127,11 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
 void tape_release(Tape *tape) {
     if (!tape->arena) return;
     const DeviceKind *kind = tape->device->kind;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (tape->recordings[i].launchable)
             kind->remote->forget(tape->device, tape->recordings[i].launchable);
+        if (tape->sent[i]) kind->remote->drop(tape->device, tape->sent[i]);
+    }
     if (tape->pinned) kind->remote->unpin(tape->device, tape->pinned);
     kind->release(tape->device, tape->arena, tape->bytes);
 }
@@ -183,13 +198,18 @@ static bool crosses(const Tape *tape) {
     return tape->device->kind->remote && !tape->stays;
 }
 
+/* Inputs of which there are two copies are sent outside of recordings, which know one address. */
+static bool sends_apart(const Tape *tape) {
+    return crosses(tape) && tape->doubled;
+}
+
 static void replay_forward(Tape *tape, const Run *run) {
-    if (crosses(tape)) send(tape, PHASE_FORWARD);
+    if (crosses(tape) && !tape->doubled) send(tape, PHASE_FORWARD);
     for (int s = 0; s < tape->forward_steps; s++)
         if (!tape->fresh || !tape->constant[tape->steps[s].call])
             run_step(tape, &tape->steps[s], run);
     if (tape->mode == TAPE_STEP) carry_state(tape);
-    if (crosses(tape)) fetch(tape, PHASE_FORWARD);
+    if (crosses(tape) && !tape->leaves) fetch(tape, PHASE_FORWARD);
 }
 
 static void replay_backward(Tape *tape, const Run *run) {
@@ -200,7 +220,7 @@ static void replay_backward(Tape *tape, const Run *run) {
                         (size_t)tensor_size(tape->tensors[t]) * 4);
     for (int s = tape->forward_steps; s < tape->step_count; s++)
         run_step(tape, &tape->steps[s], run);
-    if (crosses(tape)) fetch(tape, PHASE_BACKWARD);
+    if (crosses(tape) && !tape->leaves) fetch(tape, PHASE_BACKWARD);
 }
 
 /* Makes the phase's recording: the first time only warms up, and what fails is not tried again. */
@@ -229,6 +249,10 @@ static void replay(Tape *tape, const Run *run, Phase phase) {
     Run own = *run;
     own.device = tape->device->state;
     if (crosses(tape)) remote->prepare(tape->device, &own);
+    if (sends_apart(tape) && phase == PHASE_FORWARD) {
+        send(tape, PHASE_FORWARD);
+        tape->sent[tape->turn] = remote->mark(tape->device, tape->sent[tape->turn]);
+    }
     const bool settled = tape->mode != TAPE_STEP || tape->fresh;
     const bool allowed = remote && tape->recording && !tape->seconds && settled;
     if (allowed) record(tape, &own, steps, recording);
@@ -256,8 +280,32 @@ Status tape_finish(Tape *tape, Error *error) {
     return device_synchronise(tape->device, error);
 }
 
+void tape_double(Tape *tape) {
+    assert(tape->device && !tape->arena && "host copies are made when the tape is allocated");
+    tape->doubled = tape->device->kind->remote != NULL;
+}
+
+void tape_turn(Tape *tape) {
+    if (!tape->doubled) return;
+    const ptrdiff_t by = (ptrdiff_t)tape->copy_bytes * (tape->turn ? -1 : 1);
+    tape->turn ^= 1;
+    /* A failure stays: whoever waits for results reports it. */
+    if (tape->sent[tape->turn])
+        tape->device->kind->remote->wait(tape->device, tape->sent[tape->turn], NULL);
+    for (int t = 0; t < tape->tensor_count; t++) {
+        Tensor *tensor = tape->tensors[t];
+        if (owner_of(tensor)->role == ROLE_INPUT && tensor->host)
+            tensor->host = (float *)(void *)((unsigned char *)tensor->host + by);
+    }
+}
+
+void tape_leave(Tape *tape) {
+    assert(!tape->recordings[PHASE_FORWARD].launchable && "a recording would go on fetching");
+    tape->leaves = true;
+}
+
 void tape_stay(Tape *tape) {
-    assert(!tape->recording && "a recording would go on sending");
+    assert(!tape->recordings[PHASE_FORWARD].launchable && "a recording would go on sending");
     tape->stays = true;
 }
 

@@ -92,6 +92,16 @@ Status tape_finish(Tape *tape, Error *error);
 /* From now on replays may be recorded and launched as one (CUDA graphs): for tapes whose calls stay
  * as planned. The first replay after this runs as usual, so that libraries can warm up. */
 void tape_record(Tape *tape);
+/* On a device with memory of its own inputs get a second copy on the host, so that one can be
+ * filled while the device still reads the other; before tape_allocate. Elsewhere nothing happens.
+ */
+void tape_double(Tape *tape);
+/* Tensor.host of the inputs becomes the other copy, as soon as the device has read what it was last
+ * sent from there. */
+void tape_turn(Tape *tape);
+/* From now on results and gradients stay on such a device: device_download takes what is wanted.
+ * Before the first replay. */
+void tape_leave(Tape *tape);
 /* From now on replays on a device with memory of its own are kernels alone: nothing is sent or
  * fetched, seed and pass stay those of the last replay. For timing, before tape_record. */
 void tape_stay(Tape *tape);

@@ -81,7 +81,11 @@ struct Tape {
     double *seconds;           /* by call, while profiling */
     void *pinned;              /* host copies, where the device has memory of its own */
     bool recording;            /* tape_record was called */
-    bool stays;                /* tape_stay was called: nothing crosses over */
+    bool leaves, stays;        /* tape_leave, tape_stay was called */
+    bool doubled;              /* tape_double was called */
+    size_t copy_bytes;         /* of all inputs on the host: distance of the two copies */
+    int turn;                  /* the copy that is being filled */
+    void *sent[2];             /* marks behind the sending of each; NULL: not sent yet */
     Recording recordings[2];   /* by Phase */
 };
 

@@ -115,6 +115,7 @@ static Status measure(const char *const pairs[][2], int count, const char *model
         assert_int_equal(settings_add(&settings, pairs[i][0], pairs[i][1], "test", NULL),
                          STATUS_OK);
     const SpeedRequest request = {.models = models,
+                                  .device = "cpu",
                                   .against = "transformer",
                                   .settings = &settings,
                                   .threads = 1,

@@ -92,18 +92,19 @@ static float *weights_of(const Cell *cell, const char *folder, int64_t *size) {
     assert_true(found);
     *size = session.parameters->size;
     float *copy = malloc((size_t)*size * sizeof *copy);
-    memcpy(copy, session.parameters->values, (size_t)*size * sizeof *copy);
+    memcpy(copy, session.parameters->host_values, (size_t)*size * sizeof *copy);
     result_free(&state.so_far);
     session_close(&session);
     return copy;
 }
 
-static void check_resume(const char *model) {
+static void check_resume(const char *model, const char *device, const char *more) {
     Cell cell;
     char whole[64], parts[64];
     temporary_folder(whole);
     temporary_folder(parts);
-    open_small(&cell, model, "");
+    open_small(&cell, model, more);
+    snprintf(cell.device, sizeof cell.device, "%s", device);
     Result once = train(&cell, &(TrainOptions){.threads = 1, .folder = whole});
     /* 7 is just past an epoch boundary (50 samples, batches of 8), 14 lies between validations. */
     static const int stops[] = {7, 7, 0};
@@ -136,7 +137,23 @@ static void test_resume_same_bits(void **state) {
     (void)state;
     int count;
     const Model *const *models = model_list(&count);
-    for (int m = 0; m < count; m++) check_resume(models[m]->name);
+    for (int m = 0; m < count; m++) check_resume(models[m]->name, "cpu", "");
+}
+
+/* A GPU's kernels on the CPU: steps are in flight when the next batch is made, several replays a
+ * step. Skipped when `make emulated` has not been run. */
+static void need_emulation(void) {
+    Device device = {0};
+    const Status status = device_open(&device, "cuda-emulated", NULL);
+    device_close(&device);
+    if (status != STATUS_OK) skip();
+}
+
+static void test_resume_on_a_device(void **state) {
+    (void)state;
+    need_emulation();
+    check_resume("lstm", "cuda-emulated", "micro_batch=4");
+    check_resume("lstm", "cuda-emulated", "checkpoint_every=3");
 }
 
 static void test_data_do_not_depend_on_model(void **state) {
@@ -209,29 +226,41 @@ static void test_micro_batches(void **state) {
     assert_true(fabs(loss[0] - loss[1]) < 1e-3 * fabs(loss[0]));
 }
 
-static void test_divergence_is_a_result(void **state) {
-    (void)state;
+static void check_divergence(const char *model, const char *device) {
     Cell cell;
     char folder[64], path[128];
     temporary_folder(folder);
     snprintf(path, sizeof path, "%s/bad.safetensors", folder);
-    open_small(&cell, "transformer", "");
+    open_small(&cell, model, "");
+    snprintf(cell.device, sizeof cell.device, "%s", device);
     Session session;
     Error error = {0};
     assert_int_equal(session_open(&session, &cell, 1, &error), STATUS_OK);
     assert_int_equal(session_allocate(&session, &error), STATUS_OK);
     Parameter *victim = session.parameters->list[session.parameters->count / 2];
-    victim->tensor.data[0] = NAN;
+    victim->tensor.host[0] = NAN;
     assert_int_equal(weights_save(path, session.parameters, NULL, 0, &error), STATUS_OK);
     session_close(&session);
     Result result = train(&cell, &(TrainOptions){.threads = 1, .weights = path});
     assert_int_equal(result.outcome, OUTCOME_DIVERGED);
     assert_non_null(strstr(result.failure, "operation"));
     assert_non_null(strstr(result.failure, "step 1"));
+    assert_int_equal(result.steps, 0);
     assert_true(isnan(result.test_metric));
     result_free(&result);
     cell_close(&cell);
     remove_folder(folder);
+}
+
+static void test_divergence_is_a_result(void **state) {
+    (void)state;
+    check_divergence("transformer", "cpu");
+}
+
+static void test_divergence_on_a_device(void **state) {
+    (void)state;
+    need_emulation();
+    check_divergence("lstm", "cuda-emulated");
 }
 
 static void test_other_configuration_refused(void **state) {
@@ -298,6 +327,8 @@ int main(void) {
         cmocka_unit_test(test_data_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_divergence_is_a_result),
+        cmocka_unit_test(test_resume_on_a_device),
+        cmocka_unit_test(test_divergence_on_a_device),
         cmocka_unit_test(test_other_configuration_refused),
         cmocka_unit_test(test_too_large_is_refused),
         cmocka_unit_test(test_budgets),

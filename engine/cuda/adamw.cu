@@ -1,5 +1,5 @@
 /* AdamW over all parameters at once, and the norm that clips it. The norm stays on the device: the
- * update reads it there, so that the host waits once, at the end. Sums have a fixed order. */
+ * update reads it there, and the host need not wait. Sums have a fixed order. */
 #include "engine/cuda/backend.h"
 
 enum { THREADS = 256 };
@@ -21,7 +21,7 @@ KERNEL void norm_total(const double *__restrict__ partials, NormResult *result) 
     const double sum = block_sum(partials[threadIdx.x], space);
     if (threadIdx.x != 0) return;
     result->norm = sqrt(sum);
-    result->finite = result->norm <= 1.7e308; /* neither infinite nor not-a-number */
+    if (!(result->norm <= 1.7e308)) result->broken = 1; /* infinite or not-a-number */
 }
 
 void launch_norm(const Run *run, const AdamWFlat *flat) {
@@ -62,7 +62,7 @@ KERNEL void __launch_bounds__(THREADS)
     if (c.frozen) return;
     const float gradient = gradients[i];
     gradients[i] = 0;
-    if (!norm->finite) return;
+    if (norm->broken) return;
     const float scale = clip > 0 && norm->norm > clip ? (float)(clip / norm->norm) : 1.0f;
     const float g = gradient * scale;
     const float m = moment1[i] * c.keep1 + g * c.take1;

@@ -10,8 +10,8 @@ extern const CudaLibrary backend;
 
 /* The kernels behind AdamW: norm of all gradients, then the update (engine/cuda/adamw.cu). */
 struct NormResult {
-    double norm;
-    int finite;
+    double norm; /* of the last step */
+    int broken;  /* whether that of any step was not finite */
 };
 void launch_norm(const Run *run, const AdamWFlat *flat);
 void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count,

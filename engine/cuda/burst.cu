@@ -4,7 +4,7 @@
 
 #include "engine/cuda/burst.h"
 
-enum { THREADS = 256, BLOCKS_EACH = 8, CHAINS = 8 };
+constexpr int THREADS = 256, BLOCKS_EACH = 8, CHAINS = 8;
 
 /* Four floats that are moved by one instruction. */
 struct alignas(16) Four {

@@ -1,4 +1,5 @@
-/* Short bursts of work that show what a device can do at best: the roofs of the kernel benchmark. */
+/* Short bursts of work that show what a device can do at best: the roofs of the kernel benchmark.
+ */
 #ifndef LONGHAUL_CUDA_BURST_H
 #define LONGHAUL_CUDA_BURST_H
 

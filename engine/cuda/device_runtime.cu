@@ -176,15 +176,19 @@ static void gpu_zero(void *state, void *memory, size_t bytes) {
     note(own, "zeroing GPU memory", cudaMemsetAsync(memory, 0, bytes, own->stream));
 }
 
-static bool gpu_synchronise(void *state, char *message, size_t bytes) {
-    GpuState *own = gpu(state);
-    const cudaError_t error = cudaStreamSynchronize(own->stream);
+/* What happened up to here, as an answer: the first failure stays. */
+static bool verdict(GpuState *own, cudaError_t error, char *message, size_t bytes) {
     if (error != cudaSuccess)
         gpu_note(own, "a kernel failed while running", "(CUDA_LAUNCH_BLOCKING=1 names it)",
                  cudaGetErrorString(error));
     if (!own->failure[0]) return true;
     std::snprintf(message, bytes, "%s", own->failure);
     return false;
+}
+
+static bool gpu_synchronise(void *state, char *message, size_t bytes) {
+    GpuState *own = gpu(state);
+    return verdict(own, cudaStreamSynchronize(own->stream), message, bytes);
 }
 
 static bool gpu_record(void *state) {
@@ -225,16 +229,17 @@ static void *gpu_mark(void *state, void *old) {
     return event;
 }
 
-static void gpu_wait(void *state, void *mark) {
-    note(gpu(state), "a kernel failed while running",
-         cudaEventSynchronize(static_cast<cudaEvent_t>(mark)));
+static bool gpu_wait(void *state, void *mark, char *message, size_t bytes) {
+    return verdict(gpu(state), cudaEventSynchronize(static_cast<cudaEvent_t>(mark)), message,
+                   bytes);
 }
 
 static double gpu_between(void *state, void *first, void *second) {
     float milliseconds = 0;
-    gpu_wait(state, second);
-    const cudaError_t error = cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first),
-                                                   static_cast<cudaEvent_t>(second));
+    cudaError_t error = cudaEventSynchronize(static_cast<cudaEvent_t>(second));
+    if (error == cudaSuccess)
+        error = cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(first),
+                                     static_cast<cudaEvent_t>(second));
     note(gpu(state), "reading the GPU's clock", error);
     return error == cudaSuccess ? 1e-3 * (double)milliseconds : NAN;
 }

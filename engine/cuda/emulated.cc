@@ -97,11 +97,13 @@ static bool emulated_synchronise(void *, char *, size_t) {
 /* Everything has run when it returns, so a mark is the time at which it was made. */
 static void *emulated_mark(void *, void *old) {
     double *seconds = old ? static_cast<double *>(old) : new double;
-    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    *seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
     return seconds;
 }
 
-static void emulated_wait(void *, void *) {
+static bool emulated_wait(void *, void *, char *, size_t) {
+    return true;
 }
 
 static double emulated_between(void *, void *first, void *second) {

@@ -8,6 +8,7 @@
 #include <ucontext.h>
 #include <vector>
 
+#include "engine/cuda/emulated_matrix.h"
 #include "engine/cuda/emulated_memory.h"
 
 namespace emulation {
@@ -27,12 +28,26 @@ struct Fibre {
     Thread thread;
 };
 
+/* Asynchronous copies of a thread that have not been waited for, and how many groups it ended. */
+struct Copies {
+    struct Copy {
+        void *to;
+        const void *from;
+        size_t bytes;
+        int group;
+    };
+    std::vector<Copy> under_way;
+    int groups = 0;
+};
+
 /* One grid at a time: kernels of a stream run one after the other. */
 struct Machine {
     std::vector<Fibre> fibres;
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
-    unsigned char shuffles[MOST_THREADS / 32][2][WARP][16];
+    alignas(16) unsigned char shuffles[(int)MOST_THREADS / WARP][2][WARP][LANE_BYTES];
+    std::vector<Copies> copies; /* of each thread */
+    bool copies_wait = false;
     jmp_buf scheduler;
     Fibre *running = nullptr;
     void (*body)(void *) = nullptr;
@@ -42,11 +57,15 @@ struct Machine {
 };
 Machine machine;
 
+} // namespace
+
 [[noreturn]] void complain(const char *what) {
     std::fprintf(stderr, "emulated kernel %s, block (%u, %u, %u): %s\n", machine.kernel,
                  current.block.x, current.block.y, current.block.z, what);
     std::abort();
 }
+
+namespace {
 
 void give_way(State state) {
     machine.running->state = state;
@@ -74,6 +93,7 @@ void resume(Fibre *fibre) {
 void prepare_machine() {
     if (machine.stacks) return;
     machine.fibres.resize(MOST_THREADS);
+    machine.copies.resize(MOST_THREADS);
     void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_THREADS, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) complain("no memory for stacks");
@@ -114,7 +134,11 @@ void run_warp(unsigned first, unsigned last, int order) {
 }
 
 void run_block(unsigned threads, int order) {
-    for (unsigned i = 0; i < threads; i++) machine.fibres[i].state = READY;
+    for (unsigned i = 0; i < threads; i++) {
+        machine.fibres[i].state = READY;
+        machine.copies[i].under_way.clear();
+        machine.copies[i].groups = 0;
+    }
     const unsigned warps = (threads + WARP - 1) / WARP;
     for (;;) {
         for (unsigned w = 0; w < warps; w++) {
@@ -153,6 +177,28 @@ int meet_block_or(int x) {
     return any;
 }
 
+void copy_later(void *to, const void *from, size_t bytes) {
+    Copies &own = machine.copies[current.thread.x];
+    if (machine.copies_wait)
+        own.under_way.push_back({to, from, bytes, own.groups});
+    else
+        std::memcpy(to, from, bytes);
+}
+
+void copies_commit() {
+    machine.copies[current.thread.x].groups++;
+}
+
+void copies_wait(int pending) {
+    Copies &own = machine.copies[current.thread.x];
+    const auto done = [&](const Copies::Copy &copy) {
+        if (copy.group >= own.groups - pending) return false;
+        std::memcpy(copy.to, copy.from, copy.bytes);
+        return true;
+    };
+    std::erase_if(own.under_way, done);
+}
+
 void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t shared,
               void (*body)(void *), void *arguments) {
     prepare_machine();
@@ -168,6 +214,7 @@ void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t sh
     const Opened opened(state_of(run));
     const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     const int order = run->threads;
+    machine.copies_wait = order > 1;
     for (uint64_t b = 0; b < blocks; b++) {
         const uint64_t number = order == 2 ? blocks - 1 - b : b;
         const dim3 at((unsigned)(number % grid.x), (unsigned)(number / grid.x % grid.y),

@@ -44,6 +44,9 @@ struct Thread {
 };
 extern Thread current;
 
+/* Most that a lane brings to an exchange: operands of a tensor core. */
+enum { LANE_BYTES = 32 };
+
 /* Bytes of one lane's value in shuffle number `parity` of the running warp. */
 unsigned char *shuffle_space(unsigned lane, int parity);
 void meet_warp();

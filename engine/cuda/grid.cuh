@@ -31,10 +31,9 @@ struct CudaState {
     RunValues *values; /* in device memory, like the next two */
     double *partials;  /* of the gradient norm */
     struct NormResult *norm;
-    struct NormResult *norm_on_host; /* pinned */
-    int processors;                  /* multiprocessors, and bytes of the last cache: the backend */
-    size_t cache_bytes;              /* sets both when it opens */
-    void *cold;                      /* twice that, once a cache was to be emptied */
+    int processors;     /* multiprocessors, and bytes of the last cache: the backend sets */
+    size_t cache_bytes; /* both when it opens */
+    void *cold;         /* twice that, once a cache was to be emptied */
 };
 static inline CudaState *state_of(const Run *run) {
     return *static_cast<CudaState *const *>(run->device);

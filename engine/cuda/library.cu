@@ -29,33 +29,28 @@ static void prepare(void *state, const Run *run) {
            run->pass);
 }
 
-static double update(void *state, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                     double clip) {
+static void update(void *state, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                   double clip, double *norm) {
     CudaState *own = static_cast<CudaState *>(state);
     Run run = {};
     run.threads = 1;
     run.device = &own;
     launch_norm(&run, flat);
     launch_update(&run, flat, parts, count, clip);
-    backend.download(state, own->norm_on_host, own->norm, sizeof *own->norm);
-    char message[768];
-    const bool good = backend.synchronise(state, message, sizeof message);
-    return good ? own->norm_on_host->norm : NAN;
+    if (norm) backend.download(state, norm, &own->norm->norm, sizeof *norm);
 }
 
 static bool open_state(void **state, char *message, size_t bytes) {
     if (!backend.open(state, message, bytes)) return false;
     CudaState *own = static_cast<CudaState *>(*state);
-    void *memory[4] = {};
+    void *memory[3] = {};
     const bool good =
         backend.allocate(own, sizeof(RunValues), &memory[0], message, bytes) &&
         backend.allocate(own, NORM_BLOCKS * sizeof(double), &memory[1], message, bytes) &&
-        backend.allocate(own, sizeof(NormResult), &memory[2], message, bytes) &&
-        backend.pin(own, sizeof(NormResult), &memory[3], message, bytes);
+        backend.allocate(own, sizeof(NormResult), &memory[2], message, bytes);
     own->values = static_cast<RunValues *>(memory[0]);
     own->partials = static_cast<double *>(memory[1]);
     own->norm = static_cast<NormResult *>(memory[2]);
-    own->norm_on_host = static_cast<NormResult *>(memory[3]);
     if (!good) backend.close(*state); /* releases them with everything else */
     return good;
 }
@@ -65,7 +60,6 @@ static void close_state(void *state) {
     backend.release(state, own->values, sizeof(RunValues));
     backend.release(state, own->partials, NORM_BLOCKS * sizeof(double));
     backend.release(state, own->norm, sizeof(NormResult));
-    backend.unpin(state, own->norm_on_host);
     if (own->cold) backend.release(state, own->cold, 2 * own->cache_bytes);
     backend.close(state);
 }

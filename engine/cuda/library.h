@@ -41,14 +41,14 @@ typedef struct CudaLibrary {
     void (*zero)(void *state, void *memory, size_t bytes);
     void (*prepare)(void *state, const Run *run);
     bool (*synchronise)(void *state, char *message, size_t bytes);
-    double (*update)(void *state, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                     double clip);
+    void (*update)(void *state, const AdamWFlat *flat, const AdamWPart *parts, int count,
+                   double clip, double *norm);
     bool (*record)(void *state);
     void *(*recorded)(void *state);
     void (*launch)(void *state, void *recording);
     void (*forget)(void *state, void *recording);
     void *(*mark)(void *state, void *old);
-    void (*wait)(void *state, void *mark);
+    bool (*wait)(void *state, void *mark, char *message, size_t bytes);
     double (*between)(void *state, void *first, void *second);
     void (*drop)(void *state, void *mark);
     bool (*flush)(void *state);

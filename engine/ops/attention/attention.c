@@ -4,34 +4,6 @@
 
 OP_CPU_DECLARE(attention);
 
-AttentionView attention_view(const OpCall *call) {
-    const Attention *a = call->attributes;
-    const Tensor *q = call->in[ATTENTION_Q], *k = call->in[ATTENTION_K], *v = call->in[ATTENTION_V];
-    AttentionView view = {.batch = extent(q, 0),
-                          .heads = a->heads,
-                          .kv_heads = a->kv_heads,
-                          .width = a->width,
-                          .group = a->heads / a->kv_heads,
-                          .queries = extent(q, 1),
-                          .q_row = extent(q, 2),
-                          .causal = a->causal,
-                          .scale = (float)(1.0 / sqrt((double)a->width))};
-    view.k_input = k ? ATTENTION_K : ATTENTION_Q;
-    view.v_input = v ? ATTENTION_V : view.k_input;
-    view.k_column = k ? 0 : a->heads * a->width;
-    view.v_column = v ? 0 : view.k_column + a->kv_heads * a->width;
-    view.k_row = extent(call->in[view.k_input], 2);
-    view.v_row = extent(call->in[view.v_input], 2);
-    view.keys = extent(call->in[view.k_input], 1);
-    view.offset = view.keys - view.queries;
-    if (call->in[ATTENTION_LENGTHS]) view.lengths = call->in[ATTENTION_LENGTHS]->host_integers;
-    if (call->in[ATTENTION_POSITION] && call->in[ATTENTION_POSITION]->host_integers) {
-        view.causal = true;
-        view.offset = call->in[ATTENTION_POSITION]->host_integers[0];
-    }
-    return view;
-}
-
 AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
     const Attention *a = call->attributes;
     AttentionDropout dropout = {0};

@@ -8,6 +8,8 @@
 #ifndef LONGHAUL_OPS_ATTENTION_H
 #define LONGHAUL_OPS_ATTENTION_H
 
+#include <math.h>
+
 #include "engine/tape.h"
 
 typedef struct Attention {
@@ -51,8 +53,37 @@ typedef struct AttentionView {
     float scale;    /* 1 / sqrt(d) */
 } AttentionView;
 
-/* lengths and offset are read from the host's copies. */
-AttentionView attention_view(const OpCall *call);
+/* lengths and offset are read from the host's copies: kernels of a device have their own. */
+static inline AttentionView attention_view(const OpCall *call) {
+    const Attention *a = (const Attention *)call->attributes;
+    const Tensor *q = call->in[ATTENTION_Q], *k = call->in[ATTENTION_K], *v = call->in[ATTENTION_V];
+    const Tensor *lengths = call->inputs > ATTENTION_LENGTHS ? call->in[ATTENTION_LENGTHS] : NULL;
+    const Tensor *step = call->inputs > ATTENTION_POSITION ? call->in[ATTENTION_POSITION] : NULL;
+    AttentionView view = {0};
+    view.batch = extent(q, 0);
+    view.heads = a->heads;
+    view.kv_heads = a->kv_heads;
+    view.width = a->width;
+    view.group = a->heads / a->kv_heads;
+    view.queries = extent(q, 1);
+    view.q_row = extent(q, 2);
+    view.causal = a->causal;
+    view.scale = (float)(1.0 / sqrt((double)a->width));
+    view.k_input = k ? ATTENTION_K : ATTENTION_Q;
+    view.v_input = v ? ATTENTION_V : view.k_input;
+    view.k_column = k ? 0 : a->heads * a->width;
+    view.v_column = v ? 0 : view.k_column + a->kv_heads * a->width;
+    view.k_row = extent(call->in[view.k_input], 2);
+    view.v_row = extent(call->in[view.v_input], 2);
+    view.keys = extent(call->in[view.k_input], 1);
+    view.offset = view.keys - view.queries;
+    if (lengths) view.lengths = lengths->host_integers;
+    if (step && step->host_integers) {
+        view.causal = true;
+        view.offset = step->host_integers[0];
+    }
+    return view;
+}
 
 /* Queries in a tile, keys in a block, and most queries that share a copy of the keys. The first two
  * are multiples of every register block's extents (4, 6 or 8 rows by 8, 16 or 32 lanes). */

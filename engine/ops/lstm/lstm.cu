@@ -1,12 +1,20 @@
-/* A block for each sequence: it keeps the state in shared memory through all steps, so nothing
- * waits between blocks; the recurrent weights come from the second-level cache. */
+/* A block for each sequence keeps the state through all steps, so nothing waits between blocks.
+ *
+ * Up to 128 units the recurrent weights stay in the block too, in registers and, where those do not
+ * hold all, shared memory. Forward, a quad of lanes has the four gates of one unit, each lane a
+ * quarter of the state: H / 32 cycles a unit and step for the products, 512 at H = 128, then one
+ * exchange in the quad and one barrier. Backward, sixteen lanes have four units, each
+ * lane a sixteenth of the gates.
+ *
+ * Wider ones read their weights from the second-level cache at every step. */
 #include "engine/ops/lstm/lstm.h"
 
 #include "engine/cuda/activation.cuh"
 #include "engine/cuda/product.h"
+#include "engine/cuda/quad.cuh"
 #include "engine/ops/lstm/lstm_plan.h"
 
-enum { MOST_THREADS = 512 };
+enum { MOST_THREADS = 512, MOST_KEPT = 128 /* units */ };
 
 struct Cells {
     int64_t L, H;
@@ -50,9 +58,9 @@ KERNEL void __launch_bounds__(MOST_THREADS) steps(Cells x) {
 struct Adjoint {
     int64_t L, H;
     const float *activated, *c, *c0, *dh, *dh_last, *dc_last;
-    const float *transposed; /* w^T, (4H, H) */
-    float *d_gates;          /* (B, L, 4H) before the activation */
-    float *dh0, *dc0;        /* (B, H) or NULL */
+    const float *w, *transposed; /* w^T, (4H, H), where weights are not kept */
+    float *d_gates;              /* (B, L, 4H) before the activation */
+    float *dh0, *dc0;            /* (B, H) or NULL */
     bool add_h0, add_c0;
 };
 
@@ -94,9 +102,182 @@ KERNEL void __launch_bounds__(MOST_THREADS) adjoint_steps(Adjoint x) {
     }
 }
 
+/* A lane's share of the recurrent weights: four for each of SHARE terms, the first KEPT of them in
+ * registers and the others in shared memory, [term][thread]. */
+template <int SHARE> struct Weights {
+    static constexpr int KEPT = SHARE < 21 ? SHARE : 21;
+    float4 kept[KEPT];
+    float4 *others;
+    template <class Read> __device__ void load(float4 *space, const Read &read) {
+        others = space + threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < SHARE; i++) {
+            if (i < KEPT)
+                kept[i < KEPT ? i : 0] = read(i);
+            else
+                others[(i - KEPT) * blockDim.x] = read(i);
+        }
+    }
+    /* sum[0 .. 3] += weights times the terms that lie in x, four side by side, so far apart. */
+    __device__ void multiply(const float *x, int apart, float sum[4]) const {
+#pragma unroll
+        for (int i = 0; i < SHARE; i += 4) {
+            const float4 four = *reinterpret_cast<const float4 *>(x + i / 4 * apart);
+            const float term[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const int at = i + j;
+                const float4 w =
+                    at < KEPT ? kept[at < KEPT ? at : 0] : others[(at - KEPT) * blockDim.x];
+                sum[0] += w.x * term[j];
+                sum[1] += w.y * term[j];
+                sum[2] += w.z * term[j];
+                sum[3] += w.w * term[j];
+            }
+        }
+    }
+    static size_t shared_bytes(unsigned threads) {
+        return (size_t)(SHARE - KEPT) * threads * sizeof(float4);
+    }
+};
+
+/* One of a unit's four gates after activation; the gate's number is 2 for tanh. */
+__device__ static inline float activated_gate(unsigned gate, float x) {
+    return gate == 2 ? tanhf(x) : sigmoid_of(x);
+}
+
+/* 4 SHARE units, of which H exist; four lanes each. */
+template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cells x) {
+    const int64_t b = blockIdx.x;
+    const int H = (int)x.H, u = threadIdx.x / QUAD;
+    const unsigned lane = threadIdx.x % WARP, part = lane % QUAD, quad = lane - part;
+    const bool exists = u < H;
+    float *const state = shared_memory<float>(); /* of the step before and of this one */
+    Weights<SHARE> weights;
+    weights.load(reinterpret_cast<float4 *>(state + 2 * 4 * SHARE), [&](int i) {
+        const int k = i / 4 * 16 + part * 4 + i % 4;
+        if (!exists || k >= H) return make_float4(0, 0, 0, 0);
+        const float *const w = x.w + (int64_t)k * 4 * H + u;
+        return make_float4(w[0], w[H], w[2 * H], w[3 * H]);
+    });
+    float c = exists && x.c0 ? x.c0[b * H + u] : 0, h = exists && x.h0 ? x.h0[b * H + u] : 0;
+    if (part == 0) state[u] = h;
+    const int L = (int)x.L;
+    int64_t at = b * L * 4 * H + part * H + u; /* in (B, L, 4H) */
+    float next = exists ? x.gates[at] : 0;
+    __syncthreads();
+    for (int t = 0; t < L; t++, at += 4 * H) {
+        const float input = next;
+        if (exists && t + 1 < L) next = x.gates[at + 4 * H];
+        float sums[4] = {};
+        weights.multiply(state + t % 2 * 4 * SHARE + part * 4, 16, sums);
+        const float G = activated_gate(part, quad_share(sums, part) + input);
+        const float i = from_lane(G, quad), f = from_lane(G, quad + 1);
+        const float g = from_lane(G, quad + 2), o = from_lane(G, quad + 3);
+        c = f * c + i * g;
+        h = o * tanhf(c);
+        if (part == 0) state[(t + 1) % 2 * 4 * SHARE + u] = h;
+        __syncthreads();
+        if (!exists) continue;
+        if (x.activated) x.activated[at] = G;
+        const int64_t row = b * L + t;
+        if (part == 0) x.h[row * H + u] = h;
+        if (part == 1 && x.c) x.c[row * H + u] = c;
+    }
+    if (!exists || part != 0 || !x.h_last) return;
+    x.h_last[b * H + u] = h;
+    x.c_last[b * H + u] = c;
+}
+
+/* Sixteen lanes for four units: a lane ends with the gradient that flows into one unit's state and
+ * makes one of that unit's gate gradients of it. */
+template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
+    const int64_t b = blockIdx.x;
+    const int H = (int)x.H;
+    const unsigned lane = threadIdx.x % WARP, place = lane % 16, first = lane - place;
+    const unsigned own = place % 4, gate = place / 4;
+    const int units = threadIdx.x / 16 * 4, u = units + (int)own;
+    const bool exists = u < H;
+    float *const gradients = shared_memory<float>(); /* (4, 4 SHARE), of two steps */
+    Weights<SHARE> weights;
+    weights.load(reinterpret_cast<float4 *>(gradients + 2 * 16 * SHARE), [&](int i) {
+        const int n = i / 4 * 64 + place * 4 + i % 4, from = n % (4 * SHARE);
+        const float *const w = x.w + n / (4 * SHARE) * H + from;
+        const int64_t row = 4 * H;
+        if (from >= H) return make_float4(0, 0, 0, 0);
+        return make_float4(units < H ? w[units * row] : 0, units + 1 < H ? w[(units + 1) * row] : 0,
+                           units + 2 < H ? w[(units + 2) * row] : 0,
+                           units + 3 < H ? w[(units + 3) * row] : 0);
+    });
+    float dh = exists && x.dh_last ? x.dh_last[b * H + u] : 0;
+    float dc = exists && x.dc_last ? x.dc_last[b * H + u] : 0;
+    int64_t row = (b + 1) * x.L - 1;
+    const float *activated = x.activated + row * 4 * H + gate * H + u;
+    float next_G = exists ? *activated : 0, next_dy = exists ? x.dh[row * H + u] : 0;
+    float next_c = exists ? x.c[row * H + u] : 0;
+    for (int64_t t = x.L - 1; t >= 0; t--, row--) {
+        const float G = next_G, dy = next_dy, now = next_c;
+        activated -= 4 * H;
+        next_c = 0;
+        if (exists && t > 0) {
+            next_G = *activated;
+            next_dy = x.dh[(row - 1) * H + u];
+            next_c = x.c[(row - 1) * H + u];
+        } else if (exists && x.c0) {
+            next_c = x.c0[b * H + u];
+        }
+        const float i = from_lane(G, first + own), f = from_lane(G, first + own + 4);
+        const float g = from_lane(G, first + own + 8), o = from_lane(G, first + own + 12);
+        const float bent = tanhf(now), to_h = dh + dy;
+        const float to_c = dc + to_h * o * (1 - bent * bent);
+        const float d = gate == 0   ? to_c * g * i * (1 - i)
+                        : gate == 1 ? to_c * next_c * f * (1 - f)
+                        : gate == 2 ? to_c * i * (1 - g * g)
+                                    : to_h * bent * o * (1 - o);
+        dc = to_c * f;
+        float *const buffer = gradients + t % 2 * 16 * SHARE;
+        buffer[gate * 4 * SHARE + u] = d;
+        __syncthreads();
+        if (exists) x.d_gates[row * 4 * H + gate * H + u] = d;
+        float sums[4] = {};
+        weights.multiply(buffer + place * 4, 64, sums);
+        dh = quad_share(sums, own);
+        dh += across(dh, 4);
+        dh += across(dh, 8);
+    }
+    if (!exists || gate != 0) return;
+    if (x.dh0) put(x.dh0 + b * H + u, dh, x.add_h0);
+    if (x.dc0) put(x.dc0 + b * H + u, dc, x.add_c0);
+}
+
+/* Launches the kernels that keep their weights. */
+template <int SHARE> static void launch_kept(const Run *run, int64_t B, const Cells &x) {
+    LAUNCH(run, kept_steps<SHARE>, (unsigned)B, 16 * SHARE,
+           8 * SHARE * sizeof(float) + Weights<SHARE>::shared_bytes(16 * SHARE), x);
+}
+template <int SHARE> static void launch_kept(const Run *run, int64_t B, const Adjoint &x) {
+    LAUNCH(run, kept_adjoint_steps<SHARE>, (unsigned)B, 16 * SHARE,
+           32 * SHARE * sizeof(float) + Weights<SHARE>::shared_bytes(16 * SHARE), x);
+}
+template <class Steps> static bool kept(const Run *run, int64_t B, const Steps &x) {
+    if (x.H > MOST_KEPT) return false;
+    if (x.H <= 32)
+        launch_kept<8>(run, B, x);
+    else if (x.H <= 64)
+        launch_kept<16>(run, B, x);
+    else
+        launch_kept<32>(run, B, x);
+    return true;
+}
+
 static unsigned threads_for(int64_t H) {
     const int64_t threads = (4 * H + WARP - 1) / WARP * WARP;
     return threads < MOST_THREADS ? (unsigned)threads : (unsigned)MOST_THREADS;
+}
+
+/* Floats of w^T. */
+static int64_t turned_weights(int64_t H) {
+    return H > MOST_KEPT ? 4 * H * H : 0;
 }
 
 static void forward(const OpCall *call, const Run *run) {
@@ -112,20 +293,21 @@ static void forward(const OpCall *call, const Run *run) {
     x.c_last = call->outputs > 1 ? call->out[LSTM_C_LAST]->data : NULL;
     x.activated = call->saves ? call->saved[LSTM_SAVED_GATES]->data : NULL;
     x.c = call->saves ? call->saved[LSTM_SAVED_C]->data : NULL;
-    LAUNCH(run, steps, (unsigned)extent(call->in[LSTM_GATES], 0), threads_for(x.H),
-           (size_t)(6 * x.H) * sizeof(float), x);
+    const int64_t B = extent(call->in[LSTM_GATES], 0);
+    if (!kept(run, B, x))
+        LAUNCH(run, steps, (unsigned)B, threads_for(x.H), (size_t)(6 * x.H) * sizeof(float), x);
 }
 
 static void backward(const OpCall *call, const Run *run) {
     const int64_t B = extent(call->in[LSTM_GATES], 0), L = extent(call->in[LSTM_GATES], 1);
     const int64_t H = extent(call->in[LSTM_W], 0), rows = B * L;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    float *const transposed = carver.take<float>(4 * H * H);
+    float *const transposed = carver.take<float>(turned_weights(H));
     float *const d_gates = carver.take<float>(rows * 4 * H);
     float *const before = carver.take<float>(rows * H); /* h of the step before */
     const float *w = call->in[LSTM_W]->data, *h = call->out[LSTM_H]->data;
     const float *h0 = data_of(call, LSTM_H0);
-    for_each(run, 4 * H * H,
+    for_each(run, turned_weights(H),
              [=] __device__(int64_t i) { transposed[i] = w[i % H * 4 * H + i / H]; });
     Adjoint x = {};
     x.L = L;
@@ -136,13 +318,15 @@ static void backward(const OpCall *call, const Run *run) {
     x.dh = call->out[LSTM_H]->gradient;
     x.dh_last = call->outputs > 1 ? call->out[LSTM_H_LAST]->gradient : NULL;
     x.dc_last = call->outputs > 1 ? call->out[LSTM_C_LAST]->gradient : NULL;
+    x.w = w;
     x.transposed = transposed;
     x.d_gates = d_gates;
     x.dh0 = gradient_of(call, LSTM_H0);
     x.dc0 = gradient_of(call, LSTM_C0);
     x.add_h0 = call->accumulate[LSTM_H0];
     x.add_c0 = call->accumulate[LSTM_C0];
-    LAUNCH(run, adjoint_steps, (unsigned)B, threads_for(H), (size_t)(6 * H) * sizeof(float), x);
+    if (!kept(run, B, x))
+        LAUNCH(run, adjoint_steps, (unsigned)B, threads_for(H), (size_t)(6 * H) * sizeof(float), x);
     if (float *to = gradient_of(call, LSTM_GATES)) {
         const bool accumulate = call->accumulate[LSTM_GATES];
         for_each(run, rows * 4 * H,
@@ -171,7 +355,7 @@ static size_t scratch(const OpCall *call, Phase phase) {
     if (phase == PHASE_FORWARD) return 0;
     const int64_t H = extent(call->in[LSTM_W], 0);
     const int64_t rows = extent(call->in[LSTM_GATES], 0) * extent(call->in[LSTM_GATES], 1);
-    return carved(4 * H * H, sizeof(float)) + carved(rows * 4 * H, sizeof(float)) +
+    return carved(turned_weights(H), sizeof(float)) + carved(rows * 4 * H, sizeof(float)) +
            carved(rows * H, sizeof(float));
 }
 

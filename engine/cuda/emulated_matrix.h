@@ -1,0 +1,113 @@
+/* Tensor cores and asynchronous copies on the CPU: lanes exchange their registers and every lane
+ * makes the results that the hardware would hand it. Inputs are read as the hardware reads them;
+ * its order of summation is not known and sums here are plain float32. */
+#ifndef LONGHAUL_CUDA_EMULATED_MATRIX_H
+#define LONGHAUL_CUDA_EMULATED_MATRIX_H
+
+#include "engine/cuda/grid.cuh"
+
+namespace emulation {
+/* A copy happens at once in one order of threads and when it is waited for in the others, so that
+ * both a read too early and a write too early change bits. */
+void copy_later(void *to, const void *from, size_t bytes);
+void copies_commit();
+void copies_wait(int pending);
+[[noreturn]] void complain(const char *what);
+
+/* Every lane's x, in lane order. */
+template <class T> inline void gather(const T &x, T all[WARP]) {
+    const int parity = current.parity ^= 1;
+    static_assert(sizeof x <= LANE_BYTES, "space of a lane");
+    std::memcpy(shuffle_space(emulated_lane(), parity), &x, sizeof x);
+    meet_warp();
+    for (unsigned lane = 0; lane < WARP; lane++)
+        std::memcpy(&all[lane], shuffle_space(lane, parity), sizeof x);
+}
+} // namespace emulation
+
+static inline void copy_async(void *to, const void *from) {
+    if (((uintptr_t)to | (uintptr_t)from) % 16) emulation::complain("a copy is not aligned");
+    emulation::copy_later(to, from, 16);
+}
+static inline void copy_commit() {
+    emulation::copies_commit();
+}
+template <int PENDING> static inline void copy_wait() {
+    emulation::copies_wait(PENDING);
+}
+
+static inline uint32_t bits_of(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline float float_of(uint32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline void emulated_matrices(uint32_t r[4], const void *row, bool transposed) {
+    if ((uintptr_t)row % 16) emulation::complain("a row of a matrix is not aligned");
+    const uint16_t *rows[WARP];
+    emulation::gather(static_cast<const uint16_t *>(row), rows);
+    const unsigned far = emulated_lane() / 4, near = emulated_lane() % 4 * 2;
+    for (unsigned m = 0; m < 4; m++) {
+        const uint16_t low = transposed ? rows[m * 8 + near][far] : rows[m * 8 + far][near];
+        const uint16_t high =
+            transposed ? rows[m * 8 + near + 1][far] : rows[m * 8 + far][near + 1];
+        r[m] = low | (uint32_t)high << 16;
+    }
+}
+static inline void load_matrices(uint32_t r[4], const void *row) {
+    emulated_matrices(r, row, false);
+}
+static inline void load_matrices_transposed(uint32_t r[4], const void *row) {
+    emulated_matrices(r, row, true);
+}
+
+struct EmulatedOperands {
+    uint32_t a[4], b[2];
+};
+
+static inline void multiply_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+    EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}}, all[WARP];
+    emulation::gather(own, all);
+    const unsigned row = emulated_lane() / 4, column = emulated_lane() % 4 * 2;
+    const auto half = [](uint32_t pair, unsigned which) {
+        return float_of(which ? pair & 0xFFFF0000u : pair << 16);
+    };
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 16; k++)
+            c[i] += half(all[row * 4 + k % 8 / 2].a[k / 8 * 2 + i / 2], k % 2) *
+                    half(all[(column + i % 2) * 4 + k % 8 / 2].b[k / 8], k % 2);
+}
+static inline void multiply_tf32(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+    EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}}, all[WARP];
+    emulation::gather(own, all);
+    const unsigned row = emulated_lane() / 4, column = emulated_lane() % 4 * 2;
+    const uint32_t kept = 0xFFFFE000u; /* what the hardware reads of a float */
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned k = 0; k < 8; k++)
+            c[i] += float_of(all[row * 4 + k % 4].a[k / 4 * 2 + i / 2] & kept) *
+                    float_of(all[(column + i % 2) * 4 + k % 4].b[k / 4] & kept);
+}
+
+static inline uint32_t bf16_bits(float x) {
+    const uint32_t bits = bits_of(x);
+    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FFF;
+    return (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
+}
+static inline uint32_t two_bf16(float low, float high) {
+    return bf16_bits(low) | bf16_bits(high) << 16;
+}
+static inline uint32_t tf32_bits(float x) {
+    const uint32_t bits = bits_of(x);
+    if ((bits & 0x7F800000u) == 0x7F800000u) return bits;
+    return (bits + 0x1000u) & 0xFFFFE000u;
+}
+static inline float fast_exp2(float x) {
+    return exp2f(x);
+}
+
+#endif

@@ -1,0 +1,208 @@
+/* Attention on a GPU: makes the copies that the tiled kernels read and runs them. */
+#include <algorithm>
+
+#include "engine/ops/attention/attention.cuh"
+
+enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
+
+/* to (B, heads, padded, D) = factor times from (B, rows, heads, width) with rows `row` floats
+ * apart; zero beyond. */
+struct HeadCopy {
+    const float *from;
+    void *to;
+    int heads, rows, padded;
+    int64_t row;
+    float factor;
+    bool hide;  /* rows from lengths[b] on count as zero, whatever they hold */
+    bool fours; /* rows are read in aligned fours */
+};
+struct HeadCopies {
+    HeadCopy copy[MOST_COPIES];
+    int64_t batch;
+    int width;
+    const int32_t *lengths;
+};
+
+template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
+    const HeadCopy copy = x.copy[blockIdx.y];
+    const int64_t n = global_thread(), line = n / (D / 4), head = line / copy.padded;
+    const int c = (int)(n % (D / 4)) * 4, i = (int)(line % copy.padded);
+    const int64_t b = head / copy.heads, h = head % copy.heads;
+    if (b >= x.batch) return;
+    const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
+    const float *const from = copy.from + (b * copy.rows + i) * copy.row + h * x.width;
+    Four four = {};
+    if (seen && copy.fours && c < x.width)
+        four = *reinterpret_cast<const Four *>(from + c);
+    else if (seen)
+        for (int k = 0; k < 4; k++)
+            if (c + k < x.width) four.x[k] = from[c + k];
+    for (int k = 0; k < 4; k++) four.x[k] *= copy.factor;
+    M::store(static_cast<typename M::Element *>(copy.to) + line * D + c, four);
+}
+
+/* Eight lanes add up a row of dO . O. */
+KERNEL void __launch_bounds__(COPY_THREADS)
+    make_notes(AttentionCall x, const float *out, const float *d_out, AttentionNote *notes) {
+    const int64_t line = global_thread() / NOTE_LANES;
+    const int64_t head = line / x.padded_queries, b = head / x.heads, h = head % x.heads;
+    const int i = (int)(line % x.padded_queries), lane = (int)(threadIdx.x % NOTE_LANES);
+    const bool real = b < x.batch && i < x.queries;
+    float sum = 0;
+    const int64_t at = ((b * x.queries + i) * x.heads + h) * x.width;
+    for (int64_t c = lane; real && c < x.width; c += NOTE_LANES) sum += out[at + c] * d_out[at + c];
+    for (int offset = NOTE_LANES / 2; offset > 0; offset /= 2)
+        sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
+    if (lane == 0 && b < x.batch)
+        notes[line] = {real ? x.log_sum[head * x.queries + i] : INFINITY, real ? sum : 0.0f};
+}
+
+static AttentionDropped dropped_of(const OpCall *call, const Run *run) {
+    const Attention *a = static_cast<const Attention *>(call->attributes);
+    AttentionDropped dropped = {};
+    if (!run->training || a->dropout <= 0) return dropped;
+    dropped.values = run_values(run);
+    dropped.stream = stream_number("dropout") ^ (uint64_t)call->number;
+    dropped.threshold = (uint32_t)lrint(a->dropout * 65536);
+    dropped.scale = (float)(65536.0 / (65536.0 - dropped.threshold));
+    return dropped;
+}
+
+static int padded_rows(int64_t rows) {
+    return (int)((rows + ATTENTION_ROWS - 1) / ATTENTION_ROWS * ATTENTION_ROWS);
+}
+
+/* The width that the tiles of a head have; see attention_with_width. */
+static int64_t padded_width(int64_t width) {
+    int64_t padded = 16;
+    while (padded < width) padded *= 2;
+    return padded;
+}
+
+/* Divisor of all heads for which keys and values (or queries and dO) take up to half of a cache of
+ * 50 MB. */
+static int64_t heads_at_once(const AttentionView &view) {
+    const int64_t all = view.batch * view.kv_heads, longest = std::max(view.keys, view.queries);
+    const int64_t bytes = 2 * longest * padded_width(view.width) * (int64_t)sizeof(float);
+    int64_t count = std::max<int64_t>(1, std::min(all, ((int64_t)24 << 20) / bytes));
+    while (all % count) count--;
+    return count;
+}
+
+static AttentionCall call_of(const OpCall *call, const Run *run) {
+    const AttentionView view = attention_view(call);
+    AttentionCall x = {};
+    x.batch = view.batch;
+    x.heads = view.heads;
+    x.kv_heads = view.kv_heads;
+    x.group = view.group;
+    x.width = view.width;
+    x.queries = (int)view.queries;
+    x.keys = (int)view.keys;
+    x.padded_queries = padded_rows(view.queries);
+    x.padded_keys = padded_rows(view.keys);
+    x.causal = view.causal;
+    x.offset = (int)view.offset;
+    x.scale = view.scale;
+    if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
+    x.dropped = dropped_of(call, run);
+    x.heads_at_once = heads_at_once(view);
+    x.out = call->out[0]->data;
+    x.log_sum = call->saved[0]->data;
+    const auto part = [&](int input, int64_t column) {
+        float *const gradient = gradient_of(call, input);
+        return gradient ? gradient + column : NULL;
+    };
+    x.dq = part(view.q_input, view.q_column);
+    x.dk = part(view.k_input, view.k_column);
+    x.dv = part(view.v_input, view.v_column);
+    x.q_row = view.q_row;
+    x.k_row = view.k_row;
+    x.v_row = view.v_row;
+    x.add_q = call->accumulate[view.q_input];
+    x.add_k = call->accumulate[view.k_input];
+    x.add_v = call->accumulate[view.v_input];
+    return x;
+}
+
+/* Places of the copies in scratch; Products decide at run time how much of them is used. */
+static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
+                        bool backward) {
+    const AttentionView view = attention_view(call);
+    const int64_t width = padded_width(view.width);
+    HeadCopies copies = {};
+    int count = 0;
+    const auto add = [&](const float *from, bool of_keys, int64_t row, float factor) {
+        const int64_t heads = of_keys ? x->kv_heads : x->heads;
+        const int padded = of_keys ? x->padded_keys : x->padded_queries;
+        void *const to = carver->take<float>(x->batch * heads * padded * width);
+        const bool fours =
+            row % 4 == 0 && x->width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+        copies.copy[count++] = {from,   to,  (int)heads, of_keys ? x->keys : x->queries,
+                                padded, row, factor,     of_keys,
+                                fours};
+        return to;
+    };
+    const float log2_e = 1.44269504f;
+    x->q =
+        add(call->in[view.q_input]->data + view.q_column, false, view.q_row, view.scale * log2_e);
+    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row, 1);
+    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row, 1);
+    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width, 1);
+    copies.batch = x->batch;
+    copies.width = (int)x->width;
+    copies.lengths = x->lengths;
+    const int64_t most =
+        x->batch * std::max(x->heads * x->padded_queries, x->kv_heads * x->padded_keys);
+    attention_with(run, x->width, [&]<class M, int D>() {
+        const dim3 grid(blocks_for(most * (D / 4), COPY_THREADS), (unsigned)count);
+        LAUNCH(run, (copy_heads<M, D>), grid, COPY_THREADS, 0, copies);
+    });
+}
+
+static bool has_tiles(const OpCall *call) {
+    const Attention *a = static_cast<const Attention *>(call->attributes);
+    return a->width <= ATTENTION_TILE_WIDTH && !input_of(call, ATTENTION_POSITION);
+}
+
+static void forward(const OpCall *call, const Run *run) {
+    if (!has_tiles(call)) {
+        attention_rows_forward(call, run, dropped_of(call, run));
+        return;
+    }
+    AttentionCall x = call_of(call, run);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    make_copies(call, run, &x, &carver, false);
+    attention_forward_tiles(run, x);
+}
+
+static void backward(const OpCall *call, const Run *run) {
+    if (!has_tiles(call)) {
+        attention_rows_backward(call, run, dropped_of(call, run));
+        return;
+    }
+    AttentionCall x = call_of(call, run);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    make_copies(call, run, &x, &carver, true);
+    const int64_t lines = x.batch * x.heads * x.padded_queries;
+    AttentionNote *const notes = carver.take<AttentionNote>(lines);
+    LAUNCH(run, make_notes, blocks_for(lines * NOTE_LANES, COPY_THREADS), COPY_THREADS, 0, x,
+           call->out[0]->data, call->out[0]->gradient, notes);
+    x.notes = notes;
+    if (x.dk || x.dv) attention_key_gradient(run, x);
+    if (x.dq) attention_query_gradient(run, x);
+}
+
+static size_t scratch(const OpCall *call, Phase phase) {
+    if (!has_tiles(call)) return attention_rows_scratch(call, phase);
+    const AttentionView view = attention_view(call);
+    const int64_t width = padded_width(view.width);
+    const int64_t queries = view.batch * view.heads * padded_rows(view.queries);
+    const int64_t keys = view.batch * view.kv_heads * padded_rows(view.keys);
+    const size_t copies =
+        carved(queries * width, sizeof(float)) + 2 * carved(keys * width, sizeof(float));
+    if (phase == PHASE_FORWARD) return copies;
+    return copies + carved(queries * width, sizeof(float)) + carved(queries, sizeof(AttentionNote));
+}
+
+CUDA_OP(attention, {forward, backward}, scratch);

@@ -1,0 +1,202 @@
+/* Attention on a GPU: what its kernels share. Before the kernels, q, k, v (and dO) are copied head
+ * by head, rounded to what the products read, rows padded with zeros to a fixed width and to whole
+ * tiles: the loops copy 16 bytes at a time and never look at a boundary. Scores are in base 2:
+ * log2(e) / sqrt(d) is in the copy of q. */
+#ifndef LONGHAUL_OPS_ATTENTION_CUH
+#define LONGHAUL_OPS_ATTENTION_CUH
+
+#include "engine/cuda/matrix.cuh"
+#include "engine/cuda/philox.cuh"
+#include "engine/ops/attention/attention.h"
+
+enum {
+    ATTENTION_THREADS = 128, /* of a block: four warps */
+    ATTENTION_WARPS = ATTENTION_THREADS / WARP,
+    ATTENTION_ROWS = 128,       /* copies have a multiple of so many rows */
+    ATTENTION_TILE_WIDTH = 128, /* widest head that has tiles; wider ones go row by row */
+    STRIP = 16                  /* rows of a product */
+};
+
+/* What backward knows of a query: log-sum-exp, base 2, and dO . O; infinity and 0 for rows that
+ * only fill a tile. */
+struct AttentionNote {
+    float log_sum, delta;
+};
+struct alignas(16) AttentionNotes {
+    AttentionNote of[2]; /* neighbouring queries */
+};
+
+struct AttentionDropped {
+    const RunValues *values;
+    uint64_t stream;
+    uint32_t threshold; /* 0: none in this run */
+    float scale;
+};
+
+/* A call as kernels see it. Copies are (B, H or Hk, padded rows, padded width). */
+struct AttentionCall {
+    int64_t batch, heads, kv_heads, group, width;
+    int queries, keys, padded_queries, padded_keys;
+    bool causal;
+    int offset; /* causal: query i sees keys up to i + offset */
+    float scale;
+    const int32_t *lengths; /* in device memory, like all that follows; NULL: all keys */
+    AttentionDropped dropped;
+    const void *q, *k, *v, *g;  /* copies; g: dO */
+    const AttentionNote *notes; /* (B, H, padded queries) */
+    int64_t heads_at_once;      /* whose keys and values stay in the second-level cache */
+    float *out, *log_sum;       /* results of forward */
+    float *dq, *dk, *dv;        /* first element of the part in its tensor; NULL: not wanted */
+    int64_t q_row, k_row, v_row;
+    bool add_q, add_k, add_v;
+};
+
+/* Visible keys of sequence b for any query. */
+__device__ static inline int attention_end(const AttentionCall &x, int64_t b) {
+    const int length = x.lengths ? x.lengths[b] : x.keys;
+    return length < 0 ? 0 : length < x.keys ? length : x.keys;
+}
+/* And for query i. */
+__device__ static inline int attention_seen(const AttentionCall &x, int end, int i) {
+    return x.causal && i + x.offset + 1 < end ? i + x.offset + 1 : end;
+}
+
+/* Which tile a block works at: number n of all, `tiles` a head. Heads whose keys fit in the cache
+ * together run together, those with the longest rows first where `descending`. */
+struct AttentionPlace {
+    int64_t b, h;
+    int tile;
+};
+__device__ static inline AttentionPlace attention_place(const AttentionCall &x, int64_t heads,
+                                                        int tiles, bool descending) {
+    const int64_t n = blockIdx.x, set = x.heads_at_once * tiles;
+    const int64_t within = n % set, head = n / set * x.heads_at_once + within % x.heads_at_once;
+    const int tile = (int)(within / x.heads_at_once);
+    return {head / heads, head % heads, descending ? tiles - 1 - tile : tile};
+}
+
+/* Factor of weight (b, h, i, j); row: (b H + h) Lq + i. */
+struct AttentionKeep {
+    uint32_t key[2], item[2], threshold;
+    float scale;
+    __device__ explicit AttentionKeep(const AttentionDropped &dropped) {
+        threshold = dropped.threshold;
+        scale = dropped.scale;
+        if (!threshold) return;
+        philox_key(dropped.values->seed, dropped.stream, key);
+        item[0] = (uint32_t)dropped.values->pass;
+        item[1] = (uint32_t)(dropped.values->pass >> 32);
+    }
+    /* The words for keys 8 block .. 8 block + 7. */
+    __device__ void draw(uint32_t row, uint32_t block, uint32_t words[4]) const {
+        const uint32_t counter[4] = {row, block, item[0], item[1]};
+        philox_block(key, counter, words);
+    }
+    __device__ float factor(uint32_t word, bool high) const {
+        return (high ? word >> 16 : word & 0xFFFFu) < threshold ? 0.0f : scale;
+    }
+    __device__ float at(uint32_t row, uint32_t j) const {
+        uint32_t words[4];
+        draw(row, j / 8, words);
+        const uint32_t word = j & 4 ? (j & 2 ? words[3] : words[2]) : j & 2 ? words[1] : words[0];
+        return factor(word, j & 1);
+    }
+};
+
+/* to = x times scale or that added to it, for two columns from c of a row of `width`. */
+__device__ static inline void attention_put(float *row, int64_t c, int64_t width, float x0,
+                                            float x1, bool add) {
+    if (c + 1 < width && width % 2 == 0) { /* rows then begin at even places of the tensor */
+        Two *to = reinterpret_cast<Two *>(row + c);
+        const Two before = add ? *to : Two{};
+        *to = {{before.x[0] + x0, before.x[1] + x1}};
+        return;
+    }
+    if (c < width) put(row + c, x0, add);
+    if (c + 1 < width) put(row + c + 1, x1, add);
+}
+
+/* c += A B^T: `strips` strips of a tile from `row` on by all rows of another. */
+template <class M, int STRIPS, int COLUMNS, int D>
+__device__ __forceinline__ void attention_scores(float (&c)[STRIPS][COLUMNS / 8][4],
+                                                 const SharedTile<typename M::Element, D> &a_tile,
+                                                 unsigned row,
+                                                 const SharedTile<typename M::Element, D> &b_tile) {
+#pragma unroll
+    for (int s = 0; s < D / M::DEPTH; s++) {
+        typename M::A a[STRIPS];
+#pragma unroll
+        for (int m = 0; m < STRIPS; m++) M::load_a(a[m], a_tile, row + m * STRIP, s * M::DEPTH);
+#pragma unroll
+        for (int n = 0; n < COLUMNS / 16; n++) {
+            typename M::B b;
+            M::load_b_rows(b, b_tile, n * 16, s * M::DEPTH);
+#pragma unroll
+            for (int m = 0; m < STRIPS; m++) M::multiply(c[m][2 * n], c[m][2 * n + 1], a[m], b);
+        }
+    }
+}
+
+/* c += P B: P from registers, rows of B as many as P has columns. */
+template <class M, int STRIPS, int COLUMNS, int D>
+__device__ __forceinline__ void attention_sums(float (&c)[STRIPS][D / 8][4],
+                                               const float (&p)[STRIPS][COLUMNS / 8][4],
+                                               const SharedTile<typename M::Element, D> &b_tile) {
+#pragma unroll
+    for (int s = 0; s < COLUMNS / M::DEPTH; s++) {
+        typename M::A a[STRIPS];
+#pragma unroll
+        for (int m = 0; m < STRIPS; m++) M::from_sums(a[m], p[m] + s * (M::DEPTH / 8));
+#pragma unroll
+        for (int n = 0; n < D / 16; n++) {
+            typename M::B b;
+            M::load_b_columns(b, b_tile, s * M::DEPTH, n * 16);
+#pragma unroll
+            for (int m = 0; m < STRIPS; m++) M::multiply(c[m][2 * n], c[m][2 * n + 1], a[m], b);
+        }
+    }
+}
+
+/* Calls body.operator()<Products, width>() with the least width that holds the head. */
+template <class M, class Body> void attention_with_width(int64_t width, Body body) {
+    if (width <= 16)
+        body.template operator()<M, 16>();
+    else if (width <= 32)
+        body.template operator()<M, 32>();
+    else if (width <= 64)
+        body.template operator()<M, 64>();
+    else
+        body.template operator()<M, 128>();
+}
+template <class Body> void attention_with(const Run *run, int64_t width, Body body) {
+    switch (run->products) {
+    case PRODUCTS_BF16:
+        return attention_with_width<ProductsOfBf16>(width, body);
+    case PRODUCTS_TF32:
+        return attention_with_width<ProductsOfTf32>(width, body);
+    case PRODUCTS_FLOAT:
+        break;
+    }
+    attention_with_width<ProductsOfFloat>(width, body);
+}
+template <class M> constexpr bool attention_on_tensor_cores = !requires(typename M::B b) {
+    b.x;
+};
+
+/* Calls launch.operator()<whether weights are dropped>(). Float kernels always ask: one fewer. */
+template <class M, class Launch> void attention_launch(const AttentionCall &x, Launch launch) {
+    if constexpr (attention_on_tensor_cores<M>)
+        if (!x.dropped.threshold) return launch.template operator()<false>();
+    launch.template operator()<true>();
+}
+
+void attention_forward_tiles(const Run *run, const AttentionCall &call);
+void attention_query_gradient(const Run *run, const AttentionCall &call);
+void attention_key_gradient(const Run *run, const AttentionCall &call);
+
+/* One query row a block, any width: the step of decoding, and heads too wide for tiles. */
+size_t attention_rows_scratch(const OpCall *call, Phase phase);
+void attention_rows_forward(const OpCall *call, const Run *run, const AttentionDropped &dropped);
+void attention_rows_backward(const OpCall *call, const Run *run, const AttentionDropped &dropped);
+
+#endif

@@ -1,0 +1,137 @@
+/* dK and dV: a block owns some keys of one key head and walks over the queries that see them, of
+ * all heads that share it. Scores are made transposed, keys in the rows, so that weights are
+ * operands as they lie in the registers:
+ *     P^T = exp2(K Q^T - log_sum)    dV = P^T dO    dS^T = P^T (V dO^T - delta)    dK = scale dS^T
+ * Q */
+#include "engine/ops/attention/attention.cuh"
+
+template <class M, int D> struct KeyShape {
+    typedef typename M::Element Element;
+    static constexpr int ROW_BYTES = D * (int)sizeof(Element);
+    static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 128 ? 2 : 1;
+    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP; /* keys */
+    static constexpr int QUERIES = ROW_BYTES <= 256 ? 32 : 16;
+    static constexpr int NOTE_BYTES = QUERIES * (int)sizeof(AttentionNote);
+    /* Keys and values, two stages of queries and of dO, then of notes. */
+    static constexpr int SHARED = (2 * ROWS + 4 * QUERIES) * ROW_BYTES + 2 * NOTE_BYTES;
+};
+
+template <class M, int D, bool DROP>
+KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const AttentionCall x) {
+    typedef KeyShape<M, D> S;
+    typedef typename M::Element Element;
+    typedef SharedTile<Element, D> Tile;
+    constexpr int QUERIES = S::QUERIES, STRIPS = S::STRIPS, ROWS = S::ROWS;
+    const Tile k_tile = {shared_memory<Element>()}, v_tile = {k_tile.start + ROWS * D};
+    Element *const stages = v_tile.start + ROWS * D;
+    AttentionNotes *const stage_notes =
+        reinterpret_cast<AttentionNotes *>(stages + 4 * QUERIES * D);
+    const AttentionPlace place = attention_place(x, x.kv_heads, (x.keys + ROWS - 1) / ROWS, false);
+    const int64_t kv_head = place.b * x.kv_heads + place.h;
+    const int first = place.tile * ROWS;
+    const int64_t at = (kv_head * x.padded_keys + first) * D;
+
+    const int end = attention_end(x, place.b);
+    const int warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
+    const int warp_last = warp_first + STRIPS * STRIP - 1;
+    /* the tile of the first query that sees the first key, and tiles from there on */
+    const int seen_from = x.causal && first > x.offset ? first - x.offset : 0;
+    const int from = seen_from / QUERIES;
+    const int tiles = (x.queries + QUERIES - 1) / QUERIES - from;
+    const int turns = first < end && tiles > 0 ? tiles * (int)x.group : 0;
+    const int row = (int)lane_row(), column = (int)lane_column();
+    const AttentionKeep keep(x.dropped);
+
+    const auto fetch = [&](int stage, int turn) {
+        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
+        const int64_t line = head * x.padded_queries + (int64_t)(from + turn % tiles) * QUERIES;
+        const Tile q_tile = {stages + stage * 2 * QUERIES * D},
+                   g_tile = {q_tile.start + QUERIES * D};
+        q_tile.template copy_rows<QUERIES, ATTENTION_THREADS>(static_cast<const Element *>(x.q) +
+                                                              line * D);
+        g_tile.template copy_rows<QUERIES, ATTENTION_THREADS>(static_cast<const Element *>(x.g) +
+                                                              line * D);
+        if (threadIdx.x < S::NOTE_BYTES / 16)
+            copy_async(stage_notes + stage * (QUERIES / 2) + threadIdx.x,
+                       x.notes + line + threadIdx.x * 2);
+    };
+    if (turns > 0) {
+        k_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.k) + at);
+        v_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.v) + at);
+        fetch(0, 0);
+    }
+    copy_commit();
+
+    float dk[STRIPS][D / 8][4] = {}, dv[STRIPS][D / 8][4] = {};
+    for (int turn = 0, stage = 0; turn < turns; turn++, stage ^= 1) {
+        copy_wait<0>();
+        __syncthreads(); /* the tile is here, and the other stage is no longer read */
+        if (turn + 1 < turns) fetch(stage ^ 1, turn + 1);
+        copy_commit();
+        const int query = (from + turn % tiles) * QUERIES;
+        if (warp_first >= end || (x.causal && query + QUERIES - 1 + x.offset < warp_first))
+            continue;
+        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
+        const Tile q_tile = {stages + stage * 2 * QUERIES * D},
+                   g_tile = {q_tile.start + QUERIES * D};
+        const AttentionNotes *const notes = stage_notes + stage * (QUERIES / 2);
+
+        float p[STRIPS][QUERIES / 8][4] = {}, ds[STRIPS][QUERIES / 8][4] = {};
+        attention_scores<M, STRIPS, QUERIES>(p, k_tile, warp_first - first, q_tile);
+        attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
+        const bool masked = warp_last >= end || (x.causal && query + x.offset < warp_last);
+#pragma unroll
+        for (int n = 0; n < QUERIES / 8; n++) {
+            const AttentionNotes note = notes[n * 4 + column / 2];
+#pragma unroll
+            for (int m = 0; m < STRIPS; m++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const int j = warp_first + m * STRIP + row + e / 2 * 8;
+                    const int i = query + n * 8 + column + e % 2;
+                    float weight = fast_exp2(p[m][n][e] - note.of[e % 2].log_sum);
+                    if (masked && j >= attention_seen(x, end, i)) weight = 0;
+                    float kept = weight, dp = ds[m][n][e];
+                    if (DROP && keep.threshold) {
+                        const float factor = keep.at((uint32_t)(head * x.queries + i), (uint32_t)j);
+                        kept *= factor;
+                        dp *= factor;
+                    }
+                    p[m][n][e] = kept;
+                    ds[m][n][e] = weight * (dp - note.of[e % 2].delta);
+                }
+        }
+        attention_sums<M, STRIPS, QUERIES>(dv, p, g_tile);
+        attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
+    }
+
+    const float dk_scale = 0.693147181f; /* ln 2: the copy of q holds scale log2(e) q */
+#pragma unroll
+    for (int m = 0; m < STRIPS; m++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int j = warp_first + m * STRIP + row + r * 8;
+            if (j >= x.keys) continue;
+            const int64_t line = place.b * x.keys + j, kv = place.h * x.width;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++) {
+                if (x.dk)
+                    attention_put(x.dk + line * x.k_row + kv, n * 8 + column, x.width,
+                                  dk[m][n][2 * r] * dk_scale, dk[m][n][2 * r + 1] * dk_scale,
+                                  x.add_k);
+                if (x.dv)
+                    attention_put(x.dv + line * x.v_row + kv, n * 8 + column, x.width,
+                                  dv[m][n][2 * r], dv[m][n][2 * r + 1], x.add_v);
+            }
+        }
+}
+
+void attention_key_gradient(const Run *run, const AttentionCall &x) {
+    attention_with(run, x.width, [&]<class M, int D>() {
+        typedef KeyShape<M, D> S;
+        const unsigned blocks = blocks_for(x.keys, S::ROWS) * (unsigned)(x.batch * x.kv_heads);
+        attention_launch<M>(x, [&]<bool DROP>() {
+            LAUNCH(run, (key_gradient<M, D, DROP>), blocks, ATTENTION_THREADS, S::SHARED, x);
+        });
+    });
+}

@@ -1,0 +1,119 @@
+/* dQ: a block owns some queries of one head and walks over the keys once more, weights made again
+ * from the saved log-sum-exp:
+ *     P = exp2(S - log_sum)    dS = P (dO V^T - delta)    dQ = scale dS K */
+#include "engine/ops/attention/attention.cuh"
+
+template <class M, int D> struct QueryShape {
+    typedef typename M::Element Element;
+    static constexpr int ROW_BYTES = D * (int)sizeof(Element);
+    static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
+    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
+    static constexpr int KEYS = ROW_BYTES <= 256 ? 32 : 16;
+    /* Queries and dO, then two stages of keys and of values. */
+    static constexpr int SHARED = (2 * ROWS + 4 * KEYS) * ROW_BYTES;
+};
+
+template <class M, int D, bool DROP>
+KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const AttentionCall x) {
+    typedef QueryShape<M, D> S;
+    typedef typename M::Element Element;
+    typedef SharedTile<Element, D> Tile;
+    constexpr int KEYS = S::KEYS, STRIPS = S::STRIPS, ROWS = S::ROWS;
+    const Tile q_tile = {shared_memory<Element>()}, g_tile = {q_tile.start + ROWS * D};
+    Element *const stages = g_tile.start + ROWS * D;
+    const AttentionPlace place = attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true);
+    const int64_t head = place.b * x.heads + place.h;
+    const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
+    const int first = place.tile * ROWS;
+    const int64_t at = (head * x.padded_queries + first) * D;
+    const Element *const k = static_cast<const Element *>(x.k) + kv_head * x.padded_keys * D;
+    const Element *const v = static_cast<const Element *>(x.v) + kv_head * x.padded_keys * D;
+
+    const int end = attention_end(x, place.b);
+    const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
+    const int block_end = attention_seen(x, end, last);
+    const int warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
+    const int warp_end =
+        warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * STRIP - 1) : 0;
+    const int warp_full = attention_seen(x, end, warp_first);
+    const int row = (int)lane_row(), column = (int)lane_column();
+    const AttentionKeep keep(x.dropped);
+
+    const auto fetch = [&](int stage, int key) {
+        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
+        k_tile.template copy_rows<KEYS, ATTENTION_THREADS>(k + (int64_t)key * D);
+        v_tile.template copy_rows<KEYS, ATTENTION_THREADS>(v + (int64_t)key * D);
+    };
+    if (block_end > 0) {
+        q_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.q) + at);
+        g_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.g) + at);
+        fetch(0, 0);
+    }
+    copy_commit();
+
+    AttentionNote notes[STRIPS][2];
+    float dq[STRIPS][D / 8][4] = {};
+#pragma unroll
+    for (int m = 0; m < STRIPS; m++)
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            notes[m][r] = x.notes[head * x.padded_queries + warp_first + m * STRIP + row + r * 8];
+
+    for (int key = 0, stage = 0; key < block_end; key += KEYS, stage ^= 1) {
+        copy_wait<0>();
+        __syncthreads(); /* the tile is here, and the other stage is no longer read */
+        if (key + KEYS < block_end) fetch(stage ^ 1, key + KEYS);
+        copy_commit();
+        if (key >= warp_end) continue;
+        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
+
+        float p[STRIPS][KEYS / 8][4] = {}, ds[STRIPS][KEYS / 8][4] = {};
+        attention_scores<M, STRIPS, KEYS>(p, q_tile, warp_first - first, k_tile);
+        attention_scores<M, STRIPS, KEYS>(ds, g_tile, warp_first - first, v_tile);
+        const bool masked = key + KEYS > warp_full;
+#pragma unroll
+        for (int m = 0; m < STRIPS; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int i = warp_first + m * STRIP + row + r * 8;
+                const int seen = masked ? attention_seen(x, end, i) - key : KEYS;
+                const AttentionNote note = notes[m][r];
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        const int j = n * 8 + column + e;
+                        const float weight =
+                            j < seen ? fast_exp2(p[m][n][2 * r + e] - note.log_sum) : 0.0f;
+                        float dp = ds[m][n][2 * r + e];
+                        if (DROP && keep.threshold)
+                            dp *= keep.at((uint32_t)(head * x.queries + i), (uint32_t)(key + j));
+                        ds[m][n][2 * r + e] = weight * (dp - note.delta);
+                    }
+            }
+        attention_sums<M, STRIPS, KEYS>(dq, ds, k_tile);
+    }
+
+#pragma unroll
+    for (int m = 0; m < STRIPS; m++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int i = warp_first + m * STRIP + row + r * 8;
+            if (i >= x.queries) continue;
+            float *const to = x.dq + (place.b * x.queries + i) * x.q_row + place.h * x.width;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                attention_put(to, n * 8 + column, x.width, dq[m][n][2 * r] * x.scale,
+                              dq[m][n][2 * r + 1] * x.scale, x.add_q);
+        }
+}
+
+void attention_query_gradient(const Run *run, const AttentionCall &x) {
+    attention_with(run, x.width, [&]<class M, int D>() {
+        typedef QueryShape<M, D> S;
+        const unsigned blocks = blocks_for(x.queries, S::ROWS) * (unsigned)(x.batch * x.heads);
+        attention_launch<M>(x, [&]<bool DROP>() {
+            LAUNCH(run, (query_gradient<M, D, DROP>), blocks, ATTENTION_THREADS, S::SHARED, x);
+        });
+    });
+}
