@@ -7,9 +7,9 @@
  * (ids, weights of the gaps). Two differences: the published code draws the filler from a
  * process-wide generator, here it belongs to the sample; and `filler=disjoint` exists.
  *
- * Arora et al. 2024 (Based), arXiv 2402.18668, section 3 and appendix E: one model is trained on a
- * mixture of lengths and pairs and tested at each of several (mix, test_mix). Their batches have
- * one setting each; here each sample draws its own, so that a sample with more pairs has more
+ * Arora et al. 2024 (Based), arXiv 2402.18668, Figure 2: one model is trained on a mixture of
+ * lengths and pairs and tested at each of several (mix, test_mix). In the authors' configuration a
+ * batch has one setting; here each sample draws its own, so that a sample with more pairs has more
  * weight, and short ones are padded with id 0. */
 #include <stdlib.h>
 #include <string.h>
