@@ -4,6 +4,7 @@
  * fill much of the memory. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/kernels.h"
 #include "bench/session.h"
@@ -64,6 +65,10 @@ static Status sample_phase(Bench *bench, Trial *trial, const KernelCase *from, K
                            const Run *run, Error *error) {
     Device *device = &trial->device;
     kernel_describe(row, from, trial);
+    const size_t used = strlen(row->work);
+    if (run->products != PRODUCTS_FLOAT) /* other work: `longhaul compare` must not mix them */
+        snprintf(row->work + used, sizeof row->work - used, "; %s products",
+                 products_name(run->products));
     row->replays = 1;
     for (int i = 0; i < WARM_UPS; i++) replay(trial->tape, from->phase, run);
     Status status = device_synchronise(device, error);

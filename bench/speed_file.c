@@ -15,8 +15,10 @@ static json_t *phase_json(const SpeedReport *report, const SpeedRow *row, SpeedP
     char name[160], work[256];
     snprintf(name, sizeof name, "%s/width%lld/length%lld/%s", row->model, (long long)row->width,
              (long long)row->length, speed_phase_names[phase]);
-    snprintf(work, sizeof work, "task %s version %d, batch %lld, %lld parameters", report->task,
-             speed->task_version, (long long)speed->batch, (long long)speed->parameters);
+    snprintf(work, sizeof work, "task %s version %d, batch %lld, %lld parameters%s%s", report->task,
+             speed->task_version, (long long)speed->batch, (long long)speed->parameters,
+             report->products == PRODUCTS_FLOAT ? "" : ", products ",
+             report->products == PRODUCTS_FLOAT ? "" : products_name(report->products));
     json_t *json =
         json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:f}", "case", name, "work",
                   work, "seconds", measured_numbers(timing->seconds, timing->count), "flops",

@@ -20,7 +20,8 @@ typedef struct Cost {
 } Cost;
 
 /* What a GPU's matrix products round their inputs to; sums are always kept in float32. */
-typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16, PRODUCTS_COUNT } Products;
+typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16 } Products;
+enum { PRODUCTS_COUNT = PRODUCTS_BF16 + 1 };
 
 /* How a replay runs: the same for every call of one replay. */
 typedef struct Run {

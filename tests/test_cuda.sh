@@ -57,8 +57,8 @@ if [ -n "$missing" ]; then
 fi
 
 # ---- arithmetic; three orders of blocks and threads must give the same bits
-for file in engine/ops/*/*.cu; do
-    op=$(basename "$file" .cu)
+for folder in $(dirname engine/ops/*/*.cu | sort -u); do
+    op=$(basename "$folder")
     if ! "$longhaul" check "op/$op/" --device cuda-emulated --quiet >"$work/out" 2>&1; then
         complain "$op:"
         head -20 "$work/out"
@@ -85,4 +85,19 @@ loss() {
 on_cpu=$(loss cpu) emulated=$(loss cuda-emulated)
 awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
     complain "test loss of a small LSTM: '$on_cpu' on the CPU, '$emulated' emulated"
+# ---- timing: marks, emptied caches, ceilings, replays that stay on the device. Numbers of an emulation
+# mean nothing; that every row has some is what is asked.
+"$longhaul" kernels rms1024x128 --device cuda-emulated --seconds 0.01 --csv >"$work/out" 2>"$work/err" ||
+    complain "kernels: $(cat "$work/err")"
+awk -F, 'NR > 1 && $2 > 0 && $5 >= 10 && $12 > 0 && $13 > 0 { n++ } END { exit n != 2 }' "$work/out" ||
+    complain "kernels: $(cat "$work/out")"
+grep -q 'clock-unknown' "$work/err" || complain "kernels: no word about the clock"
+if "$longhaul" kernels rms --products bf16 >"$work/out" 2>&1; then
+    complain "kernels --products on the CPU"
+fi
+"$longhaul" speed --model lstm task=mqar pairs=2 vocabulary=32 batch=4 width=8 length=16 --limit 100 \
+    --device cuda-emulated --seconds 0.01 --csv >"$work/out" 2>"$work/err" ||
+    complain "speed: $(cat "$work/err")"
+awk -F, 'NR == 2 && $5 > 0 && $9 > 0 && $10 > 0 { n++ } END { exit n != 1 }' "$work/out" ||
+    complain "speed: $(cat "$work/out")"
 [ "$failures" -eq 0 ]

@@ -2,7 +2,7 @@
  * update reads it there, and the host need not wait. Sums have a fixed order. */
 #include "engine/cuda/backend.h"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, V = 4 }; /* parts begin and end at multiples of 16 numbers */
 
 KERNEL void __launch_bounds__(THREADS)
     norm_partials(const float *__restrict__ gradients, int64_t size, double *partials) {
@@ -48,7 +48,7 @@ struct Parts {
 KERNEL void __launch_bounds__(THREADS)
     update(float *__restrict__ values, float *__restrict__ gradients, float *__restrict__ moment1,
            float *__restrict__ moment2, Parts parts, double clip, const NormResult *norm) {
-    const int64_t i = parts.from + global_thread();
+    const int64_t i = parts.from + global_thread() * V;
     if (i >= parts.part[parts.count - 1].to) return;
     int k = 0;
     for (int high = parts.count - 1; k < high;) { /* the part that holds i */
@@ -60,16 +60,21 @@ KERNEL void __launch_bounds__(THREADS)
     }
     const Constants c = parts.part[k];
     if (c.frozen) return;
-    const float gradient = gradients[i];
-    gradients[i] = 0;
+    const Lanes<V> gradient = load<V>(gradients + i);
+    store<V>(gradients + i, Lanes<V>{});
     if (norm->broken) return;
     const float scale = clip > 0 && norm->norm > clip ? (float)(clip / norm->norm) : 1.0f;
-    const float g = gradient * scale;
-    const float m = moment1[i] * c.keep1 + g * c.take1;
-    const float v = moment2[i] * c.keep2 + g * g * c.take2;
-    moment1[i] = m;
-    moment2[i] = v;
-    values[i] = values[i] * c.shrink - c.rate * m / (sqrtf(v) * c.root + c.epsilon);
+    Lanes<V> m = load<V>(moment1 + i), v = load<V>(moment2 + i), value = load<V>(values + i);
+    for (int e = 0; e < V; e++) {
+        const float g = gradient.of[e] * scale;
+        m.of[e] = m.of[e] * c.keep1 + g * c.take1;
+        v.of[e] = v.of[e] * c.keep2 + g * g * c.take2;
+        value.of[e] =
+            value.of[e] * c.shrink - c.rate * m.of[e] / (sqrtf(v.of[e]) * c.root + c.epsilon);
+    }
+    store<V>(moment1 + i, m);
+    store<V>(moment2 + i, v);
+    store<V>(values + i, value);
 }
 
 static Constants constants_of(const AdamWPart *part) {
@@ -98,7 +103,7 @@ void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts
         for (int k = 0; k < some.count; k++) some.part[k] = constants_of(&parts[first + k]);
         const int64_t size = some.part[some.count - 1].to - some.from;
         if (size == 0) continue;
-        LAUNCH(run, update, blocks_for(size, THREADS), THREADS, 0, flat->values, flat->gradients,
-               flat->moment1, flat->moment2, some, clip, state_of(run)->norm);
+        LAUNCH(run, update, blocks_for(size, THREADS * V), THREADS, 0, flat->values,
+               flat->gradients, flat->moment1, flat->moment2, some, clip, state_of(run)->norm);
     }
 }

@@ -14,6 +14,10 @@ cudaStream_t stream_of(const Run *run) {
     return static_cast<GpuState *>(state_of(run))->stream;
 }
 
+unsigned most_cluster(const Run *run) {
+    return static_cast<GpuState *>(state_of(run))->properties.major >= 9 ? 4 : 1;
+}
+
 void gpu_note(GpuState *state, const char *what, const char *kernel, const char *reason) {
     if (state->failure[0]) return;
     std::snprintf(state->failure, sizeof state->failure, "%s %s: %s", what, kernel, reason);

@@ -4,16 +4,9 @@
 #ifndef LONGHAUL_CUDA_EMULATED_MATRIX_H
 #define LONGHAUL_CUDA_EMULATED_MATRIX_H
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/rounded.cuh"
 
 namespace emulation {
-/* A copy happens at once in one order of threads and when it is waited for in the others, so that
- * both a read too early and a write too early change bits. */
-void copy_later(void *to, const void *from, size_t bytes);
-void copies_commit();
-void copies_wait(int pending);
-[[noreturn]] void complain(const char *what);
-
 /* Every lane's x, in lane order. */
 template <class T> inline void gather(const T &x, T all[WARP]) {
     const int parity = current.parity ^= 1;
@@ -34,17 +27,6 @@ static inline void copy_commit() {
 }
 template <int PENDING> static inline void copy_wait() {
     emulation::copies_wait(PENDING);
-}
-
-static inline uint32_t bits_of(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-static inline float float_of(uint32_t bits) {
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
 }
 
 static inline void emulated_matrices(uint32_t r[4], const void *row, bool transposed) {
@@ -75,7 +57,7 @@ static inline void multiply_bf16(float c[4], const uint32_t a[4], uint32_t b0, u
     emulation::gather(own, all);
     const unsigned row = emulated_lane() / 4, column = emulated_lane() % 4 * 2;
     const auto half = [](uint32_t pair, unsigned which) {
-        return float_of(which ? pair & 0xFFFF0000u : pair << 16);
+        return float_of_bits(which ? pair & 0xFFFF0000u : pair << 16);
     };
     for (unsigned i = 0; i < 4; i++)
         for (unsigned k = 0; k < 16; k++)
@@ -89,17 +71,12 @@ static inline void multiply_tf32(float c[4], const uint32_t a[4], uint32_t b0, u
     const uint32_t kept = 0xFFFFE000u; /* what the hardware reads of a float */
     for (unsigned i = 0; i < 4; i++)
         for (unsigned k = 0; k < 8; k++)
-            c[i] += float_of(all[row * 4 + k % 4].a[k / 4 * 2 + i / 2] & kept) *
-                    float_of(all[(column + i % 2) * 4 + k % 4].b[k / 4] & kept);
+            c[i] += float_of_bits(all[row * 4 + k % 4].a[k / 4 * 2 + i / 2] & kept) *
+                    float_of_bits(all[(column + i % 2) * 4 + k % 4].b[k / 4] & kept);
 }
 
-static inline uint32_t bf16_bits(float x) {
-    const uint32_t bits = bits_of(x);
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FFF;
-    return (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
-}
 static inline uint32_t two_bf16(float low, float high) {
-    return bf16_bits(low) | bf16_bits(high) << 16;
+    return bfloat_of(low) | (uint32_t)bfloat_of(high) << 16;
 }
 static inline uint32_t tf32_bits(float x) {
     const uint32_t bits = bits_of(x);

@@ -17,8 +17,10 @@ Thread current;
 
 namespace {
 
-enum State { READY, AT_WARP, AT_BLOCK, DONE };
+enum State { READY, AT_WARP, AT_BLOCK, AT_CLUSTER, DONE };
 enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024, SHARED_BYTES = 227 * 1024 };
+enum { MOST_CLUSTER = 4, MOST_FIBRES = MOST_CLUSTER * (int)MOST_THREADS };
+enum { SHARED_APART = (int)SHARED_BYTES + 1024 }; /* from block to block of a cluster */
 
 struct Fibre {
     jmp_buf place;
@@ -45,7 +47,7 @@ struct Machine {
     std::vector<Fibre> fibres;
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
-    alignas(16) unsigned char shuffles[(int)MOST_THREADS / WARP][2][WARP][LANE_BYTES];
+    alignas(16) unsigned char shuffles[(int)MOST_FIBRES / WARP][2][WARP][LANE_BYTES];
     std::vector<Copies> copies; /* of each thread */
     bool copies_wait = false;
     jmp_buf scheduler;
@@ -53,7 +55,7 @@ struct Machine {
     void (*body)(void *) = nullptr;
     void *arguments = nullptr;
     const char *kernel = "";
-    int any = 0; /* of meet_block_or */
+    int any[MOST_CLUSTER] = {}; /* of meet_block_or */
 };
 Machine machine;
 
@@ -92,14 +94,15 @@ void resume(Fibre *fibre) {
 
 void prepare_machine() {
     if (machine.stacks) return;
-    machine.fibres.resize(MOST_THREADS);
-    machine.copies.resize(MOST_THREADS);
-    void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_THREADS, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    machine.fibres.resize(MOST_FIBRES);
+    machine.copies.resize(MOST_FIBRES);
+    void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_FIBRES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) complain("no memory for stacks");
     machine.stacks = static_cast<unsigned char *>(memory);
-    machine.shared = static_cast<unsigned char *>(std::aligned_alloc(64, SHARED_BYTES + 1024));
-    for (unsigned i = 0; i < MOST_THREADS; i++) {
+    machine.shared =
+        static_cast<unsigned char *>(std::aligned_alloc(64, (size_t)MOST_CLUSTER * SHARED_APART));
+    for (unsigned i = 0; i < MOST_FIBRES; i++) {
         Fibre *fibre = &machine.fibres[i];
         fibre->started = false;
         getcontext(&fibre->start);
@@ -108,6 +111,11 @@ void prepare_machine() {
         fibre->start.uc_link = nullptr;
         makecontext(&fibre->start, fibre_main, 0);
     }
+}
+
+/* Of the running thread. */
+size_t fibre_number() {
+    return (size_t)(machine.running - machine.fibres.data());
 }
 
 /* Place i of n in one of three orders. */
@@ -133,30 +141,47 @@ void run_warp(unsigned first, unsigned last, int order) {
     }
 }
 
-void run_block(unsigned threads, int order) {
-    for (unsigned i = 0; i < threads; i++) {
-        machine.fibres[i].state = READY;
-        machine.copies[i].under_way.clear();
-        machine.copies[i].groups = 0;
-    }
+unsigned count_in(unsigned first, unsigned threads, State state) {
+    unsigned count = 0;
+    for (unsigned i = first; i < first + threads; i++) count += machine.fibres[i].state == state;
+    return count;
+}
+void wake(unsigned first, unsigned threads) {
+    for (unsigned i = first; i < first + threads; i++) machine.fibres[i].state = READY;
+}
+
+/* Runs a block until all its threads wait for the cluster or have ended: how many wait. */
+unsigned run_block(unsigned first, unsigned threads, int order) {
     const unsigned warps = (threads + WARP - 1) / WARP;
     for (;;) {
         for (unsigned w = 0; w < warps; w++) {
-            const unsigned first = place(order, w, warps) * WARP;
-            run_warp(first, std::min(first + WARP, threads), order);
+            const unsigned start = first + place(order, w, warps) * WARP;
+            run_warp(start, std::min(start + WARP, first + threads), order);
         }
-        unsigned waiting = 0;
-        for (unsigned i = 0; i < threads; i++) waiting += machine.fibres[i].state == AT_BLOCK;
-        if (!waiting) return;
+        const unsigned waiting = count_in(first, threads, AT_BLOCK);
+        if (!waiting) break;
         if (waiting != threads) complain("some threads do not reach a barrier");
-        for (unsigned i = 0; i < threads; i++) machine.fibres[i].state = READY;
+        wake(first, threads);
+    }
+    return count_in(first, threads, AT_CLUSTER);
+}
+
+void run_cluster(unsigned blocks, unsigned threads, int order) {
+    wake(0, blocks * threads);
+    for (;;) {
+        unsigned waiting = 0;
+        for (unsigned b = 0; b < blocks; b++)
+            waiting += run_block(place(order, b, blocks) * threads, threads, order);
+        if (!waiting) return;
+        if (waiting != blocks * threads) complain("some threads do not reach a cluster's barrier");
+        wake(0, blocks * threads);
     }
 }
 
 } // namespace
 
 unsigned char *shuffle_space(unsigned lane, int parity) {
-    return machine.shuffles[current.thread.x / WARP][parity][lane];
+    return machine.shuffles[fibre_number() / WARP][parity][lane];
 }
 
 void meet_warp() {
@@ -167,18 +192,27 @@ void meet_block() {
     give_way(AT_BLOCK);
 }
 
+void meet_cluster() {
+    give_way(AT_CLUSTER);
+}
+
+unsigned char *in_block(void *own, unsigned rank) {
+    return static_cast<unsigned char *>(own) +
+           ((std::ptrdiff_t)rank - (std::ptrdiff_t)current.rank) * SHARED_APART;
+}
+
 int meet_block_or(int x) {
-    machine.any |= x != 0;
+    machine.any[current.rank] |= x != 0;
     give_way(AT_BLOCK);
-    const int any = machine.any;
+    const int any = machine.any[current.rank];
     give_way(AT_BLOCK); /* everyone has read */
-    machine.any = 0;
+    machine.any[current.rank] = 0;
     give_way(AT_BLOCK); /* and nobody has brought the next one yet */
     return any;
 }
 
 void copy_later(void *to, const void *from, size_t bytes) {
-    Copies &own = machine.copies[current.thread.x];
+    Copies &own = machine.copies[fibre_number()];
     if (machine.copies_wait)
         own.under_way.push_back({to, from, bytes, own.groups});
     else
@@ -186,11 +220,11 @@ void copy_later(void *to, const void *from, size_t bytes) {
 }
 
 void copies_commit() {
-    machine.copies[current.thread.x].groups++;
+    machine.copies[fibre_number()].groups++;
 }
 
 void copies_wait(int pending) {
-    Copies &own = machine.copies[current.thread.x];
+    Copies &own = machine.copies[fibre_number()];
     const auto done = [&](const Copies::Copy &copy) {
         if (copy.group >= own.groups - pending) return false;
         std::memcpy(copy.to, copy.from, copy.bytes);
@@ -199,8 +233,8 @@ void copies_wait(int pending) {
     std::erase_if(own.under_way, done);
 }
 
-void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t shared,
-              void (*body)(void *), void *arguments) {
+void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim3 block,
+              size_t shared, void (*body)(void *), void *arguments) {
     prepare_machine();
     machine.kernel = name;
     machine.body = body;
@@ -210,19 +244,26 @@ void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t sh
         complain("1 to 32 whole warps a block");
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535)
         complain("a grid has 1 to 2^31 - 1 blocks, 65535 in y and z");
+    if (!cluster || cluster > MOST_CLUSTER || grid.x % cluster)
+        complain("clusters of up to 4 blocks along x divide a grid");
     if (shared > SHARED_BYTES) complain("more shared memory than an H100 has");
     const Opened opened(state_of(run));
     const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     const int order = run->threads;
     machine.copies_wait = order > 1;
-    for (uint64_t b = 0; b < blocks; b++) {
-        const uint64_t number = order == 2 ? blocks - 1 - b : b;
-        const dim3 at((unsigned)(number % grid.x), (unsigned)(number / grid.x % grid.y),
-                      (unsigned)(number / grid.x / grid.y));
-        std::memset(machine.shared, 0xFF, shared + 64); /* reads before writes give not-a-number */
-        for (unsigned i = 0; i < block.x; i++)
-            machine.fibres[i].thread = {dim3(i, 0, 0), at, block, grid, machine.shared, 0};
-        run_block(block.x, order);
+    for (uint64_t b = 0; b < blocks; b += cluster) {
+        const uint64_t number = order == 2 ? blocks - cluster - b : b;
+        for (unsigned rank = 0; rank < cluster; rank++) {
+            const dim3 at((unsigned)((number + rank) % grid.x),
+                          (unsigned)(number / grid.x % grid.y),
+                          (unsigned)(number / grid.x / grid.y));
+            unsigned char *const own = machine.shared + (size_t)rank * SHARED_APART;
+            std::memset(own, 0xFF, shared + 64); /* reads before writes give not-a-number */
+            for (unsigned i = 0; i < block.x; i++)
+                machine.fibres[rank * block.x + i].thread = {dim3(i, 0, 0), at,   block, grid,
+                                                             own,           rank, 0};
+        }
+        run_cluster(cluster, block.x, order);
     }
 }
 

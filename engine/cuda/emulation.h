@@ -40,7 +40,8 @@ namespace emulation {
 struct Thread {
     dim3 thread, block, block_size, grid_size;
     unsigned char *shared;
-    int parity; /* of the shuffle: consecutive ones use different space */
+    unsigned rank; /* of the block in its cluster */
+    int parity;    /* of the shuffle: consecutive ones use different space */
 };
 extern Thread current;
 
@@ -51,10 +52,20 @@ enum { LANE_BYTES = 32 };
 unsigned char *shuffle_space(unsigned lane, int parity);
 void meet_warp();
 void meet_block();
+void meet_cluster();
+/* The same place in the shared memory of another block of the cluster. */
+unsigned char *in_block(void *own, unsigned rank);
+/* A copy happens at once in one order of threads and when it is waited for in the others, so that
+ * both a read too early and a write too early change bits. */
+void copy_later(void *to, const void *from, size_t bytes);
+void copies_commit();
+void copies_wait(int pending);
+[[noreturn]] void complain(const char *what);
+
 int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */
 
-void run_grid(const Run *run, const char *name, dim3 grid, dim3 block, size_t shared,
-              void (*body)(void *), void *arguments);
+void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim3 block,
+              size_t shared, void (*body)(void *), void *arguments);
 
 } // namespace emulation
 
@@ -87,6 +98,18 @@ template <class T> inline T __shfl_sync(unsigned, T value, unsigned from) {
 template <class T> inline T __shfl_xor_sync(unsigned mask, T value, unsigned other) {
     return __shfl_sync(mask, value, emulated_lane() ^ other);
 }
+static inline unsigned __ballot_sync(unsigned, int vote) {
+    const int parity = emulation::current.parity ^= 1;
+    *emulation::shuffle_space(emulated_lane(), parity) = vote != 0;
+    emulation::meet_warp();
+    unsigned votes = 0;
+    for (unsigned lane = 0; lane < 32; lane++)
+        votes |= (unsigned)*emulation::shuffle_space(lane, parity) << lane;
+    return votes;
+}
+static inline int __ffs(unsigned bits) {
+    return __builtin_ffs((int)bits);
+}
 /* Lanes whose source is outside the warp keep their own value. */
 template <class T> inline T __shfl_up_sync(unsigned mask, T value, unsigned by) {
     return __shfl_sync(mask, value, emulated_lane() < by ? emulated_lane() : emulated_lane() - by);
@@ -98,6 +121,20 @@ template <class T> inline T __shfl_down_sync(unsigned mask, T value, unsigned by
 
 template <class T> inline T *shared_memory() {
     return reinterpret_cast<T *>(emulation::current.shared);
+}
+
+/* Blocks of a cluster share no __shared__ arrays here only because none declares any. */
+static inline unsigned cluster_rank() {
+    return emulation::current.rank;
+}
+static inline void cluster_sync() {
+    emulation::meet_cluster();
+}
+template <class T> inline T *in_block(T *own, unsigned rank) {
+    return reinterpret_cast<T *>(emulation::in_block(own, rank));
+}
+static inline unsigned most_cluster(const Run *) {
+    return 4;
 }
 
 using std::max;
@@ -112,19 +149,25 @@ static inline float rsqrtf(float x) {
 }
 
 template <class... P, class... A>
-void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
-                  size_t shared, A... arguments) {
+void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
+                    dim3 grid, dim3 block, size_t shared, A... arguments) {
     struct Bound {
         void (*kernel)(P...);
         std::tuple<P...> arguments;
     } bound = {kernel, std::tuple<P...>(static_cast<P>(arguments)...)};
     emulation::run_grid(
-        run, name, grid, block, shared,
+        run, name, cluster, grid, block, shared,
         [](void *context) {
             const Bound *self = static_cast<const Bound *>(context);
             std::apply(self->kernel, self->arguments);
         },
         &bound);
+}
+
+template <class... P, class... A>
+void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
+                  size_t shared, A... arguments) {
+    launch_cluster(name, run, kernel, 1, grid, block, shared, arguments...);
 }
 
 #endif

@@ -4,9 +4,10 @@
  * every kernel is tested on machines without a GPU.
  *
  * What a kernel may use: threadIdx, blockIdx, blockDim, gridDim (x, y, z), __syncthreads, shuffles
- * of whole warps, __shared__ arrays, shared_memory<T>() for what the launch asks for, and the
- * functions below. Blocks and threads have no order: the emulation runs them forwards, backwards or
- * mixed, by the number of threads in the Run, and results must have the same bits. */
+ * of whole warps, __shared__ arrays, shared_memory<T>() for what the launch asks for, in clusters
+ * cluster_rank, cluster_sync and in_block, and the functions below. Blocks and threads have no
+ * order: the emulation runs them forwards, backwards or mixed, by the number of threads in the Run,
+ * and results must have the same bits. */
 #ifndef LONGHAUL_CUDA_GRID_H
 #define LONGHAUL_CUDA_GRID_H
 
@@ -54,6 +55,36 @@ template <class T> __device__ inline T *shared_memory() {
     return reinterpret_cast<T *>(longhaul_shared);
 }
 
+/* Clusters: blocks that run at the same time and reach each other's shared memory. in_block: the
+ * same place there. A block must not end, nor be written to, while others may not have begun: sync
+ * first and last. Compute capability 9.0; most_cluster says how many blocks may be asked for. */
+__device__ static inline unsigned cluster_rank() {
+    unsigned rank = 0;
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
+    return rank;
+}
+__device__ static inline void cluster_sync() {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release;\n"
+                 "barrier.cluster.wait.acquire;" ::
+                     : "memory");
+#else
+    __trap();
+#endif
+}
+template <class T> __device__ inline T *in_block(T *own, unsigned rank) {
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 900
+    T *other;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(other) : "l"(own), "r"(rank));
+    return other;
+#else
+    return own + rank * 0;
+#endif
+}
+unsigned most_cluster(const Run *run);
+
 cudaStream_t stream_of(const Run *run);
 /* Keeps the first error of a launch together with the kernel's name. */
 void note_launch(const Run *run, const char *kernel, cudaError_t error);
@@ -71,10 +102,34 @@ void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 g
     }
     note_launch(run, name, error);
 }
+
+template <class... P, class... A>
+void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
+                    dim3 grid, dim3 block, size_t shared, A... arguments) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = cluster;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream_of(run);
+    config.attrs = &attribute;
+    config.numAttrs = cluster > 1; /* older GPUs know no such attribute */
+    cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error == cudaSuccess)
+        error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
+    note_launch(run, name, error);
+}
 #endif
 
 /* LAUNCH(run, (kernel<int>), grid, block, bytes of shared memory, arguments...) */
 #define LAUNCH(run, kernel, ...) launch_named(#kernel, run, kernel, __VA_ARGS__)
+/* The same with blocks of a cluster, side by side along x, before the grid. */
+#define LAUNCH_CLUSTER(run, kernel, ...) launch_cluster(#kernel, run, kernel, __VA_ARGS__)
 
 /* Blocks of `size` that cover n. */
 static inline unsigned blocks_for(int64_t n, int64_t size) {

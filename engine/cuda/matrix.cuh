@@ -9,17 +9,7 @@
 #ifndef LONGHAUL_CUDA_MATRIX_H
 #define LONGHAUL_CUDA_MATRIX_H
 
-#include "engine/cuda/grid.cuh"
-
-struct Bfloat {
-    uint16_t bits;
-};
-struct alignas(8) Two {
-    float x[2];
-};
-struct alignas(16) Four {
-    float x[4];
-};
+#include "engine/cuda/rounded.cuh"
 
 #ifdef LONGHAUL_EMULATED
 #include "engine/cuda/emulated_matrix.h"
@@ -43,7 +33,7 @@ template <int PENDING> __device__ static inline void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* Four matrices of 8 rows of 16 bytes; lane l names row l % 8 of matrix l / 8. Lane l receives
+/* Lanes<4> matrices of 8 rows of 16 bytes; lane l names row l % 8 of matrix l / 8. Lane l receives
  * elements l % 4 * 2 and the next of row l / 4 of each; transposed: of column l / 4. */
 __device__ static inline void load_matrices(uint32_t r[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -89,12 +79,6 @@ __device__ static inline float fast_exp2(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-__device__ static inline uint32_t bits_of(float x) {
-    return __float_as_uint(x);
-}
-__device__ static inline float float_of(uint32_t bits) {
-    return __uint_as_float(bits);
-}
 #endif
 
 /* A tile in shared memory: rows of WIDTH elements without a gap. The 16-byte chunks of a row are
@@ -131,7 +115,7 @@ __device__ static inline unsigned lane_column() {
 }
 
 struct ProductsOfBf16 {
-    typedef Bfloat Element;
+    typedef bfloat Element;
     enum { DEPTH = 16 };
     struct A {
         uint32_t r[4];
@@ -171,11 +155,12 @@ struct ProductsOfBf16 {
         multiply_bf16(c0, a.r, b.r[0], b.r[1]);
         multiply_bf16(c1, a.r, b.r[2], b.r[3]);
     }
-    __device__ static void store(Element *to, const Four &x) {
-        struct alignas(8) {
+    __device__ static void store(Element *to, const Lanes<4> &x) {
+        struct alignas(8) Packed {
             uint32_t r[2];
-        } packed = {{two_bf16(x.x[0], x.x[1]), two_bf16(x.x[2], x.x[3])}};
-        memcpy(__builtin_assume_aligned(to, 8), &packed, sizeof packed);
+        };
+        *reinterpret_cast<Packed *>(to) = {
+            {two_bf16(x.of[0], x.of[1]), two_bf16(x.of[2], x.of[3])}};
     }
 };
 
@@ -226,10 +211,10 @@ struct ProductsOfTf32 {
         multiply_tf32(c0, a.r, b.r[0], b.r[1]);
         multiply_tf32(c1, a.r, b.r[2], b.r[3]);
     }
-    __device__ static void store(Element *to, const Four &x) {
-        Four rounded;
-        for (int i = 0; i < 4; i++) rounded.x[i] = float_of(tf32_bits(x.x[i]));
-        *reinterpret_cast<Four *>(to) = rounded;
+    __device__ static void store(Element *to, const Lanes<4> &x) {
+        Lanes<4> rounded;
+        for (int i = 0; i < 4; i++) rounded.of[i] = float_of_bits(tf32_bits(x.of[i]));
+        *reinterpret_cast<Lanes<4> *>(to) = rounded;
     }
 };
 
@@ -247,8 +232,9 @@ struct ProductsOfFloat {
     __device__ static void load_row(float x[DEPTH], const SharedTile<Element, W> &tile,
                                     unsigned row, unsigned column) {
         for (int half = 0; half < 2; half++) {
-            const Four four = *reinterpret_cast<const Four *>(tile.chunk(row, column / 4 + half));
-            for (int i = 0; i < 4; i++) x[half * 4 + i] = four.x[i];
+            const Lanes<4> four =
+                *reinterpret_cast<const Lanes<4> *>(tile.chunk(row, column / 4 + half));
+            for (int i = 0; i < 4; i++) x[half * 4 + i] = four.of[i];
         }
     }
     template <int W>
@@ -268,10 +254,10 @@ struct ProductsOfFloat {
                                           unsigned column) {
         for (int k = 0; k < DEPTH; k++)
             for (int half = 0; half < 2; half++) {
-                const Two two = *reinterpret_cast<const Two *>(
+                const Lanes<2> two = *reinterpret_cast<const Lanes<2> *>(
                     tile.at(row + k, column + lane_column() + half * 8));
-                b.x[half][0][k] = two.x[0];
-                b.x[half][1][k] = two.x[1];
+                b.x[half][0][k] = two.of[0];
+                b.x[half][1][k] = two.of[1];
             }
     }
     __device__ static void from_sums(A &a, const float c[][4]) {
@@ -289,8 +275,8 @@ struct ProductsOfFloat {
                     c1[row * 2 + n] += a.x[row][k] * b.x[1][n][k];
                 }
     }
-    __device__ static void store(Element *to, const Four &x) {
-        *reinterpret_cast<Four *>(to) = x;
+    __device__ static void store(Element *to, const Lanes<4> &x) {
+        *reinterpret_cast<Lanes<4> *>(to) = x;
     }
 };
 

@@ -63,10 +63,10 @@ struct alignas(16) RoundedPiece {
 /* value(row, column) for a whole matrix, written as bfloat16; columns beyond the last as zeros. */
 template <class Value>
 void round_values(const Run *run, int64_t rows, int64_t columns, bfloat *to, Value value) {
-    const int64_t pieces = rounded_ld(columns) / ROUNDED_PIECE;
+    const Divisor pieces = divide_by(rounded_ld(columns) / ROUNDED_PIECE);
     RoundedPiece *const out = reinterpret_cast<RoundedPiece *>(to);
-    for_each(run, rows * pieces, [=] __device__(int64_t i) {
-        const int64_t row = i / pieces, first = i % pieces * ROUNDED_PIECE;
+    for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
+        const int64_t row = pieces.of(i), first = (i - row * pieces.d) * ROUNDED_PIECE;
         RoundedPiece piece;
         for (int e = 0; e < ROUNDED_PIECE; e++)
             piece.of[e] = bfloat_of(first + e < columns ? value(row, first + e) : 0.0f);
@@ -83,17 +83,14 @@ static inline Rounded rounded(const Run *run, const float *data, int64_t rows, i
     bfloat *const to = carver->take<bfloat>(rows * copy.ld);
     if (ld % 4 == 0 && columns % ROUNDED_PIECE == 0 &&
         reinterpret_cast<uintptr_t>(data) % 16 == 0) {
-        struct alignas(16) Quad {
-            float of[4];
-        };
-        const int64_t pieces = columns / ROUNDED_PIECE;
+        const Divisor pieces = divide_by(columns / ROUNDED_PIECE);
         RoundedPiece *const out = reinterpret_cast<RoundedPiece *>(to);
-        for_each(run, rows * pieces, [=] __device__(int64_t i) {
-            const Quad *from = reinterpret_cast<const Quad *>(data + i / pieces * ld) +
-                               i % pieces * (ROUNDED_PIECE / 4);
-            const Quad quads[2] = {from[0], from[1]};
+        for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
+            const int64_t row = pieces.of(i);
+            const float *from = data + row * ld + (i - row * pieces.d) * ROUNDED_PIECE;
+            const Lanes<4> fours[2] = {load<4>(from), load<4>(from + 4)};
             RoundedPiece piece;
-            for (int e = 0; e < ROUNDED_PIECE; e++) piece.of[e] = bfloat_of(quads[e / 4].of[e % 4]);
+            for (int e = 0; e < ROUNDED_PIECE; e++) piece.of[e] = bfloat_of(fours[e / 4].of[e % 4]);
             out[i] = piece;
         });
     } else {

@@ -141,6 +141,8 @@ static const Attention causal_h32d64 = {32, 32, 64, true, 0};
 static const Attention causal_h16d128 = {16, 16, 128, true, 0};
 static const Attention causal_h3d13 = {3, 3, 13, true, 0};
 static const Attention dropped_h2d16 = {2, 1, 16, true, 0.3};
+static const Attention causal_h2k1d64 = {2, 1, 64, true, 0};
+static const Attention dropped_h2k1d140 = {2, 1, 140, true, 0.2};
 static const Attention dropped_both_h1d9 = {1, 1, 9, false, 0.1};
 static const Attention both_h2d24 = {2, 2, 24, false, 0};
 static const Attention both_h3k1d33 = {3, 1, 33, false, 0};
@@ -155,6 +157,12 @@ static const OpCase cases[] = {
      .benchmark = true},
     {.name = "L131H6K2D20", .in = {NORMAL(2, 131, 200)}, .attributes = &causal_h6k2d20},
     {.name = "L97H1D128", .in = {NORMAL(1, 97, 384)}, .attributes = &causal_h1d128},
+    {.name = "L203H2K1D64", .in = {NORMAL(1, 203, 256)}, .attributes = &causal_h2k1d64},
+    {.name = "padded_L139H1D128",
+     .in = {NORMAL(2, 139, 384), {0}, {0}, {SHAPE(2), FILL_INTEGER, 0, 140}},
+     .attributes = &causal_h1d128},
+    /* wider than the tiles of a GPU */
+    {.name = "wide_L23H2K1D140", .in = {NORMAL(2, 23, 560)}, .attributes = &dropped_h2k1d140},
     {.name = "parts_L1030H1D8", .in = {NORMAL(1, 1030, 24)}, .attributes = &causal_h1d8},
     {.name = "both_L61H2D24", .in = {NORMAL(2, 61, 144)}, .attributes = &both_h2d24},
     {.name = "both_L5H2D1", .in = {NORMAL(1, 5, 6)}, .attributes = &both_h2d1},

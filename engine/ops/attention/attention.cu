@@ -5,14 +5,13 @@
 
 enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
 
-/* to (B, heads, padded, D) = factor times from (B, rows, heads, width) with rows `row` floats
+/* to (B, heads, padded, D) = from (B, rows, heads, width) with rows `row` floats
  * apart; zero beyond. */
 struct HeadCopy {
     const float *from;
     void *to;
     int heads, rows, padded;
     int64_t row;
-    float factor;
     bool hide;  /* rows from lengths[b] on count as zero, whatever they hold */
     bool fours; /* rows are read in aligned fours */
 };
@@ -25,36 +24,42 @@ struct HeadCopies {
 
 template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     const HeadCopy copy = x.copy[blockIdx.y];
-    const int64_t n = global_thread(), line = n / (D / 4), head = line / copy.padded;
-    const int c = (int)(n % (D / 4)) * 4, i = (int)(line % copy.padded);
-    const int64_t b = head / copy.heads, h = head % copy.heads;
+    /* padded rows are whole blocks: divisions are the same for a block, and of 32 bits */
+    const unsigned each = (unsigned)copy.padded * (D / 4) / COPY_THREADS;
+    const unsigned head = blockIdx.x / each, n = blockIdx.x % each * COPY_THREADS + threadIdx.x;
+    const int c = (int)(n % (D / 4)) * 4, i = (int)(n / (D / 4));
+    const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
     if (b >= x.batch) return;
     const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
     const float *const from = copy.from + (b * copy.rows + i) * copy.row + h * x.width;
-    Four four = {};
+    Lanes<4> four = {};
     if (seen && copy.fours && c < x.width)
-        four = *reinterpret_cast<const Four *>(from + c);
+        four = *reinterpret_cast<const Lanes<4> *>(from + c);
     else if (seen)
         for (int k = 0; k < 4; k++)
-            if (c + k < x.width) four.x[k] = from[c + k];
-    for (int k = 0; k < 4; k++) four.x[k] *= copy.factor;
-    M::store(static_cast<typename M::Element *>(copy.to) + line * D + c, four);
+            if (c + k < x.width) four.of[k] = from[c + k];
+    M::store(static_cast<typename M::Element *>(copy.to) + ((int64_t)head * copy.padded + i) * D +
+                 c,
+             four);
 }
 
 /* Eight lanes add up a row of dO . O. */
 KERNEL void __launch_bounds__(COPY_THREADS)
     make_notes(AttentionCall x, const float *out, const float *d_out, AttentionNote *notes) {
-    const int64_t line = global_thread() / NOTE_LANES;
-    const int64_t head = line / x.padded_queries, b = head / x.heads, h = head % x.heads;
-    const int i = (int)(line % x.padded_queries), lane = (int)(threadIdx.x % NOTE_LANES);
-    const bool real = b < x.batch && i < x.queries;
+    const unsigned each = (unsigned)x.padded_queries * NOTE_LANES / COPY_THREADS;
+    const unsigned head = blockIdx.x / each;
+    const int64_t b = head / (unsigned)x.heads, h = head % (unsigned)x.heads;
+    const int i = (int)((blockIdx.x % each * COPY_THREADS + threadIdx.x) / NOTE_LANES);
+    const int lane = (int)(threadIdx.x % NOTE_LANES);
+    const bool real = i < x.queries;
     float sum = 0;
     const int64_t at = ((b * x.queries + i) * x.heads + h) * x.width;
     for (int64_t c = lane; real && c < x.width; c += NOTE_LANES) sum += out[at + c] * d_out[at + c];
     for (int offset = NOTE_LANES / 2; offset > 0; offset /= 2)
         sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
-    if (lane == 0 && b < x.batch)
-        notes[line] = {real ? x.log_sum[head * x.queries + i] : INFINITY, real ? sum : 0.0f};
+    if (lane == 0)
+        notes[(int64_t)head * x.padded_queries + i] = {
+            real ? x.log_sum[(int64_t)head * x.queries + i] : INFINITY, real ? sum : 0.0f};
 }
 
 static AttentionDropped dropped_of(const OpCall *call, const Run *run) {
@@ -104,6 +109,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.causal = view.causal;
     x.offset = (int)view.offset;
     x.scale = view.scale;
+    x.score_scale = view.scale * 1.44269504f;
     if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
     x.dropped = dropped_of(call, run);
     x.heads_at_once = heads_at_once(view);
@@ -132,23 +138,20 @@ static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Ca
     const int64_t width = padded_width(view.width);
     HeadCopies copies = {};
     int count = 0;
-    const auto add = [&](const float *from, bool of_keys, int64_t row, float factor) {
+    const auto add = [&](const float *from, bool of_keys, int64_t row) {
         const int64_t heads = of_keys ? x->kv_heads : x->heads;
         const int padded = of_keys ? x->padded_keys : x->padded_queries;
         void *const to = carver->take<float>(x->batch * heads * padded * width);
         const bool fours =
             row % 4 == 0 && x->width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
         copies.copy[count++] = {from,   to,  (int)heads, of_keys ? x->keys : x->queries,
-                                padded, row, factor,     of_keys,
-                                fours};
+                                padded, row, of_keys,    fours};
         return to;
     };
-    const float log2_e = 1.44269504f;
-    x->q =
-        add(call->in[view.q_input]->data + view.q_column, false, view.q_row, view.scale * log2_e);
-    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row, 1);
-    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row, 1);
-    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width, 1);
+    x->q = add(call->in[view.q_input]->data + view.q_column, false, view.q_row);
+    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row);
+    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row);
+    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width);
     copies.batch = x->batch;
     copies.width = (int)x->width;
     copies.lengths = x->lengths;

@@ -1,7 +1,6 @@
 /* Attention on a GPU: what its kernels share. Before the kernels, q, k, v (and dO) are copied head
  * by head, rounded to what the products read, rows padded with zeros to a fixed width and to whole
- * tiles: the loops copy 16 bytes at a time and never look at a boundary. Scores are in base 2:
- * log2(e) / sqrt(d) is in the copy of q. */
+ * tiles: the loops copy 16 bytes at a time and never look at a boundary. */
 #ifndef LONGHAUL_OPS_ATTENTION_CUH
 #define LONGHAUL_OPS_ATTENTION_CUH
 
@@ -38,9 +37,9 @@ struct AttentionCall {
     int64_t batch, heads, kv_heads, group, width;
     int queries, keys, padded_queries, padded_keys;
     bool causal;
-    int offset; /* causal: query i sees keys up to i + offset */
-    float scale;
-    const int32_t *lengths; /* in device memory, like all that follows; NULL: all keys */
+    int offset;               /* causal: query i sees keys up to i + offset */
+    float scale, score_scale; /* 1 / sqrt(d), and that times log2(e) */
+    const int32_t *lengths;   /* in device memory, like all that follows; NULL: all keys */
     AttentionDropped dropped;
     const void *q, *k, *v, *g;  /* copies; g: dO */
     const AttentionNote *notes; /* (B, H, padded queries) */
@@ -69,10 +68,11 @@ struct AttentionPlace {
 };
 __device__ static inline AttentionPlace attention_place(const AttentionCall &x, int64_t heads,
                                                         int tiles, bool descending) {
-    const int64_t n = blockIdx.x, set = x.heads_at_once * tiles;
-    const int64_t within = n % set, head = n / set * x.heads_at_once + within % x.heads_at_once;
-    const int tile = (int)(within / x.heads_at_once);
-    return {head / heads, head % heads, descending ? tiles - 1 - tile : tile};
+    const unsigned together = (unsigned)x.heads_at_once, set = together * (unsigned)tiles;
+    const unsigned within = blockIdx.x % set, tile = within / together;
+    const unsigned head = blockIdx.x / set * together + within % together;
+    return {head / (unsigned)heads, head % (unsigned)heads,
+            descending ? tiles - 1 - (int)tile : (int)tile};
 }
 
 /* Factor of weight (b, h, i, j); row: (b H + h) Lq + i. */
@@ -107,9 +107,9 @@ struct AttentionKeep {
 __device__ static inline void attention_put(float *row, int64_t c, int64_t width, float x0,
                                             float x1, bool add) {
     if (c + 1 < width && width % 2 == 0) { /* rows then begin at even places of the tensor */
-        Two *to = reinterpret_cast<Two *>(row + c);
-        const Two before = add ? *to : Two{};
-        *to = {{before.x[0] + x0, before.x[1] + x1}};
+        Lanes<2> *to = reinterpret_cast<Lanes<2> *>(row + c);
+        const Lanes<2> before = add ? *to : Lanes<2>{};
+        *to = {{before.of[0] + x0, before.of[1] + x1}};
         return;
     }
     if (c < width) put(row + c, x0, add);
@@ -169,15 +169,12 @@ template <class M, class Body> void attention_with_width(int64_t width, Body bod
         body.template operator()<M, 128>();
 }
 template <class Body> void attention_with(const Run *run, int64_t width, Body body) {
-    switch (run->products) {
-    case PRODUCTS_BF16:
-        return attention_with_width<ProductsOfBf16>(width, body);
-    case PRODUCTS_TF32:
-        return attention_with_width<ProductsOfTf32>(width, body);
-    case PRODUCTS_FLOAT:
-        break;
-    }
-    attention_with_width<ProductsOfFloat>(width, body);
+    if (run->products == PRODUCTS_BF16)
+        attention_with_width<ProductsOfBf16>(width, body);
+    else if (run->products == PRODUCTS_TF32)
+        attention_with_width<ProductsOfTf32>(width, body);
+    else
+        attention_with_width<ProductsOfFloat>(width, body);
 }
 template <class M> constexpr bool attention_on_tensor_cores = !requires(typename M::B b) {
     b.x;

@@ -93,13 +93,14 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) forward_tiles(const Attentio
                 top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
                 /* a query that has seen no key yet: 0, so that no infinities are subtracted */
                 const float zero = top == -INFINITY ? 0.0f : top;
-                const float before = fast_exp2(largest[m][r] - zero);
+                const float before = fast_exp2((largest[m][r] - zero) * x.score_scale);
+                const float start = zero * x.score_scale;
                 largest[m][r] = top;
                 float total = 0;
 #pragma unroll
                 for (int n = 0; n < KEYS / 8; n++) {
-                    p[m][n][2 * r] = fast_exp2(p[m][n][2 * r] - zero);
-                    p[m][n][2 * r + 1] = fast_exp2(p[m][n][2 * r + 1] - zero);
+                    p[m][n][2 * r] = fast_exp2(p[m][n][2 * r] * x.score_scale - start);
+                    p[m][n][2 * r + 1] = fast_exp2(p[m][n][2 * r + 1] * x.score_scale - start);
                     total += p[m][n][2 * r] + p[m][n][2 * r + 1];
                 }
                 sum[m][r] = sum[m][r] * before + total;
@@ -137,7 +138,7 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) forward_tiles(const Attentio
                               o[m][n][2 * r + 1] * inverse, false);
             if (column == 0)
                 x.log_sum[head * x.queries + i] =
-                    total > 0 ? largest[m][r] + log2f(total) : INFINITY;
+                    total > 0 ? largest[m][r] * x.score_scale + log2f(total) : INFINITY;
         }
 }
 

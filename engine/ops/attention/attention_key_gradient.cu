@@ -42,9 +42,8 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     const int row = (int)lane_row(), column = (int)lane_column();
     const AttentionKeep keep(x.dropped);
 
-    const auto fetch = [&](int stage, int turn) {
-        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
-        const int64_t line = head * x.padded_queries + (int64_t)(from + turn % tiles) * QUERIES;
+    const auto fetch = [&](int stage, int64_t head, int query) {
+        const int64_t line = head * x.padded_queries + query;
         const Tile q_tile = {stages + stage * 2 * QUERIES * D},
                    g_tile = {q_tile.start + QUERIES * D};
         q_tile.template copy_rows<QUERIES, ATTENTION_THREADS>(static_cast<const Element *>(x.q) +
@@ -55,10 +54,12 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
             copy_async(stage_notes + stage * (QUERIES / 2) + threadIdx.x,
                        x.notes + line + threadIdx.x * 2);
     };
+    int query = from * QUERIES; /* of the turn */
+    int64_t head = place.b * x.heads + place.h * x.group;
     if (turns > 0) {
         k_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.k) + at);
         v_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.v) + at);
-        fetch(0, 0);
+        fetch(0, head, query);
     }
     copy_commit();
 
@@ -66,12 +67,13 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     for (int turn = 0, stage = 0; turn < turns; turn++, stage ^= 1) {
         copy_wait<0>();
         __syncthreads(); /* the tile is here, and the other stage is no longer read */
-        if (turn + 1 < turns) fetch(stage ^ 1, turn + 1);
+        const int now = query;
+        const int64_t now_head = head;
+        query += QUERIES;
+        if (query >= x.queries) query = from * QUERIES, head++;
+        if (turn + 1 < turns) fetch(stage ^ 1, head, query);
         copy_commit();
-        const int query = (from + turn % tiles) * QUERIES;
-        if (warp_first >= end || (x.causal && query + QUERIES - 1 + x.offset < warp_first))
-            continue;
-        const int64_t head = place.b * x.heads + place.h * x.group + turn / tiles;
+        if (warp_first >= end || (x.causal && now + QUERIES - 1 + x.offset < warp_first)) continue;
         const Tile q_tile = {stages + stage * 2 * QUERIES * D},
                    g_tile = {q_tile.start + QUERIES * D};
         const AttentionNotes *const notes = stage_notes + stage * (QUERIES / 2);
@@ -79,7 +81,7 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
         float p[STRIPS][QUERIES / 8][4] = {}, ds[STRIPS][QUERIES / 8][4] = {};
         attention_scores<M, STRIPS, QUERIES>(p, k_tile, warp_first - first, q_tile);
         attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
-        const bool masked = warp_last >= end || (x.causal && query + x.offset < warp_last);
+        const bool masked = warp_last >= end || (x.causal && now + x.offset < warp_last);
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; n++) {
             const AttentionNotes note = notes[n * 4 + column / 2];
@@ -88,12 +90,13 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     const int j = warp_first + m * STRIP + row + e / 2 * 8;
-                    const int i = query + n * 8 + column + e % 2;
-                    float weight = fast_exp2(p[m][n][e] - note.of[e % 2].log_sum);
+                    const int i = now + n * 8 + column + e % 2;
+                    float weight = fast_exp2(p[m][n][e] * x.score_scale - note.of[e % 2].log_sum);
                     if (masked && j >= attention_seen(x, end, i)) weight = 0;
                     float kept = weight, dp = ds[m][n][e];
                     if (DROP && keep.threshold) {
-                        const float factor = keep.at((uint32_t)(head * x.queries + i), (uint32_t)j);
+                        const float factor =
+                            keep.at((uint32_t)(now_head * x.queries + i), (uint32_t)j);
                         kept *= factor;
                         dp *= factor;
                     }
@@ -105,7 +108,6 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
         attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
     }
 
-    const float dk_scale = 0.693147181f; /* ln 2: the copy of q holds scale log2(e) q */
 #pragma unroll
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
@@ -117,7 +119,7 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
             for (int n = 0; n < D / 8; n++) {
                 if (x.dk)
                     attention_put(x.dk + line * x.k_row + kv, n * 8 + column, x.width,
-                                  dk[m][n][2 * r] * dk_scale, dk[m][n][2 * r + 1] * dk_scale,
+                                  dk[m][n][2 * r] * x.scale, dk[m][n][2 * r + 1] * x.scale,
                                   x.add_k);
                 if (x.dv)
                     attention_put(x.dv + line * x.v_row + kv, n * 8 + column, x.width,

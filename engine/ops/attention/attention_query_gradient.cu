@@ -8,7 +8,7 @@ template <class M, int D> struct QueryShape {
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
     static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
-    static constexpr int KEYS = ROW_BYTES <= 256 ? 32 : 16;
+    static constexpr int KEYS = ROW_BYTES <= 128 ? 64 : ROW_BYTES == 256 ? 32 : 16;
     /* Queries and dO, then two stages of keys and of values. */
     static constexpr int SHARED = (2 * ROWS + 4 * KEYS) * ROW_BYTES;
 };
@@ -51,13 +51,8 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
     }
     copy_commit();
 
-    AttentionNote notes[STRIPS][2];
+    const AttentionNote *const notes = x.notes + head * x.padded_queries;
     float dq[STRIPS][D / 8][4] = {};
-#pragma unroll
-    for (int m = 0; m < STRIPS; m++)
-#pragma unroll
-        for (int r = 0; r < 2; r++)
-            notes[m][r] = x.notes[head * x.padded_queries + warp_first + m * STRIP + row + r * 8];
 
     for (int key = 0, stage = 0; key < block_end; key += KEYS, stage ^= 1) {
         copy_wait<0>();
@@ -77,14 +72,15 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
             for (int r = 0; r < 2; r++) {
                 const int i = warp_first + m * STRIP + row + r * 8;
                 const int seen = masked ? attention_seen(x, end, i) - key : KEYS;
-                const AttentionNote note = notes[m][r];
+                const AttentionNote note = notes[i];
 #pragma unroll
                 for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const int j = n * 8 + column + e;
                         const float weight =
-                            j < seen ? fast_exp2(p[m][n][2 * r + e] - note.log_sum) : 0.0f;
+                            j < seen ? fast_exp2(p[m][n][2 * r + e] * x.score_scale - note.log_sum)
+                                     : 0.0f;
                         float dp = ds[m][n][2 * r + e];
                         if (DROP && keep.threshold)
                             dp *= keep.at((uint32_t)(head * x.queries + i), (uint32_t)(key + j));

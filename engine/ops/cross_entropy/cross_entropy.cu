@@ -119,12 +119,12 @@ static void gradient_of_logits(const OpCall *call, const Run *run, const HeadPla
     const float *weights = call->in[4]->data + first, *d_loss = call->out[0]->gradient;
     const float *d_rows = call->out[1]->gradient ? call->out[1]->gradient + first : NULL;
     const int32_t *classes = call->in[3]->integers + first;
-    const int64_t V = plan->classes;
-    for_each(run, rows * V, [=] __device__(int64_t i) {
-        const int64_t row = i / V;
+    const Divisor V = divide_by(plan->classes);
+    for_each(run, rows * V.d, [=] __device__(int64_t i) {
+        const int64_t row = V.of(i);
         const float g = d_loss[0] * weights[row] + (d_rows ? d_rows[row] : 0.0f);
         const float p = expf(logits[i] - top[row]) * inverse[row];
-        to[i] = g == 0.0f ? 0.0f : g * (p - (i % V == classes[row] ? 1.0f : 0.0f));
+        to[i] = g == 0.0f ? 0.0f : g * (p - (i - row * V.d == classes[row] ? 1.0f : 0.0f));
     });
 }
 

@@ -61,6 +61,13 @@ static const OpCase cases[] = {
     {"B260L2H2", .in = {NORMAL(260, 2, 8), WEIGHTS(2)}},
     {"B3L4H83",
      .in = {NORMAL(3, 4, 332), {.shape = SHAPE(83, 332), .fill = FILL_NORMAL, .a = 0.1}}},
+    /* Four blocks of a GPU together; too wide for that. */
+    {"B2L3H150", .in = {NORMAL(2, 3, 600),
+                        {.shape = SHAPE(150, 600), .fill = FILL_NORMAL, .a = 0.1},
+                        NORMAL(2, 150),
+                        NORMAL(2, 150)}},
+    {"B1L2H261",
+     .in = {NORMAL(1, 2, 1044), {.shape = SHAPE(261, 1044), .fill = FILL_NORMAL, .a = 0.1}}},
     {"carried-L1", .in = {NORMAL(3, 1, 20), WEIGHTS(5), NORMAL(3, 5), NORMAL(3, 5)}},
     {"carried-L9", .in = {NORMAL(2, 9, 84), WEIGHTS(21), NORMAL(2, 21), NORMAL(2, 21)}},
     {"saturated", .in = {{.shape = SHAPE(2, 6, 16), .fill = FILL_NORMAL, .a = 40}, WEIGHTS(4)}},

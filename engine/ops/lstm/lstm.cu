@@ -6,7 +6,9 @@
  * exchange in the quad and one barrier. Backward, sixteen lanes have four units, each
  * lane a sixteenth of the gates.
  *
- * Wider ones read their weights from the second-level cache at every step. */
+ * Up to 256 units four blocks of a cluster do the same, where the GPU has clusters; they send each
+ * other their part of the state and meet at every step. Wider ones read their weights from the
+ * second-level cache at every step. */
 #include "engine/ops/lstm/lstm.h"
 
 #include "engine/cuda/activation.cuh"
@@ -14,7 +16,7 @@
 #include "engine/cuda/quad.cuh"
 #include "engine/ops/lstm/lstm_plan.h"
 
-enum { MOST_THREADS = 512, MOST_KEPT = 128 /* units */ };
+enum { MOST_THREADS = 512, KEPT_ANYWHERE = 128 /* units */ };
 
 struct Cells {
     int64_t L, H;
@@ -146,39 +148,67 @@ __device__ static inline float activated_gate(unsigned gate, float x) {
     return gate == 2 ? tanhf(x) : sigmoid_of(x);
 }
 
-/* 4 SHARE units, of which H exist; four lanes each. */
-template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cells x) {
-    const int64_t b = blockIdx.x;
-    const int H = (int)x.H, u = threadIdx.x / QUAD;
-    const unsigned lane = threadIdx.x % WARP, part = lane % QUAD, quad = lane - part;
+/* How SPAN^2 blocks share 4 SHARE SPAN units; all are of one cluster. */
+template <int SHARE, int SPAN> struct Span {
+    static constexpr int BLOCKS = SPAN * SPAN, UNITS = 4 * SHARE * SPAN, OWN = UNITS / BLOCKS;
+    static constexpr unsigned THREADS = 16 * SHARE;
+    static __device__ void sync() {
+        if constexpr (SPAN > 1)
+            cluster_sync();
+        else
+            __syncthreads();
+    }
+    static __device__ int64_t first_unit() {
+        if constexpr (SPAN > 1)
+            return cluster_rank() * OWN;
+        else
+            return 0;
+    }
+    /* Of one lane for block `rank`. */
+    static __device__ void send(float *to, unsigned rank, float value) {
+        if constexpr (SPAN > 1) to = in_block(to, rank);
+        *to = value;
+    }
+};
+
+/* 4 SPAN lanes a unit: each ends with the sum of gate lane % 4. */
+template <int SHARE, int SPAN> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cells x) {
+    using Of = Span<SHARE, SPAN>;
+    const int64_t b = blockIdx.x / Of::BLOCKS;
+    const int H = (int)x.H, L = (int)x.L;
+    const unsigned lane = threadIdx.x % WARP, part = lane % (4 * SPAN), gate = lane % QUAD;
+    const unsigned quad = lane - gate;
+    const int u = (int)Of::first_unit() + (int)threadIdx.x / (4 * SPAN);
     const bool exists = u < H;
     float *const state = shared_memory<float>(); /* of the step before and of this one */
     Weights<SHARE> weights;
-    weights.load(reinterpret_cast<float4 *>(state + 2 * 4 * SHARE), [&](int i) {
-        const int k = i / 4 * 16 + part * 4 + i % 4;
+    weights.load(reinterpret_cast<float4 *>(state + 2 * Of::UNITS), [&](int i) {
+        const int k = i / 4 * 16 * SPAN + (int)part * 4 + i % 4;
         if (!exists || k >= H) return make_float4(0, 0, 0, 0);
         const float *const w = x.w + (int64_t)k * 4 * H + u;
         return make_float4(w[0], w[H], w[2 * H], w[3 * H]);
     });
-    float c = exists && x.c0 ? x.c0[b * H + u] : 0, h = exists && x.h0 ? x.h0[b * H + u] : 0;
-    if (part == 0) state[u] = h;
-    const int L = (int)x.L;
-    int64_t at = b * L * 4 * H + part * H + u; /* in (B, L, 4H) */
+    for (int k = threadIdx.x; k < Of::UNITS; k += blockDim.x)
+        state[k] = k < H && x.h0 ? x.h0[b * H + k] : 0;
+    float c = exists && x.c0 ? x.c0[b * H + u] : 0, h = 0;
+    int64_t at = b * L * 4 * H + gate * H + u; /* in (B, L, 4H) */
     float next = exists ? x.gates[at] : 0;
-    __syncthreads();
+    Of::sync();
     for (int t = 0; t < L; t++, at += 4 * H) {
         const float input = next;
         if (exists && t + 1 < L) next = x.gates[at + 4 * H];
         float sums[4] = {};
-        weights.multiply(state + t % 2 * 4 * SHARE + part * 4, 16, sums);
-        const float G = activated_gate(part, quad_share(sums, part) + input);
+        weights.multiply(state + t % 2 * Of::UNITS + part * 4, 16 * SPAN, sums);
+        float sum = quad_share(sums, gate);
+        if constexpr (SPAN > 1) sum += across(sum, 4);
+        const float G = activated_gate(gate, sum + input);
         const float i = from_lane(G, quad), f = from_lane(G, quad + 1);
         const float g = from_lane(G, quad + 2), o = from_lane(G, quad + 3);
         c = f * c + i * g;
         h = o * tanhf(c);
-        if (part == 0) state[(t + 1) % 2 * 4 * SHARE + u] = h;
-        __syncthreads();
-        if (!exists) continue;
+        if (part < Of::BLOCKS) Of::send(state + (t + 1) % 2 * Of::UNITS + u, part, h);
+        Of::sync();
+        if (!exists || part >= QUAD) continue;
         if (x.activated) x.activated[at] = G;
         const int64_t row = b * L + t;
         if (part == 0) x.h[row * H + u] = h;
@@ -189,20 +219,23 @@ template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_steps(Cel
     x.c_last[b * H + u] = c;
 }
 
-/* Sixteen lanes for four units: a lane ends with the gradient that flows into one unit's state and
+/* 16 SPAN lanes for four units: a lane ends with the gradient that flows into one unit's state and
  * makes one of that unit's gate gradients of it. */
-template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
-    const int64_t b = blockIdx.x;
+template <int SHARE, int SPAN>
+KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
+    using Of = Span<SHARE, SPAN>;
+    const int64_t b = blockIdx.x / Of::BLOCKS;
     const int H = (int)x.H;
-    const unsigned lane = threadIdx.x % WARP, place = lane % 16, first = lane - place;
-    const unsigned own = place % 4, gate = place / 4;
-    const int units = threadIdx.x / 16 * 4, u = units + (int)own;
+    const unsigned lane = threadIdx.x % WARP, place = lane % (16 * SPAN), first = lane / 16 * 16;
+    const unsigned own = place % 4, gate = place / 4 % 4, copy = place / 16;
+    const int units = (int)Of::first_unit() + (int)threadIdx.x / (16 * SPAN) * 4;
+    const int u = units + (int)own;
     const bool exists = u < H;
-    float *const gradients = shared_memory<float>(); /* (4, 4 SHARE), of two steps */
+    float *const gradients = shared_memory<float>(); /* (4, UNITS), of two steps */
     Weights<SHARE> weights;
-    weights.load(reinterpret_cast<float4 *>(gradients + 2 * 16 * SHARE), [&](int i) {
-        const int n = i / 4 * 64 + place * 4 + i % 4, from = n % (4 * SHARE);
-        const float *const w = x.w + n / (4 * SHARE) * H + from;
+    weights.load(reinterpret_cast<float4 *>(gradients + 2 * 4 * Of::UNITS), [&](int i) {
+        const int n = i / 4 * 64 * SPAN + (int)place * 4 + i % 4, from = n % Of::UNITS;
+        const float *const w = x.w + n / Of::UNITS * H + from;
         const int64_t row = 4 * H;
         if (from >= H) return make_float4(0, 0, 0, 0);
         return make_float4(units < H ? w[units * row] : 0, units + 1 < H ? w[(units + 1) * row] : 0,
@@ -215,6 +248,7 @@ template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_s
     const float *activated = x.activated + row * 4 * H + gate * H + u;
     float next_G = exists ? *activated : 0, next_dy = exists ? x.dh[row * H + u] : 0;
     float next_c = exists ? x.c[row * H + u] : 0;
+    if constexpr (SPAN > 1) Of::sync(); /* all blocks have begun */
     for (int64_t t = x.L - 1; t >= 0; t--, row--) {
         const float G = next_G, dy = next_dy, now = next_c;
         activated -= 4 * H;
@@ -235,38 +269,51 @@ template <int SHARE> KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_s
                         : gate == 2 ? to_c * i * (1 - g * g)
                                     : to_h * bent * o * (1 - o);
         dc = to_c * f;
-        float *const buffer = gradients + t % 2 * 16 * SHARE;
-        buffer[gate * 4 * SHARE + u] = d;
-        __syncthreads();
-        if (exists) x.d_gates[row * 4 * H + gate * H + u] = d;
+        float *const buffer = gradients + t % 2 * 4 * Of::UNITS;
+#pragma unroll
+        for (int k = 0; k < SPAN; k++) /* SPAN copies of this lane, SPAN blocks each */
+            Of::send(buffer + gate * Of::UNITS + u, copy * SPAN + k, d);
+        Of::sync();
+        if (exists && copy == 0) x.d_gates[row * 4 * H + gate * H + u] = d;
         float sums[4] = {};
-        weights.multiply(buffer + place * 4, 64, sums);
+        weights.multiply(buffer + place * 4, 64 * SPAN, sums);
         dh = quad_share(sums, own);
         dh += across(dh, 4);
         dh += across(dh, 8);
+        if constexpr (SPAN > 1) dh += across(dh, 16);
     }
-    if (!exists || gate != 0) return;
+    if (!exists || gate != 0 || copy != 0) return;
     if (x.dh0) put(x.dh0 + b * H + u, dh, x.add_h0);
     if (x.dc0) put(x.dc0 + b * H + u, dc, x.add_c0);
 }
 
-/* Launches the kernels that keep their weights. */
-template <int SHARE> static void launch_kept(const Run *run, int64_t B, const Cells &x) {
-    LAUNCH(run, kept_steps<SHARE>, (unsigned)B, 16 * SHARE,
-           8 * SHARE * sizeof(float) + Weights<SHARE>::shared_bytes(16 * SHARE), x);
+/* Launches the kernels that keep their weights; false where they do not fit. */
+template <int SHARE, int SPAN> static void launch_kept(const Run *run, int64_t B, const Cells &x) {
+    using Of = Span<SHARE, SPAN>;
+    LAUNCH_CLUSTER(run, (kept_steps<SHARE, SPAN>), Of::BLOCKS, (unsigned)B * Of::BLOCKS,
+                   Of::THREADS,
+                   2 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(Of::THREADS), x);
 }
-template <int SHARE> static void launch_kept(const Run *run, int64_t B, const Adjoint &x) {
-    LAUNCH(run, kept_adjoint_steps<SHARE>, (unsigned)B, 16 * SHARE,
-           32 * SHARE * sizeof(float) + Weights<SHARE>::shared_bytes(16 * SHARE), x);
+template <int SHARE, int SPAN>
+static void launch_kept(const Run *run, int64_t B, const Adjoint &x) {
+    using Of = Span<SHARE, SPAN>;
+    LAUNCH_CLUSTER(run, (kept_adjoint_steps<SHARE, SPAN>), Of::BLOCKS, (unsigned)B * Of::BLOCKS,
+                   Of::THREADS,
+                   8 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(Of::THREADS), x);
+}
+static bool keeps_weights(const Run *run, int64_t H) {
+    return H <= (most_cluster(run) >= 4 ? 256 : 128);
 }
 template <class Steps> static bool kept(const Run *run, int64_t B, const Steps &x) {
-    if (x.H > MOST_KEPT) return false;
+    if (!keeps_weights(run, x.H)) return false;
     if (x.H <= 32)
-        launch_kept<8>(run, B, x);
+        launch_kept<8, 1>(run, B, x);
     else if (x.H <= 64)
-        launch_kept<16>(run, B, x);
+        launch_kept<16, 1>(run, B, x);
+    else if (x.H <= 128)
+        launch_kept<32, 1>(run, B, x);
     else
-        launch_kept<32>(run, B, x);
+        launch_kept<32, 2>(run, B, x);
     return true;
 }
 
@@ -277,7 +324,7 @@ static unsigned threads_for(int64_t H) {
 
 /* Floats of w^T. */
 static int64_t turned_weights(int64_t H) {
-    return H > MOST_KEPT ? 4 * H * H : 0;
+    return H > KEPT_ANYWHERE ? 4 * H * H : 0;
 }
 
 static void forward(const OpCall *call, const Run *run) {
@@ -307,8 +354,9 @@ static void backward(const OpCall *call, const Run *run) {
     float *const before = carver.take<float>(rows * H); /* h of the step before */
     const float *w = call->in[LSTM_W]->data, *h = call->out[LSTM_H]->data;
     const float *h0 = data_of(call, LSTM_H0);
-    for_each(run, turned_weights(H),
-             [=] __device__(int64_t i) { transposed[i] = w[i % H * 4 * H + i / H]; });
+    if (!keeps_weights(run, H))
+        for_each(run, turned_weights(H),
+                 [=] __device__(int64_t i) { transposed[i] = w[i % H * 4 * H + i / H]; });
     Adjoint x = {};
     x.L = L;
     x.H = H;

@@ -6,10 +6,11 @@ static void forward(const OpCall *call, const Run *run) {
     const float *x = call->in[0]->data, *table = call->in[1]->data;
     const int32_t *position = input_of(call, 2) ? call->in[2]->integers : NULL;
     float *y = call->out[0]->data;
-    const int64_t L = extent(call->in[0], 1), D = extent(call->in[0], 2);
+    const Divisor item = divide_by(extent(call->in[0], 1) * extent(call->in[0], 2));
+    const int64_t D = extent(call->in[0], 2);
     for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
         const int64_t first = position ? position[0] : 0;
-        y[i] = x[i] + table[(first + i / D % L) * D + i % D];
+        y[i] = x[i] + table[first * D + i - item.of(i) * item.d];
     });
 }
 

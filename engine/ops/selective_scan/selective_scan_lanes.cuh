@@ -132,12 +132,16 @@ __device__ static inline Stand stand_of(const Scan &x) {
  * thread; a barrier makes them visible to the others. */
 #ifdef LONGHAUL_EMULATED
 template <class T> static inline void copy_async(T *to, const float *from, bool exists) {
+    if ((uintptr_t)to % sizeof(T) || (exists && (uintptr_t)from % sizeof(T)))
+        emulation::complain("a copy is not aligned");
     if (exists)
-        std::memcpy(to, from, sizeof(T));
+        emulation::copy_later(to, from, sizeof(T));
     else
         *to = T{};
 }
 static inline void wait_copies() {
+    emulation::copies_commit();
+    emulation::copies_wait(0);
 }
 #else
 template <class T> __device__ static inline void copy_async(T *to, const float *from, bool exists) {
