@@ -1,10 +1,29 @@
-/* The transpose of picking rows: a warp for each row of the result looks through the keys and adds
- * the rows that name it in their order, so that the sum is the same every time and nothing is
+/* Picking rows, and its transpose: a warp for each row of the result looks through the keys and
+ * adds the rows that name it in their order, so that the sum is the same every time and nothing is
  * atomic. */
 #ifndef LONGHAUL_CUDA_COLLECT_H
 #define LONGHAUL_CUDA_COLLECT_H
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/elements.cuh"
+
+/* to[row, c] = factor from[source(row), c] for `rows` rows of `width` floats. */
+template <class Source>
+void pick_rows(const Run *run, int64_t rows, int64_t width, const float *from, float factor,
+               float *to, Source source) {
+    const Divisor columns = divide_by(width);
+    if (width % FOUR == 0)
+        for_each_four(run, rows * width, [=] __device__(int64_t first) {
+            const int64_t row = columns.of(first), c = first - row * columns.d;
+            Four x = load<FOUR>(from + source(row) * columns.d + c);
+            for (int e = 0; e < FOUR; e++) x.of[e] *= factor;
+            store<FOUR>(to + first, x);
+        });
+    else
+        for_each(run, rows * width, [=] __device__(int64_t i) {
+            const int64_t row = columns.of(i);
+            to[i] = factor * from[source(row) * columns.d + i - row * columns.d];
+        });
+}
 
 enum {
     COLLECT_THREADS = 256,
