@@ -113,7 +113,7 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
         const SuiteCell *cell = &suite->cells[i];
         const bool new_group = i == 0 || cell->group != suite->cells[i - 1].group;
         Error cannot = {0};
-        if (new_group && cell_plan(&cell->cell, (int)flags->threads, &plan, &cannot) != STATUS_OK)
+        if (new_group && cell_plan(&cell->cell, flag_threads(flags), &plan, &cannot) != STATUS_OK)
             return error_set(error, cannot.status, "cell %s: %s", cell->label, cannot.message);
         char folder[PATH_MAX];
         const CellState state = state_of(suite, cell, flags->results, folder);
@@ -156,8 +156,8 @@ static Status sweep(const Invocation *invocation, Error *error) {
     SweepOptions options = {
         .results = flags->results,
         .device = flag_device(flags),
-        .jobs = (int)flags->jobs,
-        .threads = (int)flags->threads,
+        .jobs = flags->jobs == 0 && flags->device != DEVICE_CPU ? 1 : (int)flags->jobs,
+        .threads = flag_threads(flags),
         .retry_failed = flags->retry_failed,
         .force = flags->force,
         .quiet = flags->quiet,

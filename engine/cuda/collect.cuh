@@ -6,7 +6,11 @@
 
 #include "engine/cuda/grid.cuh"
 
-enum { COLLECT_THREADS = 256, COLLECT_EACH = 8, COLLECT_KEYS = 4 };
+enum {
+    COLLECT_THREADS = 256,
+    COLLECT_EACH = 8,
+    COLLECT_KEYS = 16 /* loads in flight: it waits for them */
+};
 
 /* to[g, r] = or += factor sum of from[g, k] over the k with keys[g, k] == r: groups g of `keys`
  * keys and `rows` results, all rows of `width` floats. */
@@ -20,25 +24,26 @@ struct Collect {
 };
 
 template <int V> KERNEL void __launch_bounds__(COLLECT_THREADS) collect_rows(Collect x) {
-    enum { COLUMNS = COLLECT_EACH * WARP * V };
+    constexpr int COLUMNS = (int)COLLECT_EACH * (int)WARP * V;
     const int lane = (int)threadIdx.x % WARP;
     const int64_t chunks = (x.width + COLUMNS - 1) / COLUMNS, warp = global_thread() / WARP;
     const int64_t row = warp / chunks, group = row / x.rows_each, wanted = row % x.rows_each;
     if (group >= x.groups) return; /* whole warps */
     const int64_t column = warp % chunks * COLUMNS + lane * V, first = group * x.keys_each;
     Lanes<V> sum[COLLECT_EACH] = {};
-    for (int64_t at = 0; at < x.keys_each; at += COLLECT_KEYS * WARP) {
-        bool hit[COLLECT_KEYS], any = false;
+    for (int64_t at = 0; at < x.keys_each; at += (int64_t)COLLECT_KEYS * WARP) {
+        unsigned mine = 0; /* bit j: key j of this lane is the row */
+#pragma unroll
         for (int j = 0; j < COLLECT_KEYS; j++) {
             const int64_t k = at + j * WARP + lane;
-            hit[j] = k < x.keys_each && x.keys[first + k] == wanted;
-            any |= hit[j];
+            mine |= (unsigned)(k < x.keys_each && x.keys[first + k] == wanted) << j;
         }
-        if (__ballot_sync(0xFFFFFFFFu, any) == 0) continue;
-#pragma unroll
+        if (__ballot_sync(0xFFFFFFFFu, mine != 0) == 0) continue;
+#pragma unroll 1
         for (int j = 0; j < COLLECT_KEYS; j++)
-            for (unsigned hits = __ballot_sync(0xFFFFFFFFu, hit[j]); hits; hits &= hits - 1) {
-                const int64_t k = first + at + j * WARP + __ffs(hits) - 1;
+            for (unsigned hits = __ballot_sync(0xFFFFFFFFu, mine >> j & 1); hits;
+                 hits &= hits - 1) {
+                const int64_t k = first + at + j * WARP + __ffs((int)hits) - 1;
 #pragma unroll
                 for (int e = 0; e < COLLECT_EACH; e++) {
                     const int64_t c = column + (int64_t)e * WARP * V;

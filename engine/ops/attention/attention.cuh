@@ -75,6 +75,23 @@ __device__ static inline AttentionPlace attention_place(const AttentionCall &x, 
             descending ? tiles - 1 - (int)tile : (int)tile};
 }
 
+/* Four numbers of each of four lanes whose numbers differ in the bits low and high: transposed. */
+__device__ static inline void transpose_lanes(uint32_t w[4], unsigned low, unsigned high) {
+    const bool odd = threadIdx.x & low, upper = threadIdx.x & high;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const uint32_t got = __shfl_xor_sync(0xFFFFFFFFu, odd ? w[i] : w[i + 1], low);
+        w[i] = odd ? got : w[i];
+        w[i + 1] = odd ? w[i + 1] : got;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const uint32_t got = __shfl_xor_sync(0xFFFFFFFFu, upper ? w[i] : w[i + 2], high);
+        w[i] = upper ? got : w[i];
+        w[i + 2] = upper ? w[i + 2] : got;
+    }
+}
+
 /* Factor of weight (b, h, i, j); row: (b H + h) Lq + i. */
 struct AttentionKeep {
     uint32_t key[2], item[2], threshold;
@@ -91,6 +108,27 @@ struct AttentionKeep {
     __device__ void draw(uint32_t row, uint32_t block, uint32_t words[4]) const {
         const uint32_t counter[4] = {row, block, item[0], item[1]};
         philox_block(key, counter, words);
+    }
+    /* words[u]: this lane's word (its two columns of scores) of block + u, for u < 4. The four
+     * lanes of a row draw one block each. */
+    __device__ void draw_columns(uint32_t row, uint32_t block, uint32_t words[4]) const {
+        draw(row, block + threadIdx.x % 4, words);
+        transpose_lanes(words, 1, 2);
+    }
+    /* The same for transposed scores: rows of a strip are keys, from block on, and columns queries,
+     * from row on. words[n % 2 * 2 + r][c]: of key lane_row() + 8 r and query 8 n + lane_column() +
+     * c, for n < 2. The eight lanes of a column draw one block each. */
+    __device__ void draw_rows(uint32_t row, uint32_t block, uint32_t words[4][2]) const {
+        const unsigned lane = lane_row();
+        uint32_t own[4];
+        draw(row + lane / 4 * 8 + lane_column() + lane % 2, block + lane / 2 % 2, own);
+        transpose_lanes(own, 8, 16);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, own[i], 4);
+            words[i][0] = lane % 2 ? other : own[i];
+            words[i][1] = lane % 2 ? own[i] : other;
+        }
     }
     __device__ float factor(uint32_t word, bool high) const {
         return (high ? word >> 16 : word & 0xFFFFu) < threshold ? 0.0f : scale;

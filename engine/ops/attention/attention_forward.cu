@@ -113,10 +113,13 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) forward_tiles(const Attentio
                 const uint32_t line =
                     (uint32_t)(head * x.queries + warp_first + m * STRIP + row + r * 8);
 #pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
+                for (int n = 0; n < KEYS / 8; n += 4) {
+                    uint32_t words[4];
+                    keep.draw_columns(line, (uint32_t)(key / 8 + n), words);
 #pragma unroll
-                    for (int i = 0; i < 2; i++)
-                        p[m][n][2 * r + i] *= keep.at(line, (uint32_t)(key + n * 8 + column + i));
+                    for (int i = 0; i < 8; i++)
+                        p[m][n + i / 2][2 * r + i % 2] *= keep.factor(words[i / 2], i % 2);
+                }
             }
         attention_sums<M, STRIPS, KEYS>(o, p, v_tile);
     }

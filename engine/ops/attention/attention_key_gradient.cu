@@ -83,10 +83,14 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
         attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
         const bool masked = warp_last >= end || (x.causal && now + x.offset < warp_last);
 #pragma unroll
-        for (int n = 0; n < QUERIES / 8; n++) {
-            const AttentionNotes note = notes[n * 4 + column / 2];
+        for (int m = 0; m < STRIPS; m++) {
+            uint32_t words[4][2];
 #pragma unroll
-            for (int m = 0; m < STRIPS; m++)
+            for (int n = 0; n < QUERIES / 8; n++) {
+                const AttentionNotes note = notes[n * 4 + column / 2];
+                if (DROP && keep.threshold && n % 2 == 0)
+                    keep.draw_rows((uint32_t)(now_head * x.queries + now + n * 8),
+                                   (uint32_t)(warp_first + m * STRIP) / 8, words);
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     const int j = warp_first + m * STRIP + row + e / 2 * 8;
@@ -95,14 +99,14 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
                     if (masked && j >= attention_seen(x, end, i)) weight = 0;
                     float kept = weight, dp = ds[m][n][e];
                     if (DROP && keep.threshold) {
-                        const float factor =
-                            keep.at((uint32_t)(now_head * x.queries + i), (uint32_t)j);
+                        const float factor = keep.factor(words[n % 2 * 2 + e / 2][e % 2], row % 2);
                         kept *= factor;
                         dp *= factor;
                     }
                     p[m][n][e] = kept;
                     ds[m][n][e] = weight * (dp - note.of[e % 2].delta);
                 }
+            }
         }
         attention_sums<M, STRIPS, QUERIES>(dv, p, g_tile);
         attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);

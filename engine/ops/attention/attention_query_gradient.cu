@@ -3,19 +3,20 @@
  *     P = exp2(S - log_sum)    dS = P (dO V^T - delta)    dQ = scale dS K */
 #include "engine/ops/attention/attention.cuh"
 
-template <class M, int D> struct QueryShape {
+template <class M, int D, bool DROP> struct QueryShape {
     typedef typename M::Element Element;
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
     static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
-    static constexpr int KEYS = ROW_BYTES <= 128 ? 64 : ROW_BYTES == 256 ? 32 : 16;
+    /* As many as registers hold; dropout takes some. */
+    static constexpr int KEYS = ROW_BYTES > 256 ? 16 : ROW_BYTES == 256 || DROP ? 32 : 64;
     /* Queries and dO, then two stages of keys and of values. */
     static constexpr int SHARED = (2 * ROWS + 4 * KEYS) * ROW_BYTES;
 };
 
 template <class M, int D, bool DROP>
 KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const AttentionCall x) {
-    typedef QueryShape<M, D> S;
+    typedef QueryShape<M, D, DROP> S;
     typedef typename M::Element Element;
     typedef SharedTile<Element, D> Tile;
     constexpr int KEYS = S::KEYS, STRIPS = S::STRIPS, ROWS = S::ROWS;
@@ -73,8 +74,12 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
                 const int i = warp_first + m * STRIP + row + r * 8;
                 const int seen = masked ? attention_seen(x, end, i) - key : KEYS;
                 const AttentionNote note = notes[i];
+                uint32_t words[4];
 #pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
+                for (int n = 0; n < KEYS / 8; n++) {
+                    if (DROP && keep.threshold && n % 4 == 0)
+                        keep.draw_columns((uint32_t)(head * x.queries + i), (uint32_t)(key / 8 + n),
+                                          words);
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const int j = n * 8 + column + e;
@@ -82,10 +87,10 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
                             j < seen ? fast_exp2(p[m][n][2 * r + e] * x.score_scale - note.log_sum)
                                      : 0.0f;
                         float dp = ds[m][n][2 * r + e];
-                        if (DROP && keep.threshold)
-                            dp *= keep.at((uint32_t)(head * x.queries + i), (uint32_t)(key + j));
+                        if (DROP && keep.threshold) dp *= keep.factor(words[n % 4], e);
                         ds[m][n][2 * r + e] = weight * (dp - note.delta);
                     }
+                }
             }
         attention_sums<M, STRIPS, KEYS>(dq, ds, k_tile);
     }
@@ -106,9 +111,9 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
 
 void attention_query_gradient(const Run *run, const AttentionCall &x) {
     attention_with(run, x.width, [&]<class M, int D>() {
-        typedef QueryShape<M, D> S;
-        const unsigned blocks = blocks_for(x.queries, S::ROWS) * (unsigned)(x.batch * x.heads);
         attention_launch<M>(x, [&]<bool DROP>() {
+            typedef QueryShape<M, D, DROP> S;
+            const unsigned blocks = blocks_for(x.queries, S::ROWS) * (unsigned)(x.batch * x.heads);
             LAUNCH(run, (query_gradient<M, D, DROP>), blocks, ATTENTION_THREADS, S::SHARED, x);
         });
     });
