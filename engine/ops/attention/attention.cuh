@@ -226,6 +226,8 @@ template <class M, class Launch> void attention_launch(const AttentionCall &x, L
 }
 
 void attention_forward_tiles(const Run *run, const AttentionCall &call);
+/* The same for copies that lie in tiles (warpgroup.cuh), without dropout. */
+void attention_forward_warpgroups(const Run *run, const AttentionCall &call);
 void attention_query_gradient(const Run *run, const AttentionCall &call);
 void attention_key_gradient(const Run *run, const AttentionCall &call);
 
