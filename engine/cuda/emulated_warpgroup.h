@@ -68,24 +68,23 @@ static inline void emulated_products(float (&c)[N / 8][4], A a, uint64_t b, bool
                 c[n][i] += a(i / 2, k) * emulated_element(b, column, k, b_along_k);
         }
 }
-template <int N>
-static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b, bool add) {
+template <int N, bool ADD>
+static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
     const unsigned row = threadIdx.x % WARPGROUP / WARP * 16 + emulated_lane() / 4;
     const auto element = [&](unsigned half, unsigned k) {
         return emulated_element(a, row + half * 8, k, true);
     };
-    emulated_products<N>(c, element, b, true, add);
+    emulated_products<N>(c, element, b, true, ADD);
 }
 template <int N>
-static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b,
-                                      bool add) {
+static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
     EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
     emulation::gather(own, all);
     const auto element = [&](unsigned half, unsigned k) {
         const uint32_t pair = all[emulated_lane() / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + half];
         return float_of_bits(k % 2 ? pair & 0xFFFF0000u : pair << 16);
     };
-    emulated_products<N>(c, element, b, false, add);
+    emulated_products<N>(c, element, b, false, true);
 }
 
 #endif

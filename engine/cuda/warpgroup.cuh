@@ -90,13 +90,14 @@ template <int N> __device__ static inline void hold(float (&c)[N][4]) {
 }
 
 /* Registers of C, and their names in the text: 32 (N = 64) or 64 (N = 128). */
-#define SUMS_OF(c, n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
-#define SUMS_OF_32(c)                                                                              \
-    SUMS_OF(c, 0), SUMS_OF(c, 1), SUMS_OF(c, 2), SUMS_OF(c, 3), SUMS_OF(c, 4), SUMS_OF(c, 5),      \
-        SUMS_OF(c, 6), SUMS_OF(c, 7)
-#define SUMS_OF_64(c)                                                                              \
-    SUMS_OF_32(c), SUMS_OF(c, 8), SUMS_OF(c, 9), SUMS_OF(c, 10), SUMS_OF(c, 11), SUMS_OF(c, 12),   \
-        SUMS_OF(c, 13), SUMS_OF(c, 14), SUMS_OF(c, 15)
+#define SUMS_OF(how, c, n) how(c[n][0]), how(c[n][1]), how(c[n][2]), how(c[n][3])
+#define SUMS_OF_32(how, c)                                                                         \
+    SUMS_OF(how, c, 0), SUMS_OF(how, c, 1), SUMS_OF(how, c, 2), SUMS_OF(how, c, 3),                \
+        SUMS_OF(how, c, 4), SUMS_OF(how, c, 5), SUMS_OF(how, c, 6), SUMS_OF(how, c, 7)
+#define SUMS_OF_64(how, c)                                                                         \
+    SUMS_OF_32(how, c), SUMS_OF(how, c, 8), SUMS_OF(how, c, 9), SUMS_OF(how, c, 10),               \
+        SUMS_OF(how, c, 11), SUMS_OF(how, c, 12), SUMS_OF(how, c, 13), SUMS_OF(how, c, 14),        \
+        SUMS_OF(how, c, 15)
 #define NAMES_32                                                                                   \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
     "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -104,40 +105,42 @@ template <int N> __device__ static inline void hold(float (&c)[N][4]) {
     NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "  \
              "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-/* The sums start from 0 where `add` is false. */
-template <int N>
-__device__ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b,
-                                              bool add) {
+/* C = A B where the sums start, C += A B where ADD. B's rows lie along K, as A's do. */
+template <int N, bool ADD>
+__device__ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
     static_assert(N == 64 || N == 128, "other widths are not written down");
-    if constexpr (N == 64)
-        asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32
-                     "}, %32, %33, add, 1, 1, 0, 0;\n}"
-                     : SUMS_OF_32(c)
-                     : "l"(a), "l"(b), "r"((int)add));
+#define PRODUCT(n, names, a_name, b_name, add, ...)                                                \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add ", 0;\n"                              \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, " a_name    \
+                 ", " b_name ", add, 1, 1, 0, 0;\n}"                                               \
+                 : __VA_ARGS__                                                                     \
+                 : "l"(a), "l"(b))
+    if constexpr (N == 64 && ADD)
+        PRODUCT("64", NAMES_32, "%32", "%33", "1", SUMS_OF_32("+f", c));
+    else if constexpr (N == 64)
+        PRODUCT("64", NAMES_32, "%32", "%33", "0", SUMS_OF_32("=f", c));
+    else if constexpr (ADD)
+        PRODUCT("128", NAMES_64, "%64", "%65", "1", SUMS_OF_64("+f", c));
     else
-        asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_64
-                     "}, %64, %65, add, 1, 1, 0, 0;\n}"
-                     : SUMS_OF_64(c)
-                     : "l"(a), "l"(b), "r"((int)add));
+        PRODUCT("128", NAMES_64, "%64", "%65", "0", SUMS_OF_64("=f", c));
+#undef PRODUCT
 }
+/* C += A B, A in registers; B's rows lie along N. */
 template <int N>
 __device__ static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4],
-                                                 uint64_t b, bool add) {
+                                                 uint64_t b) {
     static_assert(N == 64 || N == 128, "other widths are not written down");
+#define PRODUCT(n, names, a_names, b_name, ...)                                                    \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"                                    \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, {" a_names  \
+                 "}, " b_name ", add, 1, 1, 1;\n}"                                                 \
+                 : __VA_ARGS__                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
     if constexpr (N == 64)
-        asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32
-                     "}, {%32, %33, %34, %35}, %36, add, 1, 1, 1;\n}"
-                     : SUMS_OF_32(c)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add));
+        PRODUCT("64", NAMES_32, "%32, %33, %34, %35", "%36", SUMS_OF_32("+f", c));
     else
-        asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_64
-                     "}, {%64, %65, %66, %67}, %68, add, 1, 1, 1;\n}"
-                     : SUMS_OF_64(c)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add));
+        PRODUCT("128", NAMES_64, "%64, %65, %66, %67", "%68", SUMS_OF_64("+f", c));
+#undef PRODUCT
 }
 #endif
 
@@ -182,5 +185,16 @@ struct WarpgroupTile {
                                ROW_GROUP);
     }
 };
+
+/* C = X Y^T: 64 rows of X by N rows of Y, D columns. */
+template <int N, int D>
+__device__ static inline void multiply_rows(float (&c)[N / 8][4], const WarpgroupTile &x,
+                                            unsigned x_row, const WarpgroupTile &y,
+                                            unsigned y_row) {
+    multiply_shared<N, false>(c, x.rows(x_row, 0), y.rows(y_row, 0));
+#pragma unroll
+    for (unsigned step = 1; step < D / 16; step++)
+        multiply_shared<N, true>(c, x.rows(x_row, step), y.rows(y_row, step));
+}
 
 #endif

@@ -205,12 +205,17 @@ static void backward(const OpCall *call, const Run *run) {
     }
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    make_copies(call, run, &x, &carver, true, false);
+    const bool warpgroups = for_warpgroups(run, x);
+    make_copies(call, run, &x, &carver, true, warpgroups);
     const int64_t lines = x.batch * x.heads * x.padded_queries;
     AttentionNote *const notes = carver.take<AttentionNote>(lines);
     LAUNCH(run, make_notes, blocks_for(lines * NOTE_LANES, COPY_THREADS), COPY_THREADS, 0, x,
            call->out[0]->data, call->out[0]->gradient, notes);
     x.notes = notes;
+    if (warpgroups) {
+        attention_backward_warpgroups(run, x);
+        return;
+    }
     if (x.dk || x.dv) attention_key_gradient(run, x);
     if (x.dq) attention_query_gradient(run, x);
 }

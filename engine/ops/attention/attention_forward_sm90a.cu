@@ -102,10 +102,7 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
         await(&come.k[stage_of(tile)], parity_of(tile));
         hold(s);
         begin_products();
-#pragma unroll
-        for (unsigned step = 0; step < D / 16; step++)
-            multiply_shared<KEYS>(s, q_tile.rows(group * GROUP_ROWS, step),
-                                  k_tile(tile).rows(0, step), step > 0);
+        multiply_rows<KEYS, D>(s, q_tile, group * GROUP_ROWS, k_tile(tile), 0);
         end_products();
     };
     const auto add_values = [&](int tile) {
@@ -114,7 +111,7 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
         begin_products();
 #pragma unroll
         for (unsigned step = 0; step < KEYS / 16; step++)
-            multiply_registers<D>(o, p[step].r, v_tile(tile).columns(step), true);
+            multiply_registers<D>(o, p[step].r, v_tile(tile).columns(step));
         end_products();
     };
     const auto release = [&](Arrivals *free) {
