@@ -58,9 +58,11 @@ CUDA_NEWEST        := $(lastword $(CUDA_ARCHITECTURES))
 CUDA_MACHINE_CODE  := $(CUDA_ARCHITECTURES:%=sm_%) compute_$(CUDA_NEWEST)
 CUDA_FLAGS         ?= -O3
 CUDA_FLAGS         += -std=c++20 --extended-lambda -Xcompiler -fPIC \
-                      $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
-                      -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST) \
                       -DLONGHAUL_CUDA_MACHINE_CODE='"$(CUDA_MACHINE_CODE)"'
+CUDA_TARGETS        = $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
+                      -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
+# NAME_sm90a.cu uses what only Hopper has and no later GPU: code for it alone.
+$(BUILD)/%_sm90a.cu.o: CUDA_TARGETS = -gencode arch=compute_90a,code=sm_90a
 ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
@@ -136,7 +138,7 @@ $(BUILD)/cuda_machine_code: FORCE
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda_machine_code
 	@mkdir -p $(@D)
-	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) $(CUDA_TARGETS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -18,6 +18,11 @@ unsigned most_cluster(const Run *run) {
     return static_cast<GpuState *>(state_of(run))->properties.major >= 9 ? 4 : 1;
 }
 
+bool has_warpgroup_products(const Run *run) {
+    const cudaDeviceProp &properties = static_cast<GpuState *>(state_of(run))->properties;
+    return properties.major == 9 && properties.minor == 0;
+}
+
 void gpu_note(GpuState *state, const char *what, const char *kernel, const char *reason) {
     if (state->failure[0]) return;
     std::snprintf(state->failure, sizeof state->failure, "%s %s: %s", what, kernel, reason);

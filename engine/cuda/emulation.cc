@@ -17,7 +17,7 @@ Thread current;
 
 namespace {
 
-enum State { READY, AT_WARP, AT_BLOCK, AT_CLUSTER, DONE };
+enum State { READY, AT_WARP, AT_ARRIVALS, AT_BLOCK, AT_CLUSTER, DONE };
 enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024, SHARED_BYTES = 227 * 1024 };
 enum { MOST_CLUSTER = 4, MOST_FIBRES = MOST_CLUSTER * (int)MOST_THREADS };
 enum { SHARED_APART = (int)SHARED_BYTES + 1024 }; /* from block to block of a cluster */
@@ -42,6 +42,20 @@ struct Copies {
     int groups = 0;
 };
 
+struct BulkCopy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    uint64_t *barrier;
+};
+
+/* What a barrier with arrivals holds. */
+struct ArrivalState {
+    uint16_t count : 15, phase : 1, left;
+    int32_t bytes; /* announced and not here yet */
+};
+static_assert(sizeof(ArrivalState) == sizeof(uint64_t));
+
 /* One grid at a time: kernels of a stream run one after the other. */
 struct Machine {
     std::vector<Fibre> fibres;
@@ -49,7 +63,9 @@ struct Machine {
     unsigned char *shared = nullptr;
     alignas(16) unsigned char shuffles[(int)MOST_FIBRES / WARP][2][WARP][LANE_BYTES];
     std::vector<Copies> copies; /* of each thread */
+    std::vector<BulkCopy> bulk;
     bool copies_wait = false;
+    bool progress = false; /* some thread does more than wait for arrivals */
     jmp_buf scheduler;
     Fibre *running = nullptr;
     void (*body)(void *) = nullptr;
@@ -71,6 +87,7 @@ namespace {
 
 void give_way(State state) {
     machine.running->state = state;
+    machine.progress |= state != AT_ARRIVALS;
     machine.running->thread = current;
     if (_setjmp(machine.running->place) == 0) _longjmp(machine.scheduler, 1);
 }
@@ -126,16 +143,17 @@ unsigned place(int order, unsigned i, unsigned n) {
     return i < half ? 2 * i : 2 * (n - 1 - i) + 1;
 }
 
-/* Runs a warp until all its threads wait for the block or have ended. */
+/* Runs a warp until all its threads wait for others of the block or have ended. */
 void run_warp(unsigned first, unsigned last, int order) {
     for (;;) {
-        unsigned waiting = 0;
+        unsigned waiting = 0, stalled = 0;
         for (unsigned i = 0; i < last - first; i++) {
             Fibre *fibre = &machine.fibres[first + place(order, i, last - first)];
             if (fibre->state == READY) resume(fibre);
             waiting += fibre->state == AT_WARP;
+            stalled += fibre->state == AT_ARRIVALS;
         }
-        if (!waiting) return;
+        if (!waiting || (stalled && waiting + stalled == last - first)) return;
         if (waiting != last - first) complain("some threads of a warp do not reach a shuffle");
         for (unsigned i = first; i < last; i++) machine.fibres[i].state = READY;
     }
@@ -154,9 +172,16 @@ void wake(unsigned first, unsigned threads) {
 unsigned run_block(unsigned first, unsigned threads, int order) {
     const unsigned warps = (threads + WARP - 1) / WARP;
     for (;;) {
+        machine.progress = false;
         for (unsigned w = 0; w < warps; w++) {
             const unsigned start = first + place(order, w, warps) * WARP;
             run_warp(start, std::min(start + WARP, first + threads), order);
+        }
+        if (count_in(first, threads, AT_ARRIVALS)) {
+            if (!machine.progress) complain("threads wait for arrivals that never come");
+            for (unsigned i = first; i < first + threads; i++)
+                if (machine.fibres[i].state == AT_ARRIVALS) machine.fibres[i].state = READY;
+            continue;
         }
         const unsigned waiting = count_in(first, threads, AT_BLOCK);
         if (!waiting) break;
@@ -231,6 +256,55 @@ void copies_wait(int pending) {
         return true;
     };
     std::erase_if(own.under_way, done);
+}
+
+/* Some of what a barrier waits for has come: its phase may end. */
+static void count_arrival(uint64_t *barrier, unsigned arrivals, int64_t bytes) {
+    ArrivalState state;
+    std::memcpy(&state, barrier, sizeof state);
+    if (state.left < arrivals) complain("more arrivals than a barrier was opened for");
+    state.left = (uint16_t)(state.left - arrivals);
+    state.bytes = (int32_t)(state.bytes + bytes);
+    if (!state.left && !state.bytes) {
+        state.left = state.count;
+        state.phase ^= 1;
+    }
+    std::memcpy(barrier, &state, sizeof state);
+}
+
+void arrivals_open(uint64_t *barrier, unsigned count) {
+    const ArrivalState state = {(uint16_t)(count & 0x7FFF), 0, (uint16_t)count, 0};
+    std::memcpy(barrier, &state, sizeof state);
+}
+
+void arrive(uint64_t *barrier, unsigned expected_bytes) {
+    count_arrival(barrier, 1, expected_bytes);
+}
+
+void await(uint64_t *barrier, unsigned parity) {
+    for (;;) {
+        const auto done = [&](const BulkCopy &copy) {
+            if (copy.barrier != barrier) return false;
+            std::memcpy(copy.to, copy.from, copy.bytes);
+            count_arrival(barrier, 0, -(int64_t)copy.bytes);
+            return true;
+        };
+        std::erase_if(machine.bulk, done);
+        ArrivalState state;
+        std::memcpy(&state, barrier, sizeof state);
+        if (state.phase != parity) break;
+        give_way(AT_ARRIVALS);
+    }
+    machine.progress = true;
+}
+
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
+    if (machine.copies_wait) {
+        machine.bulk.push_back({to, from, bytes, barrier});
+        return;
+    }
+    std::memcpy(to, from, bytes);
+    count_arrival(barrier, 0, -(int64_t)bytes);
 }
 
 void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim3 block,

@@ -60,6 +60,12 @@ unsigned char *in_block(void *own, unsigned rank);
 void copy_later(void *to, const void *from, size_t bytes);
 void copies_commit();
 void copies_wait(int pending);
+/* Barriers with arrivals (warpgroup.cuh). A bulk copy that need not happen at once happens when
+ * somebody waits for it. */
+void arrivals_open(uint64_t *barrier, unsigned count);
+void arrive(uint64_t *barrier, unsigned expected_bytes);
+void await(uint64_t *barrier, unsigned parity);
+void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
 [[noreturn]] void complain(const char *what);
 
 int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */
@@ -135,6 +141,9 @@ template <class T> inline T *in_block(T *own, unsigned rank) {
 }
 static inline unsigned most_cluster(const Run *) {
     return 4;
+}
+static inline bool has_warpgroup_products(const Run *) {
+    return true;
 }
 
 using std::max;

@@ -84,6 +84,8 @@ template <class T> __device__ inline T *in_block(T *own, unsigned rank) {
 #endif
 }
 unsigned most_cluster(const Run *run);
+/* Whether the GPU runs code for sm_90a (warpgroup.cuh). */
+bool has_warpgroup_products(const Run *run);
 
 cudaStream_t stream_of(const Run *run);
 /* Keeps the first error of a launch together with the kernel's name. */

@@ -146,6 +146,8 @@ static const Attention dropped_h2k1d140 = {2, 1, 140, true, 0.2};
 static const Attention dropped_both_h1d9 = {1, 1, 9, false, 0.1};
 static const Attention both_h2d24 = {2, 2, 24, false, 0};
 static const Attention both_h3k1d33 = {3, 1, 33, false, 0};
+static const Attention both_h2k1d40 = {2, 1, 40, false, 0};
+static const Attention causal_h1d100 = {1, 1, 100, true, 0};
 static const Attention both_h2d1 = {2, 2, 1, false, 0};
 
 static const OpCase cases[] = {
@@ -161,6 +163,19 @@ static const OpCase cases[] = {
     {.name = "padded_L139H1D128",
      .in = {NORMAL(2, 139, 384), {0}, {0}, {SHAPE(2), FILL_INTEGER, 0, 140}},
      .attributes = &causal_h1d128},
+    /* more tiles than a GPU keeps at a time, and blocks that see no key */
+    {.name = "padded_Q145K700H2K1D40",
+     .in = {NORMAL(2, 145, 80),
+            NORMAL(2, 700, 40),
+            NORMAL(2, 700, 40),
+            {SHAPE(2), FILL_INTEGER, 0, 701}},
+     .attributes = &both_h2k1d40},
+    {.name = "Q90K660H1D100",
+     .in = {NORMAL(1, 90, 100), NORMAL(1, 660, 100), NORMAL(1, 660, 100)},
+     .attributes = &causal_h1d100},
+    {.name = "Q300K150H1D100",
+     .in = {NORMAL(1, 300, 100), NORMAL(1, 150, 100), NORMAL(1, 150, 100)},
+     .attributes = &causal_h1d100},
     /* wider than the tiles of a GPU */
     {.name = "wide_L23H2K1D140", .in = {NORMAL(2, 23, 560)}, .attributes = &dropped_h2k1d140},
     {.name = "parts_L1030H1D8", .in = {NORMAL(1, 1030, 24)}, .attributes = &causal_h1d8},

@@ -1,6 +1,7 @@
 /* Attention on a GPU: makes the copies that the tiled kernels read and runs them. */
 #include <algorithm>
 
+#include "engine/cuda/warpgroup.cuh"
 #include "engine/ops/attention/attention.cuh"
 
 enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
@@ -19,8 +20,12 @@ struct HeadCopies {
     HeadCopy copy[MOST_COPIES];
     int64_t batch;
     int width;
+    bool tiled; /* rows in tiles as warpgroups read them, not one after the other */
     const int32_t *lengths;
 };
+
+template <class M, int D>
+constexpr bool attention_has_panels = sizeof(typename M::Element) == sizeof(bfloat) && D >= PANEL;
 
 template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     const HeadCopy copy = x.copy[blockIdx.y];
@@ -38,8 +43,10 @@ template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads
     else if (seen)
         for (int k = 0; k < 4; k++)
             if (c + k < x.width) four.of[k] = from[c + k];
-    M::store(static_cast<typename M::Element *>(copy.to) + ((int64_t)head * copy.padded + i) * D +
-                 c,
+    int64_t at = (int64_t)i * D + c;
+    if constexpr (attention_has_panels<M, D>)
+        if (x.tiled) at = tiled_place<D>(i, c);
+    M::store(static_cast<typename M::Element *>(copy.to) + (int64_t)head * copy.padded * D + at,
              four);
 }
 
@@ -133,7 +140,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
 
 /* Places of the copies in scratch; Products decide at run time how much of them is used. */
 static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
-                        bool backward) {
+                        bool backward, bool tiled) {
     const AttentionView view = attention_view(call);
     const int64_t width = padded_width(view.width);
     HeadCopies copies = {};
@@ -154,6 +161,7 @@ static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Ca
     if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width);
     copies.batch = x->batch;
     copies.width = (int)x->width;
+    copies.tiled = tiled;
     copies.lengths = x->lengths;
     const int64_t most =
         x->batch * std::max(x->heads * x->padded_queries, x->kv_heads * x->padded_keys);
@@ -168,6 +176,13 @@ static bool has_tiles(const OpCall *call) {
     return a->width <= ATTENTION_TILE_WIDTH && !input_of(call, ATTENTION_POSITION);
 }
 
+/* Narrower heads would fill half a tile's rows with zeros; dropout's random blocks are drawn for
+ * other tiles. */
+static bool for_warpgroups(const Run *run, const AttentionCall &x) {
+    return run->products == PRODUCTS_BF16 && padded_width(x.width) >= PANEL &&
+           !x.dropped.threshold && has_warpgroup_products(run);
+}
+
 static void forward(const OpCall *call, const Run *run) {
     if (!has_tiles(call)) {
         attention_rows_forward(call, run, dropped_of(call, run));
@@ -175,8 +190,12 @@ static void forward(const OpCall *call, const Run *run) {
     }
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    make_copies(call, run, &x, &carver, false);
-    attention_forward_tiles(run, x);
+    const bool warpgroups = for_warpgroups(run, x);
+    make_copies(call, run, &x, &carver, false, warpgroups);
+    if (warpgroups)
+        attention_forward_warpgroups(run, x);
+    else
+        attention_forward_tiles(run, x);
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -186,12 +205,17 @@ static void backward(const OpCall *call, const Run *run) {
     }
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    make_copies(call, run, &x, &carver, true);
+    const bool warpgroups = for_warpgroups(run, x);
+    make_copies(call, run, &x, &carver, true, warpgroups);
     const int64_t lines = x.batch * x.heads * x.padded_queries;
     AttentionNote *const notes = carver.take<AttentionNote>(lines);
     LAUNCH(run, make_notes, blocks_for(lines * NOTE_LANES, COPY_THREADS), COPY_THREADS, 0, x,
            call->out[0]->data, call->out[0]->gradient, notes);
     x.notes = notes;
+    if (warpgroups) {
+        attention_backward_warpgroups(run, x);
+        return;
+    }
     if (x.dk || x.dv) attention_key_gradient(run, x);
     if (x.dq) attention_query_gradient(run, x);
 }

@@ -228,6 +228,9 @@ template <class M, class Launch> void attention_launch(const AttentionCall &x, L
 void attention_forward_tiles(const Run *run, const AttentionCall &call);
 void attention_query_gradient(const Run *run, const AttentionCall &call);
 void attention_key_gradient(const Run *run, const AttentionCall &call);
+/* The same for copies that lie in tiles (warpgroup.cuh), without dropout; all three gradients. */
+void attention_forward_warpgroups(const Run *run, const AttentionCall &call);
+void attention_backward_warpgroups(const Run *run, const AttentionCall &call);
 
 /* One query row a block, any width: the step of decoding, and heads too wide for tiles. */
 size_t attention_rows_scratch(const OpCall *call, Phase phase);

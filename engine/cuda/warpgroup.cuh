@@ -1,0 +1,200 @@
+/* What Hopper adds to matrix.cuh (compute capability 9.0, code for sm_90a): products by a warpgroup
+ * of 128 threads (PTX: wgmma), C (64, N) += A (64, 16) B (16, N), and copies of whole tiles that
+ * announce themselves at a barrier in shared memory (mbarrier).
+ *
+ * Warp w of the group holds rows 16 w .. of C, as matrix.cuh does: c[n] are columns 8 n .. 8 n + 7.
+ * A comes from registers, as sums lie there, or like B from tiles in shared memory. Products run
+ * beside the threads: begin_products, then products, end_products; wait_products<n>() waits until
+ * at most n such groups run. What they read and write is theirs until then. */
+#ifndef LONGHAUL_CUDA_WARPGROUP_H
+#define LONGHAUL_CUDA_WARPGROUP_H
+
+#include "engine/cuda/matrix.cuh"
+
+enum { WARPGROUP = 128 };
+
+/* A barrier's phase ends when all its arrivals are in, and the bytes that were announced. It then
+ * begins the next phase; waits name the phase by its parity. */
+struct Arrivals {
+    uint64_t word;
+};
+
+#ifdef LONGHAUL_EMULATED
+#include "engine/cuda/emulated_warpgroup.h"
+#else
+
+__device__ static inline void arrivals_open(Arrivals *barrier, unsigned count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
+                 "r"(count)
+                 : "memory");
+}
+/* After the last arrivals_open, before the threads of the block meet. */
+__device__ static inline void arrivals_opened() {
+    asm volatile("fence.mbarrier_init.release.cluster;\n"
+                 "fence.proxy.async;" ::
+                     : "memory");
+}
+__device__ static inline void arrive(Arrivals *barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+                 : "memory");
+}
+/* An arrival that announces so many bytes. */
+__device__ static inline void arrive_expecting(Arrivals *barrier, unsigned bytes) {
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+        "r"(bytes)
+        : "memory");
+}
+__device__ static inline void await(Arrivals *barrier, unsigned parity) {
+    asm volatile("{\n"
+                 ".reg .pred done;\n"
+                 "again:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "@!done bra again;\n"
+                 "}" ::"r"(shared_address(barrier)),
+                 "r"(parity)
+                 : "memory");
+}
+/* By one thread: a multiple of 16 bytes, aligned so, from global to shared memory. */
+__device__ static inline void copy_bulk(void *to, const void *from, unsigned bytes,
+                                        Arrivals *barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
+}
+
+/* A warpgroup gives registers back, or takes more than the launch gave it. */
+template <int COUNT> __device__ static inline void keep_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+template <int COUNT> __device__ static inline void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+__device__ static inline void begin_products() {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ static inline void end_products() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int RUNNING> __device__ static inline void wait_products() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(RUNNING) : "memory");
+}
+/* Keeps the compiler from moving uses of these registers over this place. */
+template <int N> __device__ static inline void hold(float (&c)[N][4]) {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) asm volatile("" : "+f"(c[n][i])::"memory");
+}
+
+/* Registers of C, and their names in the text: 32 (N = 64) or 64 (N = 128). */
+#define SUMS_OF(how, c, n) how(c[n][0]), how(c[n][1]), how(c[n][2]), how(c[n][3])
+#define SUMS_OF_32(how, c)                                                                         \
+    SUMS_OF(how, c, 0), SUMS_OF(how, c, 1), SUMS_OF(how, c, 2), SUMS_OF(how, c, 3),                \
+        SUMS_OF(how, c, 4), SUMS_OF(how, c, 5), SUMS_OF(how, c, 6), SUMS_OF(how, c, 7)
+#define SUMS_OF_64(how, c)                                                                         \
+    SUMS_OF_32(how, c), SUMS_OF(how, c, 8), SUMS_OF(how, c, 9), SUMS_OF(how, c, 10),               \
+        SUMS_OF(how, c, 11), SUMS_OF(how, c, 12), SUMS_OF(how, c, 13), SUMS_OF(how, c, 14),        \
+        SUMS_OF(how, c, 15)
+#define NAMES_32                                                                                   \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
+    "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define NAMES_64                                                                                   \
+    NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "  \
+             "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+
+/* C = A B where the sums start, C += A B where ADD. B's rows lie along K, as A's do. */
+template <int N, bool ADD>
+__device__ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
+    static_assert(N == 64 || N == 128, "other widths are not written down");
+#define PRODUCT(n, names, a_name, b_name, add, ...)                                                \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add ", 0;\n"                              \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, " a_name    \
+                 ", " b_name ", add, 1, 1, 0, 0;\n}"                                               \
+                 : __VA_ARGS__                                                                     \
+                 : "l"(a), "l"(b))
+    if constexpr (N == 64 && ADD)
+        PRODUCT("64", NAMES_32, "%32", "%33", "1", SUMS_OF_32("+f", c));
+    else if constexpr (N == 64)
+        PRODUCT("64", NAMES_32, "%32", "%33", "0", SUMS_OF_32("=f", c));
+    else if constexpr (ADD)
+        PRODUCT("128", NAMES_64, "%64", "%65", "1", SUMS_OF_64("+f", c));
+    else
+        PRODUCT("128", NAMES_64, "%64", "%65", "0", SUMS_OF_64("=f", c));
+#undef PRODUCT
+}
+/* C += A B, A in registers; B's rows lie along N. */
+template <int N>
+__device__ static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4],
+                                                 uint64_t b) {
+    static_assert(N == 64 || N == 128, "other widths are not written down");
+#define PRODUCT(n, names, a_names, b_name, ...)                                                    \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"                                    \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, {" a_names  \
+                 "}, " b_name ", add, 1, 1, 1;\n}"                                                 \
+                 : __VA_ARGS__                                                                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+    if constexpr (N == 64)
+        PRODUCT("64", NAMES_32, "%32, %33, %34, %35", "%36", SUMS_OF_32("+f", c));
+    else
+        PRODUCT("128", NAMES_64, "%64, %65, %66, %67", "%68", SUMS_OF_64("+f", c));
+#undef PRODUCT
+}
+#endif
+
+/* A tile of bfloat16 as warpgroup products read it (PTX ISA, "shared memory matrix layout", swizzle
+ * of 128 bytes): panels of 64 columns side by side, rows of 128 bytes in each, whose eight 16-byte
+ * chunks are permuted by the row. In global memory tiles lie the same way, TILE_ROWS rows after
+ * each other, so that a copy is a copy. Tiles begin at multiples of 1024 bytes. */
+enum { PANEL = 64, TILE_ROWS = 128, TILE_ALIGNMENT = 1024 };
+
+/* Element (row, column) of a matrix of such tiles, D wide. */
+template <int D> __device__ static inline int64_t tiled_place(int row, int column) {
+    const int within = row % TILE_ROWS, chunk = column % PANEL / 8 ^ within % 8;
+    return (int64_t)(row - within) * D +
+           ((column / PANEL * TILE_ROWS + within) * PANEL + chunk * 8 + column % 8);
+}
+
+/* Start of shared memory for tiles; the launch asks for TILE_ALIGNMENT bytes more. */
+__device__ static inline unsigned char *tile_memory() {
+    unsigned char *const start = shared_memory<unsigned char>();
+    return start + (TILE_ALIGNMENT - shared_address(start) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
+}
+
+/* How products find a tile: its start, and two distances whose meaning depends on the operand; in
+ * units of 16 bytes. Bits 62 and 63: swizzle of 128 bytes. */
+__device__ static inline uint64_t tile_descriptor(const bfloat *start, unsigned leading,
+                                                  unsigned stride) {
+    return (uint64_t)(shared_address(start) / 16) | (uint64_t)(leading / 16) << 16 |
+           (uint64_t)(stride / 16) << 32 | (uint64_t)1 << 62;
+}
+enum { ROW_GROUP = 8 * PANEL * (int)sizeof(bfloat) }; /* bytes from eight rows to the next eight */
+
+struct WarpgroupTile {
+    bfloat *start;
+    /* X of X Y^T or Y: rows from `row`, a multiple of 8, on, columns 16 step .. 16 step + 15. */
+    __device__ uint64_t rows(unsigned row, unsigned step) const {
+        return tile_descriptor(start + (step / 4 * TILE_ROWS + row) * PANEL + step % 4 * 16, 16,
+                               ROW_GROUP); /* the first is not used: 1 */
+    }
+    /* Y of X Y: rows 16 step .. 16 step + 15, columns from 0 on. */
+    __device__ uint64_t columns(unsigned step) const {
+        return tile_descriptor(start + step * 16 * PANEL, TILE_ROWS * PANEL * sizeof(bfloat),
+                               ROW_GROUP);
+    }
+};
+
+/* C = X Y^T: 64 rows of X by N rows of Y, D columns. */
+template <int N, int D>
+__device__ static inline void multiply_rows(float (&c)[N / 8][4], const WarpgroupTile &x,
+                                            unsigned x_row, const WarpgroupTile &y,
+                                            unsigned y_row) {
+    multiply_shared<N, false>(c, x.rows(x_row, 0), y.rows(y_row, 0));
+#pragma unroll
+    for (unsigned step = 1; step < D / 16; step++)
+        multiply_shared<N, true>(c, x.rows(x_row, step), y.rows(y_row, step));
+}
+
+#endif

@@ -1,0 +1,238 @@
+/* Backward on Hopper, bf16, heads of up to 64 or 128, without dropout: dK and dV, then dQ, by one
+ * kernel, whose blocks own 128 rows of one side (keys; or queries) and walk over the other. With
+ * A, B the own rows and X, Y those of the other side (K, V and Q, dO; or Q, dO and K, V):
+ *     P = exp2(A X^T - log_sum)    dS = P (B Y^T - delta)    dA = scale dS X    dV = P Y
+ * Scores have the own rows as rows, so that weights are operands as they lie in the registers. */
+#include "engine/cuda/warpgroup.cuh"
+#include "engine/ops/attention/attention.cuh"
+
+constexpr int GROUPS = 2, GROUP_ROWS = 64, STAGES = 2;
+constexpr int HALF = 64; /* rows of the other side whose scores are made at a time */
+/* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
+constexpr int BACKWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
+              BRINGER_REGISTERS = 24;
+static_assert(GROUPS * GROUP_ROWS == TILE_ROWS && (int)ATTENTION_ROWS == (int)TILE_ROWS, "tiles");
+
+template <int D> constexpr int tile_bytes = TILE_ROWS *D *(int)sizeof(bfloat);
+constexpr int note_bytes = TILE_ROWS * (int)sizeof(AttentionNote);
+/* A and B, stages of X and Y, notes of the stages' queries. */
+template <int D>
+constexpr int backward_shared = TILE_ALIGNMENT +
+                                (2 + 2 * STAGES) * tile_bytes<D> + STAGES *note_bytes;
+
+struct BackwardArrivals {
+    Arrivals own, other[STAGES], free[STAGES];
+};
+
+template <int D, bool OF_KEYS>
+KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const AttentionCall x) {
+    constexpr int TILE = TILE_ROWS * D;
+    __shared__ BackwardArrivals come;
+    bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
+    const WarpgroupTile a_tile = {memory}, b_tile = {memory + TILE};
+    const auto x_tile = [&](unsigned stage) {
+        return WarpgroupTile{memory + (2 + 2 * stage) * TILE};
+    };
+    const auto y_tile = [&](unsigned stage) {
+        return WarpgroupTile{memory + (3 + 2 * stage) * TILE};
+    };
+    const auto stage_notes = [&](unsigned stage) {
+        return reinterpret_cast<AttentionNotes *>(memory + (2 + 2 * STAGES) * TILE) +
+               stage * (TILE_ROWS / 2);
+    };
+    const int64_t own_heads = OF_KEYS ? x.kv_heads : x.heads;
+    const int own_rows = OF_KEYS ? x.keys : x.queries;
+    const AttentionPlace place =
+        attention_place(x, own_heads, (own_rows + TILE_ROWS - 1) / TILE_ROWS, !OF_KEYS);
+    const int64_t head = place.b * own_heads + place.h;
+    const int first = place.tile * TILE_ROWS;
+    const int end = attention_end(x, place.b);
+    /* The first query that sees the first key; the last key that the last query sees. Tiles of the
+     * other side from there on, or up to there; those of keys again for each head of the group. */
+    const int seen_from = OF_KEYS && x.causal && first > x.offset ? first - x.offset : 0;
+    const int last = first + TILE_ROWS < x.queries ? first + TILE_ROWS - 1 : x.queries - 1;
+    const int seen_end = OF_KEYS ? (first < end ? x.queries : 0) : attention_seen(x, end, last);
+    const int from = seen_from / TILE_ROWS;
+    const int tiles =
+        seen_end > from * TILE_ROWS ? (seen_end + TILE_ROWS - 1) / TILE_ROWS - from : 0;
+    const int all_tiles = OF_KEYS ? tiles * (int)x.group : tiles;
+    const unsigned warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0), group = warp / 4;
+
+    if (threadIdx.x == 0) {
+        arrivals_open(&come.own, 1);
+        for (int s = 0; s < STAGES; s++) {
+            arrivals_open(&come.other[s], 1);
+            arrivals_open(&come.free[s], GROUPS * WARPGROUP / WARP);
+        }
+        arrivals_opened();
+    }
+    __syncthreads();
+
+    if (group == GROUPS) {
+        keep_registers<BRINGER_REGISTERS>();
+        if (threadIdx.x % WARPGROUP != 0 || all_tiles == 0) return;
+        const auto rows = [&](const void *copy, int64_t of_head, int padded, int row) {
+            return static_cast<const bfloat *>(copy) + (of_head * padded + row) * D;
+        };
+        const int own_padded = OF_KEYS ? x.padded_keys : x.padded_queries;
+        arrive_expecting(&come.own, 2 * tile_bytes<D>);
+        copy_bulk(a_tile.start, rows(OF_KEYS ? x.k : x.q, head, own_padded, first), tile_bytes<D>,
+                  &come.own);
+        copy_bulk(b_tile.start, rows(OF_KEYS ? x.v : x.g, head, own_padded, first), tile_bytes<D>,
+                  &come.own);
+        const int padded = OF_KEYS ? x.padded_queries : x.padded_keys;
+        int64_t other = OF_KEYS ? place.b * x.heads + place.h * x.group
+                                : place.b * x.kv_heads + place.h / x.group;
+        int row = from * TILE_ROWS;
+        for (int tile = 0; tile < all_tiles; tile++) {
+            const unsigned stage = (unsigned)tile % STAGES, turn = (unsigned)tile / STAGES;
+            Arrivals *const here = &come.other[stage];
+            if (turn > 0) await(&come.free[stage], (turn - 1) % 2);
+            arrive_expecting(here, 2 * tile_bytes<D> + (OF_KEYS ? note_bytes : 0));
+            copy_bulk(x_tile(stage).start, rows(OF_KEYS ? x.q : x.k, other, padded, row),
+                      tile_bytes<D>, here);
+            copy_bulk(y_tile(stage).start, rows(OF_KEYS ? x.g : x.v, other, padded, row),
+                      tile_bytes<D>, here);
+            if (OF_KEYS)
+                copy_bulk(stage_notes(stage), x.notes + other * padded + row, note_bytes, here);
+            row += TILE_ROWS;
+            if (row >= (from + tiles) * TILE_ROWS) row = from * TILE_ROWS, other++;
+        }
+        return;
+    }
+
+    take_registers<GROUP_REGISTERS>();
+    const int row = (int)lane_row(), column = (int)lane_column();
+    const int warp_first = first + (int)warp * STRIP, warp_last = warp_first + STRIP - 1;
+    float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
+    ProductsOfBf16::A p_rounded[HALF / 16], ds_rounded[HALF / 16];
+    AttentionNote own_notes[2] = {};
+    if (!OF_KEYS)
+        for (int r = 0; r < 2; r++)
+            own_notes[r] = x.notes[head * x.padded_queries + warp_first + row + r * 8];
+
+    /* sums += weights times rows of a tile */
+    const auto add = [&](float(&sums)[D / 8][4], const ProductsOfBf16::A *weights,
+                         const WarpgroupTile &tile, unsigned half) {
+        hold(sums);
+        begin_products();
+#pragma unroll
+        for (unsigned step = 0; step < HALF / 16; step++)
+            multiply_registers<D>(sums, weights[step].r, tile.columns(half / 16 + step));
+        end_products();
+    };
+
+    const int turns = OF_KEYS ? all_tiles * 2 : (seen_end + HALF - 1) / HALF;
+    if (turns > 0) await(&come.own, 0);
+    int other = from * TILE_ROWS; /* first row of the turn's half */
+    /* Halves of tiles: a turn each. */
+    for (int turn = 0; turn < turns; turn++) {
+        const unsigned stage = (unsigned)turn / 2 % STAGES, half = (unsigned)turn % 2 * HALF;
+        float s[HALF / 8][4], ds[HALF / 8][4];
+        if (half == 0) await(&come.other[stage], (unsigned)turn / 2 / STAGES % 2);
+        begin_products();
+        multiply_rows<HALF, D>(s, a_tile, group * GROUP_ROWS, x_tile(stage), half);
+        end_products();
+        multiply_rows<HALF, D>(ds, b_tile, group * GROUP_ROWS, y_tile(stage), half);
+        end_products();
+        wait_products<1>(); /* scores are here, and what was read before is no longer */
+        hold(s);
+        if (turn > 0 && half == 0 && threadIdx.x % WARP == 0)
+            arrive(&come.free[(unsigned)(turn / 2 - 1) % STAGES]);
+        const AttentionNotes *const notes = stage_notes(stage) + half / 2;
+        const bool masked = OF_KEYS ? warp_last >= end || (x.causal && other + x.offset < warp_last)
+                                    : other + HALF > attention_seen(x, end, warp_first);
+#pragma unroll
+        for (int n = 0; n < HALF / 8; n++) {
+            const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[n][e] = fast_exp2(s[n][e] * x.score_scale -
+                                    (OF_KEYS ? note.of[e % 2].log_sum : own_notes[e / 2].log_sum));
+        }
+        if (masked) {
+#pragma unroll
+            for (int n = 0; n < HALF / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const int own = warp_first + row + e / 2 * 8;
+                    const int far = other + n * 8 + column + e % 2;
+                    if (OF_KEYS ? own >= attention_seen(x, end, far)
+                                : far >= attention_seen(x, end, own))
+                        s[n][e] = 0;
+                }
+        }
+        if constexpr (OF_KEYS) {
+#pragma unroll
+            for (int step = 0; step < HALF / 16; step++)
+                ProductsOfBf16::from_sums(p_rounded[step], s + 2 * step);
+            add(dv, p_rounded, y_tile(stage), half);
+            wait_products<1>();
+        } else {
+            wait_products<0>();
+        }
+        hold(ds);
+#pragma unroll
+        for (int n = 0; n < HALF / 8; n++) {
+            const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                ds[n][e] = s[n][e] *
+                           (ds[n][e] - (OF_KEYS ? note.of[e % 2].delta : own_notes[e / 2].delta));
+        }
+#pragma unroll
+        for (int step = 0; step < HALF / 16; step++)
+            ProductsOfBf16::from_sums(ds_rounded[step], ds + 2 * step);
+        add(da, ds_rounded, x_tile(stage), half);
+        /* dQ's go on while the next scores are asked for. ptxas does not see that the same is safe
+         * for two kinds of sums, and would put a wait behind every product. */
+        if constexpr (OF_KEYS) {
+            wait_products<0>();
+            hold(dv);
+            hold(da);
+        }
+        other += HALF;
+        if (OF_KEYS && other >= (from + tiles) * TILE_ROWS) other = from * TILE_ROWS;
+    }
+    wait_products<0>();
+    hold(da);
+    hold(dv);
+
+    float *const to_a = OF_KEYS ? x.dk : x.dq;
+    const int64_t a_row = OF_KEYS ? x.k_row : x.q_row;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int i = warp_first + row + r * 8;
+        if (i >= own_rows) continue;
+        const int64_t line = place.b * own_rows + i, at = place.h * x.width;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) {
+            if (to_a)
+                attention_put(to_a + line * a_row + at, n * 8 + column, x.width,
+                              da[n][2 * r] * x.scale, da[n][2 * r + 1] * x.scale,
+                              OF_KEYS ? x.add_k : x.add_q);
+            if constexpr (OF_KEYS)
+                if (x.dv)
+                    attention_put(x.dv + line * x.v_row + at, n * 8 + column, x.width, dv[n][2 * r],
+                                  dv[n][2 * r + 1], x.add_v);
+        }
+    }
+}
+
+template <int D> static void launch_backward(const Run *run, const AttentionCall &x) {
+    if (x.dk || x.dv)
+        LAUNCH(run, (backward_warpgroups<D, true>),
+               blocks_for(x.keys, TILE_ROWS) * (unsigned)(x.batch * x.kv_heads), BACKWARD_THREADS,
+               backward_shared<D>, x);
+    if (x.dq)
+        LAUNCH(run, (backward_warpgroups<D, false>),
+               blocks_for(x.queries, TILE_ROWS) * (unsigned)(x.batch * x.heads), BACKWARD_THREADS,
+               backward_shared<D>, x);
+}
+
+void attention_backward_warpgroups(const Run *run, const AttentionCall &x) {
+    if (x.width <= 64)
+        launch_backward<64>(run, x);
+    else
+        launch_backward<128>(run, x);
+}

@@ -1,0 +1,218 @@
+/* Forward on Hopper, bf16, heads of up to 64 or 128: a block owns 128 queries of one head, 64 for
+ * each of two warpgroups, and a third brings the keys and values. While a warpgroup's products
+ * of weights and values run, and the other's, it makes the next weights from scores that were asked
+ * for before (FlashAttention-3, arXiv 2407.08608, algorithm 2). Numbers as in attention_forward.cu.
+ */
+#include "engine/cuda/warpgroup.cuh"
+#include "engine/ops/attention/attention.cuh"
+
+constexpr int GROUPS = 2, GROUP_ROWS = 64, KEYS = TILE_ROWS, STAGES = 2;
+/* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
+constexpr int FORWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
+              BRINGER_REGISTERS = 24;
+static_assert(GROUPS * GROUP_ROWS == TILE_ROWS && (int)ATTENTION_ROWS == (int)TILE_ROWS,
+              "whole tiles");
+
+template <int D> constexpr int tile_bytes = TILE_ROWS *D *(int)sizeof(bfloat);
+/* Queries, then stages of keys and of values. */
+template <int D> constexpr int forward_shared = TILE_ALIGNMENT + (1 + 2 * STAGES) * tile_bytes<D>;
+
+/* What has come, and what may be overwritten. */
+struct ForwardArrivals {
+    Arrivals q, k[STAGES], v[STAGES], k_free[STAGES], v_free[STAGES];
+};
+
+/* A tile's stage, and the parity of its barrier's phase. */
+__device__ static inline unsigned stage_of(int tile) {
+    return (unsigned)tile % STAGES;
+}
+__device__ static inline unsigned parity_of(int tile) {
+    return (unsigned)tile / STAGES % 2;
+}
+
+template <int D>
+KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const AttentionCall x) {
+    constexpr int TILE = TILE_ROWS * D;
+    __shared__ ForwardArrivals come;
+    bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
+    const WarpgroupTile q_tile = {memory};
+    const auto k_tile = [&](int tile) {
+        return WarpgroupTile{memory + (1 + stage_of(tile)) * TILE};
+    };
+    const auto v_tile = [&](int tile) {
+        return WarpgroupTile{memory + (1 + STAGES + stage_of(tile)) * TILE};
+    };
+    const AttentionPlace place =
+        attention_place(x, x.heads, (x.queries + TILE_ROWS - 1) / TILE_ROWS, true);
+    const int64_t head = place.b * x.heads + place.h;
+    const int first = place.tile * TILE_ROWS;
+    const int end = attention_end(x, place.b);
+    const int last = first + TILE_ROWS < x.queries ? first + TILE_ROWS - 1 : x.queries - 1;
+    const int block_end = attention_seen(x, end, last);
+    const int tiles = block_end > 0 ? (block_end + KEYS - 1) / KEYS : 0;
+    const unsigned warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0), group = warp / 4;
+
+    if (threadIdx.x == 0) {
+        arrivals_open(&come.q, 1);
+        for (int s = 0; s < STAGES; s++) {
+            arrivals_open(&come.k[s], 1);
+            arrivals_open(&come.v[s], 1);
+            arrivals_open(&come.k_free[s], GROUPS * WARPGROUP / WARP);
+            arrivals_open(&come.v_free[s], GROUPS * WARPGROUP / WARP);
+        }
+        arrivals_opened();
+    }
+    __syncthreads();
+
+    if (group == GROUPS) {
+        keep_registers<BRINGER_REGISTERS>();
+        if (threadIdx.x % WARPGROUP != 0 || tiles == 0) return;
+        const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
+        const bfloat *const q =
+            static_cast<const bfloat *>(x.q) + (head * x.padded_queries + first) * D;
+        const bfloat *const k = static_cast<const bfloat *>(x.k) + kv_head * x.padded_keys * D;
+        const bfloat *const v = static_cast<const bfloat *>(x.v) + kv_head * x.padded_keys * D;
+        const auto bring = [&](const WarpgroupTile &to, const bfloat *from, Arrivals *here) {
+            arrive_expecting(here, tile_bytes<D>);
+            copy_bulk(to.start, from, tile_bytes<D>, here);
+        };
+        bring(q_tile, q, &come.q);
+        for (int tile = 0; tile <= tiles; tile++) {
+            if (tile < tiles) {
+                if (tile >= STAGES) await(&come.k_free[stage_of(tile)], parity_of(tile - STAGES));
+                bring(k_tile(tile), k + (int64_t)tile * TILE, &come.k[stage_of(tile)]);
+            }
+            if (tile == 0) continue;
+            const int before = tile - 1; /* values are needed one turn later */
+            if (before >= STAGES) await(&come.v_free[stage_of(before)], parity_of(before - STAGES));
+            bring(v_tile(before), v + (int64_t)before * TILE, &come.v[stage_of(before)]);
+        }
+        return;
+    }
+
+    take_registers<GROUP_REGISTERS>();
+    const int row = (int)lane_row(), column = (int)lane_column();
+    const int warp_first = first + (int)warp * STRIP;
+    const int warp_full = attention_seen(x, end, warp_first); /* what its first query sees */
+    float o[D / 8][4] = {}, s[KEYS / 8][4] = {};
+    float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {}, before[2];
+    ProductsOfBf16::A p[KEYS / 16];
+
+    const auto ask_scores = [&](int tile) {
+        await(&come.k[stage_of(tile)], parity_of(tile));
+        hold(s);
+        begin_products();
+        multiply_rows<KEYS, D>(s, q_tile, group * GROUP_ROWS, k_tile(tile), 0);
+        end_products();
+    };
+    const auto add_values = [&](int tile) {
+        await(&come.v[stage_of(tile)], parity_of(tile));
+        hold(o);
+        begin_products();
+#pragma unroll
+        for (unsigned step = 0; step < KEYS / 16; step++)
+            multiply_registers<D>(o, p[step].r, v_tile(tile).columns(step));
+        end_products();
+    };
+    const auto release = [&](Arrivals *free) {
+        if (threadIdx.x % WARP == 0) arrive(free);
+    };
+    /* Scores become weights; before: what sums so far are worth now. */
+    const auto weigh = [&](int tile) {
+        const int key = tile * KEYS;
+        if (key + KEYS > warp_full) {
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int seen = attention_seen(x, end, warp_first + row + r * 8) - key;
+#pragma unroll
+                for (int n = 0; n < KEYS / 8; n++) {
+                    if (n * 8 + column >= seen) s[n][2 * r] = -INFINITY;
+                    if (n * 8 + column + 1 >= seen) s[n][2 * r + 1] = -INFINITY;
+                }
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float top = largest[r];
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+                top = fmaxf(top, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
+            /* a query that has seen no key yet: 0, so that no infinities are subtracted */
+            const float zero = top == -INFINITY ? 0.0f : top;
+            const float start = zero * x.score_scale;
+            before[r] = fast_exp2((largest[r] - zero) * x.score_scale);
+            largest[r] = top;
+            float total[2] = {};
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                for (int i = 2 * r; i < 2 * r + 2; i++) {
+                    s[n][i] = fast_exp2(s[n][i] * x.score_scale - start);
+                    total[i % 2] += s[n][i];
+                }
+            sum[r] = sum[r] * before[r] + (total[0] + total[1]);
+        }
+    };
+    const auto pack = [&]() {
+#pragma unroll
+        for (int step = 0; step < KEYS / 16; step++)
+            ProductsOfBf16::from_sums(p[step], s + 2 * step);
+    };
+
+    if (tiles > 0) {
+        await(&come.q, 0);
+        ask_scores(0);
+        wait_products<0>();
+        hold(s);
+        release(&come.k_free[0]);
+        weigh(0);
+        pack();
+        for (int tile = 1; tile < tiles; tile++) {
+            ask_scores(tile);
+            add_values(tile - 1);
+            wait_products<1>();
+            hold(s);
+            release(&come.k_free[stage_of(tile)]);
+            weigh(tile);
+            wait_products<0>();
+            hold(o);
+            release(&come.v_free[stage_of(tile - 1)]);
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) o[n][i] *= before[i / 2];
+            pack();
+        }
+        add_values(tiles - 1);
+        wait_products<0>();
+        hold(o);
+    }
+
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float total = sum[r];
+        total += __shfl_xor_sync(0xFFFFFFFFu, total, 1);
+        total += __shfl_xor_sync(0xFFFFFFFFu, total, 2);
+        const int i = warp_first + row + r * 8;
+        if (i >= x.queries) continue;
+        const float inverse = total > 0 ? 1.0f / total : 0.0f;
+        float *const to = x.out + ((place.b * x.queries + i) * x.heads + place.h) * x.width;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+            attention_put(to, n * 8 + column, x.width, o[n][2 * r] * inverse,
+                          o[n][2 * r + 1] * inverse, false);
+        if (column == 0)
+            x.log_sum[head * x.queries + i] =
+                total > 0 ? largest[r] * x.score_scale + log2f(total) : INFINITY;
+    }
+}
+
+void attention_forward_warpgroups(const Run *run, const AttentionCall &x) {
+    const unsigned blocks = blocks_for(x.queries, TILE_ROWS) * (unsigned)(x.batch * x.heads);
+    if (x.width <= 64)
+        LAUNCH(run, (forward_warpgroups<64>), blocks, FORWARD_THREADS, forward_shared<64>, x);
+    else
+        LAUNCH(run, (forward_warpgroups<128>), blocks, FORWARD_THREADS, forward_shared<128>, x);
+}
