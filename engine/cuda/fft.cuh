@@ -188,7 +188,7 @@ struct FftGroup {
  * apart. The points lie column by column; a group of them is taken across columns, because the
  * later half of a column is padding. */
 template <int R, bool TOKENS> struct FftColumns {
-    enum { HELD = R < FFT_GROUP ? (int)FFT_GROUP : R, COLUMNS = HELD / R };
+    static constexpr int HELD = R < FFT_GROUP ? (int)FFT_GROUP : R, COLUMNS = HELD / R;
     int c[COLUMNS], j[COLUMNS]; /* j < 0: none */
     int log_rows;
     __device__ FftColumns(const BlockFft &f, int i) : log_rows(f.log_points - f.log_first) {
