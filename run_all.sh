@@ -20,7 +20,7 @@ cells are kept: the same command again continues, or answers at once.
   --budget B         of every cell: 2e12flop, 10min, 5000step, 1e7token
   --jobs N           cells at a time          --threads N    threads of one cell
   --device D         cpu or cuda
-  --dry-run          what would run: cells, parameters, FLOPs, memory, time
+  --dry-run          what would run: cells, parameters, FLOPs, memory; once cells have finished, time
   --retry-failed     run cells again that failed      --force    run finished cells again
   --ascii            figures as text
   key=value          any setting of task, model or runner, such as lr=1e-3,3e-3

@@ -221,6 +221,7 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
     for (int a = 0; a < suite->average_count; a++) {
         Parts parts = {.average = &suite->averages[a], .cases = &cases, .more = &sources->rows[a]};
         list_cases(&parts);
+        if (parts.count != suite->cases) break; /* not all have run */
         const int begin = summary->count;
         for (int r = 0; r < cases.count && same_case(&cases.rows[r], &cases.rows[0]); r++) {
             Row *row = &rows[summary->count];

@@ -19,11 +19,11 @@ Status average_sources_open(AverageSources *sources, const Suite *suite,
                             const SuiteRequest *request, const char *results, Error *error);
 void average_sources_close(AverageSources *sources);
 
-/* Appends the averages of every model that has a row in every case, and says in summary->averages
- * what they are. The first axis holds the average's name. With the same seeds in all cases an
- * average is taken for each seed, and its interval is over those; otherwise it is the mean of the
- * cases' means, without an interval. Beside it stands what the points of one paper give by the same
- * rule, where it has all of them. */
+/* Appends the averages of every model that has a row in every case of the preset, and says in
+ * summary->averages what they are. The first axis holds the average's name. With the same seeds in
+ * all cases an average is taken for each seed, and its interval is over those; otherwise it is the
+ * mean of the cases' means, without an interval. Beside it stands what the points of one paper give
+ * by the same rule, where it has all of them. */
 void averages_append(Summary *summary, const Study *study, const Suite *suite,
                      const AverageSources *sources, const Published *published);
 

@@ -57,9 +57,9 @@ void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, do
     add_to(&breakdown->frequencies[often], from, to, nats);
 }
 
-void breakdown_add_sample(Breakdown *breakdown, int64_t length, double accuracy) {
-    LengthGroup *group = &breakdown->lengths[position_group(length)];
-    position_bounds(position_group(length), &group->from, &group->to);
+void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy) {
+    SampleGroup *group = &groups[position_group(number)];
+    position_bounds(position_group(number), &group->from, &group->to);
     group->samples += 1;
     group->accuracy += accuracy;
 }
@@ -107,23 +107,24 @@ static json_t *groups_to_json(const LossGroup *groups, int count) {
     return list;
 }
 
-static json_t *lengths_to_json(const LengthGroup *groups) {
+static void add_sample_groups(json_t *object, const char *key, const SampleGroup *groups) {
     json_t *list = json_array();
     for (int i = 0; i < BREAKDOWN_POSITIONS; i++) {
-        const LengthGroup *group = &groups[i];
+        const SampleGroup *group = &groups[i];
         if (group->samples == 0) continue;
-        json_t *object = bounds_to_json(group->from, group->to);
-        json_object_set_new(object, "samples", real(group->samples));
-        json_object_set_new(object, "accuracy", real(group->accuracy / group->samples));
-        json_array_append_new(list, object);
+        json_t *entry = bounds_to_json(group->from, group->to);
+        json_object_set_new(entry, "samples", real(group->samples));
+        json_object_set_new(entry, "accuracy", real(group->accuracy / group->samples));
+        json_array_append_new(list, entry);
     }
-    return list;
+    if (json_array_size(list) > 0) json_object_set(object, key, list);
+    json_decref(list);
 }
 
 json_t *breakdown_to_json(const Breakdown *breakdown) {
-    json_t *object = json_object(), *lengths = lengths_to_json(breakdown->lengths);
-    if (json_array_size(lengths) > 0) json_object_set(object, "by_length", lengths);
-    json_decref(lengths);
+    json_t *object = json_object();
+    add_sample_groups(object, "by_length", breakdown->lengths);
+    add_sample_groups(object, "by_labels", breakdown->label_counts);
     if (breakdown->labels == 0) return object;
     json_object_set_new(object, "labels", real(breakdown->labels));
     json_object_set_new(object, "nats", real(breakdown->nats));
@@ -173,14 +174,14 @@ static bool groups_from_json(const json_t *list, LossGroup *groups, int count,
     return json_is_array(list);
 }
 
-static bool lengths_from_json(const json_t *list, LengthGroup *groups) {
+static bool samples_from_json(const json_t *list, SampleGroup *groups) {
     size_t i;
     json_t *object;
     json_array_foreach(list, i, object) {
         int64_t from, to;
         const int index = bounds_from_json(object, BREAKDOWN_POSITIONS, position_group, &from, &to);
         if (index < 0) return false;
-        LengthGroup *group = &groups[index];
+        SampleGroup *group = &groups[index];
         group->from = from;
         group->to = to;
         if (!take(object, "samples", &group->samples) ||
@@ -194,7 +195,9 @@ static bool lengths_from_json(const json_t *list, LengthGroup *groups) {
 bool breakdown_from_json(const json_t *json, Breakdown *breakdown) {
     *breakdown = (Breakdown){0};
     if (!json || json_object_size(json) == 0) return true;
-    if (!lengths_from_json(json_object_get(json, "by_length"), breakdown->lengths)) return false;
+    if (!samples_from_json(json_object_get(json, "by_length"), breakdown->lengths) ||
+        !samples_from_json(json_object_get(json, "by_labels"), breakdown->label_counts))
+        return false;
     if (!json_object_get(json, "labels")) return json_object_get(json, "by_length") != NULL;
     return take(json, "labels", &breakdown->labels) && take(json, "nats", &breakdown->nats) &&
            take(json, "bytes", &breakdown->extent.bytes) &&

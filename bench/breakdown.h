@@ -1,6 +1,7 @@
 /* A test taken apart. Language modelling: the loss by the place of the token in its window, by how
  * often it came in training, and the totals from which every convention follows. Tasks tested on
- * samples of several lengths: the accuracy by length. */
+ * samples of several lengths: the accuracy by length, and where the task wants it by the number of
+ * labels. */
 #ifndef LONGHAUL_BREAKDOWN_H
 #define LONGHAUL_BREAKDOWN_H
 
@@ -17,11 +18,11 @@ typedef struct LossGroup {
     double labels, nats;
 } LossGroup;
 
-/* Samples whose length is from .. to, and the sum of their accuracies. */
-typedef struct LengthGroup {
+/* Samples whose length (or number of labels) is from .. to, and the sum of their accuracies. */
+typedef struct SampleGroup {
     int64_t from, to;
     double samples, accuracy;
-} LengthGroup;
+} SampleGroup;
 
 enum { BREAKDOWN_POSITIONS = 128, BREAKDOWN_FREQUENCIES = 20 };
 
@@ -32,13 +33,13 @@ typedef struct Breakdown {
      * octave. Frequencies: never, 1 to 9, 10 to 99 ... times in the training text. Groups without
      * labels have none. */
     LossGroup positions[BREAKDOWN_POSITIONS], frequencies[BREAKDOWN_FREQUENCIES];
-    LengthGroup lengths[BREAKDOWN_POSITIONS]; /* grouped like positions */
+    SampleGroup lengths[BREAKDOWN_POSITIONS], label_counts[BREAKDOWN_POSITIONS]; /* likewise */
 } Breakdown;
 
 /* One scored label. frequency: -1 where it is not known. */
 void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, double nats);
-/* One sample: its length, and the share of its labels that were right. */
-void breakdown_add_sample(Breakdown *breakdown, int64_t length, double accuracy);
+/* One sample: its length or number of labels, and the share of them that were right. */
+void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy);
 void breakdown_add_extent(Breakdown *breakdown, const Extent *extent);
 
 /* Not-a-number where the text is not known. Bits per byte: nats / (bytes ln 2). Word perplexity by

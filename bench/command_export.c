@@ -11,7 +11,7 @@ static Status export(const Invocation *invocation, Error *error) {
     Cell cell = {0};
     Status status = cell_build(&cell, &invocation->settings, error);
     if (status == STATUS_OK)
-        status = export_step(&cell, flags->weights, flags->output, (int)flags->threads, error);
+        status = export_step(&cell, flags->weights, flags->output, flag_threads(flags), error);
     if (status == STATUS_OK) printf("%s\n", flags->output);
     cell_close(&cell);
     return status;

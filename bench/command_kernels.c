@@ -50,7 +50,7 @@ static Status kernels(const Invocation *invocation, Error *error) {
     const KernelRequest request = {.device = flag_device(flags),
                                    .filter = filter,
                                    .isa = chosen_isa(flags),
-                                   .threads = (int)flags->threads,
+                                   .threads = flag_threads(flags),
                                    .products = (Products)flags->products,
                                    .seconds = flags->seconds,
                                    .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet};

@@ -54,7 +54,7 @@ static Status speed(const Invocation *invocation, Error *error) {
                                   .against = flags->against,
                                   .device = flag_device(flags),
                                   .settings = &invocation->settings,
-                                  .threads = (int)flags->threads,
+                                  .threads = flag_threads(flags),
                                   .seconds = flags->seconds,
                                   .limit = flags->limit,
                                   .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet,

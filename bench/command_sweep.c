@@ -5,8 +5,10 @@
 
 #include "bench/command.h"
 #include "bench/progress.h"
+#include "bench/result.h"
 #include "bench/store.h"
 #include "bench/sweep.h"
+#include "engine/file.h"
 
 SuiteRequest suite_request(const Invocation *invocation) {
     const Flags *flags = &invocation->flags;
@@ -39,19 +41,71 @@ static Status read_shard(const Flags *flags, int *shard, int *shards, Error *err
                      flags->shard[0] ? flags->shard : "(from the Slurm array)");
 }
 
-static const char *state_name(const Flags *flags, const Suite *suite, const SuiteCell *cell) {
-    static const char *const names[] = {[CELL_WAITING] = "to do",
-                                        [CELL_RUNNING] = "running",
-                                        [CELL_DONE] = "done",
-                                        [CELL_FAILED] = "failed"};
+/* FLOPs and seconds of the finished cells of a model, and FLOPs that are to do. */
+typedef struct Work {
+    const Model *model;
+    double done, seconds, left;
+} Work;
+
+enum { MOST_MODELS = 64 };
+
+static Work *work_of(Work work[MOST_MODELS], const Model *model) {
+    int i = 0;
+    while (i < MOST_MODELS - 1 && work[i].model && work[i].model != model) i++;
+    work[i].model = model;
+    return &work[i];
+}
+
+static void add_finished(const char *folder, Work *work) {
+    char path[PATH_MAX];
+    Record record;
+    if (path_join(path, folder, "result.json", NULL) != STATUS_OK ||
+        record_read(&record, path, NULL) != STATUS_OK)
+        return;
+    work->done += record.result.flops;
+    work->seconds += record.result.wall_seconds;
+    record_close(&record);
+}
+
+/* Seconds that the rest takes, one cell at a time, at the speed of each model's finished cells, or
+ * of all where it has none; not-a-number while nothing has finished. */
+static double seconds_left(const Work work[MOST_MODELS]) {
+    double done = 0, seconds = 0, left = 0;
+    for (int i = 0; i < MOST_MODELS; i++) {
+        done += work[i].done;
+        seconds += work[i].seconds;
+    }
+    for (int i = 0; i < MOST_MODELS; i++)
+        left += work[i].left * (work[i].done > 0 ? work[i].seconds / work[i].done : seconds / done);
+    return left;
+}
+
+static CellState state_of(const Suite *suite, const SuiteCell *cell, const char *results,
+                          char folder[PATH_MAX]) {
+    Error too_long = {0};
+    const Status status = store_folder(folder, results, suite->name, &cell->cell, &too_long);
+    return status == STATUS_OK ? store_state(folder) : CELL_WAITING;
+}
+
+/* A further seed runs with one of the tuned values: true when it has, with this one or another. */
+static bool seed_is_done(const Suite *suite, const SuiteCell *cell, const char *results) {
     char folder[PATH_MAX];
-    if (store_folder(folder, flags->results, suite->name, &cell->cell, NULL) != STATUS_OK)
-        return "?";
-    return names[store_state(folder)];
+    for (int i = 0; i < suite->count; i++) {
+        const SuiteCell *other = &suite->cells[i];
+        if (other->group == cell->group && other->repeat == cell->repeat &&
+            state_of(suite, other, results, folder) == CELL_DONE)
+            return true;
+    }
+    return false;
 }
 
 static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
+    static const char *const states[] = {[CELL_WAITING] = "to do",
+                                         [CELL_RUNNING] = "running",
+                                         [CELL_DONE] = "done",
+                                         [CELL_FAILED] = "failed"};
     double flops = 0;
+    Work work[MOST_MODELS] = {0};
     CellPlan plan = {0};
     printf("%-58s %10s %12s %8s %12s %10s %s\n", "cell", "parameters", "FLOP/step", "steps", "FLOP",
            "MiB", "state");
@@ -59,18 +113,30 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
         const SuiteCell *cell = &suite->cells[i];
         const bool new_group = i == 0 || cell->group != suite->cells[i - 1].group;
         Error cannot = {0};
-        if (new_group && cell_plan(&cell->cell, (int)flags->threads, &plan, &cannot) != STATUS_OK)
+        if (new_group && cell_plan(&cell->cell, flag_threads(flags), &plan, &cannot) != STATUS_OK)
             return error_set(error, cannot.status, "cell %s: %s", cell->label, cannot.message);
+        char folder[PATH_MAX];
+        const CellState state = state_of(suite, cell, flags->results, folder);
         printf("%-58s %10lld %12.4g %8lld %12.4g %10.1f %s%s\n", cell->label,
                (long long)plan.parameters, plan.flops_per_step, (long long)plan.steps,
-               plan.total_flops, (double)plan.bytes / 1048576, state_name(flags, suite, cell),
+               plan.total_flops, (double)plan.bytes / 1048576, states[state],
                cell->repeat > 0 && suite->variants > 1 ? ", if selected" : "");
-        if (cell->repeat == 0 || cell->variant == 0) flops += plan.total_flops;
+        const bool counts = cell->repeat == 0 || cell->variant == 0;
+        if (counts) flops += plan.total_flops;
+        if (state == CELL_DONE)
+            add_finished(folder, work_of(work, cell->cell.model));
+        else if (counts && (cell->repeat == 0 || !seed_is_done(suite, cell, flags->results)))
+            work_of(work, cell->cell.model)->left += plan.total_flops;
     }
     printf("%s, preset %s: %s\n%d cells: %d models and cases x (%d tuned values + %d more seeds of "
            "the selected one), %.4g FLOP\n",
            suite->name, suite->preset, suite->note, suite_cells_in_the_end(suite), suite->groups,
            suite->variants, suite->repeats - 1, flops);
+    const double left = seconds_left(work);
+    char text[DURATION_BYTES];
+    duration_text(left, text);
+    if (left > 0)
+        printf("about %s left at the speed of the finished cells, one cell at a time\n", text);
     return STATUS_OK;
 }
 
@@ -90,8 +156,8 @@ static Status sweep(const Invocation *invocation, Error *error) {
     SweepOptions options = {
         .results = flags->results,
         .device = flag_device(flags),
-        .jobs = (int)flags->jobs,
-        .threads = (int)flags->threads,
+        .jobs = flags->jobs == 0 && flags->device != DEVICE_CPU ? 1 : (int)flags->jobs,
+        .threads = flag_threads(flags),
         .retry_failed = flags->retry_failed,
         .force = flags->force,
         .quiet = flags->quiet,
@@ -109,7 +175,7 @@ const Command command_plan = {
     .name = "plan",
     .arguments = "SUITE|FILE",
     .summary = "what a sweep would run: cells, parameters, FLOPs, memory",
-    .detail = "",
+    .detail = "Once cells of the suite have finished, also how long the rest takes at their speed.",
     .flags = "budget device model preset results seeds task threads",
     .least_arguments = 1,
     .most_arguments = 1,

@@ -82,7 +82,7 @@ static void print_result(const Job *job, const Result *result) {
 
 static Status print_plan(const Job *job, Error *error) {
     CellPlan plan;
-    const Status status = cell_plan(&job->cell, (int)job->flags->threads, &plan, error);
+    const Status status = cell_plan(&job->cell, flag_threads(job->flags), &plan, error);
     if (status != STATUS_OK) return status;
     int count;
     CellValue *values = cell_values(&job->cell, &count);
@@ -106,7 +106,7 @@ static Status print_plan(const Job *job, Error *error) {
 
 static Status train(Job *job, Error *error) {
     const TrainOptions options = {
-        .threads = (int)job->flags->threads,
+        .threads = flag_threads(job->flags),
         .folder = job->folder,
         .weights = job->flags->weights[0] ? job->flags->weights : NULL,
         .progress = show_progress,

@@ -186,32 +186,37 @@ static void by_frequency(const Study *study, const Summary *summary, const Publi
     add_groups(study, summary, chart, offsetof(Breakdown, frequencies), BREAKDOWN_FREQUENCIES, 0.5);
 }
 
-static int most_tested_lengths(const Summary *summary) {
+static const SampleGroup *sample_groups(const Row *row, int seed, size_t offset) {
+    return (const SampleGroup *)((const char *)&row->seeds[seed]->result.test + offset);
+}
+
+/* The most groups that one row was tested on. */
+static int most_groups(const Summary *summary, size_t offset) {
     int most = 0;
     for (int r = 0; r < summary->count; r++) {
         int count = 0;
         for (int g = 0; g < BREAKDOWN_POSITIONS; g++)
-            count += summary->rows[r].seeds[0]->result.test.lengths[g].samples > 0;
+            count += sample_groups(&summary->rows[r], 0, offset)[g].samples > 0;
         if (count > most) most = count;
     }
     return most;
 }
 
-/* All seeds of a row together. A length stands at the low end of its group: tests by octaves have
- * only that one. */
-static void by_length(const Study *study, const Summary *summary, const Published *published,
-                      Chart *chart) {
-    if (most_tested_lengths(summary) < 2) return;
-    const Layout layout = layout_open(study, summary, false);
+/* Test accuracy against what groups[] of a Breakdown at `offset` are by; all seeds of a row
+ * together. A group stands at its low end: tests by octaves have only that one. Nothing where no
+ * row was tested on several. */
+static void add_sample_groups(const Study *study, const Summary *summary, Chart *chart,
+                              size_t offset) {
+    if (most_groups(summary, offset) < 2) return;
     metric_axis(study, &chart->y);
-    chart->x = (Axis){.label = "length in test", .base = 2, .low = INFINITY};
+    chart->x.low = INFINITY;
     if (study->chance >= 0.01 && !study_chance_varies(study)) chart->chance = study->chance;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
         for (int g = 0; g < BREAKDOWN_POSITIONS; g++) {
             double samples = 0, accuracy = 0, from = 0;
             for (int i = 0; i < row->seed_count; i++) {
-                const LengthGroup *group = &row->seeds[i]->result.test.lengths[g];
+                const SampleGroup *group = &sample_groups(row, i, offset)[g];
                 samples += group->samples;
                 accuracy += group->accuracy;
                 from = fmax(from, (double)group->from);
@@ -224,8 +229,24 @@ static void by_length(const Study *study, const Summary *summary, const Publishe
             chart->x.high = fmax(chart->x.high, from * 1.35);
         }
     }
+    layout_sort(chart);
+}
+
+static void by_length(const Study *study, const Summary *summary, const Published *published,
+                      Chart *chart) {
+    const Layout layout = layout_open(study, summary, false);
+    chart->x = (Axis){.label = "length in test", .base = 2};
+    add_sample_groups(study, summary, chart, offsetof(Breakdown, lengths));
+    if (chart->count == 0) return;
     overlay_lengths(&layout, published, chart);
     layout_sort(chart);
+}
+
+static void by_labels(const Study *study, const Summary *summary, const Published *published,
+                      Chart *chart) {
+    (void)published;
+    chart->x = (Axis){.label = "labels of a sample in test", .base = 2};
+    add_sample_groups(study, summary, chart, offsetof(Breakdown, label_counts));
 }
 
 /* The best validation of every tried value of the first tuned setting, first seed. */
@@ -283,6 +304,7 @@ static void by_state(const Study *study, const Summary *summary, const Published
 static const Figure figures[] = {
     {"accuracy", "Test metric against what tells the cases apart", metric},
     {"frequency", "Test perplexity against how often a token came in training", by_frequency},
+    {"labels", "Test accuracy against the number of labels of the sample", by_labels},
     {"learning", "Validation metric against training FLOPs", learning},
     {"length", "Test accuracy against the length of the sample", by_length},
     {"position", "Test perplexity against the tokens seen before", by_position},

@@ -1,5 +1,6 @@
 /* The flags of every command, in one table. */
 #include "bench/command.h"
+#include "bench/environment.h"
 
 #define FLAG(field) offsetof(Flags, field)
 static const Option options[] = {
@@ -21,8 +22,9 @@ static const Option options[] = {
     {"budget", OPTION_TEXT, FLAG(budget), "", 0, -1, NULL, "of every cell, such as 2e12flop"},
     {"shard", OPTION_TEXT, FLAG(shard), "", 0, -1, NULL, "only part i of n, as i/n: 1/4"},
     {"jobs", OPTION_INTEGER, FLAG(jobs), "0", 0, 4096, NULL,
-     "cells at a time; 0: one for each group of --threads cores"},
-    {"threads", OPTION_INTEGER, FLAG(threads), "1", 1, 4096, NULL, "threads of one cell"},
+     "cells at a time; 0: one for each group of --threads cores, on a GPU one"},
+    {"threads", OPTION_INTEGER, FLAG(threads), "0", 0, 4096, NULL,
+     "threads of one cell; 0: one, or with a GPU a share of all cores, which make its data"},
     {"seconds", OPTION_REAL, FLAG(seconds), "0.3", 0.001, 3600, NULL,
      "to spend on each measurement"},
     {"limit", OPTION_REAL, FLAG(limit), "10", 0, 1e9, NULL,
@@ -70,6 +72,15 @@ const char *flag_device(const Flags *flags) {
     static const char *const names[] = {
         [DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda", [DEVICE_CUDA_EMULATED] = "cuda-emulated"};
     return names[flags->device];
+}
+
+int flag_threads(const Flags *flags) {
+    enum { MOST = 16 }; /* more than any task needs to keep ahead of a GPU */
+    if (flags->threads > 0) return (int)flags->threads;
+    if (flags->device == DEVICE_CPU) return 1;
+    const int jobs = flags->jobs > 0 ? (int)flags->jobs : 1;
+    const int share = processors_usable() / jobs;
+    return share < 1 ? 1 : share > MOST ? MOST : share;
 }
 
 FlagFormat flag_format(const Flags *flags) {

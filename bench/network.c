@@ -112,8 +112,9 @@ static Tensor *compare(Network *network, const Cell *cell, Tensor *pooled) {
 }
 
 /* The rows of labels of which only the sample's last vector z may tell: two layers over z + code of
- * the label's position, each after a norm, and a norm (Poli et al. 2024, arXiv 2403.17844, appendix
- * B.5). There z has not passed a norm before; here the model's last one. (B K, D). */
+ * the label's position, each after a norm, and a norm (Poli et al. 2024, arXiv 2403.17844, the
+ * decoder of the authors' auto-encoder). There z has not passed a norm before; here the model's
+ * last one. (B K, D). */
 static Tensor *decode(Network *network, const Cell *cell, const Problem *problem, Tensor *x) {
     Tape *tape = network->tape;
     const int64_t width = cell->backbone.width, labels = network->batch * problem->labels;

@@ -122,11 +122,17 @@ PublishedFacts published_facts(const char *params, const char *setting) {
     return facts;
 }
 
-/* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...". */
+/* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...", or
+ * to the end of the brackets in which the paper's number stands. */
 static void short_citation(const char *source, char *citation, size_t size) {
+    static const char *const asides[] = {" (", ", as listed", ", read in", ") "};
     const char *number = strstr(source, "arXiv");
-    const char *aside = number ? strstr(number, " (") : NULL;
-    const size_t length = aside ? (size_t)(aside - source) : strlen(source);
+    size_t length = strlen(source);
+    for (size_t i = 0; number && i < sizeof asides / sizeof *asides; i++) {
+        const char *aside = strstr(number, asides[i]);
+        const size_t kept = aside ? (size_t)(aside - source) + (*asides[i] == ')') : length;
+        if (kept < length) length = kept;
+    }
     snprintf(citation, size, "%.*s", (int)length, source);
 }
 

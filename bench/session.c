@@ -180,18 +180,21 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
                 right += weight;
         }
         if (weights == 0) continue;
+        const double accuracy = right / weights;
         if (lengths)
-            breakdown_add_sample(lengths, batch->lengths[(from + i) * sequences], right / weights);
+            sample_group_add(lengths->lengths, batch->lengths[(from + i) * sequences], accuracy);
+        if (lengths && session->problem.by_labels)
+            sample_group_add(lengths->label_counts, (int64_t)weights, accuracy);
         sum->labels += weights;
-        sum->sample_metric += right / weights;
+        sum->sample_metric += accuracy;
         sum->samples += 1;
     }
 }
 
 Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
     const Problem *problem = &session->evaluation_problem;
-    const bool varied =
-        problem->measure == MEASURE_ACCURACY && problem->padded && problem->evaluation_length > 0;
+    const bool varied = problem->measure == MEASURE_ACCURACY &&
+                        (problem->by_labels || (problem->padded && problem->evaluation_length > 0));
     if (breakdown) *breakdown = (Breakdown){0};
     Breakdown *const lengths = varied ? breakdown : NULL;
     if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;

@@ -199,8 +199,11 @@ static void describe_axes(Suite *suite, const SuiteFile *file) {
     for (int i = 0; i < file->cases.count; i++)
         for (int j = 0; j < file->cases.choices[i].count; j++)
             add_key(suite->axes, &suite->axis_count, file->cases.choices[i].list[j].key);
-    for (int i = 0; i < file->grid_count; i++)
+    suite->cases = file->cases.count > 0 ? file->cases.count : 1;
+    for (int i = 0; i < file->grid_count; i++) {
         add_key(suite->axes, &suite->axis_count, file->grid[i].choices[0].list[0].key);
+        suite->cases *= file->grid[i].count;
+    }
     suite->variants = 1;
     for (int i = 0; i < file->tune_count; i++) {
         add_key(suite->tuned, &suite->tuned_count, file->tune[i].choices[0].list[0].key);

@@ -55,6 +55,7 @@ typedef struct Suite {
     int axis_count, tuned_count;
     SuiteAverage averages[SUITE_AVERAGES];
     int average_count;
+    int cases;        /* of the preset, those included that the request leaves out */
     SuiteCell *cells; /* by group, variant, repeat */
     int count;
     int groups, variants, repeats; /* in a group at most: variants x repeats cells */

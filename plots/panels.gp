@@ -112,6 +112,13 @@ set ytics nomirror offset 0.6, 0
 set grid ytics linetype 1 linewidth 0.4 linecolor rgb faint
 if (x_axis_base) { set logscale x x_axis_base }
 set format x '%g'
+# Ticks so far apart that their numbers do not touch: by 1, 2 or 5 in a decade.
+if (!x_axis_base && !places && x_axis_high > x_axis_low) {
+    least = (x_axis_high - x_axis_low) * 0.3 / plot_width
+    decade = 10.0 ** floor(log10(least))
+    set xtics least <= decade ? decade : least <= 2 * decade ? 2 * decade : \
+        least <= 5 * decade ? 5 * decade : 10 * decade
+}
 # Lengths in thousands of 1024, every second power of two, where plain numbers would not fit.
 if (x_axis_base == 2 && x_axis_high > 2048) {
     set xtics ()

@@ -217,11 +217,13 @@ static Status check_splits(const Lm *lm, const LmData *d, const Corpus *corpus, 
         if (lm->documents == DOCUMENTS_APART ? windows_count(&d->windows[split]) > 0
                                              : count > length)
             continue;
+        char shorter[64] = "";
+        if (least > 1) snprintf(shorter, sizeof shorter, " or length=%lld", (long long)least - 1);
         return error_set(error, STATUS_DATA,
                          "%s: its %s split has %lld tokens (unit=%s), fewer than one window of "
-                         "%lld and the token after it; use a longer text or length=%lld",
+                         "%lld and the token after it; use a longer text%s",
                          corpus->splits[split].where, split_name((Split)split), (long long)count,
-                         d->unit->name, (long long)length, (long long)(least > 2 ? least - 1 : 1));
+                         d->unit->name, (long long)length, shorter);
     }
     return STATUS_OK;
 }

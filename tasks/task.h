@@ -39,7 +39,8 @@ typedef struct Problem {
     /* Validation and test samples may be longer or shorter than training samples: their L and
      * labels. 0: the same. problem_for gives the problem of a split. */
     int64_t evaluation_length, evaluation_labels;
-    bool causal; /* position t may only be predicted from tokens 0 .. t */
+    bool by_labels; /* a test is taken apart by the number of labels of its samples, too */
+    bool causal;    /* position t may only be predicted from tokens 0 .. t */
     /* TARGET_TOKENS: every label is decoded from the vector at the sample's last position and the
      * label's own position alone (an auto-encoder) */
     bool bottleneck;

@@ -58,6 +58,7 @@ typedef struct Averaged {
 /* Path-X: s4d has 0.9 at size 128, and less at another; transformer has no result. */
 static void average(Averaged *a) {
     *a = (Averaged){.study = full_study(), .elsewhere = lra_study()};
+    a->suite.cases = 5;
     a->suite.average_count = 2;
     strcpy(a->suite.averages[0].name, "avg5");
     strcpy(a->suite.averages[1].name, "avg6_fail50");
@@ -153,12 +154,25 @@ static void stand_ins_stand_alone(void **state) {
     end(&a);
 }
 
+/* While a case has no row at all, or --task left it out, there is nothing to average. */
+static void all_cases_or_none(void **state) {
+    (void)state;
+    Averaged a;
+    average(&a);
+    summary_free(&a.summary);
+    a.suite.cases = 6;
+    a.summary = study_summarise(&a.study);
+    averages_append(&a.summary, &a.study, &a.suite, &a.sources, &a.published);
+    assert_int_equal(a.summary.count, 5 + 5 + 4);
+    assert_string_equal(a.summary.averages, "");
+    end(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(means_by_seed),
-        cmocka_unit_test(a_case_from_another_suite),
-        cmocka_unit_test(papers_by_the_same_rule),
-        cmocka_unit_test(stand_ins_stand_alone),
+        cmocka_unit_test(means_by_seed),           cmocka_unit_test(a_case_from_another_suite),
+        cmocka_unit_test(papers_by_the_same_rule), cmocka_unit_test(stand_ins_stand_alone),
+        cmocka_unit_test(all_cases_or_none),
     };
     return cmocka_run_group_tests_name("averages", tests, NULL, NULL);
 }

@@ -68,8 +68,9 @@ static void lengths_survive_writing_and_reading(void **state) {
     (void)state;
     static Breakdown b, back;
     for (int64_t length = 3; length < 5000; length = 2 * length - 1)
-        breakdown_add_sample(&b, length, 0.25);
-    breakdown_add_sample(&b, 3, 1);
+        sample_group_add(b.lengths, length, 0.25);
+    sample_group_add(b.lengths, 3, 1);
+    sample_group_add(b.label_counts, 7, 0.5);
     assert_int_equal(b.lengths[3].from, 3);
     assert_true(b.lengths[3].samples == 2 && b.lengths[3].accuracy == 1.25);
     json_t *json = breakdown_to_json(&b);
@@ -141,7 +142,7 @@ static void lengths_of_a_test_add_up(void **state) {
     const Result several = train_cell("induction", "length=8 test_shortest=8 test_longest=32");
     double samples = 0, accuracy = 0;
     for (int g = 0; g < BREAKDOWN_POSITIONS; g++) {
-        const LengthGroup *group = &several.test.lengths[g];
+        const SampleGroup *group = &several.test.lengths[g];
         if (group->samples > 0)
             assert_true(group->from == 8 || group->from == 16 || group->from == 32);
         samples += group->samples;
@@ -157,6 +158,17 @@ static void lengths_of_a_test_add_up(void **state) {
     json_decref(json);
     const Result one = train_cell("induction", "length=8");
     for (int g = 0; g < BREAKDOWN_POSITIONS; g++) assert_true(one.test.lengths[g].samples == 0);
+}
+
+/* Samples of several settings: each in the group of its number of labels, too. */
+static void label_counts_of_a_test_add_up(void **state) {
+    (void)state;
+    const Result mixed = train_cell("mqar", "mix=16x2+16x4 test_mix=16x1+16x4 vocabulary=16");
+    const SampleGroup *groups = mixed.test.label_counts;
+    assert_true(groups[1].samples > 0 && groups[4].samples > 0 && groups[2].samples == 0);
+    assert_true(groups[1].samples + groups[4].samples == 1000);
+    const double accuracy = (groups[1].accuracy + groups[4].accuracy) / 1000;
+    assert_true(fabs(accuracy - mixed.test_metric) < 1e-9);
 }
 
 /* The distance from the entropy stands in the row of the language whose entropy is known, and in
@@ -208,6 +220,7 @@ int main(void) {
         cmocka_unit_test(lengths_survive_writing_and_reading),
         cmocka_unit_test(parts_of_a_test_add_up),
         cmocka_unit_test(lengths_of_a_test_add_up),
+        cmocka_unit_test(label_counts_of_a_test_add_up),
         cmocka_unit_test(tables_show_the_distance_from_the_entropy),
     };
     return cmocka_run_group_tests_name("breakdown", tests, data_case_begin, data_case_end);

@@ -216,6 +216,12 @@ check 'sweep again' 0 '' "${tiny[@]}"
 took=$((($(date +%s%N) - begin) / 1000000))
 expect "sweep again takes under a second ($took ms)" test "$took" -lt 1000
 victim=$(find "$work/results/tiny" -name result.json | head -1)
+mv "$victim" "$work/kept"
+check 'plan of what is left' 0 '' "$longhaul" plan "$work/tiny.yaml"
+expect 'what is left has a time' contains "$work/out" 'left at the speed of the finished cells'
+mv "$work/kept" "$victim"
+check 'plan of nothing' 0 '' "$longhaul" plan "$work/tiny.yaml"
+expect 'nothing is left' test -z "$(grep 'left at' "$work/out")"
 truncate -s 100 "$victim"
 check 'truncated result' 1 '' "${tiny[@]}"
 expect 'truncated result is named' contains "$work/out" "$victim"

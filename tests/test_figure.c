@@ -245,7 +245,7 @@ static void lengths_have_a_figure(void **state) {
     Record *record = made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=64", 0.5, 0.5);
     snprintf(record->task, sizeof record->task, "induction");
     for (int64_t length = 64; length <= 256; length *= 2)
-        breakdown_add_sample(&record->result.test, length, length == 64);
+        sample_group_add(record->result.test.lengths, length, length == 64);
     Chart chart = build_with("length", &study, "selective_copy_induction_mamba.csv");
     assert_int_equal(chart.count, 1);
     const Series *own = find(&chart.panels[0], "mamba", SERIES_MEAN);
@@ -255,6 +255,28 @@ static void lengths_have_a_figure(void **state) {
     assert_int_equal(theirs->count, 3); /* 2^6, 2^7, 2^8 */
     assert_true(theirs->points[2].x == 256 && theirs->points[2].y == 1);
     assert_non_null(strstr(chart.sources, "Table 11 (length 256, here 64)"));
+    chart_free(&chart);
+}
+
+/* Tests at several numbers of labels. */
+static void label_counts_have_a_figure(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    study.axis_count = 0;
+    Record *record = made_up_cell(&study, "model=mamba seed=1 lr=0.01", 0.5, 0.5);
+    sample_group_add(record->result.test.label_counts, 4, 1);
+    Chart one = build("labels", &study);
+    assert_int_equal(one.count, 0);
+    chart_free(&one);
+    study = made_up_study();
+    study.axis_count = 0;
+    record = made_up_cell(&study, "model=mamba seed=1 lr=0.01", 0.5, 0.5);
+    sample_group_add(record->result.test.label_counts, 4, 1);
+    sample_group_add(record->result.test.label_counts, 64, 0.25);
+    Chart chart = build("labels", &study);
+    const Series *own = find(&chart.panels[0], "mamba", SERIES_MEAN);
+    assert_int_equal(own->count, 2);
+    assert_true(own->points[1].x == 64 && own->points[1].y == 0.25);
     chart_free(&chart);
 }
 
@@ -474,6 +496,7 @@ int main(void) {
         cmocka_unit_test(fixed_sizes_are_said),
         cmocka_unit_test(several_tasks_are_said),
         cmocka_unit_test(lengths_have_a_figure),
+        cmocka_unit_test(label_counts_have_a_figure),
         cmocka_unit_test(state_sizes_have_a_figure),
         cmocka_unit_test(tuned_values_have_a_figure),
         cmocka_unit_test(learning_shows_every_seed_to_its_end),

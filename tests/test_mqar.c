@@ -145,8 +145,61 @@ static void impossible_settings_are_refused(void **state) {
     case_refused("mqar", "length=64 pairs=16 vocabulary=33", STATUS_USAGE, "vocabulary=34");
 }
 
+/* Every sample is one of the settings', drawn by their shares; its questions can be answered, and
+ * what lies behind it is padding. */
+static void mixed_samples_keep_to_their_settings(void **state) {
+    (void)state;
+    enum { SAMPLES = 4000 };
+    static const int settings[3][3] = {
+        {16, 2, 5}, {16, 4, 1}, {32, 8, 2}}; /* length, pairs, share */
+    TaskCase c;
+    case_open(&c, "mqar", "mix=16x2:5+16x4+32x8:2 test_mix=64x16 vocabulary=64 filler=any");
+    assert_true(c.problem.length == 32 && c.problem.labels == 8 && c.problem.padded);
+    assert_true(c.problem.evaluation_length == 64 && c.problem.evaluation_labels == 16);
+    double drawn[3] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 5, SPLIT_TRAIN, index);
+        const Sample *s = &c.sample;
+        int n = 0, k = 0;
+        while (n < 8 && s->weights[n] == 1) n++;
+        while (k < 3 && settings[k][1] != n) k++;
+        assert_true(k < 3);
+        assert_int_equal(s->lengths[0], settings[k][0]);
+        drawn[k] += 1;
+        for (int j = n; j < 8; j++) assert_true(s->weights[j] == 0 && s->positions[j] == 0);
+        for (int t = s->lengths[0]; t < 32; t++) assert_int_equal(s->tokens[t], 0);
+        for (int j = 0; j < n; j++) {
+            int pair = 0;
+            while (pair < n && s->tokens[2 * pair] != s->tokens[s->positions[j]]) pair++;
+            assert_true(pair < n && s->positions[j] < s->lengths[0]);
+            assert_int_equal(s->tokens[2 * pair + 1], s->classes[j]);
+        }
+    }
+    for (int k = 0; k < 3; k++) { /* binomial counts, 6 standard deviations */
+        const double p = settings[k][2] / 8.0;
+        assert_true(fabs(drawn[k] - SAMPLES * p) < 6 * sqrt(SAMPLES * p * (1 - p)));
+    }
+    for (int64_t index = 0; index < 20; index++) {
+        case_draw(&c, 5, SPLIT_VALIDATION, index);
+        assert_int_equal(c.sample.lengths[0], 64);
+        for (int j = 0; j < 16; j++) assert_true(c.sample.weights[j] == 1);
+    }
+    case_close(&c);
+}
+
+static void impossible_mixes_are_refused(void **state) {
+    (void)state;
+    case_refused("mqar", "mix=64x4+16x8", STATUS_USAGE, "pairs=8 do not fit length=16");
+    case_refused("mqar", "test_mix=15x2", STATUS_USAGE, "length=15 is odd");
+    case_refused("mqar", "mix=64", STATUS_USAGE, "mix=64: expected");
+    case_refused("mqar", "mix=64x4+", STATUS_USAGE, "mix=64x4+: expected");
+    case_refused("mqar", "test_mix=64x4:0", STATUS_USAGE, "test_mix=64x4:0: expected");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mixed_samples_keep_to_their_settings),
+        cmocka_unit_test(impossible_mixes_are_refused),
         cmocka_unit_test(every_question_has_its_answer),
         cmocka_unit_test(disjoint_filler_avoids_keys_and_values),
         cmocka_unit_test(gaps_are_drawn_successively),

@@ -181,6 +181,14 @@ static void scales_and_tested_lengths(void **state) {
     }
     assert_true(bytes >= 8 && words >= 4);
     published_free(&text);
+
+    Published lra = read_file("lra.csv", "text"); /* without how it was read, and never cut off */
+    for (int i = 0; i < lra.count; i++) {
+        assert_null(strstr(lra.points[i].citation, "read in"));
+        assert_null(strstr(lra.points[i].citation, "as listed"));
+        assert_true(strlen(lra.points[i].citation) < sizeof lra.points[i].citation - 1);
+    }
+    published_free(&lra);
 }
 
 /* Every file that comes with the program can be read. */

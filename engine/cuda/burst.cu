@@ -84,7 +84,7 @@ static void measure_arithmetic(const Run *run, Ceiling *ceiling) {
     const CudaState *state = state_of(run);
     const unsigned blocks = blocks_of(state);
     float *sink = reinterpret_cast<float *>(state->partials);
-    const double each = (double)blocks * THREADS * CHAINS;
+    const double each = (double)blocks * (int)THREADS * (int)CHAINS;
     ceiling->flops = best_rate(run, [&](int64_t rounds) {
         LAUNCH(run, multiply_add, blocks, THREADS, 0, sink, 0.999f, 1e-3f, rounds * 16);
         return (double)rounds * 16 * 2 * each;

@@ -119,8 +119,8 @@ static inline unsigned __ballot_sync(unsigned, int vote) {
         votes |= (unsigned)*emulation::shuffle_space(lane, parity) << lane;
     return votes;
 }
-static inline int __ffs(unsigned bits) {
-    return __builtin_ffs((int)bits);
+static inline int __ffs(int bits) {
+    return __builtin_ffs(bits);
 }
 /* Lanes whose source is outside the warp keep their own value. */
 template <class T> inline T __shfl_up_sync(unsigned mask, T value, unsigned by) {

@@ -177,39 +177,99 @@ __device__ static inline float2 block_root(const BlockFft &f, const BlockSpace &
     return s.coarse[e >> finer] * s.fine[rest << (f.log_points - log_size)];
 }
 
-/* First pass, of radix R: read(c, t) gives point t of sequence c. TOKENS: neighbouring threads take
- * neighbouring sequences, otherwise neighbouring points. */
+/* Points that go through memory together, so that all their loads wait at the same time: point t[i]
+ * of sequence c[i], none where t[i] is below 0. */
+enum { FFT_GROUP = 8 };
+struct FftGroup {
+    int c[FFT_GROUP], t[FFT_GROUP];
+};
+
+/* Which HELD / R columns of R points a thread has at a time: the first from i on, a block's width
+ * apart. The points lie column by column; a group of them is taken across columns, because the
+ * later half of a column is padding. */
+template <int R, bool TOKENS> struct FftColumns {
+    enum { HELD = R < FFT_GROUP ? (int)FFT_GROUP : R, COLUMNS = HELD / R };
+    int c[COLUMNS], j[COLUMNS]; /* j < 0: none */
+    int log_rows;
+    __device__ FftColumns(const BlockFft &f, int i) : log_rows(f.log_points - f.log_first) {
+        const int rows = 1 << log_rows;
+#pragma unroll
+        for (int n = 0; n < COLUMNS; n++, i += (int)blockDim.x) {
+            c[n] = TOKENS ? i & (f.many - 1) : i >> log_rows;
+            j[n] = i >= rows << f.log_many ? -1 : TOKENS ? i >> f.log_many : i & (rows - 1);
+        }
+    }
+    __device__ FftGroup group(int number) const {
+        FftGroup g;
+#pragma unroll
+        for (int k = 0; k < FFT_GROUP; k++) {
+            const int p = number * FFT_GROUP + k, n = p % COLUMNS, q = p / COLUMNS;
+            g.c[k] = c[n];
+            g.t[k] = j[n] < 0 ? -1 : j[n] + (q << log_rows);
+        }
+        return g;
+    }
+    /* place of that point in the array of all columns */
+    static constexpr __device__ int place(int number, int k) {
+        const int p = number * FFT_GROUP + k;
+        return p % COLUMNS * R + p / COLUMNS;
+    }
+};
+
+/* First pass, of radix R: read(group, v) gives the points of a group. TOKENS: neighbouring threads
+ * take neighbouring sequences, otherwise neighbouring points. */
 template <int R, bool TOKENS, class Read>
 __device__ inline void first_pass(const BlockFft &f, const BlockSpace &s, const Read &read) {
-    const int log_rows = f.log_points - f.log_first, rows = 1 << log_rows;
-#pragma unroll(R >= 8 ? 1 : 16 / R)
-    for (int i = threadIdx.x; i < rows << f.log_many; i += blockDim.x) {
-        const int c = TOKENS ? i & (f.many - 1) : i >> log_rows;
-        const int j = TOKENS ? i >> f.log_many : i & (rows - 1);
-        float2 v[R];
+    typedef FftColumns<R, TOKENS> Columns;
+    const int log_rows = f.log_points - f.log_first, all = f.many << log_rows;
+    for (int i = threadIdx.x; i < all; i += Columns::COLUMNS * (int)blockDim.x) {
+        const Columns columns(f, i);
+        float2 v[Columns::HELD];
 #pragma unroll
-        for (int q = 0; q < R; q++) v[q] = read(c, j + (q << log_rows));
-        dft<R, false>(v);
-        times_powers<R, false>(v, [&](int k) { return block_root(f, s, j * k, f.log_points); });
+        for (int number = 0; number < Columns::HELD / FFT_GROUP; number++) {
+            float2 part[FFT_GROUP];
+            read(columns.group(number), part);
 #pragma unroll
-        for (int q = 0; q < R; q++) s.data[c * f.pitch + fft_place(j + (q << log_rows))] = v[q];
+            for (int k = 0; k < FFT_GROUP; k++) v[Columns::place(number, k)] = part[k];
+        }
+#pragma unroll
+        for (int n = 0; n < Columns::COLUMNS; n++) {
+            const int c = columns.c[n], j = columns.j[n];
+            if (j < 0) continue;
+            float2 *const w = v + n * R;
+            dft<R, false>(w);
+            times_powers<R, false>(w, [&](int k) { return block_root(f, s, j * k, f.log_points); });
+#pragma unroll
+            for (int q = 0; q < R; q++) s.data[c * f.pitch + fft_place(j + (q << log_rows))] = w[q];
+        }
     }
     __syncthreads();
 }
+/* Last pass: write(group, v) takes them. */
 template <int R, bool TOKENS, class Write>
 __device__ inline void final_pass(const BlockFft &f, const BlockSpace &s, const Write &write) {
-    const int log_rows = f.log_points - f.log_first, rows = 1 << log_rows;
-#pragma unroll(R >= 8 ? 1 : 16 / R)
-    for (int i = threadIdx.x; i < rows << f.log_many; i += blockDim.x) {
-        const int c = TOKENS ? i & (f.many - 1) : i >> log_rows;
-        const int j = TOKENS ? i >> f.log_many : i & (rows - 1);
-        float2 v[R];
+    typedef FftColumns<R, TOKENS> Columns;
+    const int log_rows = f.log_points - f.log_first, all = f.many << log_rows;
+    for (int i = threadIdx.x; i < all; i += Columns::COLUMNS * (int)blockDim.x) {
+        const Columns columns(f, i);
+        float2 v[Columns::HELD];
 #pragma unroll
-        for (int q = 0; q < R; q++) v[q] = s.data[c * f.pitch + fft_place(j + (q << log_rows))];
-        times_powers<R, true>(v, [&](int k) { return block_root(f, s, j * k, f.log_points); });
-        dft<R, true>(v);
+        for (int n = 0; n < Columns::COLUMNS; n++) {
+            const int c = columns.c[n], j = columns.j[n];
+            if (j < 0) continue;
+            float2 *const w = v + n * R;
 #pragma unroll
-        for (int q = 0; q < R; q++) write(c, j + (q << log_rows), v[q]);
+            for (int q = 0; q < R; q++) w[q] = s.data[c * f.pitch + fft_place(j + (q << log_rows))];
+            times_powers<R, true>(w, [&](int k) { return block_root(f, s, j * k, f.log_points); });
+            dft<R, true>(w);
+        }
+#pragma unroll
+        for (int number = 0; number < Columns::HELD / FFT_GROUP; number++) {
+            float2 part[FFT_GROUP];
+#pragma unroll
+            for (int k = 0; k < FFT_GROUP; k++) part[k] = v[Columns::place(number, k)];
+            write(columns.group(number), part);
+        }
     }
     __syncthreads();
 }

@@ -1,9 +1,10 @@
 /* A thread draws one block of four random words and so handles four elements. */
 #include "engine/ops/dropout/dropout.h"
 
+#include "engine/cuda/elements.cuh"
 #include "engine/cuda/philox.cuh"
 
-enum { THREADS = 256, WORDS = 4 };
+enum { THREADS = 256, WORDS = FOUR };
 
 KERNEL void __launch_bounds__(THREADS)
     mask(const float *x, float *y, int64_t n, const RunValues *values, uint64_t stream,
@@ -16,10 +17,10 @@ KERNEL void __launch_bounds__(THREADS)
     const uint32_t counter[4] = {(uint32_t)block, (uint32_t)((uint64_t)block >> 32), (uint32_t)item,
                                  (uint32_t)(item >> 32)};
     philox_block(key, counter, words);
-    for (int k = 0; k < WORDS; k++) {
-        const int64_t i = block * WORDS + k;
-        if (i < n) put(y + i, all || words[k] < bound ? factor * x[i] : 0.0f, accumulate);
-    }
+    Four value = some(x, block * WORDS, n);
+    for (int k = 0; k < WORDS; k++)
+        value.of[k] = all || words[k] < bound ? factor * value.of[k] : 0.0f;
+    put_some(y, block * WORDS, n, value, accumulate);
 }
 
 static void apply(const OpCall *call, const Run *run, const float *x, float *y, bool accumulate) {

@@ -3,17 +3,12 @@
 #include "engine/cuda/collect.cuh"
 
 static void forward(const OpCall *call, const Run *run) {
-    const float *x = call->in[0]->data;
     const int32_t *positions = call->in[1]->integers;
-    float *y = call->out[0]->data;
     const int64_t length = extent(call->in[0], 1);
-    const Divisor width = divide_by(extent(call->in[0], 2));
     const Divisor labels = divide_by(extent(call->in[1], 1));
-    for_each(run, tensor_size(call->out[0]), [=] __device__(int64_t i) {
-        const int64_t row = width.of(i);
-        const int64_t from = labels.of(row) * length + positions[row];
-        y[i] = x[from * width.d + i - row * width.d];
-    });
+    pick_rows(run, tensor_size(call->in[1]), extent(call->in[0], 2), call->in[0]->data, 1.0f,
+              call->out[0]->data,
+              [=] __device__(int64_t row) { return labels.of(row) * length + positions[row]; });
 }
 
 static void backward(const OpCall *call, const Run *run) {

@@ -4,6 +4,7 @@
 
 #include "engine/cuda/activation.cuh"
 #include "engine/cuda/columns.cuh"
+#include "engine/cuda/elements.cuh"
 #include "engine/cuda/product.h"
 
 static Activation activation_in(const OpCall *call) {
@@ -34,8 +35,13 @@ static void forward(const OpCall *call, const Run *run) {
     p.rounded_b = rounded(run, p.b, inputs, outputs, outputs, &carver);
     product(run, p);
     if (activation == ACTIVATION_NONE) return;
-    for_each(run, rows * outputs, [=] __device__(int64_t i) {
-        y[i] = activation_of(activation, inner[i]) + (residual ? residual[i] : 0.0f);
+    const int64_t n = rows * outputs;
+    for_each_four(run, n, [=] __device__(int64_t first) {
+        Four value = some(inner, first, n);
+        const Four before = some(residual, first, n);
+        for (int e = 0; e < FOUR; e++)
+            value.of[e] = activation_of(activation, value.of[e]) + before.of[e];
+        put_some(y, first, n, value, false);
     });
 }
 
@@ -49,8 +55,11 @@ static void backward(const OpCall *call, const Run *run) {
     if (activation != ACTIVATION_NONE) {
         float *const d_inner = carver.take<float>(rows * outputs);
         const float *inner = call->saved[0]->data;
-        for_each(run, rows * outputs, [=] __device__(int64_t i) {
-            d_inner[i] = dy[i] * activation_slope(activation, inner[i]);
+        for_each_four(run, rows * outputs, [=] __device__(int64_t first) {
+            Four d = some(dy, first, rows * outputs);
+            const Four x = some(inner, first, rows * outputs);
+            for (int e = 0; e < FOUR; e++) d.of[e] *= activation_slope(activation, x.of[e]);
+            put_some(d_inner, first, rows * outputs, d, false);
         });
         inside = d_inner;
     }
@@ -95,8 +104,10 @@ static void backward(const OpCall *call, const Run *run) {
     }
     if (float *residual = gradient_of(call, 3)) {
         const bool accumulate = call->accumulate[3];
-        for_each(run, rows * outputs,
-                 [=] __device__(int64_t i) { put(residual + i, dy[i], accumulate); });
+        for_each_four(run, rows * outputs, [=] __device__(int64_t first) {
+            const Four d = some(dy, first, rows * outputs);
+            put_some(residual, first, rows * outputs, d, accumulate);
+        });
     }
 }
 

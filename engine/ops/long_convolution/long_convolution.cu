@@ -65,88 +65,166 @@ static void add_gradients(Convolution *x, const OpCall *call) {
     x->add_reverse = call->accumulate[LONG_CONVOLUTION_REVERSE];
 }
 
-/* ---- what is transformed: point t of channel d, for rows 2 pair and 2 pair + 1 ---- */
+/* ---- what is transformed: a group of points, of rows 2 pair and 2 pair + 1. Loads come first and
+ * stores last: a store could be what a later load reads, so the compiler keeps their order. ---- */
 
-__device__ static inline float gated_input(const Convolution &x, int64_t at) {
-    return x.pre ? x.u[at] * x.pre[at] : x.u[at];
-}
-__device__ static inline float gated_cotangent(const Convolution &x, int64_t at) {
-    return x.post ? x.dy[at] * x.post[at] : x.dy[at];
-}
+/* Where M points of a group, the first of them `from`, lie in (B, L, D), for the first row of the
+ * pair. What also stores takes FEW at a time: registers are short. */
+enum { FEW = 4 };
+template <int M> struct Spots {
+    int64_t at[M], second; /* to the same point of the second row */
+    int64_t d[M];
+    bool in[M], two;
 
-__device__ static inline float2 read_signal(const Convolution &x, int64_t pair, int64_t d,
-                                            int64_t t) {
-    float2 value = make_float2(0, 0);
-    if (t >= x.L || d >= x.D) return value;
-    const int64_t at = (2 * pair * x.L + t) * x.D + d;
-    value.x = gated_input(x, at);
-    if (2 * pair + 1 < x.B) value.y = gated_input(x, at + x.L * x.D);
-    return value;
+    __device__ Spots(const Convolution &x, int64_t pair, int64_t first, const FftGroup &group,
+                     int from)
+        : second(x.L * x.D), two(2 * pair + 1 < x.B) {
+#pragma unroll
+        for (int k = 0; k < M; k++) {
+            d[k] = first + group.c[from + k];
+            in[k] = group.t[from + k] >= 0 && group.t[from + k] < x.L && d[k] < x.D;
+            at[k] = (2 * pair * x.L + group.t[from + k]) * x.D + d[k];
+        }
+    }
+    /* zeros beyond the sequence */
+    __device__ void get(const float *from, float2 v[M]) const {
+#pragma unroll
+        for (int k = 0; k < M; k++) {
+            v[k] = make_float2(0, 0);
+            if (in[k]) v[k].x = from[at[k]];
+            if (in[k] && two) v[k].y = from[at[k] + second];
+        }
+    }
+    __device__ void set(float *to, const float2 v[M], bool accumulate) const {
+        float2 before[M] = {};
+        if (accumulate) get(to, before);
+#pragma unroll
+        for (int k = 0; k < M; k++) {
+            if (in[k]) to[at[k]] = before[k].x + v[k].x;
+            if (in[k] && two) to[at[k] + second] = before[k].y + v[k].y;
+        }
+    }
+    /* v *= numbers of `by`, where there are some */
+    __device__ void gate(const float *by, float2 v[M]) const {
+        if (!by) return;
+        float2 g[M];
+        get(by, g);
+#pragma unroll
+        for (int k = 0; k < M; k++) v[k] = make_float2(v[k].x * g[k].x, v[k].y * g[k].y);
+    }
+    /* to += by[channel] v */
+    __device__ void add_scaled(const float *by, const float2 v[M], float2 to[M]) const {
+#pragma unroll
+        for (int k = 0; k < M; k++) {
+            const float factor = in[k] ? by[d[k]] : 0.0f;
+            to[k] = make_float2(to[k].x + factor * v[k].x, to[k].y + factor * v[k].y);
+        }
+    }
+};
+
+__device__ static inline void read_signal(const Convolution &x, int64_t pair, int64_t first,
+                                          const FftGroup &group, float2 v[FFT_GROUP]) {
+    const Spots<FFT_GROUP> spots(x, pair, first, group, 0);
+    spots.get(x.u, v);
+    spots.gate(x.pre, v);
 }
 
 /* On the way the gradient of the gate behind the sum. */
-__device__ static inline float2 read_cotangent(const Convolution &x, int64_t pair, int64_t d,
-                                               int64_t t) {
-    float2 value = make_float2(0, 0);
-    if (t >= x.L || d >= x.D) return value;
-    const int64_t first = (2 * pair * x.L + t) * x.D + d, second = first + x.L * x.D;
-    const bool two = 2 * pair + 1 < x.B;
-    value.x = gated_cotangent(x, first);
-    if (two) value.y = gated_cotangent(x, second);
-    if (!x.dpost) return value;
-    put(x.dpost + first, x.dy[first] * x.sum[first], x.add_post);
-    if (two) put(x.dpost + second, x.dy[second] * x.sum[second], x.add_post);
-    return value;
+__device__ static inline void read_cotangent(const Convolution &x, int64_t pair, int64_t first,
+                                             const FftGroup &group, float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int from = 0; from < FFT_GROUP; from += FEW) {
+        const Spots<FEW> spots(x, pair, first, group, from);
+        spots.get(x.dy, v + from);
+        if (x.dpost) {
+            float2 to[FEW];
+#pragma unroll
+            for (int k = 0; k < FEW; k++) to[k] = v[from + k];
+            spots.gate(x.sum, to);
+            spots.set(x.dpost, to, x.add_post);
+        }
+        spots.gate(x.post, v + from);
+    }
 }
 
 /* The reverse filter runs backwards from the end of the circle. */
-__device__ static inline float2 read_filter(const Convolution &x, int64_t d, int64_t t) {
-    const int64_t back = x.points - 1 - t;
-    if (d >= x.D) return make_float2(0, 0);
-    if (t < x.K) return make_float2(x.filter[t * x.D + d], 0);
-    if (x.reverse && back < x.K) return make_float2(x.reverse[back * x.D + d], 0);
-    return make_float2(0, 0);
+__device__ static inline void read_filter(const Convolution &x, int64_t first,
+                                          const FftGroup &group, float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int k = 0; k < FFT_GROUP; k++) {
+        const int64_t d = first + group.c[k], t = group.t[k], back = x.points - 1 - t;
+        v[k] = make_float2(0, 0);
+        if (t < 0 || d >= x.D) continue;
+        if (t < x.K) v[k].x = x.filter[t * x.D + d];
+        if (t >= x.K && x.reverse && back < x.K) v[k].x = x.reverse[back * x.D + d];
+    }
 }
 
-__device__ static inline void write_row(const Convolution &x, int64_t at, int64_t d, float sum) {
-    if (x.skip) sum += x.skip[d] * gated_input(x, at);
-    if (x.sum) x.sum[at] = sum;
-    x.y[at] = x.post ? sum * x.post[at] : sum;
-}
-__device__ static inline void write_signal(const Convolution &x, int64_t pair, int64_t d, int64_t t,
-                                           float2 value) {
-    if (t >= x.L || d >= x.D) return;
-    const int64_t at = (2 * pair * x.L + t) * x.D + d;
-    write_row(x, at, d, value.x);
-    if (2 * pair + 1 < x.B) write_row(x, at + x.L * x.D, d, value.y);
-}
-
-/* Returns this token's part of the gradient of skip. */
-__device__ static inline float write_row_gradient(const Convolution &x, int64_t at, int64_t d,
-                                                  float dx) {
-    const float g = gated_cotangent(x, at);
-    if (x.skip) dx += x.skip[d] * g;
-    if (x.du) put(x.du + at, x.pre ? dx * x.pre[at] : dx, x.add_u);
-    if (x.dpre) put(x.dpre + at, dx * x.u[at], x.add_pre);
-    return x.dskip ? g * gated_input(x, at) : 0;
-}
-__device__ static inline float write_gradient(const Convolution &x, int64_t pair, int64_t d,
-                                              int64_t t, float2 value) {
-    if (t >= x.L || d >= x.D) return 0;
-    const int64_t at = (2 * pair * x.L + t) * x.D + d;
-    float skip = write_row_gradient(x, at, d, value.x);
-    if (2 * pair + 1 < x.B) skip += write_row_gradient(x, at + x.L * x.D, d, value.y);
-    return skip;
+__device__ static inline void write_signal(const Convolution &x, int64_t pair, int64_t first,
+                                           const FftGroup &group, float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int from = 0; from < FFT_GROUP; from += FEW) {
+        const Spots<FEW> spots(x, pair, first, group, from);
+        float2 *const sum = v + from;
+        if (x.skip) {
+            float2 u[FEW];
+            spots.get(x.u, u);
+            spots.gate(x.pre, u);
+            spots.add_scaled(x.skip, u, sum);
+        }
+        float2 gated[FEW];
+#pragma unroll
+        for (int k = 0; k < FEW; k++) gated[k] = sum[k];
+        spots.gate(x.post, gated);
+        if (x.sum) spots.set(x.sum, sum, false);
+        spots.set(x.y, gated, false);
+    }
 }
 
-__device__ static inline void write_filter_gradient(const Convolution &x, int64_t d, int64_t t,
-                                                    float value) {
-    const int64_t back = x.points - 1 - t;
-    if (d >= x.D) return;
-    if (t < x.K) {
-        if (x.dfilter) put(x.dfilter + t * x.D + d, value, x.add_filter);
-    } else if (x.dreverse && back < x.K) {
-        put(x.dreverse + back * x.D + d, value, x.add_reverse);
+/* Returns these tokens' part of the gradient of skip; all are of one channel. */
+__device__ static inline float write_gradient(const Convolution &x, int64_t pair, int64_t first,
+                                              const FftGroup &group, float2 v[FFT_GROUP]) {
+    float part = 0;
+#pragma unroll
+    for (int from = 0; from < FFT_GROUP; from += FEW) {
+        const Spots<FEW> spots(x, pair, first, group, from);
+        float2 *const dx = v + from;
+        float2 u[FEW] = {};
+        if (x.dpre || x.dskip) spots.get(x.u, u);
+        if (x.skip || x.dskip) {
+            float2 g[FEW];
+            spots.get(x.dy, g);
+            spots.gate(x.post, g);
+            if (x.skip) spots.add_scaled(x.skip, g, dx);
+            if (x.dskip) spots.gate(x.pre, g);
+#pragma unroll
+            for (int k = 0; k < FEW; k++) part += g[k].x * u[k].x + g[k].y * u[k].y;
+        }
+        if (x.dpre) {
+#pragma unroll
+            for (int k = 0; k < FEW; k++) u[k] = make_float2(u[k].x * dx[k].x, u[k].y * dx[k].y);
+            spots.set(x.dpre, u, x.add_pre);
+        }
+        if (x.du) {
+            spots.gate(x.pre, dx);
+            spots.set(x.du, dx, x.add_u);
+        }
+    }
+    return part;
+}
+
+__device__ static inline void write_filter_gradient(const Convolution &x, int64_t first,
+                                                    const FftGroup &group,
+                                                    const float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int k = 0; k < FFT_GROUP; k++) {
+        const int64_t d = first + group.c[k], t = group.t[k], back = x.points - 1 - t;
+        if (t < 0 || d >= x.D) continue;
+        if (t < x.K) {
+            if (x.dfilter) put(x.dfilter + t * x.D + d, v[k].x, x.add_filter);
+        } else if (x.dreverse && back < x.K) {
+            put(x.dreverse + back * x.D + d, v[k].x, x.add_reverse);
+        }
     }
 }
 
@@ -172,15 +250,35 @@ __device__ static inline int64_t frequency(const BlockFft &f, int64_t sequence, 
     return sequence * f.points + r;
 }
 
+/* Points of sequences from the first on that lie one after the other. */
+__device__ static inline void read_work(const Blocks &b, const float2 *from, int64_t first,
+                                        const FftGroup &group, float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int k = 0; k < FFT_GROUP; k++) {
+        const bool in = group.t[k] >= 0 && first + group.c[k] < b.sequences;
+        v[k] = make_float2(0, 0);
+        if (in) v[k] = from[(int64_t)group.c[k] * b.f.points + group.t[k]];
+    }
+}
+__device__ static inline void write_work(const Blocks &b, float2 *to, int64_t first,
+                                         const FftGroup &group, const float2 v[FFT_GROUP]) {
+#pragma unroll
+    for (int k = 0; k < FFT_GROUP; k++)
+        if (group.t[k] >= 0 && first + group.c[k] < b.sequences)
+            to[(int64_t)group.c[k] * b.f.points + group.t[k]] = v[k];
+}
+
 /* Spectra of the filters; cut short after the forward transform. */
 template <bool TOKENS>
 KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) filter_spectra(const Blocks b) {
     const BlockSpace space = block_space(b.f);
     const int64_t first = (int64_t)blockIdx.x * b.f.many;
     const int rows = b.f.points / FFT_RADIX;
-    transform_in<TOKENS>(b.f, space, [&](int c, int t) {
-        if constexpr (TOKENS) return read_filter(b.x, first + c, t);
-        return first + c < b.sequences ? b.work[(first + c) * b.f.points + t] : make_float2(0, 0);
+    transform_in<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
+        if constexpr (TOKENS)
+            read_filter(b.x, first, group, v);
+        else
+            read_work(b, b.work + first * b.f.points, first, group, v);
     });
     const float scale = 1.0f / (float)b.x.points;
     turning_pass<false>(b.f, space, [&](int c, int r, const float2 v[FFT_RADIX]) {
@@ -196,9 +294,11 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) convol
     const BlockSpace space = block_space(b.f);
     const int64_t first = blockIdx.x % b.groups * b.f.many, pair = blockIdx.x / b.groups;
     const int rows = b.f.points / FFT_RADIX;
-    transform_in<TOKENS>(b.f, space, [&](int c, int t) {
-        if constexpr (TOKENS) return read_signal(b.x, pair, first + c, t);
-        return first + c < b.sequences ? b.work[(first + c) * b.f.points + t] : make_float2(0, 0);
+    transform_in<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
+        if constexpr (TOKENS)
+            read_signal(b.x, pair, first, group, v);
+        else
+            read_work(b, b.work + first * b.f.points, first, group, v);
     });
     turning_pass<true>(b.f, space, [&](int c, int r, float2 v[FFT_RADIX]) {
         if (first + c >= b.sequences) return;
@@ -206,11 +306,11 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) convol
 #pragma unroll
         for (int q = 0; q < FFT_RADIX; q++) v[q] = v[q] * by[q * rows];
     });
-    transform_out<TOKENS>(b.f, space, [&](int c, int t, float2 value) {
+    transform_out<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
         if constexpr (TOKENS)
-            write_signal(b.x, pair, first + c, t, value);
-        else if (first + c < b.sequences)
-            b.work[(first + c) * b.f.points + t] = value;
+            write_signal(b.x, pair, first, group, v);
+        else
+            write_work(b, b.work + first * b.f.points, first, group, v);
     });
 }
 
@@ -226,9 +326,11 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) adjoin
     float skip = 0;
     for (int64_t pair = from; pair < to; pair++) {
         const bool begin = TOKENS ? pair == from : b.first_pair;
-        transform_in<TOKENS>(b.f, space, [&](int c, int t) {
-            if constexpr (TOKENS) return read_signal(b.x, pair, first + c, t);
-            return first + c < b.sequences ? own[(int64_t)c * b.f.points + t] : make_float2(0, 0);
+        transform_in<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
+            if constexpr (TOKENS)
+                read_signal(b.x, pair, first, group, v);
+            else
+                read_work(b, own, first, group, v);
         });
         turning_pass<false>(b.f, space, [&](int c, int r, const float2 v[FFT_RADIX]) {
             if (first + c >= b.sequences) return;
@@ -236,10 +338,11 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) adjoin
 #pragma unroll
             for (int q = 0; q < FFT_RADIX; q++) at[q * rows] = v[q];
         });
-        transform_in<TOKENS>(b.f, space, [&](int c, int t) {
-            if constexpr (TOKENS) return read_cotangent(b.x, pair, first + c, t);
-            return first + c < b.sequences ? b.work[(first + c) * b.f.points + t]
-                                           : make_float2(0, 0);
+        transform_in<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
+            if constexpr (TOKENS)
+                read_cotangent(b.x, pair, first, group, v);
+            else
+                read_work(b, b.work + first * b.f.points, first, group, v);
         });
         turning_pass<true>(b.f, space, [&](int c, int r, float2 v[FFT_RADIX]) {
             if (first + c >= b.sequences) return;
@@ -253,11 +356,11 @@ template <bool TOKENS> KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) adjoin
                 v[q] = v[q] * conjugate(by[q * rows]);
             }
         });
-        transform_out<TOKENS>(b.f, space, [&](int c, int t, float2 value) {
+        transform_out<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
             if constexpr (TOKENS)
-                skip += write_gradient(b.x, pair, first + c, t, value);
-            else if (first + c < b.sequences)
-                b.work[(first + c) * b.f.points + t] = value;
+                skip += write_gradient(b.x, pair, first, group, v);
+            else
+                write_work(b, b.work + first * b.f.points, first, group, v);
         });
     }
     if (!TOKENS || !b.x.dskip) return;
@@ -292,11 +395,11 @@ KERNEL void __launch_bounds__(FFT_MOST_THREADS, 2) filter_gradients(const Blocks
 #pragma unroll
         for (int q = 0; q < FFT_RADIX; q++) v[q] = make_float2(scale * v[q].x, scale * v[q].y);
     });
-    transform_out<TOKENS>(b.f, space, [&](int c, int t, float2 value) {
+    transform_out<TOKENS>(b.f, space, [&](const FftGroup &group, float2 *v) {
         if constexpr (TOKENS)
-            write_filter_gradient(b.x, first + c, t, value.x);
-        else if (first + c < b.sequences)
-            b.work[(first + c) * b.f.points + t] = value;
+            write_filter_gradient(b.x, first, group, v);
+        else
+            write_work(b, b.work + first * b.f.points, first, group, v);
     });
 }
 
@@ -314,6 +417,17 @@ __device__ static inline float2 outer_root(int64_t e, int64_t size) {
     return fft_turn((float)e / (float)size); /* exact: a power of two up to 2^24 */
 }
 
+/* Points j + q rows of one channel, q the first of a group of them. */
+__device__ static inline FftGroup outer_group(int64_t j, int q, int64_t rows, bool exists) {
+    FftGroup group;
+#pragma unroll
+    for (int k = 0; k < FFT_GROUP; k++) {
+        group.c[k] = 0;
+        group.t[k] = exists ? (int)(j + (q + k) * rows) : -1;
+    }
+    return group;
+}
+
 /* First pass: tokens, channel after channel, to sequences. */
 template <Kind KIND> KERNEL void __launch_bounds__(TILE_THREADS, 2) outer_in(const Outer o) {
     float2 *const space = shared_memory<float2>();
@@ -324,12 +438,14 @@ template <Kind KIND> KERNEL void __launch_bounds__(TILE_THREADS, 2) outer_in(con
         const int64_t j = first_row + slow, d = o.first_channel + first + fast;
         float2 v[FFT_RADIX];
 #pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) {
-            const int64_t t = j + q * rows;
-            v[q] = first + fast >= o.channels ? make_float2(0, 0)
-                   : KIND == SIGNAL           ? read_signal(o.x, o.pair, d, t)
-                   : KIND == COTANGENT        ? read_cotangent(o.x, o.pair, d, t)
-                                              : read_filter(o.x, d, t);
+        for (int q = 0; q < FFT_RADIX; q += FFT_GROUP) {
+            const FftGroup group = outer_group(j, q, rows, first + fast < o.channels);
+            if (KIND == SIGNAL)
+                read_signal(o.x, o.pair, d, group, v + q);
+            else if (KIND == COTANGENT)
+                read_cotangent(o.x, o.pair, d, group, v + q);
+            else
+                read_filter(o.x, d, group, v + q);
         }
         dft<FFT_RADIX, false>(v);
         times_powers<FFT_RADIX, false>(v, [&](int k) { return outer_root(j * k, o.x.points); });
@@ -365,14 +481,14 @@ template <Kind KIND> KERNEL void __launch_bounds__(TILE_THREADS, 2) outer_out(co
         times_powers<FFT_RADIX, true>(v, [&](int k) { return outer_root(j * k, o.x.points); });
         dft<FFT_RADIX, true>(v);
 #pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) {
-            const int64_t t = j + q * rows;
+        for (int q = 0; q < FFT_RADIX; q += FFT_GROUP) {
+            const FftGroup group = outer_group(j, q, rows, true);
             if (KIND == SIGNAL)
-                write_signal(o.x, o.pair, d, t, v[q]);
+                write_signal(o.x, o.pair, d, group, v + q);
             else if (KIND == COTANGENT)
-                skip += write_gradient(o.x, o.pair, d, t, v[q]);
+                skip += write_gradient(o.x, o.pair, d, group, v + q);
             else
-                write_filter_gradient(o.x, d, t, v[q].x);
+                write_filter_gradient(o.x, d, group, v + q);
         }
     }
     if (KIND != COTANGENT || !o.x.dskip) return;

@@ -7,8 +7,8 @@
  * lane a sixteenth of the gates.
  *
  * Up to 256 units four blocks of a cluster do the same, where the GPU has clusters; they send each
- * other their part of the state and meet at every step. Wider ones read their weights from the
- * second-level cache at every step. */
+ * other their part of the state and meet at every step. Wider ones take a product of the whole
+ * batch and a pass over the units for each step. */
 #include "engine/ops/lstm/lstm.h"
 
 #include "engine/cuda/activation.cuh"
@@ -16,7 +16,7 @@
 #include "engine/cuda/quad.cuh"
 #include "engine/ops/lstm/lstm_plan.h"
 
-enum { MOST_THREADS = 512, KEPT_ANYWHERE = 128 /* units */ };
+enum { KEPT_ANYWHERE = 128 /* units */ };
 
 struct Cells {
     int64_t L, H;
@@ -25,84 +25,14 @@ struct Cells {
     float *activated, *c; /* saved; NULL outside of training */
 };
 
-KERNEL void __launch_bounds__(MOST_THREADS) steps(Cells x) {
-    const int64_t b = blockIdx.x, H = x.H;
-    float *const h = shared_memory<float>(), *const c = h + H, *const G = c + H;
-    for (int64_t u = threadIdx.x; u < H; u += blockDim.x) {
-        h[u] = x.h0 ? x.h0[b * H + u] : 0.0f;
-        c[u] = x.c0 ? x.c0[b * H + u] : 0.0f;
-    }
-    __syncthreads();
-    for (int64_t t = 0; t < x.L; t++) {
-        const int64_t row = b * x.L + t;
-        for (int64_t n = threadIdx.x; n < 4 * H; n += blockDim.x) {
-            float sum = 0;
-            for (int64_t k = 0; k < H; k++) sum += h[k] * x.w[k * 4 * H + n];
-            sum += x.gates[row * 4 * H + n];
-            G[n] = n / H == 2 ? tanhf(sum) : sigmoid_of(sum);
-            if (x.activated) x.activated[row * 4 * H + n] = G[n];
-        }
-        __syncthreads();
-        for (int64_t u = threadIdx.x; u < H; u += blockDim.x) {
-            c[u] = G[H + u] * c[u] + G[u] * G[2 * H + u];
-            h[u] = G[3 * H + u] * tanhf(c[u]);
-            x.h[row * H + u] = h[u];
-            if (x.c) x.c[row * H + u] = c[u];
-        }
-        __syncthreads();
-    }
-    for (int64_t u = threadIdx.x; x.h_last && u < H; u += blockDim.x) {
-        x.h_last[b * H + u] = h[u];
-        x.c_last[b * H + u] = c[u];
-    }
-}
-
 struct Adjoint {
     int64_t L, H;
     const float *activated, *c, *c0, *dh, *dh_last, *dc_last;
-    const float *w, *transposed; /* w^T, (4H, H), where weights are not kept */
-    float *d_gates;              /* (B, L, 4H) before the activation */
-    float *dh0, *dc0;            /* (B, H) or NULL */
+    const float *w;
+    float *d_gates;   /* (B, L, 4H) before the activation */
+    float *dh0, *dc0; /* (B, H) or NULL */
     bool add_h0, add_c0;
 };
-
-KERNEL void __launch_bounds__(MOST_THREADS) adjoint_steps(Adjoint x) {
-    const int64_t b = blockIdx.x, H = x.H;
-    float *const dh = shared_memory<float>(), *const dc = dh + H, *const dG = dc + H;
-    for (int64_t u = threadIdx.x; u < H; u += blockDim.x) {
-        dh[u] = x.dh_last ? x.dh_last[b * H + u] : 0.0f;
-        dc[u] = x.dc_last ? x.dc_last[b * H + u] : 0.0f;
-    }
-    __syncthreads();
-    for (int64_t t = x.L - 1; t >= 0; t--) {
-        const int64_t row = b * x.L + t;
-        const float *G = x.activated + row * 4 * H;
-        for (int64_t u = threadIdx.x; u < H; u += blockDim.x) {
-            const float i = G[u], f = G[H + u], g = G[2 * H + u], o = G[3 * H + u];
-            const float before = t > 0 ? x.c[(row - 1) * H + u] : x.c0 ? x.c0[b * H + u] : 0.0f;
-            const float bent = tanhf(x.c[row * H + u]), to_h = dh[u] + x.dh[row * H + u];
-            const float to_c = dc[u] + to_h * o * (1 - bent * bent);
-            dG[u] = to_c * g * i * (1 - i);
-            dG[H + u] = to_c * before * f * (1 - f);
-            dG[2 * H + u] = to_c * i * (1 - g * g);
-            dG[3 * H + u] = to_h * bent * o * (1 - o);
-            dc[u] = to_c * f;
-        }
-        __syncthreads();
-        for (int64_t n = threadIdx.x; n < 4 * H; n += blockDim.x)
-            x.d_gates[row * 4 * H + n] = dG[n];
-        for (int64_t k = threadIdx.x; k < H; k += blockDim.x) {
-            float sum = 0;
-            for (int64_t n = 0; n < 4 * H; n++) sum += dG[n] * x.transposed[n * H + k];
-            dh[k] = sum;
-        }
-        __syncthreads();
-    }
-    for (int64_t u = threadIdx.x; u < H; u += blockDim.x) {
-        if (x.dh0) put(x.dh0 + b * H + u, dh[u], x.add_h0);
-        if (x.dc0) put(x.dc0 + b * H + u, dc[u], x.add_c0);
-    }
-}
 
 /* A lane's share of the recurrent weights: four for each of SHARE terms, the first KEPT of them in
  * registers and the others in shared memory, [term][thread]. */
@@ -317,14 +247,80 @@ template <class Steps> static bool kept(const Run *run, int64_t B, const Steps &
     return true;
 }
 
-static unsigned threads_for(int64_t H) {
-    const int64_t threads = (4 * H + WARP - 1) / WARP * WARP;
-    return threads < MOST_THREADS ? (unsigned)threads : (unsigned)MOST_THREADS;
+/* Forward, step by step: sums (B, 4H) of the recurrent product and the state c (B, H). */
+static void wide_steps(const Run *run, int64_t B, const Cells &x, float *sums, float *c) {
+    const int64_t L = x.L, H = x.H;
+    const Divisor units = divide_by(H);
+    Product p = {}; /* h of the step before, W */
+    p.m = B;
+    p.k = H;
+    p.n = p.ldb = p.ldc = 4 * H;
+    p.b = x.w;
+    p.c = sums;
+    for (int64_t t = 0; t < L; t++) {
+        const bool first = t == 0, recurs = !first || x.h0;
+        p.a = first ? x.h0 : x.h + (t - 1) * H;
+        p.lda = first ? H : L * H;
+        if (recurs) product(run, p);
+        for_each(run, B * H, [=] __device__(int64_t at) {
+            const int64_t b = units.of(at), u = at - b * H, row = b * L + t;
+            float G[4];
+            for (int gate = 0; gate < 4; gate++) {
+                const float recurrent = recurs ? sums[b * 4 * H + gate * H + u] : 0.0f;
+                const int64_t place = row * 4 * H + gate * H + u;
+                G[gate] = activated_gate(gate, recurrent + x.gates[place]);
+                if (x.activated) x.activated[place] = G[gate];
+            }
+            const float before = !first ? c[at] : x.c0 ? x.c0[at] : 0.0f;
+            const float now = G[1] * before + G[0] * G[2], h = G[3] * tanhf(now);
+            c[at] = now;
+            x.h[row * H + u] = h;
+            if (x.c) x.c[row * H + u] = now;
+            if (!x.h_last || t + 1 < L) return;
+            x.h_last[at] = h;
+            x.c_last[at] = now;
+        });
+    }
 }
 
-/* Floats of w^T. */
-static int64_t turned_weights(int64_t H) {
-    return H > KEPT_ANYWHERE ? 4 * H * H : 0;
+/* Backward, step by step, with the cotangents of both states, dh and dc (B, H). */
+static void wide_adjoint_steps(const Run *run, int64_t B, const Adjoint &x, float *dh, float *dc) {
+    const int64_t L = x.L, H = x.H;
+    const Divisor units = divide_by(H);
+    Product p = {}; /* gate gradients, W^T */
+    p.transposed_b = true;
+    p.m = B;
+    p.k = p.ldb = 4 * H;
+    p.n = p.ldc = H;
+    p.lda = L * 4 * H;
+    p.b = x.w;
+    p.c = dh;
+    for (int64_t t = L - 1; t >= 0; t--) {
+        const bool last = t + 1 == L;
+        for_each(run, B * H, [=] __device__(int64_t at) {
+            const int64_t b = units.of(at), u = at - b * H, row = b * L + t;
+            const float *G = x.activated + row * 4 * H + u;
+            float *const d = x.d_gates + row * 4 * H + u;
+            const float i = G[0], f = G[H], g = G[2 * H], o = G[3 * H];
+            const float before = t > 0 ? x.c[(row - 1) * H + u] : x.c0 ? x.c0[at] : 0.0f;
+            const float bent = tanhf(x.c[row * H + u]);
+            const float later_h = !last ? dh[at] : x.dh_last ? x.dh_last[at] : 0.0f;
+            const float later_c = !last ? dc[at] : x.dc_last ? x.dc_last[at] : 0.0f;
+            const float to_h = later_h + x.dh[row * H + u];
+            const float to_c = later_c + to_h * o * (1 - bent * bent);
+            d[0] = to_c * g * i * (1 - i);
+            d[H] = to_c * before * f * (1 - f);
+            d[2 * H] = to_c * i * (1 - g * g);
+            d[3 * H] = to_h * bent * o * (1 - o);
+            dc[at] = to_c * f;
+        });
+        p.a = x.d_gates + t * 4 * H;
+        if (t > 0 || x.dh0) product(run, p);
+    }
+    for_each(run, B * H, [=] __device__(int64_t at) {
+        if (x.dh0) put(x.dh0 + at, dh[at], x.add_h0);
+        if (x.dc0) put(x.dc0 + at, dc[at], x.add_c0);
+    });
 }
 
 static void forward(const OpCall *call, const Run *run) {
@@ -341,22 +337,20 @@ static void forward(const OpCall *call, const Run *run) {
     x.activated = call->saves ? call->saved[LSTM_SAVED_GATES]->data : NULL;
     x.c = call->saves ? call->saved[LSTM_SAVED_C]->data : NULL;
     const int64_t B = extent(call->in[LSTM_GATES], 0);
-    if (!kept(run, B, x))
-        LAUNCH(run, steps, (unsigned)B, threads_for(x.H), (size_t)(6 * x.H) * sizeof(float), x);
+    if (kept(run, B, x)) return;
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    float *const sums = carver.take<float>(B * 4 * x.H);
+    wide_steps(run, B, x, sums, carver.take<float>(B * x.H));
 }
 
 static void backward(const OpCall *call, const Run *run) {
     const int64_t B = extent(call->in[LSTM_GATES], 0), L = extent(call->in[LSTM_GATES], 1);
     const int64_t H = extent(call->in[LSTM_W], 0), rows = B * L;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    float *const transposed = carver.take<float>(turned_weights(H));
     float *const d_gates = carver.take<float>(rows * 4 * H);
     float *const before = carver.take<float>(rows * H); /* h of the step before */
     const float *w = call->in[LSTM_W]->data, *h = call->out[LSTM_H]->data;
     const float *h0 = data_of(call, LSTM_H0);
-    if (!keeps_weights(run, H))
-        for_each(run, turned_weights(H),
-                 [=] __device__(int64_t i) { transposed[i] = w[i % H * 4 * H + i / H]; });
     Adjoint x = {};
     x.L = L;
     x.H = H;
@@ -367,14 +361,15 @@ static void backward(const OpCall *call, const Run *run) {
     x.dh_last = call->outputs > 1 ? call->out[LSTM_H_LAST]->gradient : NULL;
     x.dc_last = call->outputs > 1 ? call->out[LSTM_C_LAST]->gradient : NULL;
     x.w = w;
-    x.transposed = transposed;
     x.d_gates = d_gates;
     x.dh0 = gradient_of(call, LSTM_H0);
     x.dc0 = gradient_of(call, LSTM_C0);
     x.add_h0 = call->accumulate[LSTM_H0];
     x.add_c0 = call->accumulate[LSTM_C0];
-    if (!kept(run, B, x))
-        LAUNCH(run, adjoint_steps, (unsigned)B, threads_for(H), (size_t)(6 * H) * sizeof(float), x);
+    if (!kept(run, B, x)) {
+        float *const dh = carver.take<float>(B * H);
+        wide_adjoint_steps(run, B, x, dh, carver.take<float>(B * H));
+    }
     if (float *to = gradient_of(call, LSTM_GATES)) {
         const bool accumulate = call->accumulate[LSTM_GATES];
         for_each(run, rows * 4 * H,
@@ -400,11 +395,11 @@ static void backward(const OpCall *call, const Run *run) {
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
-    if (phase == PHASE_FORWARD) return 0;
-    const int64_t H = extent(call->in[LSTM_W], 0);
-    const int64_t rows = extent(call->in[LSTM_GATES], 0) * extent(call->in[LSTM_GATES], 1);
-    return carved(turned_weights(H), sizeof(float)) + carved(rows * 4 * H, sizeof(float)) +
-           carved(rows * H, sizeof(float));
+    const int64_t H = extent(call->in[LSTM_W], 0), B = extent(call->in[LSTM_GATES], 0);
+    const int64_t rows = B * extent(call->in[LSTM_GATES], 1);
+    const size_t states = H > KEPT_ANYWHERE ? carved(B * H, sizeof(float)) : 0;
+    if (phase == PHASE_FORWARD) return 5 * states;
+    return 2 * states + carved(rows * 4 * H, sizeof(float)) + carved(rows * H, sizeof(float));
 }
 
 CUDA_OP(lstm, {forward, backward}, scratch);

@@ -2,30 +2,9 @@
 #include "engine/ops/pointwise/pointwise.h"
 
 #include "engine/cuda/activation.cuh"
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/elements.cuh"
 
-enum { THREADS = 256, V = 4 };
-
-/* V numbers from the first on, or as many as there are; nothing where there is no tensor. */
-__device__ static inline Lanes<V> some(const float *p, int64_t first, int64_t n) {
-    if (p && first + V <= n) return load<V>(p + first);
-    Lanes<V> x = {};
-    for (int e = 0; p && first + e < n; e++) x.of[e] = p[first + e];
-    return x;
-}
-__device__ static inline void put_some(float *p, int64_t first, int64_t n, const Lanes<V> &x,
-                                       bool accumulate) {
-    Lanes<V> sum = x;
-    if (accumulate) {
-        const Lanes<V> before = some(p, first, n);
-        for (int e = 0; e < V; e++) sum.of[e] = before.of[e] + x.of[e];
-    }
-    if (first + V <= n) {
-        store<V>(p + first, sum);
-        return;
-    }
-    for (int e = 0; first + e < n; e++) p[first + e] = sum.of[e];
-}
+enum { THREADS = EACH_THREADS, V = FOUR };
 
 template <PointwiseFunction F>
 KERNEL void __launch_bounds__(THREADS)

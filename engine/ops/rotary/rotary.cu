@@ -21,22 +21,23 @@ static void make_table(const OpCall *call, const Run *run, float *table) {
 static void rotate(const OpCall *call, const Run *run, const float *from, float *to, float sign,
                    bool accumulate) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
-    const int64_t L = extent(call->in[0], 1), E = extent(call->in[0], 2);
-    const int64_t d = a->width, pairs = d / 2, rotated = a->heads * d;
+    const Divisor L = divide_by(extent(call->in[0], 1)), E = divide_by(extent(call->in[0], 2));
+    const Divisor d = divide_by(a->width);
+    const int64_t pairs = a->width / 2, rotated = a->heads * a->width;
     const bool interleaved = a->interleaved;
     float *const table = static_cast<float *>(call->scratch);
     make_table(call, run, table);
     for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
-        const int64_t c = i % E, row = i / E;
+        const int64_t row = E.of(i), c = i - row * E.d;
         if (c >= rotated) {
             put(to + i, from[i], accumulate);
             return;
         }
-        const int64_t inside = c % d;
-        const int64_t pair = interleaved ? inside / 2 : inside % pairs;
+        const int64_t inside = c - d.of(c) * d.d;
+        const int64_t pair = interleaved ? inside / 2 : inside < pairs ? inside : inside - pairs;
         const bool second = interleaved ? inside % 2 : inside >= pairs;
         const int64_t other = i + (second ? -1 : 1) * (interleaved ? 1 : pairs);
-        const float *turn = table + 2 * (row % L * pairs + pair);
+        const float *turn = table + 2 * ((row - L.of(row) * L.d) * pairs + pair);
         const float along = from[i] * turn[0], across = from[other] * turn[1] * sign;
         put(to + i, second ? along + across : along - across, accumulate);
     });

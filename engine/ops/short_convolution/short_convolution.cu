@@ -186,16 +186,18 @@ KERNEL void __launch_bounds__(THREADS) backward_kernel(Convolution c, Adjoint a)
     }
 }
 
+/* Backward keeps more rows, so it takes fewer channels a thread: registers are what limits how many
+ * threads wait for memory at once. */
 struct TapKernels {
-    int taps, v;
+    int taps, v, backward_v;
     void (*forward)(Convolution, float *, int64_t);
     void (*backward)(Convolution, Adjoint);
 };
-#define TAP_ROW(k, v)                                                                              \
-    { k, v, forward_kernel<k, v>, backward_kernel<k, v> }
-static const TapKernels kernels[] = {TAP_ROW(2, 4),        TAP_ROW(3, 4), TAP_ROW(4, 4),
-                                     TAP_ROW(2, 1),        TAP_ROW(3, 1), TAP_ROW(4, 1),
-                                     TAP_ROW(TAPS_MOST, 1)};
+#define TAP_ROW(k, v, backward_v)                                                                  \
+    { k, v, backward_v, forward_kernel<k, v>, backward_kernel<k, backward_v> }
+static const TapKernels kernels[] = {TAP_ROW(2, 4, 2),        TAP_ROW(3, 4, 2), TAP_ROW(4, 4, 2),
+                                     TAP_ROW(2, 1, 1),        TAP_ROW(3, 1, 1), TAP_ROW(4, 1, 1),
+                                     TAP_ROW(TAPS_MOST, 1, 1)};
 
 /* Fewest taps first; four channels at a time where they come in fours. */
 static const TapKernels *kernels_for(const Convolution &c) {
@@ -238,7 +240,7 @@ static void forward(const OpCall *call, const Run *run) {
 /* From the shape alone: enough blocks to fill a GPU, at least LINES stretches in each. */
 static int64_t slices_of(const Convolution &c, int64_t chunks) {
     const TapKernels *own = kernels_for(c);
-    const int64_t channels = grid_of(c, 1, own->v).y;
+    const int64_t channels = grid_of(c, 1, own->backward_v).y;
     const int64_t wanted = (BLOCKS + channels - 1) / channels;
     const int64_t most = (c.B * chunks + LINES - 1) / LINES;
     return wanted < most ? wanted : most;
@@ -262,8 +264,8 @@ static void backward(const OpCall *call, const Run *run) {
     if (dw) a.taps = carver.take<float>(a.slices * c.K * c.E);
     if (bias) a.bias = carver.take<float>(a.slices * c.E);
     c.past += own->taps - c.K;
-    launch_named("short_convolution backward", run, own->backward, grid_of(c, a.slices, own->v),
-                 THREADS, 0, c, a);
+    launch_named("short_convolution backward", run, own->backward,
+                 grid_of(c, a.slices, own->backward_v), THREADS, 0, c, a);
     if (dw) add_slices(run, (const float *)a.taps, c.K * c.E, a.slices, dw, call->accumulate[1]);
     if (bias) add_slices(run, (const float *)a.bias, c.E, a.slices, bias, call->accumulate[2]);
 }
