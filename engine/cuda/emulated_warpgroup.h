@@ -1,6 +1,7 @@
 /* Warpgroup products on the CPU: descriptors are decoded as the PTX ISA defines them and elements
  * read from shared memory through them, so that a tile written elsewhere than where its descriptor
- * points gives other numbers. Products are done when they begin. */
+ * points gives other numbers. Operands in registers and sums are the thread's own until the wait.
+ */
 #ifndef LONGHAUL_CUDA_EMULATED_WARPGROUP_H
 #define LONGHAUL_CUDA_EMULATED_WARPGROUP_H
 
@@ -35,8 +36,10 @@ template <int COUNT> static inline void take_registers() {
 static inline void begin_products() {
 }
 static inline void end_products() {
+    emulation::products_commit();
 }
 template <int RUNNING> static inline void wait_products() {
+    emulation::products_wait(RUNNING);
 }
 template <int N> static inline void hold(float (&)[N][4]) {
 }
@@ -70,21 +73,25 @@ static inline void emulated_products(float (&c)[N / 8][4], A a, uint64_t b, bool
 }
 template <int N, bool ADD>
 static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
-    const unsigned row = threadIdx.x % WARPGROUP / WARP * 16 + emulated_lane() / 4;
-    const auto element = [&](unsigned half, unsigned k) {
-        return emulated_element(a, row + half * 8, k, true);
-    };
-    emulated_products<N>(c, element, b, true, ADD);
+    emulation::product_later([&c, a, b] {
+        const unsigned row = threadIdx.x % WARPGROUP / WARP * 16 + emulated_lane() / 4;
+        const auto element = [&](unsigned half, unsigned k) {
+            return emulated_element(a, row + half * 8, k, true);
+        };
+        emulated_products<N>(c, element, b, true, ADD);
+    });
 }
 template <int N>
 static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
-    EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
-    emulation::gather(own, all);
-    const auto element = [&](unsigned half, unsigned k) {
-        const uint32_t pair = all[emulated_lane() / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + half];
-        return float_of_bits(k % 2 ? pair & 0xFFFF0000u : pair << 16);
-    };
-    emulated_products<N>(c, element, b, false, true);
+    emulation::product_later([&c, &a, b] {
+        EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
+        emulation::gather(own, all);
+        const auto element = [&](unsigned half, unsigned k) {
+            const uint32_t pair = all[emulated_lane() / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + half];
+            return float_of_bits(k % 2 ? pair & 0xFFFF0000u : pair << 16);
+        };
+        emulated_products<N>(c, element, b, false, true);
+    });
 }
 
 #endif

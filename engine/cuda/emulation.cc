@@ -42,6 +42,16 @@ struct Copies {
     int groups = 0;
 };
 
+/* Products of a thread that have not been waited for. */
+struct Products {
+    struct Product {
+        std::function<void()> make;
+        int group;
+    };
+    std::vector<Product> running;
+    int groups = 0;
+};
+
 struct BulkCopy {
     void *to;
     const void *from;
@@ -62,7 +72,8 @@ struct Machine {
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
     alignas(16) unsigned char shuffles[(int)MOST_FIBRES / WARP][2][WARP][LANE_BYTES];
-    std::vector<Copies> copies; /* of each thread */
+    std::vector<Copies> copies;     /* of each thread */
+    std::vector<Products> products; /* the same */
     std::vector<BulkCopy> bulk;
     bool copies_wait = false;
     bool progress = false; /* some thread does more than wait for arrivals */
@@ -85,6 +96,11 @@ Machine machine;
 
 namespace {
 
+/* Of the running thread. */
+size_t fibre_number() {
+    return (size_t)(machine.running - machine.fibres.data());
+}
+
 void give_way(State state) {
     machine.running->state = state;
     machine.progress |= state != AT_ARRIVALS;
@@ -96,6 +112,8 @@ void give_way(State state) {
 void fibre_main() {
     for (;;) {
         machine.body(machine.arguments);
+        if (!machine.products[fibre_number()].running.empty())
+            complain("a thread ends before its products");
         give_way(DONE);
     }
 }
@@ -113,6 +131,7 @@ void prepare_machine() {
     if (machine.stacks) return;
     machine.fibres.resize(MOST_FIBRES);
     machine.copies.resize(MOST_FIBRES);
+    machine.products.resize(MOST_FIBRES);
     void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_FIBRES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) complain("no memory for stacks");
@@ -128,11 +147,6 @@ void prepare_machine() {
         fibre->start.uc_link = nullptr;
         makecontext(&fibre->start, fibre_main, 0);
     }
-}
-
-/* Of the running thread. */
-size_t fibre_number() {
-    return (size_t)(machine.running - machine.fibres.data());
 }
 
 /* Place i of n in one of three orders. */
@@ -256,6 +270,26 @@ void copies_wait(int pending) {
         return true;
     };
     std::erase_if(own.under_way, done);
+}
+
+void product_later(std::function<void()> product) {
+    Products &own = machine.products[fibre_number()];
+    if (machine.copies_wait)
+        own.running.push_back({std::move(product), own.groups});
+    else
+        product();
+}
+
+void products_commit() {
+    machine.products[fibre_number()].groups++;
+}
+
+void products_wait(int running) {
+    Products &own = machine.products[fibre_number()];
+    size_t done = 0;
+    while (done < own.running.size() && own.running[done].group < own.groups - running)
+        own.running[done++].make();
+    own.running.erase(own.running.begin(), own.running.begin() + (std::ptrdiff_t)done);
 }
 
 /* Some of what a barrier waits for has come: its phase may end. */

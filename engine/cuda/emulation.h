@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <tuple>
 #include <utility>
 
@@ -66,6 +67,11 @@ void arrivals_open(uint64_t *barrier, unsigned count);
 void arrive(uint64_t *barrier, unsigned expected_bytes);
 void await(uint64_t *barrier, unsigned parity);
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
+/* Products of a warpgroup, in groups: done at once or, in the orders in which copies come late,
+ * when this thread waits for them. */
+void product_later(std::function<void()> product);
+void products_commit();
+void products_wait(int running);
 [[noreturn]] void complain(const char *what);
 
 int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */

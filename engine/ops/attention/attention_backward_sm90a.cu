@@ -7,7 +7,8 @@
 #include "engine/ops/attention/attention.cuh"
 
 constexpr int GROUPS = 2, GROUP_ROWS = 64, STAGES = 2;
-constexpr int HALF = 64; /* rows of the other side whose scores are made at a time */
+/* Rows of the other side whose scores are made at a time: as many as registers hold. */
+template <int D, bool OF_KEYS> constexpr int columns_at_a_time = D == 64 && !OF_KEYS ? 128 : 64;
 /* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
 constexpr int BACKWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
               BRINGER_REGISTERS = 24;
@@ -26,7 +27,8 @@ struct BackwardArrivals {
 
 template <int D, bool OF_KEYS>
 KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const AttentionCall x) {
-    constexpr int TILE = TILE_ROWS * D;
+    constexpr int TILE = TILE_ROWS * D, COLUMNS = columns_at_a_time<D, OF_KEYS>;
+    constexpr int PARTS = TILE_ROWS / COLUMNS; /* of a tile, a turn each */
     __shared__ BackwardArrivals come;
     bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
     const WarpgroupTile a_tile = {memory}, b_tile = {memory + TILE};
@@ -105,7 +107,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
     const int row = (int)lane_row(), column = (int)lane_column();
     const int warp_first = first + (int)warp * STRIP, warp_last = warp_first + STRIP - 1;
     float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
-    ProductsOfBf16::A p_rounded[HALF / 16], ds_rounded[HALF / 16];
+    ProductsOfBf16::A p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];
     AttentionNote own_notes[2] = {};
     if (!OF_KEYS)
         for (int r = 0; r < 2; r++)
@@ -113,37 +115,37 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
 
     /* sums += weights times rows of a tile */
     const auto add = [&](float(&sums)[D / 8][4], const ProductsOfBf16::A *weights,
-                         const WarpgroupTile &tile, unsigned half) {
+                         const WarpgroupTile &tile, unsigned part) {
         hold(sums);
         begin_products();
 #pragma unroll
-        for (unsigned step = 0; step < HALF / 16; step++)
-            multiply_registers<D>(sums, weights[step].r, tile.columns(half / 16 + step));
+        for (unsigned step = 0; step < COLUMNS / 16; step++)
+            multiply_registers<D>(sums, weights[step].r, tile.columns(part / 16 + step));
         end_products();
     };
 
-    const int turns = OF_KEYS ? all_tiles * 2 : (seen_end + HALF - 1) / HALF;
+    const int turns = OF_KEYS ? all_tiles * PARTS : (seen_end + COLUMNS - 1) / COLUMNS;
     if (turns > 0) await(&come.own, 0);
-    int other = from * TILE_ROWS; /* first row of the turn's half */
-    /* Halves of tiles: a turn each. */
+    int other = from * TILE_ROWS; /* first row of the turn's columns */
     for (int turn = 0; turn < turns; turn++) {
-        const unsigned stage = (unsigned)turn / 2 % STAGES, half = (unsigned)turn % 2 * HALF;
-        float s[HALF / 8][4], ds[HALF / 8][4];
-        if (half == 0) await(&come.other[stage], (unsigned)turn / 2 / STAGES % 2);
+        const unsigned tile = (unsigned)turn / PARTS, stage = tile % STAGES;
+        const unsigned part = (unsigned)turn % PARTS * COLUMNS; /* its first row in the tile */
+        float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
+        if (part == 0) await(&come.other[stage], tile / STAGES % 2);
         begin_products();
-        multiply_rows<HALF, D>(s, a_tile, group * GROUP_ROWS, x_tile(stage), half);
+        multiply_rows<COLUMNS, D>(s, a_tile, group * GROUP_ROWS, x_tile(stage), part);
         end_products();
-        multiply_rows<HALF, D>(ds, b_tile, group * GROUP_ROWS, y_tile(stage), half);
+        multiply_rows<COLUMNS, D>(ds, b_tile, group * GROUP_ROWS, y_tile(stage), part);
         end_products();
         wait_products<1>(); /* scores are here, and what was read before is no longer */
         hold(s);
-        if (turn > 0 && half == 0 && threadIdx.x % WARP == 0)
-            arrive(&come.free[(unsigned)(turn / 2 - 1) % STAGES]);
-        const AttentionNotes *const notes = stage_notes(stage) + half / 2;
+        if (turn > 0 && part == 0 && threadIdx.x % WARP == 0)
+            arrive(&come.free[(tile - 1) % STAGES]);
+        const AttentionNotes *const notes = stage_notes(stage) + part / 2;
         const bool masked = OF_KEYS ? warp_last >= end || (x.causal && other + x.offset < warp_last)
-                                    : other + HALF > attention_seen(x, end, warp_first);
+                                    : other + COLUMNS > attention_seen(x, end, warp_first);
 #pragma unroll
-        for (int n = 0; n < HALF / 8; n++) {
+        for (int n = 0; n < COLUMNS / 8; n++) {
             const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
 #pragma unroll
             for (int e = 0; e < 4; e++)
@@ -152,7 +154,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         }
         if (masked) {
 #pragma unroll
-            for (int n = 0; n < HALF / 8; n++)
+            for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     const int own = warp_first + row + e / 2 * 8;
@@ -164,16 +166,16 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         }
         if constexpr (OF_KEYS) {
 #pragma unroll
-            for (int step = 0; step < HALF / 16; step++)
+            for (int step = 0; step < COLUMNS / 16; step++)
                 ProductsOfBf16::from_sums(p_rounded[step], s + 2 * step);
-            add(dv, p_rounded, y_tile(stage), half);
+            add(dv, p_rounded, y_tile(stage), part);
             wait_products<1>();
         } else {
             wait_products<0>();
         }
         hold(ds);
 #pragma unroll
-        for (int n = 0; n < HALF / 8; n++) {
+        for (int n = 0; n < COLUMNS / 8; n++) {
             const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
 #pragma unroll
             for (int e = 0; e < 4; e++)
@@ -181,9 +183,9 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
                            (ds[n][e] - (OF_KEYS ? note.of[e % 2].delta : own_notes[e / 2].delta));
         }
 #pragma unroll
-        for (int step = 0; step < HALF / 16; step++)
+        for (int step = 0; step < COLUMNS / 16; step++)
             ProductsOfBf16::from_sums(ds_rounded[step], ds + 2 * step);
-        add(da, ds_rounded, x_tile(stage), half);
+        add(da, ds_rounded, x_tile(stage), part);
         /* dQ's go on while the next scores are asked for. ptxas does not see that the same is safe
          * for two kinds of sums, and would put a wait behind every product. */
         if constexpr (OF_KEYS) {
@@ -191,7 +193,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
             hold(dv);
             hold(da);
         }
-        other += HALF;
+        other += COLUMNS;
         if (OF_KEYS && other >= (from + tiles) * TILE_ROWS) other = from * TILE_ROWS;
     }
     wait_products<0>();

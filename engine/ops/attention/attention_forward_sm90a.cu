@@ -1,21 +1,27 @@
-/* Forward on Hopper, bf16, heads of up to 64 or 128: a block owns 128 queries of one head, 64 for
- * each of two warpgroups, and a third brings the keys and values. While a warpgroup's products
- * of weights and values run, and the other's, it makes the next weights from scores that were asked
+/* Forward on Hopper, bf16, heads of up to 64 or 128: a block owns some queries of one head, 64 for
+ * each of its warpgroups, and one group more brings the keys and values. While a group's products
+ * of weights and values run, and the others', it makes the next weights from scores that were asked
  * for before (FlashAttention-3, arXiv 2407.08608, algorithm 2). Numbers as in attention_forward.cu.
  */
 #include "engine/cuda/warpgroup.cuh"
 #include "engine/ops/attention/attention.cuh"
 
-constexpr int GROUPS = 2, GROUP_ROWS = 64, KEYS = TILE_ROWS, STAGES = 2;
-/* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
-constexpr int FORWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
-              BRINGER_REGISTERS = 24;
-static_assert(GROUPS * GROUP_ROWS == TILE_ROWS && (int)ATTENTION_ROWS == (int)TILE_ROWS,
-              "whole tiles");
+constexpr int GROUP_ROWS = 64, KEYS = TILE_ROWS, STAGES = 2;
 
-template <int D> constexpr int tile_bytes = TILE_ROWS *D *(int)sizeof(bfloat);
-/* Queries, then stages of keys and of values. */
-template <int D> constexpr int forward_shared = TILE_ALIGNMENT + (1 + 2 * STAGES) * tile_bytes<D>;
+template <int D> struct WarpgroupForward {
+    /* As many groups as registers hold, and one more that brings the tiles. Registers of a thread:
+     * the launch divides them evenly. */
+    static constexpr int GROUPS = D == 64 ? 3 : 2, THREADS = (GROUPS + 1) * WARPGROUP;
+    static constexpr int GROUP_REGISTERS = GROUPS == 3 ? 160 : 240;
+    static constexpr int BRINGER_REGISTERS = GROUPS == 3 ? 32 : 24;
+    static constexpr int ROWS = GROUPS * GROUP_ROWS;
+    static_assert(D == PANEL || ROWS == TILE_ROWS, "queries of a block lie one after the other");
+    static_assert(ROWS - GROUP_ROWS <= KEYS * STAGES, "tiles that one group skips fit in stages");
+    static constexpr int TILE_BYTES = TILE_ROWS * D * (int)sizeof(bfloat);
+    /* Stages of keys and of values, then queries. */
+    static constexpr int SHARED =
+        TILE_ALIGNMENT + 2 * STAGES * TILE_BYTES + ROWS * D * (int)sizeof(bfloat);
+};
 
 /* What has come, and what may be overwritten. */
 struct ForwardArrivals {
@@ -31,25 +37,27 @@ __device__ static inline unsigned parity_of(int tile) {
 }
 
 template <int D>
-KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const AttentionCall x) {
-    constexpr int TILE = TILE_ROWS * D;
+KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
+    forward_warpgroups(const AttentionCall x) {
+    typedef WarpgroupForward<D> S;
+    constexpr int TILE = TILE_ROWS * D, GROUPS = S::GROUPS, ROWS = S::ROWS;
     __shared__ ForwardArrivals come;
     bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
-    const WarpgroupTile q_tile = {memory};
-    const auto k_tile = [&](int tile) {
-        return WarpgroupTile{memory + (1 + stage_of(tile)) * TILE};
-    };
+    const WarpgroupTile q_tile = {memory + 2 * STAGES * TILE};
+    const auto k_tile = [&](int tile) { return WarpgroupTile{memory + stage_of(tile) * TILE}; };
     const auto v_tile = [&](int tile) {
-        return WarpgroupTile{memory + (1 + STAGES + stage_of(tile)) * TILE};
+        return WarpgroupTile{memory + (STAGES + stage_of(tile)) * TILE};
     };
-    const AttentionPlace place =
-        attention_place(x, x.heads, (x.queries + TILE_ROWS - 1) / TILE_ROWS, true);
+    const AttentionPlace place = attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true);
     const int64_t head = place.b * x.heads + place.h;
-    const int first = place.tile * TILE_ROWS;
+    const int first = place.tile * ROWS;
     const int end = attention_end(x, place.b);
-    const int last = first + TILE_ROWS < x.queries ? first + TILE_ROWS - 1 : x.queries - 1;
-    const int block_end = attention_seen(x, end, last);
-    const int tiles = block_end > 0 ? (block_end + KEYS - 1) / KEYS : 0;
+    /* Tiles that some of so many queries from `first` on see. */
+    const auto tiles_of = [&](int rows) {
+        const int last = first + rows < x.queries ? first + rows - 1 : x.queries - 1;
+        const int seen = attention_seen(x, end, last);
+        return seen > 0 ? (seen + KEYS - 1) / KEYS : 0;
+    };
     const unsigned warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0), group = warp / 4;
 
     if (threadIdx.x == 0) {
@@ -65,18 +73,21 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
     __syncthreads();
 
     if (group == GROUPS) {
-        keep_registers<BRINGER_REGISTERS>();
+        keep_registers<S::BRINGER_REGISTERS>();
+        const int tiles = tiles_of(ROWS);
         if (threadIdx.x % WARPGROUP != 0 || tiles == 0) return;
         const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
         const bfloat *const q =
             static_cast<const bfloat *>(x.q) + (head * x.padded_queries + first) * D;
         const bfloat *const k = static_cast<const bfloat *>(x.k) + kv_head * x.padded_keys * D;
         const bfloat *const v = static_cast<const bfloat *>(x.v) + kv_head * x.padded_keys * D;
-        const auto bring = [&](const WarpgroupTile &to, const bfloat *from, Arrivals *here) {
-            arrive_expecting(here, tile_bytes<D>);
-            copy_bulk(to.start, from, tile_bytes<D>, here);
+        const auto bring = [&](const WarpgroupTile &to, const bfloat *from, Arrivals *here,
+                               int rows = TILE_ROWS) {
+            const unsigned bytes = (unsigned)rows * D * sizeof(bfloat);
+            arrive_expecting(here, bytes);
+            copy_bulk(to.start, from, bytes, here);
         };
-        bring(q_tile, q, &come.q);
+        bring(q_tile, q, &come.q, min(ROWS, x.padded_queries - first));
         for (int tile = 0; tile <= tiles; tile++) {
             if (tile < tiles) {
                 if (tile >= STAGES) await(&come.k_free[stage_of(tile)], parity_of(tile - STAGES));
@@ -90,7 +101,9 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
         return;
     }
 
-    take_registers<GROUP_REGISTERS>();
+    take_registers<S::GROUP_REGISTERS>();
+    /* Others of the block may see a tile more; all of it is then brought without this group. */
+    const int tiles = tiles_of(((int)group + 1) * GROUP_ROWS);
     const int row = (int)lane_row(), column = (int)lane_column();
     const int warp_first = first + (int)warp * STRIP;
     const int warp_full = attention_seen(x, end, warp_first); /* what its first query sees */
@@ -188,6 +201,7 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
         add_values(tiles - 1);
         wait_products<0>();
         hold(o);
+        release(&come.v_free[stage_of(tiles - 1)]);
     }
 
 #pragma unroll
@@ -209,10 +223,16 @@ KERNEL void __launch_bounds__(FORWARD_THREADS, 1) forward_warpgroups(const Atten
     }
 }
 
+template <int D> static void launch_forward(const Run *run, const AttentionCall &x) {
+    typedef WarpgroupForward<D> S;
+    LAUNCH(run, (forward_warpgroups<D>),
+           blocks_for(x.queries, S::ROWS) * (unsigned)(x.batch * x.heads), S::THREADS, S::SHARED,
+           x);
+}
+
 void attention_forward_warpgroups(const Run *run, const AttentionCall &x) {
-    const unsigned blocks = blocks_for(x.queries, TILE_ROWS) * (unsigned)(x.batch * x.heads);
     if (x.width <= 64)
-        LAUNCH(run, (forward_warpgroups<64>), blocks, FORWARD_THREADS, forward_shared<64>, x);
+        launch_forward<64>(run, x);
     else
-        LAUNCH(run, (forward_warpgroups<128>), blocks, FORWARD_THREADS, forward_shared<128>, x);
+        launch_forward<128>(run, x);
 }
