@@ -42,7 +42,8 @@ static void read_word(const char *path, char *word, size_t bytes) {
     if (file) fclose(file);
 }
 
-/* 0 when there is no such process. */
+/* 0 when there is no such process, or only its remains: in a container without an init that asks for
+ * them a killed process stays in the table for ever. */
 static unsigned long long start_of(long pid) {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);
@@ -51,8 +52,10 @@ static unsigned long long start_of(long pid) {
     const size_t length = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[length] = '\0';
-    /* The second field is a name in brackets that may hold blanks; the start is field 22. */
+    /* The second field is a name in brackets that may hold blanks; then comes the state, and the
+     * start is field 22. */
     const char *at = strrchr(text, ')');
+    if (at && (strncmp(at, ") Z", 3) == 0 || strncmp(at, ") X", 3) == 0)) return 0;
     for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
     return at ? strtoull(at, NULL, 10) : 0;
 }

@@ -471,6 +471,9 @@ static void a_claim_is_exclusive_and_outlives_nobody(void **state) {
     snprintf(expected, sizeof expected, "pid %ld on ", (long)child);
     assert_non_null(strstr(holder, expected));
     kill(child, SIGKILL);
+    siginfo_t ended;
+    assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
+    assert_false(claim_held(folder)); /* ended, though nobody has asked how: a zombie */
     waitpid(child, NULL, 0);
     assert_false(claim_held(folder));
     assert_true(can_claim(holder));
