@@ -55,7 +55,7 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.
 CUDA_SOURCES       := $(sort $(wildcard engine/cuda/*.cu engine/ops/*/*.cu))
 CUDA_ARCHITECTURES ?= 80 86 89 90
 CUDA_NEWEST        := $(lastword $(CUDA_ARCHITECTURES))
-CUDA_MACHINE_CODE  := $(CUDA_ARCHITECTURES:%=sm_%) compute_$(CUDA_NEWEST)
+CUDA_MACHINE_CODE  := $(CUDA_ARCHITECTURES:%=sm_%) sm_90a compute_$(CUDA_NEWEST)
 CUDA_FLAGS         ?= -O3
 CUDA_FLAGS         += -std=c++20 --extended-lambda -Xcompiler -fPIC \
                       -DLONGHAUL_CUDA_MACHINE_CODE='"$(CUDA_MACHINE_CODE)"'

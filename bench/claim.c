@@ -42,8 +42,8 @@ static void read_word(const char *path, char *word, size_t bytes) {
     if (file) fclose(file);
 }
 
-/* 0 when there is no such process, or only its remains: in a container without an init that asks for
- * them a killed process stays in the table for ever. */
+/* 0 when there is no such process, or only its remains: in a container without an init that asks
+ * for them a killed process stays in the table for ever. */
 static unsigned long long start_of(long pid) {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", pid);

@@ -18,7 +18,8 @@ json_t *measured_heading(const char *kind, const char *machine, Isa isa, int thr
     char processor[256] = "";
     describe_machine(isa, processor, sizeof processor);
     return json_pack("{s:i, s:s, s:s, s:i, s:o}", "schema", MEASURED_SCHEMA, "kind", kind,
-                     "machine", machine ? machine : processor, "threads", threads, "environment", environment_json());
+                     "machine", machine ? machine : processor, "threads", threads, "environment",
+                     environment_json());
 }
 
 json_t *measured_numbers(const double *values, int count) {

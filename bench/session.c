@@ -51,8 +51,7 @@ static Status choose_micro_batch(Session *session, Error *error) {
 }
 
 Run session_run(const Session *session) {
-    return (Run){.threads = session->threads,
-                 .products = (Products)session->cell->run.products};
+    return (Run){.threads = session->threads, .products = (Products)session->cell->run.products};
 }
 
 Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
@@ -60,10 +59,11 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
     if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
     if (cell->run.products != PRODUCTS_FLOAT && !session->device.kind->remote)
-        return error_set(error, STATUS_USAGE,
-                         "products=%s needs a GPU (--device cuda); device %s multiplies in float32, "
-                         "expected products=float",
-                         cell->run.products == PRODUCTS_TF32 ? "tf32" : "bf16", cell->device);
+        return error_set(
+            error, STATUS_USAGE,
+            "products=%s needs a GPU (--device cuda); device %s multiplies in float32, "
+            "expected products=float",
+            cell->run.products == PRODUCTS_TF32 ? "tf32" : "bf16", cell->device);
     if (cell->task->open &&
         cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
         return error->status;

@@ -56,24 +56,19 @@ if [ -n "$missing" ]; then
     grep -q "has no kernel for operation $missing" "$work/out" || complain "$missing: no message"
 fi
 
-# ---- arithmetic; three orders of blocks and threads must give the same bits
-for folder in $(dirname engine/ops/*/*.cu | sort -u); do
-    op=$(basename "$folder")
-    if ! "$longhaul" check "op/$op/" --device cuda-emulated --quiet >"$work/out" 2>&1; then
-        complain "$op:"
-        head -20 "$work/out"
-    fi
-done
-# ---- products that round their inputs, where an operation has some
-for products in tf32 bf16; do
-    for op in attention cross_entropy linear lstm; do
-        [ -e "engine/ops/$op/$op.cu" ] || continue
-        if ! "$longhaul" check "op/$op/" --device cuda-emulated --products "$products" --quiet \
-            >"$work/out" 2>&1; then
-            complain "$op, products=$products:"
-            head -20 "$work/out"
-        fi
-    done
+# ---- arithmetic; three orders of blocks and threads must give the same bits. Then products that round
+# their inputs, where an operation has some. The longest first, as many at once as there are cores.
+mkdir "$work/checks"
+check='"$0" check "op/$2/" --device cuda-emulated --products "$3" --quiet >"$1/$2 $3" 2>&1 && rm "$1/$2 $3"'
+{
+    printf '%s\n' 'attention bf16' 'attention tf32' 'attention float'
+    for folder in $(dirname engine/ops/*/*.cu | sort -u); do echo "$(basename "$folder") float"; done
+    printf '%s tf32\n%s bf16\n' cross_entropy cross_entropy linear linear lstm lstm
+} | awk '!seen[$0]++' | xargs -P "$(nproc)" -L 1 bash -c "$check" "$longhaul" "$work/checks" || failures=1
+for left in "$work/checks/"*; do
+    [ -e "$left" ] || continue
+    complain "$(basename "$left"):"
+    head -20 "$left"
 done
 # ---- a whole cell: copies, optimiser, evaluation and checkpoints of a device with its own memory.
 # Weights and data are bit-equal; six steps of float32 rounding leave the losses within 1e-5.

@@ -5,7 +5,7 @@
  * same and nothing is atomic. */
 #include "engine/ops/embedding/embedding.h"
 
-#include "engine/cuda/collect.cuh"
+#include "engine/cuda/rows.cuh"
 
 enum { THREADS = 256, SLICE = 256, MOST_SLICES = 128, IN_FLIGHT = 8 };
 
