@@ -67,7 +67,7 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-.PHONY: all test emulated libraries help install clean format
+.PHONY: all test emulated libraries help install clean format FORCE
 .SECONDARY:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)

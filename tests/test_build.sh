@@ -46,6 +46,11 @@ unset MAKEFLAGS MAKELEVEL
 [ "$(grep -c -- ' -c ' "$folder/calls")" = 2 ] || fail "each .cu file is compiled once"
 grep -q 'code=sm_90' "$folder/calls" || fail "no architecture is passed to nvcc"
 grep -q -- '-shared .*add.cu.o' "$folder/calls" || fail "the library lacks an object"
+# Made again for other GPUs, and for the same ones not.
+(cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 build/liblonghaul_cuda.so)
+[ "$(grep -c -- ' -c ' "$folder/calls")" = 4 ] || fail "other architectures do not compile again"
+(cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 build/liblonghaul_cuda.so)
+[ "$(grep -c -- ' -c ' "$folder/calls")" = 4 ] || fail "nothing has changed and it compiles again"
 with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
 grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)
