@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bench/network.h"
+#include "engine/hash.h"
 
 /* Real numbers of a sample's target. */
 static int64_t value_count(const Problem *problem) {
@@ -115,21 +116,20 @@ void network_load(Network *network, const Problem *problem, const Batch *batch, 
         }
 }
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, int64_t bytes) {
-    const unsigned char *byte = data;
-    for (int64_t i = 0; data && i < bytes; i++) hash = (hash ^ byte[i]) * 0x100000001B3u;
-    return hash;
+/* Of an array that the problem may not have. */
+static uint64_t hash_array(uint64_t hash, const void *data, int64_t bytes) {
+    return data ? hash_bytes(hash, data, (size_t)bytes) : hash;
 }
 
 uint64_t batch_hash(const Batch *batch, const Problem *problem) {
     const int64_t n = batch->samples;
     const int64_t places = n * problem->sequences * problem->length * 4;
-    uint64_t hash = 0xCBF29CE484222325u;
-    hash = hash_bytes(hash, batch->tokens, places);
-    hash = hash_bytes(hash, batch->reals, places * problem->channels);
-    hash = hash_bytes(hash, batch->lengths, n * problem->sequences * 4);
-    hash = hash_bytes(hash, batch->positions, n * problem->labels * 4);
-    hash = hash_bytes(hash, batch->classes, n * problem->labels * 4);
-    hash = hash_bytes(hash, batch->weights, n * problem->labels * 4);
-    return hash_bytes(hash, batch->values, n * value_count(problem) * 4);
+    uint64_t hash = HASH_START;
+    hash = hash_array(hash, batch->tokens, places);
+    hash = hash_array(hash, batch->reals, places * problem->channels);
+    hash = hash_array(hash, batch->lengths, n * problem->sequences * 4);
+    hash = hash_array(hash, batch->positions, n * problem->labels * 4);
+    hash = hash_array(hash, batch->classes, n * problem->labels * 4);
+    hash = hash_array(hash, batch->weights, n * problem->labels * 4);
+    return hash_array(hash, batch->values, n * value_count(problem) * 4);
 }

@@ -51,6 +51,8 @@ FlagFormat flag_format(const Flags *flags);
 
 /* Name of the device asked for, as device_open takes it. */
 const char *flag_device(const Flags *flags);
+/* STATUS_USAGE for --products on a device that has no such thing. */
+Status flag_check_products(const Flags *flags, Error *error);
 /* Threads of one cell: as asked for, or what the device wants. */
 int flag_threads(const Flags *flags);
 

@@ -5,13 +5,10 @@
 static Status check(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     const char *device = flags->device == DEVICE_CPU ? NULL : flag_device(flags);
+    if (flag_check_products(flags, error) != STATUS_OK) return error->status;
     Device opened = {0}; /* one message instead of one for each check */
     if (device && device_open(&opened, device, error) != STATUS_OK) return error->status;
     if (device) device_close(&opened);
-    if (!device && flags->products != PRODUCTS_FLOAT)
-        return error_set(error, STATUS_USAGE,
-                         "--products is for a GPU's kernels, the CPU's are float32 throughout; "
-                         "give --device cuda, or leave it out");
     const CheckOptions options = {
         .device = device,
         .products = (Products)flags->products,

@@ -54,10 +54,7 @@ static Status kernels(const Invocation *invocation, Error *error) {
                                    .products = (Products)flags->products,
                                    .seconds = flags->seconds,
                                    .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet};
-    if (flags->products != PRODUCTS_FLOAT && flags->device == DEVICE_CPU)
-        return error_set(error, STATUS_USAGE,
-                         "--products %s: only a GPU has them; add --device cuda",
-                         products_name(request.products));
+    if (flag_check_products(flags, error) != STATUS_OK) return error->status;
     KernelReport report;
     Status status = kernels_measure(&report, &request, error);
     if (status == STATUS_OK && flags->output[0])

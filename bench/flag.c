@@ -1,6 +1,7 @@
 /* The flags of every command, in one table. */
 #include "bench/command.h"
 #include "bench/environment.h"
+#include "engine/op.h"
 
 #define FLAG(field) offsetof(Flags, field)
 static const Option options[] = {
@@ -72,6 +73,14 @@ const char *flag_device(const Flags *flags) {
     static const char *const names[] = {
         [DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda", [DEVICE_CUDA_EMULATED] = "cuda-emulated"};
     return names[flags->device];
+}
+
+Status flag_check_products(const Flags *flags, Error *error) {
+    if (flags->products == PRODUCTS_FLOAT || flags->device != DEVICE_CPU) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "--products %s is for a GPU's kernels, the CPU's are float32 throughout; give "
+                     "--device cuda, or leave it out",
+                     products_name((Products)flags->products));
 }
 
 int flag_threads(const Flags *flags) {

@@ -63,7 +63,7 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
             error, STATUS_USAGE,
             "products=%s needs a GPU (--device cuda); device %s multiplies in float32, "
             "expected products=float",
-            cell->run.products == PRODUCTS_TF32 ? "tf32" : "bf16", cell->device);
+            products_name((Products)cell->run.products), cell->device);
     if (cell->task->open &&
         cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
         return error->status;

@@ -2,6 +2,9 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
+
+#include "engine/hash.h"
 
 void philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]) {
     uint32_t k0 = key[0], k1 = key[1];
@@ -25,12 +28,7 @@ void philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]) {
 }
 
 uint64_t random_stream(const char *name) {
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (const char *c = name; *c; c++) {
-        hash ^= (uint8_t)*c;
-        hash *= 0x100000001B3u;
-    }
-    return hash;
+    return hash_bytes(HASH_START, name, strlen(name));
 }
 
 /* The finaliser of SplitMix64: a bijection, so distinct inputs keep distinct outputs. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/hash.h"
 #include "tasks/archive.h"
 #include "tasks/data_set.h"
 
@@ -163,14 +164,13 @@ void records_free(Records *records) {
     *records = (Records){0};
 }
 
-/* FNV-1a over the bytes and the length of every part. */
+/* Of the bytes and the length of every part. */
 static uint64_t record_hash(const Records *records, int parts, int64_t index) {
-    uint64_t hash = 0xCBF29CE484222325u;
+    uint64_t hash = HASH_START;
     for (int p = 0; p < parts; p++) {
-        const uint8_t *bytes = record_bytes(&records[p], index);
         const int64_t length = record_length(&records[p], index);
-        for (int64_t i = 0; i < length; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
-        hash = (hash ^ (uint64_t)length) * 0x100000001B3u;
+        hash = hash_bytes(hash, record_bytes(&records[p], index), (size_t)length);
+        hash = hash_bytes(hash, &length, sizeof length);
     }
     return hash;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/hash.h"
+
 static void *grow(void *memory, size_t bytes) {
     void *grown = realloc(memory, bytes);
     if (grown) return grown;
@@ -14,9 +16,7 @@ static void *grow(void *memory, size_t bytes) {
 
 /* FNV-1a, folded so that the low bits depend on all. */
 static uint32_t hash_of(const void *word, size_t bytes) {
-    uint64_t hash = UINT64_C(0xCBF29CE484222325);
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ ((const uint8_t *)word)[i]) * UINT64_C(0x100000001B3);
+    const uint64_t hash = hash_bytes(HASH_START, word, bytes);
     return (uint32_t)(hash ^ hash >> 32);
 }
 

@@ -5,6 +5,8 @@
 #include "engine/activation.h"
 #include "engine/cuda/grid.cuh"
 
+constexpr float LOG2_E = 1.44269504f;
+
 /* 2^x and a / b by the special-function unit alone: some 2 units in the last place, results below
  * the smallest normal number are zero. For loops that are bound by such functions. */
 #ifdef LONGHAUL_EMULATED

@@ -3,13 +3,11 @@
 #include <cstdio>
 
 #include "engine/cuda/burst.h"
+#include "engine/cuda/elements.cuh"
+#include "engine/cuda/product.h"
 
 constexpr int THREADS = 256, BLOCKS_EACH = 8, CHAINS = 8;
-
-/* Four floats that are moved by one instruction. */
-struct alignas(16) Four {
-    float x[4];
-};
+constexpr int64_t SQUARE = 8192; /* of matrices whose products no longer gain by size */
 
 /* A sum that is needed for nothing but must be computed: nothing is this large. */
 __device__ static inline void use(float sum, float *sink) {
@@ -49,7 +47,7 @@ KERNEL void __launch_bounds__(THREADS)
 #pragma unroll 4
         for (int64_t i = block * THREADS + threadIdx.x; i < n; i += step) {
             const Four four = data[i];
-            sum += four.x[0] + four.x[1] + four.x[2] + four.x[3];
+            sum += four.of[0] + four.of[1] + four.of[2] + four.of[3];
         }
     }
     use(sum, sink);
@@ -117,6 +115,42 @@ static void measure_level(const Run *run, CeilingLevel *level, unsigned char *me
         return (double)rounds * 2 * (double)half;
     });
     if (by_driver > level->copy) level->copy = by_driver;
+}
+
+/* Products of square matrices that are both read along k; 0: could not be measured, or there is
+ * nothing but our own emulation to multiply with. */
+static double matrix_rate(const Run *run, Products products) {
+    CudaState *state = state_of(run);
+    const int64_t n = SQUARE * SQUARE;
+    const size_t bytes = 3 * carved(n, sizeof(float)) + 2 * rounded_space(SQUARE, SQUARE);
+    char message[256];
+    void *memory = NULL;
+    if (backend.toolkit == 0 || !backend.allocate(state, bytes, &memory, message, sizeof message))
+        return 0;
+    Carver carver = {static_cast<unsigned char *>(memory)};
+    float *const a = carver.take<float>(n), *const b = carver.take<float>(n);
+    for_each(run, 2 * n, [=] __device__(int64_t i) {
+        /* In [-1, 1) without order: products of zeros draw less power and so run faster. */
+        uint32_t x = (uint32_t)i * 2654435761u; /* the golden ratio: multiplicative hashing */
+        x ^= x >> 15;
+        a[i] = (float)(x & 0xFFFF) / 32768.0f - 1.0f; /* b lies behind a */
+    });
+    Run own = *run;
+    own.products = products;
+    Product p = {};
+    p.transposed_b = true;
+    p.m = p.n = p.k = p.lda = p.ldb = p.ldc = SQUARE;
+    p.a = a;
+    p.b = b;
+    p.c = carver.take<float>(n);
+    p.rounded_a = rounded(&own, a, SQUARE, SQUARE, SQUARE, &carver);
+    p.rounded_b = rounded(&own, b, SQUARE, SQUARE, SQUARE, &carver);
+    const double rate = best_rate(run, [&](int64_t rounds) {
+        for (int64_t r = 0; r < rounds; r++) product(&own, p);
+        return (double)rounds * 2 * (double)n * (double)SQUARE;
+    });
+    backend.release(state, memory, bytes);
+    return rate;
 }
 
 bool measure_ceiling(void *state, Ceiling *ceiling, char *message, size_t bytes) {

@@ -9,10 +9,6 @@
 bool flush_caches(void *state);
 bool measure_ceiling(void *state, Ceiling *ceiling, char *message, size_t bytes);
 
-/* FLOP/s of large square products whose inputs are of the kind that `products` names; the sums are
- * float32. 0: could not be measured. Each backend has its own. */
-double matrix_rate(const Run *run, Products products);
-
 /* Best rate of several bursts; enqueue(rounds) returns the work that it has enqueued, which is
  * doubled until the device needs 5 ms for it. */
 template <class Enqueue> double best_rate(const Run *run, Enqueue enqueue) {

@@ -1,4 +1,4 @@
-/* Tensor cores and asynchronous copies on the CPU: lanes exchange their registers and every lane
+/* Tensor cores on the CPU: lanes exchange their registers and every lane
  * makes the results that the hardware would hand it. Inputs are read as the hardware reads them;
  * its order of summation is not known and sums here are plain float32. */
 #ifndef LONGHAUL_CUDA_EMULATED_MATRIX_H
@@ -17,17 +17,6 @@ template <class T> inline void gather(const T &x, T all[WARP]) {
         std::memcpy(&all[lane], shuffle_space(lane, parity), sizeof x);
 }
 } // namespace emulation
-
-static inline void copy_async(void *to, const void *from) {
-    if (((uintptr_t)to | (uintptr_t)from) % 16) emulation::complain("a copy is not aligned");
-    emulation::copy_later(to, from, 16);
-}
-static inline void copy_commit() {
-    emulation::copies_commit();
-}
-template <int PENDING> static inline void copy_wait() {
-    emulation::copies_wait(PENDING);
-}
 
 static inline void emulated_matrices(uint32_t r[4], const void *row, bool transposed) {
     if ((uintptr_t)row % 16) emulation::complain("a row of a matrix is not aligned");
@@ -83,8 +72,4 @@ static inline uint32_t tf32_bits(float x) {
     if ((bits & 0x7F800000u) == 0x7F800000u) return bits;
     return (bits + 0x1000u) & 0xFFFFE000u;
 }
-static inline float fast_exp2(float x) {
-    return exp2f(x);
-}
-
 #endif

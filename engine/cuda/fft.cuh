@@ -333,40 +333,30 @@ __device__ inline void returning_pass(const BlockFft &f, const BlockSpace &s,
     __syncthreads();
 }
 
+/* body.operator()<radix of the first pass>() */
+template <class Body> __device__ inline void with_first_radix(const BlockFft &f, const Body &body) {
+    switch (f.first) {
+    case 2:
+        return body.template operator()<2>();
+    case 4:
+        return body.template operator()<4>();
+    case 8:
+        return body.template operator()<8>();
+    default:
+        return body.template operator()<16>();
+    }
+}
+
 /* Whole transforms up to the turning pass, and from there back. */
 template <bool TOKENS, class Read>
 __device__ inline void transform_in(const BlockFft &f, const BlockSpace &s, const Read &read) {
-    switch (f.first) {
-    case 2:
-        first_pass<2, TOKENS>(f, s, read);
-        break;
-    case 4:
-        first_pass<4, TOKENS>(f, s, read);
-        break;
-    case 8:
-        first_pass<8, TOKENS>(f, s, read);
-        break;
-    default:
-        first_pass<16, TOKENS>(f, s, read);
-    }
+    with_first_radix(f, [&]<int R>() { first_pass<R, TOKENS>(f, s, read); });
     for (int size = f.log_points - f.log_first; size > 4; size -= 4) middle_pass<false>(f, s, size);
 }
 template <bool TOKENS, class Write>
 __device__ inline void transform_out(const BlockFft &f, const BlockSpace &s, const Write &write) {
     for (int size = 8; size <= f.log_points - f.log_first; size += 4) middle_pass<true>(f, s, size);
-    switch (f.first) {
-    case 2:
-        final_pass<2, TOKENS>(f, s, write);
-        break;
-    case 4:
-        final_pass<4, TOKENS>(f, s, write);
-        break;
-    case 8:
-        final_pass<8, TOKENS>(f, s, write);
-        break;
-    default:
-        final_pass<16, TOKENS>(f, s, write);
-    }
+    with_first_radix(f, [&]<int R>() { final_pass<R, TOKENS>(f, s, write); });
 }
 
 #endif

@@ -9,31 +9,14 @@
 #ifndef LONGHAUL_CUDA_MATRIX_H
 #define LONGHAUL_CUDA_MATRIX_H
 
+#include "engine/cuda/copies.cuh"
 #include "engine/cuda/rounded.cuh"
 
 #ifdef LONGHAUL_EMULATED
 #include "engine/cuda/emulated_matrix.h"
 #else
 
-__device__ static inline uint32_t shared_address(const void *at) {
-    return (uint32_t)__cvta_generic_to_shared(at);
-}
-
-/* 16 bytes from global to shared memory, both aligned so, without waiting. */
-__device__ static inline void copy_async(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
-                 : "memory");
-}
-/* Ends a group of copies. */
-__device__ static inline void copy_commit() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-/* Waits until at most PENDING groups of this thread are under way. */
-template <int PENDING> __device__ static inline void copy_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-
-/* Lanes<4> matrices of 8 rows of 16 bytes; lane l names row l % 8 of matrix l / 8. Lane l receives
+/* Four matrices of 8 rows of 16 bytes; lane l names row l % 8 of matrix l / 8. Lane l receives
  * elements l % 4 * 2 and the next of row l / 4 of each; transposed: of column l / 4. */
 __device__ static inline void load_matrices(uint32_t r[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -72,12 +55,6 @@ __device__ static inline uint32_t tf32_bits(float x) {
     uint32_t bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return bits;
-}
-/* 2^x to 2 units in the last place; results below the smallest normal number are 0. */
-__device__ static inline float fast_exp2(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
 }
 #endif
 

@@ -60,43 +60,28 @@ struct alignas(16) RoundedPiece {
     bfloat of[ROUNDED_PIECE];
 };
 
-/* value(row, column) for a whole matrix, written as bfloat16; columns beyond the last as zeros. */
-template <class Value>
-void round_values(const Run *run, int64_t rows, int64_t columns, bfloat *to, Value value) {
-    const Divisor pieces = divide_by(rounded_ld(columns) / ROUNDED_PIECE);
-    RoundedPiece *const out = reinterpret_cast<RoundedPiece *>(to);
-    for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
-        const int64_t row = pieces.of(i), first = (i - row * pieces.d) * ROUNDED_PIECE;
-        RoundedPiece piece;
-        for (int e = 0; e < ROUNDED_PIECE; e++)
-            piece.of[e] = bfloat_of(first + e < columns ? value(row, first + e) : 0.0f);
-        out[i] = piece;
-    });
-}
-
-/* The copy of a (rows, columns) matrix with rows ld apart, taken from the carver; what a run
- * without bfloat16 gets is empty and costs nothing. */
+/* The copy of a (rows, columns) matrix with rows ld apart, taken from the carver, zeros behind a
+ * row; what a run without bfloat16 gets is empty and costs nothing. */
 static inline Rounded rounded(const Run *run, const float *data, int64_t rows, int64_t columns,
                               int64_t ld, Carver *carver) {
     Rounded copy = {NULL, rounded_ld(columns)};
     if (run->products != PRODUCTS_BF16) return copy;
     bfloat *const to = carver->take<bfloat>(rows * copy.ld);
-    if (ld % 4 == 0 && columns % ROUNDED_PIECE == 0 &&
-        reinterpret_cast<uintptr_t>(data) % 16 == 0) {
-        const Divisor pieces = divide_by(columns / ROUNDED_PIECE);
-        RoundedPiece *const out = reinterpret_cast<RoundedPiece *>(to);
-        for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
-            const int64_t row = pieces.of(i);
-            const float *from = data + row * ld + (i - row * pieces.d) * ROUNDED_PIECE;
-            const Lanes<4> fours[2] = {load<4>(from), load<4>(from + 4)};
-            RoundedPiece piece;
-            for (int e = 0; e < ROUNDED_PIECE; e++) piece.of[e] = bfloat_of(fours[e / 4].of[e % 4]);
-            out[i] = piece;
-        });
-    } else {
-        round_values(run, rows, columns, to,
-                     [=] __device__(int64_t row, int64_t c) { return data[row * ld + c]; });
-    }
+    const bool aligned = ld % 4 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+    const Divisor pieces = divide_by(copy.ld / ROUNDED_PIECE);
+    for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
+        const int64_t row = pieces.of(i), first = (i - row * pieces.d) * ROUNDED_PIECE;
+        const float *from = data + row * ld + first;
+        Lanes<4> fours[2] = {};
+        if (aligned && first + ROUNDED_PIECE <= columns)
+            for (int k = 0; k < 2; k++) fours[k] = load<4>(from + 4 * k);
+        else
+            for (int e = 0; first + e < columns && e < ROUNDED_PIECE; e++)
+                fours[e / 4].of[e % 4] = from[e];
+        RoundedPiece piece;
+        for (int e = 0; e < ROUNDED_PIECE; e++) piece.of[e] = bfloat_of(fours[e / 4].of[e % 4]);
+        reinterpret_cast<RoundedPiece *>(to)[i] = piece;
+    });
     copy.data = to;
     return copy;
 }

@@ -5,11 +5,9 @@
 OP_CPU_DECLARE(attention);
 
 AttentionDropout attention_dropout(const OpCall *call, const Run *run) {
-    const Attention *a = call->attributes;
-    AttentionDropout dropout = {0};
-    if (!run->training || a->dropout <= 0) return dropout;
-    dropout.threshold = (uint32_t)lrint(a->dropout * 65536);
-    dropout.scale = (float)(65536.0 / (65536.0 - dropout.threshold));
+    AttentionDropout dropout = {.threshold = attention_threshold(call, run)};
+    if (!dropout.threshold) return dropout;
+    dropout.scale = attention_kept_scale(dropout.threshold);
     dropout.item = run->pass;
     random_key(run->seed, random_stream("dropout") ^ (uint64_t)call->number, dropout.key);
     return dropout;

@@ -70,13 +70,12 @@ KERNEL void __launch_bounds__(COPY_THREADS)
 }
 
 static AttentionDropped dropped_of(const OpCall *call, const Run *run) {
-    const Attention *a = static_cast<const Attention *>(call->attributes);
     AttentionDropped dropped = {};
-    if (!run->training || a->dropout <= 0) return dropped;
+    dropped.threshold = attention_threshold(call, run);
+    if (!dropped.threshold) return dropped;
     dropped.values = run_values(run);
     dropped.stream = stream_number("dropout") ^ (uint64_t)call->number;
-    dropped.threshold = (uint32_t)lrint(a->dropout * 65536);
-    dropped.scale = (float)(65536.0 / (65536.0 - dropped.threshold));
+    dropped.scale = attention_kept_scale(dropped.threshold);
     return dropped;
 }
 
@@ -116,7 +115,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.causal = view.causal;
     x.offset = (int)view.offset;
     x.scale = view.scale;
-    x.score_scale = view.scale * 1.44269504f;
+    x.score_scale = view.scale * LOG2_E;
     if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
     x.dropped = dropped_of(call, run);
     x.heads_at_once = heads_at_once(view);

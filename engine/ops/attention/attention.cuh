@@ -4,8 +4,10 @@
 #ifndef LONGHAUL_OPS_ATTENTION_CUH
 #define LONGHAUL_OPS_ATTENTION_CUH
 
+#include "engine/cuda/activation.cuh"
 #include "engine/cuda/matrix.cuh"
 #include "engine/cuda/philox.cuh"
+#include "engine/cuda/quad.cuh"
 #include "engine/ops/attention/attention.h"
 
 enum {
@@ -141,7 +143,7 @@ struct AttentionKeep {
     }
 };
 
-/* to = x times scale or that added to it, for two columns from c of a row of `width`. */
+/* row = or += x0 and x1 in columns c and c + 1, of `width`. */
 __device__ static inline void attention_put(float *row, int64_t c, int64_t width, float x0,
                                             float x1, bool add) {
     if (c + 1 < width && width % 2 == 0) { /* rows then begin at even places of the tensor */
@@ -152,6 +154,112 @@ __device__ static inline void attention_put(float *row, int64_t c, int64_t width
     }
     if (c < width) put(row + c, x0, add);
     if (c + 1 < width) put(row + c + 1, x1, add);
+}
+
+/* Whose queries a block has, and how many keys they see: the block's last, its warp's last and its
+ * warp's first. A warp has STRIPS strips of them. */
+template <int ROWS, int STRIPS> struct AttentionQueries {
+    AttentionPlace place;
+    int64_t head, kv_head; /* of all */
+    int first, end;        /* query; visible keys of the sequence */
+    int block_end, warp_first, warp_end, warp_full;
+    __device__ explicit AttentionQueries(const AttentionCall &x)
+        : place(attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true)) {
+        head = place.b * x.heads + place.h;
+        kv_head = place.b * x.kv_heads + place.h / x.group;
+        first = place.tile * ROWS;
+        end = attention_end(x, place.b);
+        const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
+        block_end = attention_seen(x, end, last);
+        warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
+        warp_end =
+            warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * STRIP - 1) : 0;
+        warp_full = attention_seen(x, end, warp_first);
+    }
+};
+
+/* Two stages of a tile of keys and one of values. */
+template <class M, int D, int KEYS> struct AttentionStages {
+    typedef typename M::Element Element;
+    typedef SharedTile<Element, D> Tile;
+    Element *start;
+    const Element *keys, *values; /* of the head */
+    __device__ AttentionStages(const AttentionCall &x, int64_t kv_head, Element *space)
+        : start(space), keys(static_cast<const Element *>(x.k) + kv_head * x.padded_keys * D),
+          values(static_cast<const Element *>(x.v) + kv_head * x.padded_keys * D) {
+    }
+    __device__ Tile k(int stage) const {
+        return {start + stage * 2 * KEYS * D};
+    }
+    __device__ Tile v(int stage) const {
+        return {start + (stage * 2 + 1) * KEYS * D};
+    }
+    __device__ void fetch(int stage, int key) const {
+        k(stage).template copy_rows<KEYS, ATTENTION_THREADS>(keys + (int64_t)key * D);
+        v(stage).template copy_rows<KEYS, ATTENTION_THREADS>(values + (int64_t)key * D);
+    }
+};
+
+/* Scores of a strip whose lane has queries i and i + 8, for keys from `key` on: those that a query
+ * does not see weigh nothing. */
+template <int N>
+__device__ __forceinline__ void attention_hide(const AttentionCall &x, int end, int i, int key,
+                                               float (&s)[N][4]) {
+    const int column = (int)lane_column();
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int seen = attention_seen(x, end, i + r * 8) - key;
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            if (n * 8 + column >= seen) s[n][2 * r] = -INFINITY;
+            if (n * 8 + column + 1 >= seen) s[n][2 * r + 1] = -INFINITY;
+        }
+    }
+}
+
+/* Scores of the lane's query r become weights, relative to the largest score so far. Returns what
+ * sums so far are worth now. */
+template <int N>
+__device__ __forceinline__ float attention_weigh(float (&s)[N][4], int r, float scale,
+                                                 float &largest, float &sum) {
+    float top = largest;
+#pragma unroll
+    for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+    top = fmaxf(top, across(top, 1));
+    top = fmaxf(top, across(top, 2));
+    /* a query that has seen no key yet: 0, so that no infinities are subtracted */
+    const float zero = top == -INFINITY ? 0.0f : top, start = zero * scale;
+    const float before = fast_exp2((largest - zero) * scale);
+    largest = top;
+    float total[2] = {};
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 2 * r; i < 2 * r + 2; i++) {
+            s[n][i] = fast_exp2(s[n][i] * scale - start);
+            total[i % 2] += s[n][i];
+        }
+    sum = sum * before + (total[0] + total[1]);
+    return before;
+}
+
+/* What is left of query i when all keys have been seen: its result and its log-sum-exp. */
+template <int N>
+__device__ __forceinline__ void
+attention_finish(const AttentionCall &x, const AttentionPlace &place, int i, const float (&o)[N][4],
+                 int r, float largest, float sum) {
+    const float total = quad_sum(sum);
+    if (i >= x.queries) return;
+    const int column = (int)lane_column();
+    const float inverse = total > 0 ? 1.0f / total : 0.0f;
+    float *const to = x.out + ((place.b * x.queries + i) * x.heads + place.h) * x.width;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+        attention_put(to, n * 8 + column, x.width, o[n][2 * r] * inverse, o[n][2 * r + 1] * inverse,
+                      false);
+    if (column == 0)
+        x.log_sum[(place.b * x.heads + place.h) * x.queries + i] =
+            total > 0 ? largest * x.score_scale + log2f(total) : INFINITY;
 }
 
 /* c += A B^T: `strips` strips of a tile from `row` on by all rows of another. */

@@ -115,6 +115,13 @@ typedef struct AttentionDropout {
 } AttentionDropout;
 
 AttentionDropout attention_dropout(const OpCall *call, const Run *run);
+static inline uint32_t attention_threshold(const OpCall *call, const Run *run) {
+    const double probability = ((const Attention *)call->attributes)->dropout;
+    return run->training && probability > 0 ? (uint32_t)lrint(probability * 65536) : 0;
+}
+static inline float attention_kept_scale(uint32_t threshold) {
+    return (float)(65536.0 / (65536.0 - threshold));
+}
 
 void attention_reference(const ReferenceCall *call);
 

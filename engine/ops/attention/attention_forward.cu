@@ -21,35 +21,15 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) forward_tiles(const Attentio
     constexpr int KEYS = S::KEYS, STRIPS = S::STRIPS, ROWS = S::ROWS;
     Element *const shared = shared_memory<Element>();
     const Tile q_tile = {shared};
-    Element *const stages = shared + ROWS * D;
-    const AttentionPlace place = attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true);
-    const int64_t head = place.b * x.heads + place.h;
-    const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
-    const int first = place.tile * ROWS;
-    const Element *const q =
-        static_cast<const Element *>(x.q) + (head * x.padded_queries + first) * D;
-    const Element *const k = static_cast<const Element *>(x.k) + kv_head * x.padded_keys * D;
-    const Element *const v = static_cast<const Element *>(x.v) + kv_head * x.padded_keys * D;
-
-    const int end = attention_end(x, place.b);
-    const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
-    const int block_end = attention_seen(x, end, last);
-    /* this warp's queries, and what its last and its first one see */
-    const int warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
-    const int warp_end =
-        warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * STRIP - 1) : 0;
-    const int warp_full = attention_seen(x, end, warp_first);
-    const int row = (int)lane_row(), column = (int)lane_column();
+    const AttentionQueries<ROWS, STRIPS> own(x);
+    const AttentionStages<M, D, KEYS> stages(x, own.kv_head, shared + ROWS * D);
+    const int row = (int)lane_row();
     const AttentionKeep keep(x.dropped);
 
-    const auto fetch = [&](int stage, int key) {
-        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
-        k_tile.template copy_rows<KEYS, ATTENTION_THREADS>(k + (int64_t)key * D);
-        v_tile.template copy_rows<KEYS, ATTENTION_THREADS>(v + (int64_t)key * D);
-    };
-    if (block_end > 0) {
-        q_tile.template copy_rows<ROWS, ATTENTION_THREADS>(q);
-        fetch(0, 0);
+    if (own.block_end > 0) {
+        q_tile.template copy_rows<ROWS, ATTENTION_THREADS>(
+            static_cast<const Element *>(x.q) + (own.head * x.padded_queries + own.first) * D);
+        stages.fetch(0, 0);
     }
     copy_commit();
 
@@ -57,92 +37,49 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) forward_tiles(const Attentio
 #pragma unroll
     for (int m = 0; m < STRIPS; m++) largest[m][0] = largest[m][1] = -INFINITY;
 
-    for (int key = 0, stage = 0; key < block_end; key += KEYS, stage ^= 1) {
+    for (int key = 0, stage = 0; key < own.block_end; key += KEYS, stage ^= 1) {
         copy_wait<0>();
         __syncthreads(); /* the tile is here, and the other stage is no longer read */
-        if (key + KEYS < block_end) fetch(stage ^ 1, key + KEYS);
+        if (key + KEYS < own.block_end) stages.fetch(stage ^ 1, key + KEYS);
         copy_commit();
-        if (key >= warp_end) continue;
-        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
+        if (key >= own.warp_end) continue;
 
         float p[STRIPS][KEYS / 8][4] = {};
-        attention_scores<M, STRIPS, KEYS>(p, q_tile, warp_first - first, k_tile);
-        if (key + KEYS > warp_full) {
+        attention_scores<M, STRIPS, KEYS>(p, q_tile, own.warp_first - own.first, stages.k(stage));
 #pragma unroll
-            for (int m = 0; m < STRIPS; m++)
-#pragma unroll
-                for (int r = 0; r < 2; r++) {
-                    const int seen =
-                        attention_seen(x, end, warp_first + m * STRIP + row + r * 8) - key;
-#pragma unroll
-                    for (int n = 0; n < KEYS / 8; n++) {
-                        if (n * 8 + column >= seen) p[m][n][2 * r] = -INFINITY;
-                        if (n * 8 + column + 1 >= seen) p[m][n][2 * r + 1] = -INFINITY;
-                    }
-                }
-        }
-#pragma unroll
-        for (int m = 0; m < STRIPS; m++)
+        for (int m = 0; m < STRIPS; m++) {
+            const int i = own.warp_first + m * STRIP + row;
+            if (key + KEYS > own.warp_full) attention_hide(x, own.end, i, key, p[m]);
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                float top = largest[m][r];
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++)
-                    top = fmaxf(top, fmaxf(p[m][n][2 * r], p[m][n][2 * r + 1]));
-                top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
-                top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-                /* a query that has seen no key yet: 0, so that no infinities are subtracted */
-                const float zero = top == -INFINITY ? 0.0f : top;
-                const float before = fast_exp2((largest[m][r] - zero) * x.score_scale);
-                const float start = zero * x.score_scale;
-                largest[m][r] = top;
-                float total = 0;
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++) {
-                    p[m][n][2 * r] = fast_exp2(p[m][n][2 * r] * x.score_scale - start);
-                    p[m][n][2 * r + 1] = fast_exp2(p[m][n][2 * r + 1] * x.score_scale - start);
-                    total += p[m][n][2 * r] + p[m][n][2 * r + 1];
-                }
-                sum[m][r] = sum[m][r] * before + total;
+                const float before =
+                    attention_weigh(p[m], r, x.score_scale, largest[m][r], sum[m][r]);
 #pragma unroll
                 for (int n = 0; n < D / 8; n++) {
                     o[m][n][2 * r] *= before;
                     o[m][n][2 * r + 1] *= before;
                 }
                 if (!DROP || !keep.threshold) continue;
-                const uint32_t line =
-                    (uint32_t)(head * x.queries + warp_first + m * STRIP + row + r * 8);
+                const uint32_t line = (uint32_t)(own.head * x.queries + i + r * 8);
 #pragma unroll
                 for (int n = 0; n < KEYS / 8; n += 4) {
                     uint32_t words[4];
                     keep.draw_columns(line, (uint32_t)(key / 8 + n), words);
 #pragma unroll
-                    for (int i = 0; i < 8; i++)
-                        p[m][n + i / 2][2 * r + i % 2] *= keep.factor(words[i / 2], i % 2);
+                    for (int e = 0; e < 8; e++)
+                        p[m][n + e / 2][2 * r + e % 2] *= keep.factor(words[e / 2], e % 2);
                 }
             }
-        attention_sums<M, STRIPS, KEYS>(o, p, v_tile);
+        }
+        attention_sums<M, STRIPS, KEYS>(o, p, stages.v(stage));
     }
 
 #pragma unroll
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            float total = sum[m][r];
-            total += __shfl_xor_sync(0xFFFFFFFFu, total, 1);
-            total += __shfl_xor_sync(0xFFFFFFFFu, total, 2);
-            const int i = warp_first + m * STRIP + row + r * 8;
-            if (i >= x.queries) continue;
-            const float inverse = total > 0 ? 1.0f / total : 0.0f;
-            float *const to = x.out + ((place.b * x.queries + i) * x.heads + place.h) * x.width;
-#pragma unroll
-            for (int n = 0; n < D / 8; n++)
-                attention_put(to, n * 8 + column, x.width, o[m][n][2 * r] * inverse,
-                              o[m][n][2 * r + 1] * inverse, false);
-            if (column == 0)
-                x.log_sum[head * x.queries + i] =
-                    total > 0 ? largest[m][r] * x.score_scale + log2f(total) : INFINITY;
-        }
+        for (int r = 0; r < 2; r++)
+            attention_finish(x, own.place, own.warp_first + m * STRIP + row + r * 8, o[m], r,
+                             largest[m][r], sum[m][r]);
 }
 
 void attention_forward_tiles(const Run *run, const AttentionCall &x) {

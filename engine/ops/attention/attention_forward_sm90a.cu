@@ -104,7 +104,7 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     take_registers<S::GROUP_REGISTERS>();
     /* Others of the block may see a tile more; all of it is then brought without this group. */
     const int tiles = tiles_of(((int)group + 1) * GROUP_ROWS);
-    const int row = (int)lane_row(), column = (int)lane_column();
+    const int row = (int)lane_row();
     const int warp_first = first + (int)warp * STRIP;
     const int warp_full = attention_seen(x, end, warp_first); /* what its first query sees */
     float o[D / 8][4] = {}, s[KEYS / 8][4] = {};
@@ -133,40 +133,10 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     /* Scores become weights; before: what sums so far are worth now. */
     const auto weigh = [&](int tile) {
         const int key = tile * KEYS;
-        if (key + KEYS > warp_full) {
+        if (key + KEYS > warp_full) attention_hide(x, end, warp_first + row, key, s);
 #pragma unroll
-            for (int r = 0; r < 2; r++) {
-                const int seen = attention_seen(x, end, warp_first + row + r * 8) - key;
-#pragma unroll
-                for (int n = 0; n < KEYS / 8; n++) {
-                    if (n * 8 + column >= seen) s[n][2 * r] = -INFINITY;
-                    if (n * 8 + column + 1 >= seen) s[n][2 * r + 1] = -INFINITY;
-                }
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            float top = largest[r];
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-                top = fmaxf(top, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
-            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
-            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-            /* a query that has seen no key yet: 0, so that no infinities are subtracted */
-            const float zero = top == -INFINITY ? 0.0f : top;
-            const float start = zero * x.score_scale;
-            before[r] = fast_exp2((largest[r] - zero) * x.score_scale);
-            largest[r] = top;
-            float total[2] = {};
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (int i = 2 * r; i < 2 * r + 2; i++) {
-                    s[n][i] = fast_exp2(s[n][i] * x.score_scale - start);
-                    total[i % 2] += s[n][i];
-                }
-            sum[r] = sum[r] * before[r] + (total[0] + total[1]);
-        }
+        for (int r = 0; r < 2; r++)
+            before[r] = attention_weigh(s, r, x.score_scale, largest[r], sum[r]);
     };
     const auto pack = [&]() {
 #pragma unroll
@@ -205,22 +175,8 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     }
 
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-        float total = sum[r];
-        total += __shfl_xor_sync(0xFFFFFFFFu, total, 1);
-        total += __shfl_xor_sync(0xFFFFFFFFu, total, 2);
-        const int i = warp_first + row + r * 8;
-        if (i >= x.queries) continue;
-        const float inverse = total > 0 ? 1.0f / total : 0.0f;
-        float *const to = x.out + ((place.b * x.queries + i) * x.heads + place.h) * x.width;
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-            attention_put(to, n * 8 + column, x.width, o[n][2 * r] * inverse,
-                          o[n][2 * r + 1] * inverse, false);
-        if (column == 0)
-            x.log_sum[head * x.queries + i] =
-                total > 0 ? largest[r] * x.score_scale + log2f(total) : INFINITY;
-    }
+    for (int r = 0; r < 2; r++)
+        attention_finish(x, place, warp_first + row + r * 8, o, r, largest[r], sum[r]);
 }
 
 template <int D> static void launch_forward(const Run *run, const AttentionCall &x) {

@@ -21,65 +21,47 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
     typedef SharedTile<Element, D> Tile;
     constexpr int KEYS = S::KEYS, STRIPS = S::STRIPS, ROWS = S::ROWS;
     const Tile q_tile = {shared_memory<Element>()}, g_tile = {q_tile.start + ROWS * D};
-    Element *const stages = g_tile.start + ROWS * D;
-    const AttentionPlace place = attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true);
-    const int64_t head = place.b * x.heads + place.h;
-    const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
-    const int first = place.tile * ROWS;
-    const int64_t at = (head * x.padded_queries + first) * D;
-    const Element *const k = static_cast<const Element *>(x.k) + kv_head * x.padded_keys * D;
-    const Element *const v = static_cast<const Element *>(x.v) + kv_head * x.padded_keys * D;
-
-    const int end = attention_end(x, place.b);
-    const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
-    const int block_end = attention_seen(x, end, last);
-    const int warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
-    const int warp_end =
-        warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * STRIP - 1) : 0;
-    const int warp_full = attention_seen(x, end, warp_first);
+    const AttentionQueries<ROWS, STRIPS> own(x);
+    const AttentionStages<M, D, KEYS> stages(x, own.kv_head, g_tile.start + ROWS * D);
+    const int64_t at = (own.head * x.padded_queries + own.first) * D;
     const int row = (int)lane_row(), column = (int)lane_column();
     const AttentionKeep keep(x.dropped);
 
-    const auto fetch = [&](int stage, int key) {
-        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
-        k_tile.template copy_rows<KEYS, ATTENTION_THREADS>(k + (int64_t)key * D);
-        v_tile.template copy_rows<KEYS, ATTENTION_THREADS>(v + (int64_t)key * D);
-    };
-    if (block_end > 0) {
+    if (own.block_end > 0) {
         q_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.q) + at);
         g_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.g) + at);
-        fetch(0, 0);
+        stages.fetch(0, 0);
     }
     copy_commit();
 
-    const AttentionNote *const notes = x.notes + head * x.padded_queries;
+    const AttentionNote *const notes = x.notes + own.head * x.padded_queries;
     float dq[STRIPS][D / 8][4] = {};
 
-    for (int key = 0, stage = 0; key < block_end; key += KEYS, stage ^= 1) {
+    for (int key = 0, stage = 0; key < own.block_end; key += KEYS, stage ^= 1) {
         copy_wait<0>();
         __syncthreads(); /* the tile is here, and the other stage is no longer read */
-        if (key + KEYS < block_end) fetch(stage ^ 1, key + KEYS);
+        if (key + KEYS < own.block_end) stages.fetch(stage ^ 1, key + KEYS);
         copy_commit();
-        if (key >= warp_end) continue;
-        const Tile k_tile = {stages + stage * 2 * KEYS * D}, v_tile = {k_tile.start + KEYS * D};
+        if (key >= own.warp_end) continue;
 
+        const unsigned strip = own.warp_first - own.first;
         float p[STRIPS][KEYS / 8][4] = {}, ds[STRIPS][KEYS / 8][4] = {};
-        attention_scores<M, STRIPS, KEYS>(p, q_tile, warp_first - first, k_tile);
-        attention_scores<M, STRIPS, KEYS>(ds, g_tile, warp_first - first, v_tile);
-        const bool masked = key + KEYS > warp_full;
+        attention_scores<M, STRIPS, KEYS>(p, q_tile, strip, stages.k(stage));
+        attention_scores<M, STRIPS, KEYS>(ds, g_tile, strip, stages.v(stage));
+        const bool masked = key + KEYS > own.warp_full;
 #pragma unroll
         for (int m = 0; m < STRIPS; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                const int i = warp_first + m * STRIP + row + r * 8;
-                const int seen = masked ? attention_seen(x, end, i) - key : KEYS;
+                const int i = own.warp_first + m * STRIP + row + r * 8;
+                const int seen = masked ? attention_seen(x, own.end, i) - key : KEYS;
                 const AttentionNote note = notes[i];
                 uint32_t words[4];
 #pragma unroll
                 for (int n = 0; n < KEYS / 8; n++) {
                     if (DROP && keep.threshold && n % 4 == 0)
-                        keep.draw_columns((uint32_t)(head * x.queries + i), (uint32_t)(key / 8 + n),
-                                          words);
+                        keep.draw_columns((uint32_t)(own.head * x.queries + i),
+                                          (uint32_t)(key / 8 + n), words);
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const int j = n * 8 + column + e;
@@ -92,16 +74,17 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) query_gradient(const Attenti
                     }
                 }
             }
-        attention_sums<M, STRIPS, KEYS>(dq, ds, k_tile);
+        attention_sums<M, STRIPS, KEYS>(dq, ds, stages.k(stage));
     }
 
 #pragma unroll
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const int i = warp_first + m * STRIP + row + r * 8;
+            const int i = own.warp_first + m * STRIP + row + r * 8;
             if (i >= x.queries) continue;
-            float *const to = x.dq + (place.b * x.queries + i) * x.q_row + place.h * x.width;
+            float *const to =
+                x.dq + (own.place.b * x.queries + i) * x.q_row + own.place.h * x.width;
 #pragma unroll
             for (int n = 0; n < D / 8; n++)
                 attention_put(to, n * 8 + column, x.width, dq[m][n][2 * r] * x.scale,

@@ -9,7 +9,6 @@ static constexpr int AT_ONCE = 4;               /* rows a warp reads before it n
 static constexpr int SPLIT_KEYS = 256;          /* of a cache at least, for a block, and */
 static constexpr int MOST_SPLITS = 64;
 static constexpr int MOST_PARTS = (int)ATTENTION_THREADS / (int)WARP;
-static constexpr float LOG2_E = 1.44269504f;
 
 struct RowsCall {
     int64_t batch, heads, kv_heads, group, width, queries, keys;

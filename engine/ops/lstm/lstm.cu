@@ -347,7 +347,9 @@ static void backward(const OpCall *call, const Run *run) {
     const int64_t B = extent(call->in[LSTM_GATES], 0), L = extent(call->in[LSTM_GATES], 1);
     const int64_t H = extent(call->in[LSTM_W], 0), rows = B * L;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    float *const d_gates = carver.take<float>(rows * 4 * H);
+    float *const to = gradient_of(call, LSTM_GATES);
+    const bool add_gates = call->accumulate[LSTM_GATES];
+    float *const d_gates = to && !add_gates ? to : carver.take<float>(rows * 4 * H);
     float *const before = carver.take<float>(rows * H); /* h of the step before */
     const float *w = call->in[LSTM_W]->data, *h = call->out[LSTM_H]->data;
     const float *h0 = data_of(call, LSTM_H0);
@@ -370,11 +372,8 @@ static void backward(const OpCall *call, const Run *run) {
         float *const dh = carver.take<float>(B * H);
         wide_adjoint_steps(run, B, x, dh, carver.take<float>(B * H));
     }
-    if (float *to = gradient_of(call, LSTM_GATES)) {
-        const bool accumulate = call->accumulate[LSTM_GATES];
-        for_each(run, rows * 4 * H,
-                 [=] __device__(int64_t i) { put(to + i, d_gates[i], accumulate); });
-    }
+    if (to && add_gates)
+        for_each(run, rows * 4 * H, [=] __device__(int64_t i) { to[i] += d_gates[i]; });
     float *const dw = gradient_of(call, LSTM_W);
     if (!dw) return;
     for_each(run, rows * H, [=] __device__(int64_t i) {

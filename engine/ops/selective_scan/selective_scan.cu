@@ -15,6 +15,7 @@
  * are the sums over channels and over states. */
 #include "engine/ops/selective_scan/selective_scan.h"
 
+#include "engine/cuda/columns.cuh"
 #include "engine/ops/selective_scan/selective_scan_adjoint.cuh"
 
 /* One state's token. */
@@ -42,23 +43,18 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
     }
     const float bias = at.live ? x.bias[at.e] : 0, skip = OUTPUTS && at.live ? x.D[at.e] : 0;
     float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
-    const int each = OWN * SPREAD;
     const auto fetch = [&](int tile) {
-        const Tokens next = tokens_of(x, at, tile);
-        float *const to = tokens + tile % 2 * 3 * each;
-        fetch_own(next, x.raw, to);
-        fetch_own(next, x.u, to + each);
-        if (OUTPUTS && x.z) fetch_own(next, x.z, to + 2 * each);
+        fetch_three(x, at, tile, x.raw, x.u, OUTPUTS ? x.z : NULL, tokens);
     };
     fetch(at.first);
     stage(x, at, at.first, 0, weights);
     int buffer = 0;
     float delta_sum = 0;
     for (int tile = at.first; tile < at.last; tile++) {
-        const float *const mine = tokens + tile % 2 * 3 * each;
+        const float *const mine = tokens + tile % 2 * 3 * EACH;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
-        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + each);
+        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + EACH);
         Own input, y = {};
 #pragma unroll
         for (int g = 0; g < OWN; g++) {
@@ -104,7 +100,7 @@ template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(
             for (int g = 0; g < OWN; g++) y.v[g] += skip * u.v[g];
             if (x.y) store_own(here, x.y, y, false);
             if (x.z) {
-                const Own z = own_of(mine + 2 * each);
+                const Own z = own_of(mine + 2 * EACH);
 #pragma unroll
                 for (int g = 0; g < OWN; g++) y.v[g] *= z.v[g] * sigmoid_fast(z.v[g]);
             }
@@ -178,17 +174,6 @@ static void forward(const OpCall *call, const Run *run) {
     LAUNCH(run, scan<true>, grid_of(x), threads, shared_bytes(x, 2, 3, false), x);
 }
 
-/* to[i] = or += sum over rows of part[row, i], times -exp(log[i]) where there is a log. */
-static void sum_rows(const Run *run, const float *part, int64_t rows, int64_t columns,
-                     const float *log, float *to, bool accumulate) {
-    if (!to) return;
-    for_each(run, columns, [=] __device__(int64_t i) {
-        float sum = 0;
-        for (int64_t row = 0; row < rows; row++) sum += part[row * columns + i];
-        put(to + i, log ? -expf(log[i]) * sum : sum, accumulate);
-    });
-}
-
 static void sum_blocks(const Run *run, const Scan &x, int which, float *to, bool accumulate) {
     if (!to) return;
     const int64_t N = x.plan.N, groups = x.groups, blocks = x.blocks;
@@ -235,11 +220,13 @@ static void backward(const OpCall *call, const Run *run) {
     LAUNCH(run, scan_backward, grid_of(x), threads, shared_bytes(x, 3, 6, true), x);
     sum_blocks(run, x, 0, gradient_of(call, SCAN_B), call->accumulate[SCAN_B]);
     sum_blocks(run, x, 1, gradient_of(call, SCAN_C), call->accumulate[SCAN_C]);
-    sum_rows(run, x.part_A, rows, E * N, x.A_log, gradient_of(call, SCAN_A_LOG),
-             call->accumulate[SCAN_A_LOG]);
-    sum_rows(run, x.part_D, rows, E, NULL, gradient_of(call, SCAN_D), call->accumulate[SCAN_D]);
-    sum_rows(run, x.part_bias, rows, E, NULL, gradient_of(call, SCAN_BIAS),
-             call->accumulate[SCAN_BIAS]);
+    const auto add = [&](const float *part, int64_t columns, int input) {
+        if (float *to = gradient_of(call, input))
+            add_slices(run, part, columns, rows, to, call->accumulate[input]);
+    };
+    add(x.part_A, E * N, SCAN_A_LOG);
+    add(x.part_D, E, SCAN_D);
+    add(x.part_bias, E, SCAN_BIAS);
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {

@@ -20,26 +20,19 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
     }
     const float bias = at.live ? x.bias[at.e] : 0;
     float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
-    const int each = OWN * SPREAD;
-    const auto fetch = [&](int tile) {
-        const Tokens next = tokens_of(x, at, tile);
-        float *const to = tokens + tile % 2 * 3 * each;
-        fetch_own(next, x.raw, to);
-        fetch_own(next, x.dy, to + each);
-        if (x.z) fetch_own(next, x.z, to + 2 * each);
-    };
+    const auto fetch = [&](int tile) { fetch_three(x, at, tile, x.raw, x.dy, x.z, tokens); };
     int tile = at.last - 1;
     fetch(tile);
     stage(x, at, tile, 0, weights);
     int buffer = 0;
     float delta_sum = 0;
     for (; tile >= at.first; tile--) {
-        const float *const mine = tokens + tile % 2 * 3 * each;
+        const float *const mine = tokens + tile % 2 * 3 * EACH;
         wait_copies();
         const Own delta = step_sizes(tokens_of(x, at, tile), own_of(mine), bias);
-        Own g = own_of(mine + each);
+        Own g = own_of(mine + EACH);
         if (x.z) {
-            const Own z = own_of(mine + 2 * each);
+            const Own z = own_of(mine + 2 * EACH);
 #pragma unroll
             for (int k = 0; k < OWN; k++) g.v[k] *= z.v[k] * sigmoid_fast(z.v[k]);
         }
@@ -134,20 +127,19 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
         const int n = group * GROUP + at.part * 4;
         const float *from = x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e) * N;
         if (N % 4 == 0)
-            copy_async(to, from + n, at.live && n < N);
+            copy_async_if(at.live && n < N, to, from + n);
         else
             *to = at.live ? load_four(from, n, N) : make_float4(0, 0, 0, 0);
     };
     float *const tokens = parts_end + 2 * 4 * blockDim.x + threadIdx.x;
-    const int each = OWN * SPREAD;
     const auto fetch = [&](int tile) {
         const Tokens next = tokens_of(x, at, tile);
-        float *const to = tokens + tile % 2 * 5 * each;
+        float *const to = tokens + tile % 2 * 5 * EACH;
         fetch_own(next, x.raw, to);
-        fetch_own(next, x.u, to + each);
-        fetch_own(next, x.dy, to + 2 * each);
-        if (x.z) fetch_own(next, x.z, to + 3 * each);
-        if (x.dz) fetch_own(next, x.y, to + 4 * each);
+        fetch_own(next, x.u, to + EACH);
+        fetch_own(next, x.dy, to + 2 * EACH);
+        if (x.z) fetch_own(next, x.z, to + 3 * EACH);
+        if (x.dz) fetch_own(next, x.y, to + 4 * EACH);
     };
     int tile = at.last - 1;
     fetch(tile);
@@ -156,13 +148,13 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
     int buffer = 0;
     float sum_D = 0, sum_bias = 0;
     for (; tile >= at.first; tile--) {
-        const float *const mine = tokens + tile % 2 * 5 * each;
+        const float *const mine = tokens + tile % 2 * 5 * EACH;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
-        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + each);
-        Own g = own_of(mine + 2 * each), by_B = {}, by_A = {};
+        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + EACH);
+        Own g = own_of(mine + 2 * EACH), by_B = {}, by_A = {};
         if (x.z) {
-            const Own z = own_of(mine + 3 * each), before = own_of(mine + 4 * each);
+            const Own z = own_of(mine + 3 * EACH), before = own_of(mine + 4 * EACH);
             Own dz;
 #pragma unroll
             for (int k = 0; k < OWN; k++) {
@@ -259,7 +251,10 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
     if (!at.live) return;
     for (int g = 0; g < groups; g++) {
         const int n = g * GROUP + at.part * 4;
-        store_four(x.part_A + row * N, n, N, sums_A[g * blockDim.x]);
+        const float4 A = decays[g * blockDim.x], sum = sums_A[g * blockDim.x]; /* A log2(e) */
+        store_four(x.part_A + row * N, n, N,
+                   make_float4(A.x * LN_2 * sum.x, A.y * LN_2 * sum.y, A.z * LN_2 * sum.z,
+                               A.w * LN_2 * sum.w));
         if (!x.dstate || at.segment != 0) continue;
         float *const to = x.dstate + (at.b * E + at.e) * N;
         float4 carry = carries[g * blockDim.x];

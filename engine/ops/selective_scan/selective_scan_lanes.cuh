@@ -4,6 +4,7 @@
 #define LONGHAUL_SELECTIVE_SCAN_LANES_H
 
 #include "engine/cuda/activation.cuh"
+#include "engine/cuda/copies.cuh"
 #include "engine/cuda/quad.cuh"
 #include "engine/ops/selective_scan/selective_scan_plan.h"
 
@@ -22,7 +23,7 @@ enum {
     ENOUGH_BLOCKS = 264,
     LEAST_TILES = 4
 };
-static constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+static constexpr float LN_2 = 0.693147181f;
 
 struct Scan {
     Plan plan;
@@ -40,7 +41,7 @@ struct Scan {
     float *dstate;
     bool add_state;
     float *part_BC;            /* (blocks, B, L, groups, 2, GROUP) */
-    float *part_A;             /* (B, segments, E, N) */
+    float *part_A;             /* (B, segments, E, N): of log A */
     float *part_D, *part_bias; /* (B, segments, E) */
 };
 
@@ -128,33 +129,6 @@ __device__ static inline Stand stand_of(const Scan &x) {
     return s;
 }
 
-/* Copies into shared memory, of zero where there is nothing, done after wait_copies for this
- * thread; a barrier makes them visible to the others. */
-#ifdef LONGHAUL_EMULATED
-template <class T> static inline void copy_async(T *to, const float *from, bool exists) {
-    if ((uintptr_t)to % sizeof(T) || (exists && (uintptr_t)from % sizeof(T)))
-        emulation::complain("a copy is not aligned");
-    if (exists)
-        emulation::copy_later(to, from, sizeof(T));
-    else
-        *to = T{};
-}
-static inline void wait_copies() {
-    emulation::copies_commit();
-    emulation::copies_wait(0);
-}
-#else
-template <class T> __device__ static inline void copy_async(T *to, const float *from, bool exists) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from), "n"(sizeof(T)), "r"(exists ? (int)sizeof(T) : 0)
-                 : "memory");
-}
-__device__ static inline void wait_copies() {
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-#endif
-
 /* A lane's tokens of a tile, 4 g + part for g = 0 .. 3: places in (B, L, E). */
 struct Tokens {
     int64_t at[OWN];
@@ -179,7 +153,18 @@ struct Own {
 __device__ static inline void fetch_own(const Tokens &tokens, const float *from, float *to) {
 #pragma unroll
     for (int g = 0; g < OWN; g++)
-        copy_async(to + g * SPREAD, from + tokens.at[g], tokens.exists[g]);
+        copy_async_if(tokens.exists[g], to + g * SPREAD, from + tokens.at[g]);
+}
+/* Of three tensors, `third` may be NULL, into one of two buffers. */
+enum { EACH = OWN * SPREAD };
+__device__ static inline void fetch_three(const Scan &x, const Stand &at, int tile,
+                                          const float *first, const float *second,
+                                          const float *third, float *tokens) {
+    const Tokens next = tokens_of(x, at, tile);
+    float *const to = tokens + tile % 2 * 3 * EACH;
+    fetch_own(next, first, to);
+    fetch_own(next, second, to + EACH);
+    if (third) fetch_own(next, third, to + 2 * EACH);
 }
 __device__ static inline Own own_of(const float *from) {
     Own own;
@@ -215,8 +200,8 @@ __device__ static inline void stage_as(const Scan &x, const Stand &at, int tile,
     for (int i = threadIdx.x * width; i < WEIGHTS; i += blockDim.x * width) {
         const int t = tile * TILE + i / (2 * GROUP), n = group * GROUP + i % GROUP;
         const float *from = i / GROUP % 2 ? x.C : x.B;
-        copy_async(reinterpret_cast<T *>(to + i), from + (at.b * x.plan.L + t) * N + n,
-                   t < at.L && n < N);
+        copy_async_if(t < at.L && n < N, reinterpret_cast<T *>(to + i),
+                      from + (at.b * x.plan.L + t) * N + n);
     }
 }
 __device__ static inline void stage(const Scan &x, const Stand &at, int tile, int group,
