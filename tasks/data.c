@@ -180,15 +180,27 @@ static int compare_hashes(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int64_t records_shared(const Records *a, const Records *b, int parts) {
-    uint64_t *hashes = grow(NULL, a->count, sizeof *hashes);
-    for (int64_t i = 0; i < a->count; i++) hashes[i] = record_hash(a, parts, i);
-    qsort(hashes, (size_t)a->count, sizeof *hashes, compare_hashes);
-    int64_t shared = 0;
-    for (int64_t i = 0; i < b->count; i++) {
-        const uint64_t hash = record_hash(b, parts, i);
-        shared += bsearch(&hash, hashes, (size_t)a->count, sizeof *hashes, compare_hashes) != NULL;
-    }
-    free(hashes);
-    return shared;
+static uint64_t *sorted_hashes(const Records *split, int parts) {
+    uint64_t *hashes = grow(NULL, split->count, sizeof *hashes);
+    for (int64_t i = 0; i < split->count; i++) hashes[i] = record_hash(split, parts, i);
+    qsort(hashes, (size_t)split->count, sizeof *hashes, compare_hashes);
+    return hashes;
+}
+
+bool records_overlap(const Records *splits, int parts, bool whole, SplitOverlap *found) {
+    enum { SPLITS = 3 };
+    uint64_t *hashes[SPLITS];
+    bool overlap = false;
+    for (int i = 0; i < SPLITS; i++) hashes[i] = sorted_hashes(&splits[i * parts], parts);
+    for (int a = 0; a < SPLITS; a++)
+        for (int b = a + 1; b < SPLITS && !overlap; b++) {
+            const int64_t count = splits[b * parts].count;
+            *found = (SplitOverlap){.earlier = a, .later = b};
+            for (int64_t i = 0; i < count; i++)
+                found->shared += bsearch(&hashes[b][i], hashes[a], (size_t)splits[a * parts].count,
+                                         sizeof **hashes, compare_hashes) != NULL;
+            overlap = found->shared >= (whole ? count : 1);
+        }
+    for (int i = 0; i < SPLITS; i++) free(hashes[i]);
+    return overlap;
 }

@@ -39,9 +39,15 @@ typedef struct Records {
 void records_add(Records *records, const uint8_t *bytes, int64_t length, int32_t class_id);
 void records_free(Records *records);
 
-/* How many samples of b have the bytes of one of a. A sample i is record i of each of the `parts`
- * arrays: 1, or 2 for pairs. */
-int64_t records_shared(const Records *a, const Records *b, int parts);
+/* Two splits that share samples: so many of `later` have the bytes of one of `earlier`. */
+typedef struct SplitOverlap {
+    int earlier, later;
+    int64_t shared;
+} SplitOverlap;
+
+/* The first two of the three splits that share samples, or with `whole` all samples of the later.
+ * splits: (3, parts); sample i is record i of each of the parts: 1, or 2 for pairs. */
+bool records_overlap(const Records *splits, int parts, bool whole, SplitOverlap *found);
 
 static inline const uint8_t *record_bytes(const Records *records, int64_t index) {
     return records->bytes + records->starts[index];

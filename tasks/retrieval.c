@@ -108,13 +108,12 @@ static void retrieval_close(void *data) {
 
 /* A few pairs may come twice; a whole split that does is a file under two names. */
 static Status check_splits(const RetrievalData *d, const char *const names[3], Error *error) {
-    for (int a = 0; a < 3; a++)
-        for (int b = a + 1; b < 3; b++)
-            if (records_shared(d->texts[a], d->texts[b], 2) == d->texts[b][0].count)
-                return error_set(error, STATUS_DATA,
-                                 "tsv_data: all pairs of new_aan_pairs.%s.tsv are in "
-                                 "new_aan_pairs.%s.tsv, too; one of them is not what its name says",
-                                 names[b], names[a]);
+    SplitOverlap overlap;
+    if (records_overlap(&d->texts[0][0], 2, true, &overlap))
+        return error_set(error, STATUS_DATA,
+                         "tsv_data: all pairs of new_aan_pairs.%s.tsv are in new_aan_pairs.%s.tsv, "
+                         "too; one of them is not what its name says",
+                         names[overlap.later], names[overlap.earlier]);
     return STATUS_OK;
 }
 
