@@ -39,7 +39,7 @@ static const Option options[] = {
     {"stop_when_solved", OPTION_SWITCH, RUN(stop_when_solved), "yes", 0, -1, NULL,
      "stop at the first validation that reaches the task's solved level"},
     {"products", OPTION_CHOICE, RUN(products), "float", 0, -1, "float|tf32|bf16",
-     "what matrix products round their inputs to (GPU); sums stay in float32"},
+     "what matrix products round their inputs to (tf32: GPU); sums stay in float32"},
     {"checkpoint_every", OPTION_INTEGER, RUN(checkpoint_every), "0", 0, 1e15, NULL,
      "steps; 0: about once a minute"},
     {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last",

@@ -37,7 +37,7 @@ static const Option options[] = {
     {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated",
      "what computes; cuda-emulated is for tests"},
     {"products", OPTION_CHOICE, FLAG(products), "float", 0, -1, "float|tf32|bf16",
-     "what matrix products on a GPU round their inputs to"},
+     "what matrix products round their inputs to"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
      "run cells again that failed before"},
     {"force", OPTION_SWITCH, FLAG(force), "no", 0, -1, NULL,
@@ -76,11 +76,9 @@ const char *flag_device(const Flags *flags) {
 }
 
 Status flag_check_products(const Flags *flags, Error *error) {
-    if (flags->products == PRODUCTS_FLOAT || flags->device != DEVICE_CPU) return STATUS_OK;
+    if (flags->products != PRODUCTS_TF32 || flags->device != DEVICE_CPU) return STATUS_OK;
     return error_set(error, STATUS_USAGE,
-                     "--products %s is for a GPU's kernels, the CPU's are float32 throughout; give "
-                     "--device cuda, or leave it out",
-                     products_name((Products)flags->products));
+                     "--products tf32 is a format of GPUs; give --device cuda, or float or bf16");
 }
 
 int flag_threads(const Flags *flags) {

@@ -37,15 +37,19 @@ static double timed(Runner *runner, const Run *run) {
     return (seconds_now() - start) / (double)runner->replays;
 }
 
-void kernel_describe(KernelRow *row, const KernelCase *from, const Trial *trial) {
+void kernel_describe(KernelRow *row, const KernelCase *from, const Trial *trial,
+                     Products products) {
     Cost forward = {0}, backward = {0};
     from->op->cost(trial->call, &forward, &backward);
     row->cost = from->phase == PHASE_FORWARD ? forward : backward;
     row->bytes = (size_t)(row->cost.bytes_read + row->cost.bytes_written);
     trial_inputs(from->op, from->row, row->work, sizeof row->work / 2);
-    const size_t used = strlen(row->work);
-    snprintf(row->work + used, sizeof row->work - used, "; %.6g flops, %.6g specials",
-             row->cost.flops, row->cost.specials);
+    size_t used = strlen(row->work);
+    used += (size_t)snprintf(row->work + used, sizeof row->work - used,
+                             "; %.6g flops, %.6g specials", row->cost.flops, row->cost.specials);
+    if (products != PRODUCTS_FLOAT) /* other work: `longhaul compare` must not mix them */
+        snprintf(row->work + used, sizeof row->work - used, "; %s products",
+                 products_name(products));
 }
 
 /* Opens the case, warms it up and finds how many replays make a sample. */
@@ -64,7 +68,7 @@ static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report
     Tensor *out = runner->trial.call->out[0];
     for (int64_t i = 0; out->gradient && i < tensor_size(out); i++)
         out->gradient[i] = 0.01f * (float)(i % 7 - 3);
-    kernel_describe(row, from, &runner->trial);
+    kernel_describe(row, from, &runner->trial, run->products);
     for (runner->replays = 1; runner->replays < MOST_REPLAYS; runner->replays *= 2)
         if (timed(runner, run) * (double)runner->replays >= sample_seconds) break;
     row->replays = runner->replays;
@@ -177,7 +181,8 @@ static Status measure_cpu(KernelReport *report, const KernelRequest *request,
                          isa_name(isa_best()), isa_name(request->isa));
     Runner *runners = calloc((size_t)report->count, sizeof *runners);
     ceiling_measure(&report->ceiling, request->isa, request->threads);
-    const Run run = {.threads = request->threads, .training = true, .seed = 1};
+    const Run run = {
+        .threads = request->threads, .training = true, .seed = 1, .products = request->products};
     for (int i = 0; i < report->count; i++) {
         runners[i].phase = cases[i].phase;
         prepare(&runners[i], &report->rows[i], report, &cases[i], &run);

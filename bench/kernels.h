@@ -85,7 +85,8 @@ Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
                            const KernelCase *cases, Error *error);
 
 /* Fills in cost, working set and the description of the work, once the case has been recorded. */
-void kernel_describe(KernelRow *row, const KernelCase *kernel_case, const Trial *trial);
+void kernel_describe(KernelRow *row, const KernelCase *kernel_case, const Trial *trial,
+                     Products products);
 
 /* floor and bound of every measured row. */
 void kernels_roof(KernelReport *report, const KernelCase *cases);

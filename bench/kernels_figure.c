@@ -70,7 +70,7 @@ static void add_roofs(Chart *chart, const Ceiling *roof) {
     for (int i = 0; i < PRODUCTS_COUNT; i++) {
         if (!(roof->matrix[i] > 0)) continue;
         char name[32];
-        snprintf(name, sizeof name, "%s matrices", products_name((Products)i));
+        snprintf(name, sizeof name, "%s products", products_name((Products)i));
         Series *series = panel_add_series(panel, name, SERIES_ROOF);
         for (int k = 0; k < 3; k++)
             series_add_point(series, (ChartPoint){along[k], roof->matrix[i] / 1e9, NAN, NAN});
@@ -79,12 +79,12 @@ static void add_roofs(Chart *chart, const Ceiling *roof) {
 
 static void describe(const KernelReport *report, char *text, size_t bytes) {
     const Ceiling *roof = &report->ceiling;
-    int used =
-        report->gpu[0]
-            ? snprintf(text, bytes, "%s, %s products; roofs %.0f GFLOP/s;", report->gpu,
-                       products_name(report->products), roof->flops / 1e9)
-            : snprintf(text, bytes, "%s, %d thread%s; roofs %.0f GFLOP/s;", isa_name(report->isa),
-                       report->threads, report->threads == 1 ? "" : "s", roof->flops / 1e9);
+    int used = report->gpu[0]
+                   ? snprintf(text, bytes, "%s, %s products; roofs %.0f GFLOP/s;", report->gpu,
+                              products_name(report->products), roof->flops / 1e9)
+                   : snprintf(text, bytes, "%s, %s products, %d thread%s; roofs %.0f GFLOP/s;",
+                              isa_name(report->isa), products_name(report->products),
+                              report->threads, report->threads == 1 ? "" : "s", roof->flops / 1e9);
     for (int i = 0; i < roof->levels && used < (int)bytes; i++)
         used += snprintf(text + used, bytes - (size_t)used, "%s %s %.0f", i ? "," : "",
                          roof->level[i].name, ceiling_bandwidth(&roof->level[i]) / 1e9);

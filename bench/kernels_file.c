@@ -9,12 +9,12 @@ static void print_roof(const KernelReport *report, FILE *out) {
     if (report->gpu[0])
         fprintf(out, "%s; %s products", report->gpu, products_name(report->products));
     else
-        fprintf(out, "%s kernels, %d thread%s", isa_name(report->isa), report->threads,
-                report->threads == 1 ? "" : "s");
+        fprintf(out, "%s kernels, %s products, %d thread%s", isa_name(report->isa),
+                products_name(report->products), report->threads, report->threads == 1 ? "" : "s");
     fprintf(out, "; roof: %.1f GFLOP/s,", roof->flops / 1e9);
     for (int i = 0; i < PRODUCTS_COUNT; i++)
         if (roof->matrix[i] > 0)
-            fprintf(out, " %s matrices %.0f,", products_name((Products)i), roof->matrix[i] / 1e9);
+            fprintf(out, " %s products %.0f,", products_name((Products)i), roof->matrix[i] / 1e9);
     fprintf(out, " %.2f G exponentials/s, GB/s", roof->specials / 1e9);
     for (int i = 0; i < roof->levels; i++)
         fprintf(out, " %s %.0f", roof->level[i].name, ceiling_bandwidth(&roof->level[i]) / 1e9);

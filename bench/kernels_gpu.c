@@ -64,11 +64,7 @@ static Status sample(Bench *bench, Trial *trial, const KernelCase *from, KernelR
 static Status sample_phase(Bench *bench, Trial *trial, const KernelCase *from, KernelRow *row,
                            const Run *run, Error *error) {
     Device *device = &trial->device;
-    kernel_describe(row, from, trial);
-    const size_t used = strlen(row->work);
-    if (run->products != PRODUCTS_FLOAT) /* other work: `longhaul compare` must not mix them */
-        snprintf(row->work + used, sizeof row->work - used, "; %s products",
-                 products_name(run->products));
+    kernel_describe(row, from, trial, run->products);
     row->replays = 1;
     for (int i = 0; i < WARM_UPS; i++) replay(trial->tape, from->phase, run);
     Status status = device_synchronise(device, error);

@@ -58,12 +58,12 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     *session = (Session){.cell = cell, .threads = threads};
     if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
     if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
-    if (cell->run.products != PRODUCTS_FLOAT && !session->device.kind->remote)
+    if (cell->run.products == PRODUCTS_TF32 && !session->device.kind->remote)
         return error_set(
             error, STATUS_USAGE,
-            "products=%s needs a GPU (--device cuda); device %s multiplies in float32, "
-            "expected products=float",
-            products_name((Products)cell->run.products), cell->device);
+            "products=tf32 is a format of GPUs (--device cuda); expected float or bf16 "
+            "on device %s",
+            cell->device);
     if (cell->task->open &&
         cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
         return error->status;

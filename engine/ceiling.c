@@ -11,7 +11,13 @@ static const CeilingKernels *const kernels[ISA_COUNT] = {&ceiling_portable, &cei
 enum { BURSTS = 9 };
 static const double burst_seconds = 4e-3;
 
-typedef enum Burst { BURST_MULTIPLY_ADD, BURST_READ, BURST_COPY, BURST_EXPONENTIAL } Burst;
+typedef enum Burst {
+    BURST_MULTIPLY_ADD,
+    BURST_MULTIPLY_PAIRS,
+    BURST_READ,
+    BURST_COPY,
+    BURST_EXPONENTIAL
+} Burst;
 
 typedef struct Work {
     const CeilingKernels *kernels;
@@ -25,6 +31,7 @@ static double perform(const Work *work, int64_t rounds) {
     float sink[64];
     double done = 0;
     if (work->burst == BURST_MULTIPLY_ADD) return work->kernels->multiply_add(rounds * 1000);
+    if (work->burst == BURST_MULTIPLY_PAIRS) return work->kernels->multiply_pairs(rounds * 1000);
     for (int64_t r = 0; r < rounds; r++) {
         switch (work->burst) {
         case BURST_READ:
@@ -86,6 +93,8 @@ void ceiling_measure(Ceiling *ceiling, Isa isa, int threads) {
     const CeilingKernels *set = kernels[isa];
     *ceiling = (Ceiling){.threads = threads, .levels = CEILING_LEVELS};
     ceiling->flops = best_rate(set, BURST_MULTIPLY_ADD, 4096, threads);
+    if (set->multiply_pairs(1) > 0)
+        ceiling->matrix[PRODUCTS_BF16] = best_rate(set, BURST_MULTIPLY_PAIRS, 4096, threads);
     ceiling->specials = best_rate(set, BURST_EXPONENTIAL, 16384, threads);
     for (int i = 0; i < CEILING_LEVELS; i++) {
         CeilingLevel *level = &ceiling->level[i];

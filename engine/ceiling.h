@@ -18,7 +18,8 @@ typedef struct Ceiling {
     int threads;
     double flops;                  /* multiply-adds from registers, FLOP/s */
     double specials;               /* exponentials/s, in cache */
-    double matrix[PRODUCTS_COUNT]; /* large matrix products of tensor cores, FLOP/s; 0: none */
+    double matrix[PRODUCTS_COUNT]; /* FLOP/s of products that round so: large matrices
+                                      on tensor cores, bf16 from registers on a CPU; 0: none */
     bool cold; /* caches are emptied before every sample, so that the last level binds */
     int levels;
     CeilingLevel level[CEILING_LEVELS]; /* the fastest first */
@@ -44,7 +45,8 @@ double ceiling_bandwidth(const CeilingLevel *level);
 
 /* Kernels of the bursts; one constant per instruction set (engine/ceiling_cpu.c). */
 typedef struct CeilingKernels {
-    double (*multiply_add)(int64_t rounds); /* FLOPs done */
+    double (*multiply_add)(int64_t rounds);   /* FLOPs done */
+    double (*multiply_pairs)(int64_t rounds); /* of bf16; 0 without an instruction for them */
     void (*read)(const float *data, int64_t n, float *sink);
     void (*copy)(const float *from, float *to, int64_t n);
     void (*exponential)(const float *from, float *to, int64_t n);

@@ -1,5 +1,7 @@
 /* The matrix product C = S + A B of row-major float matrices, for kernel files: each calls the one
- * of its own instruction set, ISA(gemm)(...).
+ * of its own instruction set, ISA(gemm)(...). With PRODUCTS_BF16 the numbers of A and B are rounded
+ * on their way (engine/bf16_simd.h) and every instruction set gives the same bits; the sums are
+ * float32. PRODUCTS_TF32 is for GPUs alone.
  *
  * An element of C is the sum over k in one fixed order (blocks of GEMM_DEPTH, ascending), whatever
  * the place of the element, the packing and the number of threads: threads own rectangles of C and
@@ -38,17 +40,17 @@ size_t gemm_workspace(GemmLayout layout, int64_t m, int64_t n, int64_t k, int th
 
 /* C = A B, or C += A B when accumulating; C (m, n). C must not overlap A or B. threads = 1 opens
  * no parallel region: the form to call from inside one, with a workspace of the thread's own. */
-typedef void GemmFunction(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a,
-                          int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
-                          bool accumulate, float *workspace, int threads);
+typedef void GemmFunction(GemmLayout layout, Products products, int64_t m, int64_t n, int64_t k,
+                          const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                          int64_t ldc, bool accumulate, float *workspace, int threads);
 extern GemmFunction gemm_portable, gemm_avx2, gemm_avx512;
 
 /* C = S + A B, then finish (NULL: nothing). start is S with rows lds apart: NULL for zero; lds = 0
  * repeats one row (a bias); C itself accumulates. */
-typedef void GemmFusedFunction(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a,
-                               int64_t lda, const float *b, int64_t ldb, const float *start,
-                               int64_t lds, float *c, int64_t ldc, const GemmFinish *finish,
-                               float *workspace, int threads);
+typedef void GemmFusedFunction(GemmLayout layout, Products products, int64_t m, int64_t n,
+                               int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                               const float *start, int64_t lds, float *c, int64_t ldc,
+                               const GemmFinish *finish, float *workspace, int threads);
 extern GemmFusedFunction gemm_fused_portable, gemm_fused_avx2, gemm_fused_avx512;
 
 #endif

@@ -11,6 +11,7 @@
 
 typedef struct Product {
     GemmLayout layout;
+    bool pairs, instruction; /* as in GemmTile */
     int64_t m, n, k;
     const float *a, *b, *start;
     int64_t lda, ldb, lds;
@@ -23,33 +24,62 @@ static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* to[i * pitch + j] = from[j * ld + i] for i < count, j < rows; what stands at rows <= j < LANES is
- * never used. pitch >= LANES. */
+/* The first `count` vectors of a block, or their pairs with zero for what lacks its second. */
+ALWAYS_INLINE void store_steps(const vfloat block[LANES], int64_t count, float *to, int64_t pitch,
+                               bool pairs) {
+    if (pairs)
+        for (int j = 0; j < count; j += 2)
+            v_store(to + j / 2 * pitch, v_pair(block[j], j + 1 < count ? block[j + 1] : v_zero()));
+    else
+        for (int j = 0; j < count; j++) v_store(to + j * pitch, block[j]);
+}
+
+/* to[i * pitch + j] = from[j * ld + i] for i < count, j < rows, or pairs of i; what stands at
+ * rows <= j < LANES is never used. pitch >= LANES. */
 static void transpose_strip(int64_t rows, int64_t count, const float *from, int64_t ld, float *to,
-                            int64_t pitch) {
+                            int64_t pitch, bool pairs) {
     const float *row[LANES];
     vfloat block[LANES];
     for (int j = 0; j < LANES; j++) row[j] = from + smaller(j, rows - 1) * ld;
     int64_t i = 0;
-    for (; i + LANES <= count; i += LANES, to += LANES * pitch) {
+    for (; i + LANES <= count; i += LANES, to += (pairs ? LANES / 2 : LANES) * pitch) {
 #pragma GCC unroll 16
         for (int j = 0; j < LANES; j++) block[j] = v_load(row[j] + i);
         v_transpose(block);
+        if (pairs)
+#pragma GCC unroll 8
+            for (int j = 0; j < LANES; j += 2)
+                v_store(to + j / 2 * pitch, v_pair(block[j], block[j + 1]));
+        else
 #pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) v_store(to + j * pitch, block[j]);
+            for (int j = 0; j < LANES; j++) v_store(to + j * pitch, block[j]);
     }
     if (i == count) return;
     for (int j = 0; j < LANES; j++) block[j] = v_load_part(row[j] + i, count - i);
     v_transpose(block);
-    for (int j = 0; j < count - i; j++) v_store(to + j * pitch, block[j]);
+    store_steps(block, count - i, to, pitch, pairs);
 }
 
-/* to[k * pitch + j] = from[k * ld + j] for k < count, j < columns; what stands behind is never
- * used. columns <= pitch; pitch, a constant of the caller, is one or two vectors. */
+/* to[k / 2 * pitch + j] = the pair of from[k * ld + j] and from[(k + 1) * ld + j]. */
+static void pair_strip(int64_t columns, int64_t count, const float *from, int64_t ld, float *to,
+                       int64_t pitch) {
+    for (int64_t k = 0; k < count; k += 2, from += 2 * ld, to += pitch)
+        for (int64_t j = 0; j < columns; j += LANES) {
+            const vfloat later = k + 1 < count ? v_load_part(from + ld + j, columns - j) : v_zero();
+            v_store(to + j, v_pair(v_load_part(from + j, columns - j), later));
+        }
+}
+
+/* to[k * pitch + j] = from[k * ld + j] for k < count, j < columns, or pairs of k; what stands
+ * behind is never used. columns <= pitch; pitch, a constant of the caller, is one or two vectors.
+ */
 static inline __attribute__((always_inline)) void copy_strip(int64_t columns, int64_t count,
                                                              const float *from, int64_t ld,
-                                                             float *to, const int64_t pitch) {
-    if (columns == pitch)
+                                                             float *to, const int64_t pitch,
+                                                             bool pairs) {
+    if (pairs)
+        pair_strip(columns, count, from, ld, to, pitch);
+    else if (columns == pitch)
         for (int64_t k = 0; k < count; k++, from += ld, to += pitch)
             for (int64_t j = 0; j < pitch; j += LANES) v_store(to + j, v_load(from + j));
     else
@@ -58,32 +88,37 @@ static inline __attribute__((always_inline)) void copy_strip(int64_t columns, in
                 v_store(to + j, v_load_part(from + j, columns - j));
 }
 
-/* One panel: packed[k][TILE_COLUMNS] from columns [column, column + TILE_COLUMNS). */
+/* Steps of k in a block that is so deep. */
+static inline int64_t steps_of(const Product *product, int64_t depth) {
+    return product->pairs ? (depth + 1) / 2 : depth;
+}
+
+/* One panel: packed[step of k][TILE_COLUMNS] from columns [column, column + TILE_COLUMNS). */
 static void pack_panel(const Product *product, int64_t k0, int64_t depth, int64_t column,
                        float *packed) {
     const int64_t left = smaller(TILE_COLUMNS, product->n - column);
     if (product->layout != GEMM_NT) {
         copy_strip(left, depth, product->b + k0 * product->ldb + column, product->ldb, packed,
-                   TILE_COLUMNS);
+                   TILE_COLUMNS, product->pairs);
         return;
     }
     for (int64_t j = 0; j < left; j += LANES)
         transpose_strip(smaller(LANES, left - j), depth,
                         product->b + (column + j) * product->ldb + k0, product->ldb, packed + j,
-                        TILE_COLUMNS);
+                        TILE_COLUMNS, product->pairs);
 }
 
-/* packed[k][TILE_PITCH] from rows [row, row + rows) of A. */
+/* packed[step of k][TILE_PITCH] from rows [row, row + rows) of A. */
 static void pack_rows(const Product *product, int64_t row, int64_t rows, int64_t k0, int64_t depth,
                       float *packed) {
     if (product->layout == GEMM_TN) {
         copy_strip(rows, depth, product->a + k0 * product->lda + row, product->lda, packed,
-                   TILE_PITCH);
+                   TILE_PITCH, product->pairs);
         return;
     }
     for (int64_t i = 0; i < rows; i += LANES)
         transpose_strip(smaller(LANES, rows - i), depth, product->a + (row + i) * product->lda + k0,
-                        product->lda, packed + i, TILE_PITCH);
+                        product->lda, packed + i, TILE_PITCH, product->pairs);
 }
 
 /* Height of the next tile: full ones, then two even ones instead of a full and a sliver. */
@@ -101,13 +136,15 @@ static inline bool ragged(int64_t left) {
 /* Always, when B lies turned; otherwise when several tiles share the copy: in rows that lie a
  * multiple of 256 bytes apart the steps of k share few sets of the nearest cache. */
 static inline bool packs_b(const Product *product, int64_t rows) {
-    return product->layout == GEMM_NT || (product->ldb > TILE_COLUMNS && rows >= 4 * TILE_ROWS);
+    return product->pairs || product->layout == GEMM_NT ||
+           (product->ldb > TILE_COLUMNS && rows >= 4 * TILE_ROWS);
 }
 
 /* A turned tile is copied cheaply, and would be strewn over as many cache lines as k has steps. A
  * tile that has to be transposed costs two cycles a step of k, against six for each panel: worth it
  * for many panels, or when its rows all share one set of the nearest cache. */
 static inline bool packs_a(const Product *product, int64_t columns) {
+    if (product->pairs) return true;
     if (product->layout == GEMM_TN) return columns > TILE_COLUMNS;
     return (columns >= 8 * TILE_COLUMNS && product->lda >= 128) ||
            (columns > TILE_COLUMNS && product->lda % 1024 == 0);
@@ -142,16 +179,18 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
     const bool pack_b = packs_b(product, end - row);
     const bool thin = end - row <= THIN_ROWS && !pack_b;
     const bool pack_a = !thin && packs_a(product, columns);
-    const int64_t stop = column + columns;
+    const int64_t stop = column + columns, steps = steps_of(product, depth);
     for (int64_t j = column; j < stop; j += TILE_COLUMNS)
         if (pack_b || ragged(product->n - j))
-            pack_panel(product, k0, depth, j, workspace + (j - column) * depth);
+            pack_panel(product, k0, depth, j, workspace + (j - column) * steps);
     Group group __attribute__((aligned(64)));
     GemmTile tile = {.a_row = pack_a || turned ? 1 : product->lda,
                      .a_step = pack_a   ? TILE_PITCH
                                : turned ? product->lda
                                         : 1,
-                     .k = depth,
+                     .k = steps,
+                     .pairs = product->pairs,
+                     .instruction = product->instruction,
                      .c_row = product->ldc};
     for (int64_t i = row, behind; i < end; i = behind) {
         behind = open_group(product, i, end, k0, depth, pack_a, &group);
@@ -159,7 +198,7 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
             const bool packed = pack_b || ragged(product->n - j);
             tile.columns = smaller(stop - j, TILE_COLUMNS);
             if (thin && stop - j >= THIN_COLUMNS) tile.columns = THIN_COLUMNS;
-            tile.b = packed ? workspace + (j - column) * depth : product->b + k0 * product->ldb + j;
+            tile.b = packed ? workspace + (j - column) * steps : product->b + k0 * product->ldb + j;
             tile.b_step = packed ? TILE_COLUMNS : product->ldb;
             for (int64_t t = 0, r = i; t < group.count; r += group.height[t++]) {
                 tile.rows = group.height[t];
@@ -207,11 +246,26 @@ static int64_t split_rows(int64_t m, int64_t n, int64_t threads) {
     return best;
 }
 
-void ISA(gemm_fused)(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a,
-                     int64_t lda, const float *b, int64_t ldb, const float *start, int64_t lds,
-                     float *c, int64_t ldc, const GemmFinish *finish, float *workspace,
+void ISA(gemm_fused)(GemmLayout layout, Products products, int64_t m, int64_t n, int64_t k,
+                     const float *a, int64_t lda, const float *b, int64_t ldb, const float *start,
+                     int64_t lds, float *c, int64_t ldc, const GemmFinish *finish, float *workspace,
                      int threads) {
-    const Product product = {layout, m, n, k, a, b, start, lda, ldb, lds, c, ldc, finish};
+    const bool pairs = products == PRODUCTS_BF16;
+    const Product product = {.layout = layout,
+                             .pairs = pairs,
+                             .instruction = pairs && has_pair_product(),
+                             .m = m,
+                             .n = n,
+                             .k = k,
+                             .a = a,
+                             .b = b,
+                             .start = start,
+                             .lda = lda,
+                             .ldb = ldb,
+                             .lds = lds,
+                             .c = c,
+                             .ldc = ldc,
+                             .finish = finish};
     /* Below about 10 us of work a thread, waking it costs more than it saves. */
     const int64_t useful = 1 + m * n / 512 * k / 1024;
     const int64_t workers = smaller(threads, useful);
@@ -232,9 +286,10 @@ void ISA(gemm_fused)(GemmLayout layout, int64_t m, int64_t n, int64_t k, const f
     }
 }
 
-void ISA(gemm)(GemmLayout layout, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-               const float *b, int64_t ldb, float *c, int64_t ldc, bool accumulate,
-               float *workspace, int threads) {
+void ISA(gemm)(GemmLayout layout, Products products, int64_t m, int64_t n, int64_t k,
+               const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc,
+               bool accumulate, float *workspace, int threads) {
     ISA(gemm_fused)
-    (layout, m, n, k, a, lda, b, ldb, accumulate ? c : NULL, ldc, c, ldc, NULL, workspace, threads);
+    (layout, products, m, n, k, a, lda, b, ldb, accumulate ? c : NULL, ldc, c, ldc, NULL, workspace,
+     threads);
 }

@@ -6,7 +6,7 @@
 #ifndef LONGHAUL_GEMM_TILE_H
 #define LONGHAUL_GEMM_TILE_H
 
-#include "engine/simd.h"
+#include "engine/bf16_simd.h"
 
 enum {
     TILE_ROWS = LANES == 16 ? 14 : 6,
@@ -18,9 +18,11 @@ enum {
 };
 
 /* C[i][j] = S[i][j] + sum over k of A[i * a_row + k * a_step] B[k * b_step + j]. A is packed where
- * a_row is 1 and a_step TILE_PITCH. */
+ * a_row is 1 and a_step TILE_PITCH. With pairs a step of k is a pair of them (bf16_simd.h), and A
+ * and B are packed. */
 typedef struct GemmTile {
     int64_t rows, columns, k;
+    bool pairs, instruction; /* instruction: has_pair_product() */
     const float *a;
     int64_t a_row, a_step;
     const float *b; /* TILE_COLUMNS (or LANES when columns <= LANES) readable numbers a step */
@@ -77,6 +79,22 @@ sum_packed(const GemmTile *tile, vfloat sum[TILE_ROWS][2], const int rows, const
     for (; k > 0; k--, a += TILE_PITCH, b += b_step) add_step(sum, a, b, rows, vectors);
 }
 
+static inline __attribute__((always_inline)) void sum_pairs(const GemmTile *tile,
+                                                            vfloat sum[TILE_ROWS][2],
+                                                            const int rows, const int vectors,
+                                                            const bool instruction) {
+    const float *a = tile->a, *b = tile->b;
+    for (int64_t k = tile->k; k > 0; k--, a += TILE_PITCH, b += tile->b_step) {
+        const vfloat b0 = v_load(b), b1 = vectors > 1 ? v_load(b + LANES) : v_zero();
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            const vfloat x = v_set_bits(a + i);
+            sum[i][0] = v_add_pairs(sum[i][0], x, b0, instruction);
+            if (vectors > 1) sum[i][1] = v_add_pairs(sum[i][1], x, b1, instruction);
+        }
+    }
+}
+
 /* rows and vectors are constants of the caller, so that the sums live in registers. The unrolling
  * is asked for because gcc keeps sums in memory when it unrolls later by itself. */
 static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, const int rows,
@@ -88,7 +106,11 @@ static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, 
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < vectors * LANES; j += 16)
             __builtin_prefetch(tile->c + i * tile->c_row + j, 1);
-    if (tile->a_step == TILE_PITCH && tile->a_row == 1)
+    if (tile->pairs && tile->instruction)
+        sum_pairs(tile, sum, rows, vectors, true);
+    else if (tile->pairs)
+        sum_pairs(tile, sum, rows, vectors, false);
+    else if (tile->a_step == TILE_PITCH && tile->a_row == 1)
         sum_packed(tile, sum, rows, vectors);
     else
         sum_rows(tile, sum, rows, vectors);

@@ -19,7 +19,7 @@ typedef struct Cost {
     double flops, specials, bytes_read, bytes_written;
 } Cost;
 
-/* What a GPU's matrix products round their inputs to; sums are always kept in float32. */
+/* What matrix products round their inputs to (TF32: on GPUs); sums are always kept in float32. */
 typedef enum Products { PRODUCTS_FLOAT, PRODUCTS_TF32, PRODUCTS_BF16 } Products;
 enum { PRODUCTS_COUNT = PRODUCTS_BF16 + 1 };
 
@@ -29,8 +29,8 @@ typedef struct Run {
     bool training; /* dropout active */
     uint64_t seed; /* seed of the cell, for dropout */
     uint64_t pass; /* number of this forward pass in the training run: step x micro-batches + i */
-    Products products; /* on a GPU; the CPU's are float32 */
-    void *device;      /* Device.state of the device that runs it; the tape sets it */
+    Products products;
+    void *device; /* Device.state of the device that runs it; the tape sets it */
 } Run;
 
 /* One recorded operation. in[i] is NULL where an optional input was left out. */
@@ -106,7 +106,7 @@ struct Op {
     size_t attribute_bytes;
     uint32_t needs_inputs, needs_outputs, passes; /* defaults of the OpCall's fields */
     uint32_t gradients;                           /* bit i: differentiable in in[i] */
-    bool multiplies; /* its FLOPs are matrix products, which obey Run.products on a GPU */
+    bool multiplies; /* its FLOPs are matrix products, which obey Run.products */
     /* Checks in[] and attributes, creates out[] (and saved[]) with tape_output / tape_saved; a
      * wrong shape is reported with tape_fail. */
     void (*shape)(Tape *tape, OpCall *call);

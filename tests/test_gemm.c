@@ -113,8 +113,8 @@ static int64_t wrong_elements(const Operands *o, const float *start, int64_t lds
 static void multiply(const Operands *o, const Implementation *with, const float *start, int64_t lds,
                      const GemmFinish *finish, int threads) {
     memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
-    with->fused(o->layout, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b, o->ldb, start, lds,
-                o->c, o->ldc, finish, o->workspace, threads);
+    with->fused(o->layout, PRODUCTS_FLOAT, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
+                o->ldb, start, lds, o->c, o->ldc, finish, o->workspace, threads);
 }
 
 static void each(void (*check)(const Operands *, const Implementation *)) {
@@ -134,8 +134,8 @@ static void check_values(const Operands *o, const Implementation *with) {
     multiply(o, with, o->c, o->ldc, NULL, 1);
     assert_int_equal(wrong_elements(o, o->before, o->ldc), 0);
     memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
-    with->plain(o->layout, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b, o->ldb, o->c,
-                o->ldc, true, o->workspace, 2);
+    with->plain(o->layout, PRODUCTS_FLOAT, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
+                o->ldb, o->c, o->ldc, true, o->workspace, 2);
     assert_int_equal(wrong_elements(o, o->before, o->ldc), 0);
 }
 
@@ -154,8 +154,8 @@ static void check_bits(const Operands *o, const Implementation *with) {
     const float *a = o->a + (o->layout == GEMM_TN ? last : last * o->lda);
     float *c = o->c + last * o->ldc;
     memset(c, 0, (size_t)o->size.n * sizeof(float));
-    with->fused(o->layout, 1, o->size.n, o->size.k, a, o->lda, o->b, o->ldb, o->bias, 0, c, o->ldc,
-                NULL, o->workspace, 1);
+    with->fused(o->layout, PRODUCTS_FLOAT, 1, o->size.n, o->size.k, a, o->lda, o->b, o->ldb,
+                o->bias, 0, c, o->ldc, NULL, o->workspace, 1);
     assert_memory_equal(o->c, one, bytes);
     free(one);
 }
@@ -197,6 +197,80 @@ static void test_finish(void **state) {
     each(check_finish);
 }
 
+/* To 8 significant bits, ties to even; nothing below 2^-56. */
+static float rounded(float x) {
+    int exponent;
+    if (isnan(x) || isinf(x)) return x;
+    if (fabsf(x) < 0x1p-56f) return 0.0f;
+    const double fraction = frexp((double)x, &exponent); /* 0.5 .. 1 */
+    return (float)ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
+}
+
+static float element(const float *data, int64_t ld, bool turned, int64_t row, int64_t column) {
+    return rounded(data[turned ? column * ld + row : row * ld + column]);
+}
+
+/* One element as engine/bf16_simd.h and gemm.h promise it: pairs of k, the later one first. */
+static float modelled(const Operands *o, int64_t i, int64_t j) {
+    const bool a_turned = o->layout == GEMM_TN, b_turned = o->layout == GEMM_NT;
+    float whole = o->bias[j];
+    for (int64_t k0 = 0; k0 < o->size.k; k0 += GEMM_DEPTH) {
+        float sum = 0;
+        for (int64_t k = k0; k < o->size.k && k < k0 + GEMM_DEPTH; k += 2)
+            for (int64_t l = k + 1; l >= k; l--)
+                if (l < o->size.k)
+                    sum = fmaf(element(o->a, o->lda, a_turned, i, l),
+                               element(o->b, o->ldb, b_turned, l, j), sum);
+        whole += sum;
+    }
+    return whole;
+}
+
+static void check_pairs(const Operands *o, const Implementation *with) {
+    for (int threads = 1; threads <= 2; threads++) {
+        memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
+        with->fused(o->layout, PRODUCTS_BF16, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
+                    o->ldb, o->bias, 0, o->c, o->ldc, NULL, o->workspace, threads);
+        int64_t wrong = 0;
+        for (int64_t i = 0; i < o->size.m; i++)
+            for (int64_t j = 0; j < o->size.n; j++) {
+                const float is = o->c[i * o->ldc + j], should = modelled(o, i, j);
+                wrong += !(is == should || (isnan(is) && isnan(should)));
+            }
+        assert_int_equal(wrong, 0);
+    }
+}
+
+static void test_pairs(void **state) {
+    (void)state;
+    each(check_pairs);
+}
+
+/* Where the processor's instruction and plain arithmetic could part: numbers at the edge of what
+ * is rounded to zero, whose products reach 2^-126, sums that cancel there, overflow, infinities
+ * and not-a-number. */
+static void test_pairs_at_the_edges(void **state) {
+    (void)state;
+    static const float edges[] = {0x1p-56f,    -0x1p-56f,    0x1.fep-57f,   0x1.ffp-57f,
+                                  0x1.01p-56f, -0x1.03p-56f, 0x1.018p-56f,  1e-40f,
+                                  -0.0f,       0x1.fep63f,   -0x1.fcp63f,   0x1p63f,
+                                  1.0f,        -0x1.02p0f,   0x1.017ffep0f, 0x1.01p0f};
+    enum { EDGES = sizeof edges / sizeof edges[0] };
+    for (int layout = GEMM_NN; layout <= GEMM_TN; layout++) {
+        Operands o = operands_open((GemmLayout)layout, (Size){37, 40, 47});
+        Random random = random_open(8, 1, (uint64_t)layout);
+        const int64_t a_size = o.lda * (layout == GEMM_TN ? o.size.k : o.size.m);
+        const int64_t b_size = o.ldb * (layout == GEMM_NT ? o.size.n : o.size.k);
+        for (int64_t i = 0; i < a_size; i++) o.a[i] = edges[random_below(&random, EDGES)];
+        for (int64_t i = 0; i < b_size; i++) o.b[i] = edges[random_below(&random, EDGES)];
+        o.a[3] = NAN;
+        o.b[5] = INFINITY;
+        memset(o.bias, 0, (size_t)o.size.n * sizeof(float));
+        for (int isa = 0; isa <= (int)isa_best(); isa++) check_pairs(&o, &implementations[isa]);
+        operands_close(&o);
+    }
+}
+
 /* The comparison itself: one element of A that is 1e-4 off must show. */
 static void test_sabotage(void **state) {
     (void)state;
@@ -212,6 +286,8 @@ int main(void) {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_bits),
         cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_pairs_at_the_edges),
         cmocka_unit_test(test_sabotage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

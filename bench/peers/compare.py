@@ -38,10 +38,10 @@ def export(program, case, path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def ours(program, case, threads):
+def ours(program, case, threads, products="float"):
     flags = [f"--model={case.model}", f"--threads={threads}", "--seconds=1", "--format=csv"]
     output = subprocess.run(
-        [program, "speed", *flags, *case.settings.split()],
+        [program, "speed", *flags, *case.settings.split(), f"products={products}"],
         check=True, capture_output=True, text=True, env=clean_environment(),
     ).stdout  # fmt: skip
     return next(csv.DictReader(io.StringIO(output)))
@@ -108,18 +108,32 @@ def try_same_work(trials, threads):
         trials.run(replace(compiled, parts=eager.parts))
 
 
+def rounded_seconds(step, passes):
+    """Of a step whose products round their inputs to bf16, as products=bf16 does."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return seconds(step, passes, 1.0)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def in_turn(program, case, threads, rounds, trials, choices):
-    """Seconds of a step in each round: ours, and PyTorch's by choice."""
-    mine, theirs = [], {candidate: [] for candidate in choices}
+    """Seconds of a step in each round: ours, ours with products=bf16, PyTorch's by choice, and with products
+    rounded likewise its fastest eager form (a compiled one keeps what it was compiled with)."""
+    mine, rounded, theirs = [], {"ours": [], "theirs": []}, {candidate: [] for candidate in choices}
+    (eager,) = trials.fastest(1, lambda c: not c.form.compiled)
     for _ in range(rounds):
         mine.append(ours(program, case, threads))
+        rounded["ours"].append(float(ours(program, case, threads, "bf16")["train_seconds"]))
+        torch.set_num_threads(eager.threads)
+        rounded["theirs"].append(rounded_seconds(trials.step, trials.passes[eager]))
         for candidate, values in theirs.items():
             if trials.seconds[candidate] > SLOW:
                 values.append(trials.seconds[candidate])
                 continue
             torch.set_num_threads(candidate.threads)
             values.append(seconds(trials.step, trials.passes[candidate], 1.0))
-    return mine, theirs
+    return mine, rounded, theirs
 
 
 def peak_memory(path, candidate):
@@ -138,7 +152,7 @@ def compare(program, case, threads, rounds, path):
     trials.run(published)
     if rounds == 0:
         return None
-    mine, theirs = in_turn(program, case, threads, rounds, trials, [*finalists, published])
+    mine, rounded, theirs = in_turn(program, case, threads, rounds, trials, [*finalists, published])
     best = min(finalists, key=lambda candidate: statistics.median(theirs[candidate]))
     whole = trials.fastest(1, lambda c: c.parts == 1 and c.threads == best.threads and c != published)[0]
     return {
@@ -151,6 +165,7 @@ def compare(program, case, threads, rounds, path):
         "best_threads": best.threads,
         "same_work": theirs[best],
         "published": theirs[published],
+        "rounded": rounded,
         "best_bytes": peak_memory(path, best),
         "whole_bytes": peak_memory(path, whole),
         "tried": trials.log,

@@ -8,6 +8,9 @@ from models import MODELS
 HEAD = """\
 | step | Longhaul ms | PyTorch ms | ratio, same work | ratio, published code | MiB | PyTorch MiB, same form | whole batch |
 |---|---|---|---|---|---|---|---|"""
+ROUNDED_HEAD = """\
+| products rounded to bf16 | Longhaul ms | PyTorch ms | ratio | ratio to PyTorch in float32 |
+|---|---|---|---|---|"""
 
 
 def milliseconds(values):
@@ -43,6 +46,13 @@ def row(case, result):
     return "| " + " | ".join(cells) + " |"
 
 
+def rounded_row(case, result):
+    ours, theirs = result["rounded"]["ours"], result["rounded"]["theirs"]
+    cells = [case.title, milliseconds(ours), milliseconds(theirs), ratio(theirs, ours),
+             ratio(result["same_work"], ours)]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
 def tried(case, result):
     """Every form with its time in the trial; compare within a line only."""
     texts = []
@@ -64,6 +74,10 @@ def block(threads, results):
     version = sorted({results[case.key]["torch"] for case in rows})
     lines = [f"### {words}, PyTorch {', '.join(version)}", "", HEAD]
     lines += [row(case, results[case.key]) for case in rows]
+    rounded = [case for case in rows if "rounded" in results[case.key]]
+    if rounded:
+        lines += ["", ROUNDED_HEAD]
+        lines += [rounded_row(case, results[case.key]) for case in rounded]
     lines += ["", "Forms tried:", ""]
     lines += [tried(case, results[case.key]) for case in rows]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ typedef struct Backward {
     const OpCall *call;
     const AttentionView *view;
     const AttentionDropout *dropout;
+    bool rounded; /* products=bf16 */
     int64_t b, head, part, parts;
     int64_t padded;
     float *delta;             /* scale D of every query, head by head of the group */
@@ -87,6 +88,10 @@ static void tile_dscores(const Backward *w, const Tile *tile, const float *delta
     for (int64_t i = 0; i < tile->count; i += ROWS) {
         const int64_t seen = strip_seen(tile, i) > 0 ? strip_seen(tile, i) : 0;
         if (w->dropout->threshold && seen) drop_strip(w, tile, i, delta);
+        if (w->rounded && seen) {
+            round_rows(w->weights + i * KEYS, KEYS, ROWS, (seen + LANES - 1) / LANES);
+            round_rows(w->dscores + i * KEYS, KEYS, ROWS, (seen + LANES - 1) / LANES);
+        }
         for (int64_t j = (seen + LANES - 1) / LANES * LANES; j < seen + ROWS && j < KEYS;
              j += LANES)
             for (int64_t r = i; r < i + ROWS; r++) {
@@ -194,9 +199,9 @@ static void tile_backward(const Backward *w, Tile *tile) {
         w->start[i] = i < count ? -log_sum[i] : -INFINITY;
         deltas[i] = i < count ? delta[i] : 0.0f;
     }
-    copy_rows(w->q, w->padded, q->data + at, view->q_row, count, d);
+    copy_rows(w->q, w->padded, q->data + at, view->q_row, count, d, w->rounded);
     copy_rows(w->g, w->padded, w->call->out[0]->gradient + output_at(view, tile->b, tile->h, first),
-              view->heads * d, count, d);
+              view->heads * d, count, d, w->rounded);
     tile_scores(tile, w->q, w->padded, w->keys, w->start, w->weights);
     tile_dscores(w, tile, deltas);
     query_sums(w, tile);
@@ -273,10 +278,11 @@ static void key_head(const Backward *w, float *sums) {
         Tile tile = {.view = view, .b = w->b, .end = end, .key = j};
         tile.keys = end - j < KEYS ? end - j : KEYS;
         if (tile.keys > 0) {
-            pack_keys(w->keys, k + j * view->k_row, view->k_row, tile.keys, d,
-                      view->scale * LOG2_E);
-            pack_keys(w->values, v + j * view->v_row, view->v_row, tile.keys, d, view->scale);
-            pack_channels(w->key_rows, k + j * view->k_row, view->k_row, tile.keys, d);
+            pack_keys(w->keys, k + j * view->k_row, view->k_row, tile.keys, d, view->scale * LOG2_E,
+                      w->rounded);
+            pack_keys(w->values, v + j * view->v_row, view->v_row, tile.keys, d, view->scale,
+                      w->rounded);
+            pack_channels(w->key_rows, k + j * view->k_row, view->k_row, tile.keys, d, w->rounded);
         }
         const int64_t count = view->keys - j < KEYS ? view->keys - j : KEYS;
         const int64_t whole = (count + ROWS - 1) / ROWS * ROWS;
@@ -350,6 +356,7 @@ void ISA(attention_backward)(const OpCall *call, const Run *run) {
         for (int64_t n = 0; n < items * count; n++) {
             Backward w = backward_of(call, &view, &dropout,
                                      (float *)call->scratch + omp_get_thread_num() * floats);
+            w.rounded = run->products == PRODUCTS_BF16;
             w.b = n / count / view.kv_heads;
             w.head = n / count % view.kv_heads;
             w.part = first + n % count;

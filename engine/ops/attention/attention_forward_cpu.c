@@ -10,6 +10,7 @@
 typedef struct Forward {
     const OpCall *call;
     const AttentionDropout *dropout;
+    bool rounded;   /* products=bf16 */
     int64_t padded; /* width rounded up to whole vectors */
     float *q, *o;   /* rows x padded; o: sum of P V so far */
     float *largest; /* of each query, base 2 */
@@ -64,6 +65,16 @@ static void find_top(const Forward *f, const Tile *tile, int64_t i, Softmax *sof
     if (tile->key) v_store(softmax->keep + i, v_exp2_weight(before - top));
 }
 
+static void drop_weights(const Forward *f, const Tile *tile, int64_t i) {
+    const int64_t seen = strip_seen(tile, i);
+    for (int r = 0; r < ROWS; r++) {
+        float factor[DROPOUT_KEYS], *row = f->scores + (i + r) * KEYS;
+        row_dropout(f->dropout, tile, i + r, seen, factor);
+        for (int64_t j = 0; j < seen; j += LANES)
+            v_store(row + j, v_load(row + j) * v_load(factor + j));
+    }
+}
+
 /* Scores of a strip to weights relative to the maximum. Their sum is that before dropout. */
 static __attribute__((noinline)) void weigh(const Forward *f, const Tile *tile, int64_t i,
                                             const Softmax *softmax) {
@@ -82,13 +93,8 @@ static __attribute__((noinline)) void weigh(const Forward *f, const Tile *tile, 
         }
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) v_store(sums + r * LANES, sum[r]);
-    if (!f->dropout->threshold) return;
-    for (int r = 0; r < ROWS; r++) {
-        float factor[DROPOUT_KEYS], *row = scores + r * KEYS;
-        row_dropout(f->dropout, tile, i + r, seen, factor);
-        for (int64_t j = 0; j < seen; j += LANES)
-            v_store(row + j, v_load(row + j) * v_load(factor + j));
-    }
+    if (f->dropout->threshold) drop_weights(f, tile, i);
+    if (f->rounded) round_rows(scores, KEYS, ROWS, (seen + LANES - 1) / LANES);
 }
 
 static void finish_sums(const Forward *f, int64_t i, Softmax *softmax) {
@@ -175,8 +181,8 @@ static void clear_unseen(const OpCall *call, const Tile *chunk, int64_t count) {
 }
 
 static void chunk_forward(const OpCall *call, const AttentionView *view,
-                          const AttentionDropout *dropout, int64_t b, int64_t h, int64_t first,
-                          int64_t count, float *scratch) {
+                          const AttentionDropout *dropout, bool rounded, int64_t b, int64_t h,
+                          int64_t first, int64_t count, float *scratch) {
     const int64_t d = view->width, kv = h / view->group * d, row = b * view->queries + first;
     const int64_t padded = (d + LANES - 1) / LANES * LANES;
     const float *q = call->in[view->q_input]->data + view->q_column + row * view->q_row + h * d;
@@ -187,6 +193,7 @@ static void chunk_forward(const OpCall *call, const AttentionView *view,
     const int64_t rows = (count + ROWS - 1) / ROWS * ROWS;
     Forward f = {.call = call,
                  .dropout = dropout,
+                 .rounded = rounded,
                  .padded = padded,
                  .q = scratch,
                  .out_row = view->heads * d};
@@ -198,7 +205,7 @@ static void chunk_forward(const OpCall *call, const AttentionView *view,
     f.largest = f.scores + QUERIES * KEYS;
     f.out = call->out[0]->data + row * f.out_row + h * d;
     f.log_sum = call->saved[0]->data + (b * view->heads + h) * view->queries + first;
-    copy_rows(f.q, padded, q, view->q_row, count, d);
+    copy_rows(f.q, padded, q, view->q_row, count, d, rounded);
     const Tile chunk = {
         .view = view, .b = b, .h = h, .end = attention_keys(view, b), .first = first};
     clear_unseen(call, &chunk, count);
@@ -208,8 +215,9 @@ static void chunk_forward(const OpCall *call, const AttentionView *view,
         Tile tile = chunk;
         tile.key = j;
         tile.keys = end - j < KEYS ? end - j : KEYS;
-        pack_keys(f.keys, k + j * view->k_row, view->k_row, tile.keys, d, view->scale * LOG2_E);
-        pack_channels(f.values, v + j * view->v_row, view->v_row, tile.keys, d);
+        pack_keys(f.keys, k + j * view->k_row, view->k_row, tile.keys, d, view->scale * LOG2_E,
+                  rounded);
+        pack_channels(f.values, v + j * view->v_row, view->v_row, tile.keys, d, rounded);
         for (int64_t i = 0; i < count; i += QUERIES) {
             Forward part = f;
             tile.first = first + i;
@@ -239,8 +247,9 @@ void ISA(attention_forward)(const OpCall *call, const Run *run) {
         const int64_t t = n % chunks, first = (t % 2 ? chunks - 1 - t / 2 : t / 2) * size;
         const int64_t left = view.queries - first;
         if (left > 0)
-            chunk_forward(call, &view, &dropout, n / chunks / view.heads, n / chunks % view.heads,
-                          first, left < size ? left : size,
+            chunk_forward(call, &view, &dropout, run->products == PRODUCTS_BF16,
+                          n / chunks / view.heads, n / chunks % view.heads, first,
+                          left < size ? left : size,
                           (float *)call->scratch + omp_get_thread_num() * floats);
     }
 }

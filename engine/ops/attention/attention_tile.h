@@ -8,6 +8,7 @@
 #ifndef LONGHAUL_OPS_ATTENTION_TILE_H
 #define LONGHAUL_OPS_ATTENTION_TILE_H
 
+#include "engine/bf16_simd.h"
 #include "engine/ops/attention/attention.h"
 #include "engine/transpose_simd.h"
 
@@ -83,18 +84,33 @@ ALWAYS_INLINE void multiply(const int vectors, int64_t n, const float *a, int64_
     }
 }
 
+/* What products read: v, rounded with products=bf16. The products themselves stay the float32
+ * operations of `multiply`, so that mode gains nothing here. */
+ALWAYS_INLINE vfloat v_operand(vfloat v, bool rounded) {
+    return rounded ? v_round_bf16(v) : v;
+}
+
+/* The same for what is already in place: `count` rows of `vectors` vectors. */
+static inline void round_rows(float *rows, int64_t row, int64_t count, int64_t vectors) {
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t j = 0; j < vectors * LANES; j += LANES)
+            v_store(rows + r * row + j, v_round_bf16(v_load(rows + r * row + j)));
+}
+
 /* Columns c .. c+LANES-1 of the LANES rows r < count of a matrix, of which `width` columns are
  * left, as columns of one vector each: to[i * PANEL + r] = from[r][i] scale, zero beyond the
  * matrix. */
 ALWAYS_INLINE void transpose_block(float *to, const float *from, int64_t row, int64_t count,
-                                   int64_t width, float scale) {
+                                   int64_t width, float scale, bool rounded) {
     vfloat block[LANES];
     if (count >= LANES && width >= LANES) {
 #pragma GCC unroll 16
-        for (int r = 0; r < LANES; r++) block[r] = v_load(from + r * row) * scale;
+        for (int r = 0; r < LANES; r++)
+            block[r] = v_operand(v_load(from + r * row), rounded) * scale;
     } else {
         for (int r = 0; r < LANES; r++)
-            block[r] = r < count ? v_load_part(from + r * row, width) * scale : v_zero();
+            block[r] = r < count ? v_operand(v_load_part(from + r * row, width), rounded) * scale
+                                 : v_zero();
     }
     v_transpose(block);
 #pragma GCC unroll 16
@@ -104,38 +120,38 @@ ALWAYS_INLINE void transpose_block(float *to, const float *from, int64_t row, in
 /* Keys (or values) of a block, scaled, in the lanes: panels of PANEL keys, in each a vector pair a
  * channel. Lanes of the last vector in use are zero beyond `count`, and channels beyond width. */
 static inline void pack_keys(float *to, const float *from, int64_t row, int64_t count,
-                             int64_t width, float scale) {
+                             int64_t width, float scale, bool rounded) {
     const int64_t padded = (width + LANES - 1) / LANES * LANES;
     for (int64_t j = 0; j < count; j += LANES)
         for (int64_t c = 0; c < width; c += LANES)
             transpose_block(to + j / PANEL * PANEL * padded + c * PANEL + j % PANEL,
-                            from + j * row + c, row, count - j, width - c, scale);
+                            from + j * row + c, row, count - j, width - c, scale, rounded);
 }
 
 /* to[i * to_row] = a vector of row i of a matrix of which `width` columns are left, zero beyond. */
 ALWAYS_INLINE void copy_column(float *to, int64_t to_row, const float *from, int64_t row,
-                               int64_t count, int64_t width) {
-    if (width >= LANES)
+                               int64_t count, int64_t width, bool rounded) {
+    if (width >= LANES && !rounded)
         for (int64_t i = 0; i < count; i++) v_store(to + i * to_row, v_load(from + i * row));
     else
         for (int64_t i = 0; i < count; i++)
-            v_store(to + i * to_row, v_load_part(from + i * row, width));
+            v_store(to + i * to_row, v_operand(v_load_part(from + i * row, width), rounded));
 }
 
 /* The same rows with channels in the lanes: panels of PANEL channels, in each a vector pair a key;
  * channels from width on are zero. */
 static inline void pack_channels(float *to, const float *from, int64_t row, int64_t count,
-                                 int64_t width) {
+                                 int64_t width, bool rounded) {
     for (int64_t c = 0; c < width; c += LANES)
         copy_column(to + c / PANEL * PANEL * KEYS + c % PANEL, PANEL, from + c, row, count,
-                    width - c);
+                    width - c, rounded);
 }
 
 /* Rows of queries side by side, `padded` numbers each, zero beyond width and up to whole strips. */
 static inline void copy_rows(float *to, int64_t padded, const float *from, int64_t row,
-                             int64_t count, int64_t width) {
+                             int64_t count, int64_t width, bool rounded) {
     for (int64_t c = 0; c < width; c += LANES)
-        copy_column(to + c, padded, from + c, row, count, width - c);
+        copy_column(to + c, padded, from + c, row, count, width - c, rounded);
     const int64_t whole = (count + ROWS - 1) / ROWS * ROWS;
     memset(to + count * padded, 0, (size_t)((whole - count) * padded) * sizeof(float));
 }

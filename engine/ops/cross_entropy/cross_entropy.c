@@ -109,6 +109,7 @@ const Op op_cross_entropy = {
     .outputs = 3,
     .needs_inputs = 31,
     .gradients = 7,
+    .multiplies = true,
     .shape = shape,
     .cost = cost,
     .scratch = scratch,

@@ -193,7 +193,7 @@ static void forward(const OpCall *call, const Run *run) {
                        .places = tables.places + at};
         const int64_t count = smaller(plan.block, plan.classes - slice.first_class);
         ISA(gemm_fused)
-        (GEMM_NT, rows, count, plan.width, x + row * plan.width, plan.width,
+        (GEMM_NT, run->products, rows, count, plan.width, x + row * plan.width, plan.width,
          table + slice.first_class * plan.width, plan.width, bias ? bias + slice.first_class : NULL,
          0, logits, plan.block, &(GemmFinish){slice_rows, &slice}, workspace, 1);
         stream_end();
@@ -260,21 +260,22 @@ static void logits_to_slopes(void *context, int64_t row, int64_t rows, int64_t c
     }
 }
 
-static void logit_gradients(const Batch *batch, float *workspace, int threads) {
+static void logit_gradients(const Batch *batch, float *workspace, const Run *run) {
     const OpCall *call = batch->call;
     const HeadPlan *plan = batch->plan;
     if (call->saves > HEAD_TERMS) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
         for (int64_t r = 0; r < batch->rows; r++) scale_terms(batch, r);
         return;
     }
     const int64_t first = batch->block * plan->block;
     Batch again = *batch;
     ISA(gemm_fused)
-    (GEMM_NT, batch->rows, batch->count, plan->width, call->in[0]->data + batch->row * plan->width,
-     plan->width, call->in[1]->data + first * plan->width, plan->width,
+    (GEMM_NT, run->products, batch->rows, batch->count, plan->width,
+     call->in[0]->data + batch->row * plan->width, plan->width,
+     call->in[1]->data + first * plan->width, plan->width,
      call->in[2] ? call->in[2]->data + first : NULL, 0, batch->slopes, plan->block,
-     &(GemmFinish){logits_to_slopes, &again}, workspace, threads);
+     &(GemmFinish){logits_to_slopes, &again}, workspace, run->threads);
     for (int64_t r = 0; r < batch->rows; r++)
         subtract_class(batch, r, row_slope(call, batch->row + r));
 }
@@ -304,13 +305,13 @@ static void backward(const OpCall *call, const Run *run) {
                                  .rows = smaller(HEAD_BATCH, plan.rows - row),
                                  .count = smaller(plan.block, plan.classes - first),
                                  .slopes = slopes};
-            logit_gradients(&batch, workspace, run->threads);
+            logit_gradients(&batch, workspace, run);
             if (to_x.data) ISA(gemm)
-            (GEMM_NN, batch.rows, plan.width, batch.count, slopes, plan.block,
+            (GEMM_NN, run->products, batch.rows, plan.width, batch.count, slopes, plan.block,
              call->in[1]->data + first * plan.width, plan.width, to_x.data + row * plan.width,
              plan.width, to_x.add || b > 0, workspace, run->threads);
             if (to_table.data) ISA(gemm)
-            (GEMM_TN, batch.count, plan.width, batch.rows, slopes, plan.block,
+            (GEMM_TN, run->products, batch.count, plan.width, batch.rows, slopes, plan.block,
              call->in[0]->data + row * plan.width, plan.width, to_table.data + first * plan.width,
              plan.width, to_table.add || row > 0, workspace, run->threads);
             if (to_bias.data)

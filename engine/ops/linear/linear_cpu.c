@@ -72,7 +72,7 @@ static void forward(const OpCall *call, const Run *run) {
     const GemmFinish then = {finish, &all};
     const bool finished = !active && !(from_residual && bias);
     ISA(gemm_fused)
-    (GEMM_NN, rows_of(x), outputs, inputs, x->data, inputs, weight->data, outputs,
+    (GEMM_NN, run->products, rows_of(x), outputs, inputs, x->data, inputs, weight->data, outputs,
      from_residual ? residual : bias, from_residual ? outputs : 0, before, outputs,
      finished ? NULL : &then, call->scratch, run->threads);
 }
@@ -168,11 +168,11 @@ static void backward(const OpCall *call, const Run *run) {
             element_gradients(call, run->threads, row, rows, active ? inner : NULL, sums, to_bias);
         const float *slope = active ? inner : call->out[0]->gradient + row * outputs;
         if (to_x.data) ISA(gemm)
-        (GEMM_NT, rows, inputs, outputs, slope, outputs, weight->data, outputs,
+        (GEMM_NT, run->products, rows, inputs, outputs, slope, outputs, weight->data, outputs,
          to_x.data + row * inputs, inputs, to_x.add, workspace, run->threads);
         if (to_weight.data) ISA(gemm)
-        (GEMM_TN, inputs, outputs, rows, x->data + row * inputs, inputs, slope, outputs,
-         to_weight.data, outputs, to_weight.add, workspace, run->threads);
+        (GEMM_TN, run->products, inputs, outputs, rows, x->data + row * inputs, inputs, slope,
+         outputs, to_weight.data, outputs, to_weight.add, workspace, run->threads);
         to_weight.add = to_bias.add = true;
     }
 }

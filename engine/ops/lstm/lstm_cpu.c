@@ -17,6 +17,8 @@
 /* The tensors of a call as pointers; those that a call lacks are NULL. */
 typedef struct Lstm {
     Plan plan;
+    bool pairs, instruction; /* as in RowGroup */
+    int64_t steps;           /* of k for the H units: H, or pairs of them */
     const float *input, *w, *h0, *c0;
     float *h;               /* output (B, L, H) */
     float *dense_h;         /* (B, H): of this step; backward: what the next step passes back */
@@ -40,7 +42,11 @@ static const float *data_of(const Tensor *tensor) {
 static Lstm open_call(const OpCall *call, const Run *run, Phase phase) {
     const Plan plan = lstm_plan(call, phase, run->threads);
     float *scratch = call->scratch;
+    const bool pairs = run->products == PRODUCTS_BF16;
     return (Lstm){.plan = plan,
+                  .pairs = pairs,
+                  .instruction = pairs && has_pair_product(),
+                  .steps = pairs ? (plan.H + 1) / 2 : plan.H,
                   .input = call->in[LSTM_GATES]->data,
                   .w = call->in[LSTM_W]->data,
                   .h0 = data_of(call->in[LSTM_H0]),
@@ -69,14 +75,29 @@ static int64_t group_row(const Lstm *lstm, int64_t group) {
     return lstm->plan.B * group / lstm->groups;
 }
 
-/* packed[j][k][gate][lane] = w[k][gate][j LANES + lane], zero beyond H. */
+/* Are a group's rows packed for the products? */
+static inline bool packs_rows(const Lstm *lstm, int64_t count) {
+    return lstm->pairs || count > WIDE_ROWS;
+}
+
+/* Where units u .. of a gate begin in packed rows of all gates; u is a multiple of LANES. */
+static inline int64_t packed_unit(const Lstm *lstm, int64_t gate, int64_t u) {
+    return (gate * lstm->steps + (lstm->pairs ? u / 2 : u)) * TILE_PITCH;
+}
+
+/* packed[j][k][gate][lane] = w[k][gate][j LANES + lane] or pairs of k, zero beyond H. */
 static void pack_gates(const Lstm *lstm) {
-    const int64_t H = lstm->plan.H;
+    const int64_t H = lstm->plan.H, row = 4 * H;
     float *to = lstm->packed;
     for (int64_t u = 0; u < H; u += LANES)
-        for (int64_t k = 0; k < H; k++)
-            for (int64_t gate = 0; gate < 4; gate++, to += LANES)
-                v_store(to, v_load_part(lstm->w + (k * 4 + gate) * H + u, H - u));
+        for (int64_t k = 0; k < H; k += lstm->pairs ? 2 : 1)
+            for (int64_t gate = 0; gate < 4; gate++, to += LANES) {
+                const float *from = lstm->w + k * row + gate * H + u;
+                vfloat v = v_load_part(from, H - u);
+                if (lstm->pairs)
+                    v = v_pair(v, k + 1 < H ? v_load_part(from + row, H - u) : v_zero());
+                v_store(to, v);
+            }
 }
 
 /* The packed h of a group that step t reads (t) or writes (t + 1): (H, TILE_PITCH). */
@@ -112,7 +133,9 @@ static inline void forward_cell(const Lstm *lstm, int64_t t, int64_t u, int64_t 
 static RowGroup h_before(const Lstm *lstm, int64_t group, int64_t t) {
     const int64_t L = lstm->plan.L, H = lstm->plan.H, first = group_row(lstm, group);
     RowGroup rows = {.count = group_row(lstm, group + 1) - first,
-                     .packed = packed_h(lstm, group, t)};
+                     .packed = packed_h(lstm, group, t),
+                     .pairs = lstm->pairs,
+                     .instruction = lstm->instruction};
     if (t > 0) {
         rows.rows = lstm->h + (first * L + t - 1) * H;
         rows.apart = L * H;
@@ -128,7 +151,8 @@ static void forward_tile(const Lstm *lstm, int64_t t, int64_t u, int64_t group) 
     const int64_t H = lstm->plan.H, first = group_row(lstm, group);
     const RowGroup before = h_before(lstm, group, t);
     float sums[GROUP_ROWS * PANEL] __attribute__((aligned(64)));
-    product(t > 0 || lstm->h0 ? H : 0, &before, lstm->packed + u * H * 4, sums, PANEL_VECTORS);
+    product(t > 0 || lstm->h0 ? lstm->steps : 0, &before, lstm->packed + u * lstm->steps * 4, sums,
+            PANEL_VECTORS);
     /* Two loops, so that the long chains of operations of several rows overlap in each. */
     for (int64_t r = 0; r < before.count; r++)
         forward_cell(lstm, t, u, first + r, sums + r * PANEL);
@@ -140,20 +164,28 @@ static void forward_tile(const Lstm *lstm, int64_t t, int64_t u, int64_t group) 
             h[i] = v_load(cell + LANES) * v_tanh(v_load(cell));
             v_store_part(lstm->dense_h + (first + r + i) * H + u, h[i], H - u);
         }
-        if (before.count <= WIDE_ROWS) continue;
+        if (!packs_rows(lstm, before.count)) continue;
         for (int64_t i = end; i < LANES; i++) h[i] = v_zero();
-        pack_block(h, H - u, packed_h(lstm, group, t + 1) + u * TILE_PITCH, r);
+        pack_block(h, H - u, packed_h(lstm, group, t + 1) + packed_unit(lstm, 0, u), r,
+                   lstm->pairs);
     }
 }
 
 /* Packs what the first step reads. */
 static void start_group(const Lstm *lstm, int64_t group) {
     const RowGroup before = h_before(lstm, group, 0);
-    if (!lstm->h0 || before.count <= WIDE_ROWS) return;
+    const int64_t H = lstm->plan.H;
+    if (!lstm->h0 || !packs_rows(lstm, before.count)) return;
     float *to = packed_h(lstm, group, 0);
-    for (int64_t r = 0; r < before.count; r++)
-        for (int64_t u = 0; u < lstm->plan.H; u++)
-            to[u * TILE_PITCH + r] = before.rows[r * before.apart + u];
+    for (int64_t r = 0; r < before.count; r += LANES)
+        for (int64_t u = 0; u < H; u += LANES) {
+            vfloat h[LANES];
+            for (int64_t i = 0; i < LANES; i++)
+                h[i] = r + i < before.count
+                           ? v_load_part(before.rows + (r + i) * before.apart + u, H - u)
+                           : v_zero();
+            pack_block(h, H - u, to + packed_unit(lstm, 0, u), r, lstm->pairs);
+        }
 }
 
 /* dense (B, width) = step t of rows (B, L, width), for rows first .. end-1. */
@@ -198,26 +230,35 @@ static inline int panel_vectors(int64_t H, int64_t u) {
     return H - u > 2 * LANES ? PANEL_VECTORS : 2;
 }
 
-/* W transposed, in panels: packed[panel][k][lane] = w[unit][k], k over the 4H gates, zero beyond H.
- */
-static void pack_transposed(const Lstm *lstm) {
-    const int64_t H = lstm->plan.H, depth = 4 * H;
-    float *panel = lstm->packed;
-    for (int64_t u = 0; u < H;) {
-        const int64_t width = panel_vectors(H, u) * LANES;
-        for (int64_t k = 0; k < depth; k += LANES)
-            for (int64_t lane = 0; lane < width; lane += LANES) {
-                vfloat block[LANES];
-                for (int64_t i = 0; i < LANES; i++) {
-                    const int64_t unit = u + lane + i;
-                    const float *row = lstm->w + unit * depth + k;
-                    block[i] = unit < H ? v_load_part(row, depth - k) : v_zero();
-                }
-                v_transpose(block);
-                for (int64_t i = 0; i < LANES && k + i < depth; i++)
-                    v_store(panel + (k + i) * width + lane, block[i]);
+/* One gate of a panel of W transposed: panel[k][lane] = w[u + lane][gate][k] or pairs of k, zero
+ * beyond H. */
+static void pack_panel(const Lstm *lstm, int64_t u, int64_t gate, int64_t width, float *panel) {
+    const int64_t H = lstm->plan.H;
+    for (int64_t k = 0; k < H; k += LANES)
+        for (int64_t lane = 0; lane < width; lane += LANES) {
+            vfloat block[LANES];
+            for (int64_t i = 0; i < LANES; i++) {
+                const int64_t unit = u + lane + i;
+                const float *row = lstm->w + (unit * 4 + gate) * H + k;
+                block[i] = unit < H ? v_load_part(row, H - k) : v_zero();
             }
-        panel += width * depth;
+            v_transpose(block);
+            if (lstm->pairs)
+                for (int64_t i = 0; i < LANES && k + i < H; i += 2)
+                    v_store(panel + (k + i) / 2 * width + lane, v_pair(block[i], block[i + 1]));
+            else
+                for (int64_t i = 0; i < LANES && k + i < H; i++)
+                    v_store(panel + (k + i) * width + lane, block[i]);
+        }
+}
+
+/* W transposed, in panels: packed[panel][gate][k][lane]. */
+static void pack_transposed(const Lstm *lstm) {
+    float *panel = lstm->packed;
+    for (int64_t u = 0; u < lstm->plan.H;) {
+        const int64_t width = panel_vectors(lstm->plan.H, u) * LANES;
+        for (int64_t gate = 0; gate < 4; gate++, panel += lstm->steps * width)
+            pack_panel(lstm, u, gate, width, panel);
         u += width;
     }
 }
@@ -261,10 +302,10 @@ static void group_gradients(const Lstm *lstm, int64_t t, int64_t group, float *g
                     block[gate][i] = gradient[gate];
                 }
             }
-            if (rows <= WIDE_ROWS) continue;
+            if (!packs_rows(lstm, rows)) continue;
             for (int64_t gate = 0; gate < 4; gate++) {
                 for (int64_t i = end; i < LANES; i++) block[gate][i] = v_zero();
-                pack_block(block[gate], H - u, packed + (gate * H + u) * TILE_PITCH, r);
+                pack_block(block[gate], H - u, packed + packed_unit(lstm, gate, u), r, lstm->pairs);
             }
         }
 }
@@ -306,9 +347,11 @@ static inline __attribute__((always_inline)) void pass_back(const Lstm *lstm, co
     const RowGroup rows = {.count = group_row(lstm, group + 1) - first,
                            .rows = gates + first * 4 * H,
                            .apart = 4 * H,
-                           .packed = lstm->rows + group * 4 * H * TILE_PITCH};
+                           .packed = lstm->rows + group * 4 * H * TILE_PITCH,
+                           .pairs = lstm->pairs,
+                           .instruction = lstm->instruction};
     float sums[GROUP_ROWS * PANEL] __attribute__((aligned(64)));
-    product(4 * H, &rows, panel, sums, vectors);
+    product(4 * lstm->steps, &rows, panel, sums, vectors);
     for (int64_t r = 0; r < rows.count; r++)
         for (int64_t v = 0; v < vectors && u + v * LANES < H; v++)
             v_store_part(lstm->dense_h + (first + r) * H + u + v * LANES,
@@ -330,7 +373,7 @@ static void backward_step(const Lstm *lstm, int64_t t, int64_t begin, int64_t en
                 pass_back(lstm, gates, panel, u, group, PANEL_VECTORS);
             else
                 pass_back(lstm, gates, panel, u, group, 2);
-        panel += vectors * LANES * 4 * H;
+        panel += vectors * LANES * 4 * lstm->steps;
         u += vectors * LANES;
     }
 }
@@ -371,8 +414,8 @@ static void backward(const OpCall *call, const Run *run) {
             give_input_gradient(&lstm, begin, end, group_row(&lstm, from), group_row(&lstm, to));
         }
         if (dw) ISA(gemm)
-        (GEMM_TN, H, 4 * H, (end - begin) * B, lstm.chunk_h, H, lstm.chunk_gates, 4 * H, dw, 4 * H,
-         add, scratch + plan->workspace, run->threads);
+        (GEMM_TN, run->products, H, 4 * H, (end - begin) * B, lstm.chunk_h, H, lstm.chunk_gates,
+         4 * H, dw, 4 * H, add, scratch + plan->workspace, run->threads);
         add = true;
     }
     give_state_gradient(call, LSTM_H0, lstm.dense_h);

@@ -4,7 +4,8 @@
  * are.
  *
  * Each sum runs over k in ascending order on its own, so a row's bits do not depend on the rows
- * beside it. */
+ * beside it. With bf16 products (engine/bf16_simd.h) a step of k is a pair of them, and all rows
+ * are packed. */
 #ifndef LONGHAUL_OPS_LSTM_PRODUCT_H
 #define LONGHAUL_OPS_LSTM_PRODUCT_H
 
@@ -23,7 +24,8 @@ typedef struct RowGroup {
     int64_t count;
     const float *rows;
     int64_t apart;
-    const float *packed; /* for more than WIDE_ROWS */
+    const float *packed;     /* for more than WIDE_ROWS, and for pairs */
+    bool pairs, instruction; /* as in GemmTile */
 } RowGroup;
 
 static inline __attribute__((always_inline)) void wide_of(int64_t depth, const RowGroup *group,
@@ -80,11 +82,11 @@ static inline __attribute__((always_inline)) void wide_rows(int64_t depth, const
     }
 }
 
-/* sums[i * PANEL + j] = sum over k < depth of row i's k panel[k][j], for the vectors * LANES
- * columns of the panel; vectors, 4 or 2, is a constant of the caller. */
+/* sums[i * PANEL + j] = sum over the `depth` steps of k of row i's k panel[k][j], for the
+ * vectors * LANES columns of the panel; vectors, 4 or 2, is a constant of the caller. */
 static inline __attribute__((always_inline)) void
 product(int64_t depth, const RowGroup *group, const float *panel, float *sums, const int vectors) {
-    if (group->count <= WIDE_ROWS) {
+    if (group->count <= WIDE_ROWS && !group->pairs) {
         wide_rows(depth, group, panel, sums, vectors);
         return;
     }
@@ -92,6 +94,8 @@ product(int64_t depth, const RowGroup *group, const float *panel, float *sums, c
         gemm_tile(&(GemmTile){.rows = group->count,
                               .columns = TILE_COLUMNS,
                               .k = depth,
+                              .pairs = group->pairs,
+                              .instruction = group->instruction,
                               .a = group->packed,
                               .a_row = 1,
                               .a_step = TILE_PITCH,
@@ -102,11 +106,15 @@ product(int64_t depth, const RowGroup *group, const float *panel, float *sums, c
 }
 
 /* to[lane][first + i] = row[i] lane, for rows first .. first+LANES-1 of a group and as many lanes
- * as there are. to: the packed place of the first lane. Rows that the group lacks may hold
- * anything. */
-static inline void pack_block(vfloat row[LANES], int64_t lanes, float *to, int64_t first) {
+ * as there are, or to[pair of lanes]; a lane behind the last is zero. to: the packed place of the
+ * first lane. Rows that the group lacks may hold anything. */
+static inline void pack_block(vfloat row[LANES], int64_t lanes, float *to, int64_t first,
+                              bool pairs) {
     v_transpose(row);
-    if (lanes >= LANES)
+    if (pairs)
+        for (int i = 0; i < LANES && i < lanes; i += 2)
+            v_store(to + i / 2 * TILE_PITCH + first, v_pair(row[i], row[i + 1]));
+    else if (lanes >= LANES)
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) v_store(to + i * TILE_PITCH + first, row[i]);
     else
