@@ -29,8 +29,8 @@ SLOW = 20  # seconds: such a step is timed once
 
 
 def clean_environment():
-    """Without the allocator settings that are meant for PyTorch's timings."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    """Without the settings that are meant for PyTorch's timings."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "LD_PRELOAD"))}
 
 
 def export(program, case, path):
@@ -158,7 +158,7 @@ def compare(program, case, threads, rounds, path):
     return {
         "key": case.key,
         "threads": threads,
-        "torch": torch.__version__,
+        "torch": torch.__version__ + (", MKL with AVX-512" if "mkl.so" in os.environ.get("LD_PRELOAD", "") else ""),
         "ours": [float(row["train_seconds"]) for row in mine],
         "ours_bytes": int(float(mine[0]["bytes"])),
         "best": best.name,
