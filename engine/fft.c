@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* Child blocks a power of two of bytes apart would share the sets of the caches: 4 points (512
  * bytes at 16 lanes) between them spread the eight streams of a butterfly over the sets. */
@@ -12,23 +13,21 @@ Fft fft_layout(int64_t points) {
     Fft fft = {.points = points};
     int bits = 0;
     while ((int64_t)1 << bits < points) bits++;
-    const int rest = bits - 2; /* the blocks of four points at the bottom */
-    const int fours = rest % 3 == 0 ? 0 : rest % 3 == 2 ? 1 : 2;
-    fft.levels = (rest - 2 * fours) / 3 + fours;
+    const int leaf_bits = bits % 3 == 0 ? 3 : bits % 3 == 1 ? 4 : 2;
+    fft.leaf = 1 << leaf_bits;
+    fft.levels = (bits - leaf_bits) / 3;
     assert(fft.levels <= FFT_MAX_LEVELS);
     int64_t offset = 0;
     for (int i = 0; i < fft.levels; i++) {
-        FftLevel *level = &fft.level[i];
-        *level =
-            (FftLevel){.points = points, .offset = offset, .radix = i < fft.levels - fours ? 8 : 4};
-        points /= level->radix;
-        offset += points * (level->radix - 1) * 2;
+        fft.level[i] = (FftLevel){.points = points, .offset = offset};
+        points /= 8;
+        offset += points * (i == 0 ? 16 : 14);
     }
-    fft.run = fft.places = 4;
+    fft.run = fft.places = fft.leaf;
     for (int i = fft.levels - 1; i >= 0; i--) {
         FftLevel *level = &fft.level[i];
         level->stride = fft.places + (fft.places >= PADDED_FROM ? PADDING : 0);
-        fft.places = level->stride * level->radix;
+        fft.places = level->stride * 8;
         if (fft.places == level->points) fft.run = level->points;
     }
     return fft;
@@ -36,78 +35,69 @@ Fft fft_layout(int64_t points) {
 
 int64_t fft_factor_floats(const Fft *fft) {
     const FftLevel *last = &fft->level[fft->levels - 1];
-    return last->offset + last->points / last->radix * (last->radix - 1) * 2;
+    return last->offset + last->points / 8 * (fft->levels == 1 ? 16 : 14);
 }
 
 size_t fft_buffer_bytes(const Fft *fft) {
     return (size_t)fft->places * 2 * FFT_LANES * sizeof(float);
 }
 
-/* The frequency (modulo radix) that child q of a block holds: q with its bits reversed. */
-static int frequency_of(int radix, int q) {
-    return radix == 8 ? (q & 1) << 2 | (q & 2) | q >> 2 : (q & 1) << 1 | q >> 1;
+/* Turns of the eight children side by side. */
+typedef double Eight __attribute__((vector_size(8 * sizeof(double))));
+typedef struct Turns {
+    Eight re, im;
+} Turns;
+
+static inline Turns turn_by(Turns a, Turns b) {
+    return (Turns){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
-int64_t fft_place(const Fft *fft, int64_t k) {
-    int64_t place = 0;
-    for (int i = 0; i < fft->levels; i++) {
-        const FftLevel *level = &fft->level[i];
-        place += frequency_of(level->radix, (int)(k % level->radix)) * level->stride;
-        k /= level->radix;
-    }
-    return place + frequency_of(4, (int)k);
-}
-
-typedef struct Turn {
-    double re, im;
-} Turn;
-
-static Turn turn_by(Turn a, Turn b) {
-    return (Turn){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
-
-/* Row j of level 0 holds w^(f j), w = exp(-2 pi i / n), for the frequencies f of children 1 .. 7.
+/* Row j holds exp(-2 pi i j (f + shift) / points) for the frequencies f of children `first` .. 7.
  * Products of a block's first row and a row within the block: no factor is the end of more than
  * 64 + n / 512 multiplications in double, whose rounding stays far below that of a float. */
-static void first_factors(const Fft *fft, float *table) {
-    enum { BLOCK = 64, CHILDREN = 7 };
-    const int64_t rows = fft->points / 8;
-    Turn step[CHILDREN], leap[CHILDREN], start[CHILDREN], within[BLOCK][CHILDREN];
+static void fill(int64_t points, int first, double shift, float *table) {
+    enum { BLOCK = 64, CHILDREN = 8 };
+    const int64_t rows = points / 8;
+    Turns step, leap, start, within[BLOCK];
     for (int q = 0; q < CHILDREN; q++) {
-        const double angle = -2 * M_PI * frequency_of(8, q + 1) / (double)fft->points;
-        step[q] = (Turn){cos(angle), sin(angle)};
-        leap[q] = (Turn){cos(BLOCK * angle), sin(BLOCK * angle)};
-        start[q] = within[0][q] = (Turn){1, 0};
-        for (int j = 1; j < BLOCK; j++) within[j][q] = turn_by(within[j - 1][q], step[q]);
+        const double angle = -2 * M_PI * (fft_child_frequency(q) + shift) / (double)points;
+        step.re[q] = cos(angle);
+        step.im[q] = sin(angle);
+        leap.re[q] = cos(BLOCK * angle);
+        leap.im[q] = sin(BLOCK * angle);
+        start.re[q] = within[0].re[q] = 1;
+        start.im[q] = within[0].im[q] = 0;
     }
-    for (int64_t first = 0; first < rows; first += BLOCK) {
-        const int64_t count = rows - first < BLOCK ? rows - first : BLOCK;
-        for (int64_t j = 0; j < count; j++)
+    for (int j = 1; j < BLOCK && j < rows; j++) within[j] = turn_by(within[j - 1], step);
+    for (int64_t row = 0; row < rows; row += BLOCK) {
+        const int64_t count = rows - row < BLOCK ? rows - row : BLOCK;
+        for (int64_t j = 0; j < count; j++) {
+            const Turns turns = turn_by(start, within[j]);
+            float both[2 * CHILDREN];
             for (int q = 0; q < CHILDREN; q++) {
-                const Turn factor = turn_by(start[q], within[j][q]);
-                *table++ = (float)factor.re;
-                *table++ = (float)factor.im;
+                both[2 * q] = (float)turns.re[q];
+                both[2 * q + 1] = (float)turns.im[q];
             }
-        for (int q = 0; q < CHILDREN; q++) start[q] = turn_by(start[q], leap[q]);
+            memcpy(table, both + 2 * first, (size_t)(CHILDREN - first) * 2 * sizeof(float));
+            table += 2 * (CHILDREN - first);
+        }
+        start = turn_by(start, leap);
     }
 }
 
-/* Lower levels find their factors in level 0: a block of s points has w_s^(f j) = w_n^(f j n / s),
- * row j n / s there. A radix-4 level takes twice the frequency at half the row: its children hold
- * frequencies 0, 2, 1, 3, and the first four of a radix-8 level just twice that. */
+/* Lower levels find their factors in level 1: a block of s points has w_s^(f j) = w_n^(f j n / s),
+ * row j n / s there. */
 void fft_factors(Fft *fft, float *table) {
-    first_factors(fft, table);
-    for (int i = 1; i < fft->levels; i++) {
-        const FftLevel *level = &fft->level[i];
-        const int wide = level->radix == 8 ? 1 : 2;
-        const int64_t step = fft->points / level->points / wide;
-        float *out = table + level->offset;
-        for (int64_t j = 0; j < level->points / level->radix; j++)
-            for (int q = 1; q < level->radix; q++) {
-                const float *in = table + (j * step * 7 + q - 1) * 2;
-                *out++ = in[0];
-                *out++ = in[1];
-            }
-    }
     fft->factors = table;
+    fill(fft->points, 0, 0.25, table);
+    if (fft->levels == 1) return;
+    const FftLevel *one = &fft->level[1];
+    fill(one->points, 1, 0, table + one->offset);
+    for (int i = 2; i < fft->levels; i++) {
+        const FftLevel *level = &fft->level[i];
+        const int64_t step = one->points / level->points;
+        float *out = table + level->offset;
+        for (int64_t j = 0; j < level->points / 8; j++)
+            for (int k = 0; k < 14; k++) *out++ = table[one->offset + j * step * 14 + k];
+    }
 }

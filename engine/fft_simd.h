@@ -6,9 +6,6 @@
 #include "engine/fft.h"
 #include "engine/simd.h"
 
-/* Numbers stay in registers only where everything around them is inlined, whatever its size. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 typedef struct vcomplex {
     vfloat re, im;
 } vcomplex;
@@ -69,8 +66,7 @@ ALWAYS_INLINE void butterfly4_back(vcomplex x[4]) {
     x[3] = c_subtract(odd, turned);
 }
 
-/* The parts of an eight-point butterfly on either side of the additions x[i] +- x[i + 4]: a caller
- * whose second half is zero (forward) or not wanted (back) leaves those out. */
+/* The parts of an eight-point butterfly on either side of the additions x[i] +- x[i + 4]. */
 ALWAYS_INLINE void butterfly8_after(vcomplex x[8]) {
     x[5] = c_eighth_back(x[5]);
     x[6] = c_quarter_back(x[6]);
@@ -99,6 +95,55 @@ ALWAYS_INLINE void butterfly8_back(vcomplex x[8]) {
         const vcomplex even = x[i], odd = x[i + 4];
         x[i] = c_add(even, odd);
         x[i + 4] = c_subtract(even, odd);
+    }
+}
+
+/* Sixteen points: four by four. The factors between are exp(-i pi k / 8). */
+ALWAYS_INLINE vcomplex c_sixteenths_back(vcomplex x, int k) {
+    static const float w[10][2] = {[1] = {0.92387953f, -0.38268343f},
+                                   [3] = {0.38268343f, -0.92387953f},
+                                   [9] = {-0.92387953f, 0.38268343f}};
+    if (k == 0) return x;
+    if (k == 2) return c_eighth_back(x);
+    if (k == 4) return c_quarter_back(x);
+    if (k == 6) return c_quarter_back(c_eighth_back(x));
+    return c_turn(x, w[k]);
+}
+ALWAYS_INLINE vcomplex c_sixteenths(vcomplex x, int k) {
+    static const float w[10][2] = {[1] = {0.92387953f, -0.38268343f},
+                                   [3] = {0.38268343f, -0.92387953f},
+                                   [9] = {-0.92387953f, 0.38268343f}};
+    if (k == 0) return x;
+    if (k == 2) return c_eighth(x);
+    if (k == 4) return c_quarter(x);
+    if (k == 6) return c_quarter(c_eighth(x));
+    return c_turn_back(x, w[k]);
+}
+ALWAYS_INLINE void butterfly16(vcomplex x[16]) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        vcomplex y[4] = {x[j], x[j + 4], x[j + 8], x[j + 12]};
+        butterfly4(y);
+        x[j] = y[0];
+        x[j + 4] = c_sixteenths_back(y[1], 2 * j);
+        x[j + 8] = c_sixteenths_back(y[2], j);
+        x[j + 12] = c_sixteenths_back(y[3], 3 * j);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 16; j += 4) butterfly4(x + j);
+}
+ALWAYS_INLINE void butterfly16_back(vcomplex x[16]) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 16; j += 4) butterfly4_back(x + j);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        vcomplex y[4] = {x[j], c_sixteenths(x[j + 4], 2 * j), c_sixteenths(x[j + 8], j),
+                         c_sixteenths(x[j + 12], 3 * j)};
+        butterfly4_back(y);
+        x[j] = y[0];
+        x[j + 4] = y[1];
+        x[j + 8] = y[2];
+        x[j + 12] = y[3];
     }
 }
 

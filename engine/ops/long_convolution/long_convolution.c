@@ -51,7 +51,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
         forward->flops = B * L * D * (2 * taps + gates);
         backward->flops = B * L * D * (4 * taps + 2 * gates);
     } else {
-        const double n = (double)long_convolution_points(extent(u, 1));
+        const double n = 2 * (double)long_convolution_points(extent(u, 1));
         const double transform = 2.5 * n * log2(n), product = 3 * n;
         forward->flops = D * (B * (2 * transform + product) + transform) + B * L * D * gates;
         backward->flops =
@@ -72,9 +72,9 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
     if (long_convolution_is_direct(L, K))
         return (size_t)(threads * direct_vectors(L, K)) * FFT_LANES * sizeof(float);
     const Fft fft = fft_layout(long_convolution_points(L));
-    const size_t buffers = phase == PHASE_FORWARD ? 2 : 4;
+    const int64_t B = extent(call->in[LONG_CONVOLUTION_U], 0);
     return (size_t)long_convolution_table_floats(&fft) * sizeof(float) +
-           (size_t)threads * buffers * fft_buffer_bytes(&fft);
+           (size_t)(threads * long_convolution_buffers(B, phase)) * fft_buffer_bytes(&fft);
 }
 
 #define SEQUENCE(B, L, D)                                                                          \

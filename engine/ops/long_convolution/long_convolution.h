@@ -22,8 +22,8 @@ enum {
     LONG_CONVOLUTION_INPUTS
 };
 
-/* Sequences or filters up to this length are convolved tap by tap: a transform of twice 64 points
- * costs as much as 64 taps, 1.2 ns per token and channel. */
+/* Sequences or filters up to this length are convolved tap by tap: 64 taps cost about 0.5 ns per
+ * token and channel, transforms of a longer sequence 0.9 ns, on a core of 267 GFLOP/s. */
 enum { LONG_CONVOLUTION_DIRECT = 64 };
 
 /* What surrounds the sum; every field may be NULL. skip (D); pre, post (B, L, D). */

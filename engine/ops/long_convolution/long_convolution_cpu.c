@@ -1,269 +1,244 @@
-/* Long convolution by transforms. A unit of work is two blocks of LANES channels, each the real or
- * the imaginary half of one complex transform; one block alone packs two rows of the batch instead.
- * Level 0 of every transform is fused with reading and writing (B, L, D), gates included, and never
- * touches the half that is zero or not wanted.
+/* Long convolution by transforms, LANES channels at a time. Level 0 of every transform is fused
+ * with reading and writing (B, L, D), gates included. The skip term is a part of tap 0.
  *
- * Forward: 2 transforms of 2 L points a row for 2 LANES channels, about 44 vector operations each
- * way per point at L = 1024. At length 131072 a buffer is 32 MiB and memory is the bound: some 45
- * bytes per token and channel. */
+ * Forward: 2 transforms of L complex points a row and one of the filter, about 42 vector operations
+ * each way per point at L = 1024. Working sets of one thread: 128 bytes a point for each of signal
+ * and filter, so both are in a second-level cache of 1 MiB up to L = 2048; from there the blocks of
+ * level 0 or 1 are, and each level above them moves a buffer once from and to the next cache. */
 #include <omp.h>
 
 #include "engine/fft_simd.h"
 #include "engine/ops/long_convolution/long_convolution_direct.h"
 #include "engine/ops/long_convolution/long_convolution_plan.h"
 
+/* One row of the batch, or the filter. Passes copy it: nothing can then change it behind their
+ * back, and what it says stays in registers. */
 typedef struct Unit {
-    const Convolution *c;
-    Lanes lanes[2];
-    int64_t row[2];  /* -1: absent, reads as zero */
-    bool one_filter; /* both halves are the same channels */
-    vfloat skip[2];  /* sums of the gradient of skip */
+    Convolution c;
+    Lanes lanes;
+    int64_t row, points;
 } Unit;
 
 /* ---- level 0: the first pass reads, the last one writes ---- */
 
-typedef vcomplex Reader(const Unit *unit, int64_t t);
-typedef void Writer(Unit *unit, int64_t t, vcomplex value);
-
-ALWAYS_INLINE void store_first(const Fft *fft, float *buffer, int64_t j, int64_t place,
-                               const vcomplex x[8]) {
-    const float *w = fft->factors + 14 * j;
-    const int64_t stride = fft->level[0].stride;
-    c_store(buffer, place, x[0]);
-    for (int q = 1; q < 8; q++) c_store(buffer, place + q * stride, c_turn(x[q], w + 2 * (q - 1)));
-}
-ALWAYS_INLINE void load_last(const Fft *fft, const float *buffer, int64_t j, int64_t place,
-                             vcomplex x[8]) {
-    const float *w = fft->factors + 14 * j;
-    const int64_t stride = fft->level[0].stride;
-    x[0] = c_load(buffer, place);
-    for (int q = 1; q < 8; q++)
-        x[q] = c_turn_back(c_load(buffer, place + q * stride), w + 2 * (q - 1));
-    butterfly8_before_back(x);
-}
+/* Real or imaginary part of point t; signals have no imaginary part (NULL). */
+typedef vfloat Reader(const Unit *unit, int64_t t);
+typedef void Writer(const Unit *unit, int64_t t, vfloat value);
+/* exp(-i pi k / 16): what brings point j + k n / 8 to x^n = -i, but for the part that depends on j
+ * and stands in the table. */
+static const float bend[8][2] = {{1, 0},
+                                 {0.98078528f, -0.19509032f},
+                                 {0.92387953f, -0.38268343f},
+                                 {0.83146961f, -0.55557023f},
+                                 {0.70710678f, -0.70710678f},
+                                 {0.55557023f, -0.83146961f},
+                                 {0.38268343f, -0.92387953f},
+                                 {0.19509032f, -0.98078528f}};
 
 /* Rows of level 0 that are read or written together. Its eight streams lie a power of two of bytes
  * apart, and so do tensors: taken point by point they would fall into one set of the cache and wait
  * for each other's addresses, so each stream is followed for some rows at a time. */
 enum { ROWS = 16 };
-typedef vcomplex Rows[8][ROWS];
+typedef vfloat Rows[8][ROWS];
 
-/* Points n / 2 .. n - 1 are zero. */
-ALWAYS_INLINE void read_half(const Fft *fft, float *buffer, const Unit *unit, Reader *read) {
-    const int64_t rows = fft->points / 8;
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        Rows in;
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < ROWS; j++) in[i][j] = read(unit, i * rows + first + j);
-        const int64_t place = fft_run_place(fft, 0, first);
-        for (int j = 0; j < ROWS; j++) {
-            vcomplex x[8];
-            for (int i = 0; i < 4; i++) x[i] = x[i + 4] = in[i][j];
-            butterfly8_after(x);
-            store_first(fft, buffer, first + j, place + j, x);
-        }
-    }
+ALWAYS_INLINE void read_rows(const Unit *unit, int64_t first, Reader *read, Rows in) {
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < ROWS; j++) in[i][j] = read(unit, i * unit->points / 8 + first + j);
 }
-ALWAYS_INLINE void read_whole(const Fft *fft, float *buffer, const Unit *unit, Reader *read) {
-    const int64_t rows = fft->points / 8;
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        Rows in;
-        for (int i = 0; i < 8; i++)
-            for (int j = 0; j < ROWS; j++) in[i][j] = read(unit, i * rows + first + j);
-        const int64_t place = fft_run_place(fft, 0, first);
-        for (int j = 0; j < ROWS; j++) {
-            vcomplex x[8];
-            for (int i = 0; i < 8; i++) x[i] = in[i][j];
-            butterfly8(x);
-            store_first(fft, buffer, first + j, place + j, x);
-        }
-    }
+ALWAYS_INLINE void write_rows(const Unit *unit, int64_t first, Writer *write, Rows out) {
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < ROWS; j++) write(unit, i * unit->points / 8 + first + j, out[i][j]);
 }
-ALWAYS_INLINE void write_half(const Fft *fft, const float *buffer, Unit *unit, Writer *write) {
-    const int64_t rows = fft->points / 8;
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        Rows out;
+ALWAYS_INLINE void read_signal(const Fft *fft, float *buffer, const Unit *from, Reader *real,
+                               Reader *imaginary) {
+    const Unit copy = *from, *unit = &copy;
+    const float *w = fft->factors;
+    const int64_t stride = fft->level[0].stride;
+    for (int64_t first = 0; first < fft->points / 8; first += ROWS) {
+        Rows re, im;
+        read_rows(unit, first, real, re);
+        if (imaginary) read_rows(unit, first, imaginary, im);
         const int64_t place = fft_run_place(fft, 0, first);
-        for (int j = 0; j < ROWS; j++) {
+        for (int j = 0; j < ROWS; j++, w += 16) {
             vcomplex x[8];
-            load_last(fft, buffer, first + j, place + j, x);
-            for (int i = 0; i < 4; i++) out[i][j] = c_add(x[i], x[i + 4]);
-        }
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < ROWS; j++) write(unit, i * rows + first + j, out[i][j]);
-    }
-}
-ALWAYS_INLINE void write_whole(const Fft *fft, const float *buffer, Unit *unit, Writer *write) {
-    const int64_t rows = fft->points / 8;
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        Rows out;
-        const int64_t place = fft_run_place(fft, 0, first);
-        for (int j = 0; j < ROWS; j++) {
-            vcomplex x[8];
-            load_last(fft, buffer, first + j, place + j, x);
+#pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                out[i][j] = c_add(x[i], x[i + 4]);
-                out[i + 4][j] = c_subtract(x[i], x[i + 4]);
+                const float *a = bend[i], *b = bend[i + 4];
+                const vfloat low = re[i][j], high = re[i + 4][j];
+                vcomplex y = {low * a[0], low * a[1]};
+                if (imaginary) y = c_turn((vcomplex){low, im[i][j]}, a);
+                x[i] = (vcomplex){y.re + high * b[0], y.im + high * b[1]};
+                x[i + 4] = (vcomplex){y.re - high * b[0], y.im - high * b[1]};
+                if (imaginary) {
+                    const vcomplex z = {-im[i + 4][j] * b[1], im[i + 4][j] * b[0]};
+                    x[i] = c_add(x[i], z);
+                    x[i + 4] = c_subtract(x[i + 4], z);
+                }
+            }
+            butterfly8_after(x);
+            for (int q = 0; q < 8; q++)
+                c_store(buffer, place + j + q * stride, c_turn(x[q], w + 2 * q));
+        }
+    }
+}
+
+ALWAYS_INLINE void write_signal(const Fft *fft, const float *buffer, const Unit *to, Writer *real,
+                                Writer *imaginary) {
+    const Unit copy = *to, *unit = &copy;
+    const float *w = fft->factors;
+    const int64_t stride = fft->level[0].stride;
+    for (int64_t first = 0; first < fft->points / 8; first += ROWS) {
+        Rows re, im;
+        const int64_t place = fft_run_place(fft, 0, first);
+        for (int j = 0; j < ROWS; j++, w += 16) {
+            vcomplex x[8];
+            for (int q = 0; q < 8; q++)
+                x[q] = c_turn_back(c_load(buffer, place + j + q * stride), w + 2 * q);
+            butterfly8_before_back(x);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                const vcomplex low = c_turn_back(c_add(x[i], x[i + 4]), bend[i]);
+                const vcomplex high = c_turn_back(c_subtract(x[i], x[i + 4]), bend[i + 4]);
+                re[i][j] = low.re;
+                re[i + 4][j] = high.re;
+                if (imaginary) {
+                    im[i][j] = low.im;
+                    im[i + 4][j] = high.im;
+                }
             }
         }
-        for (int i = 0; i < 8; i++)
-            for (int j = 0; j < ROWS; j++) write(unit, i * rows + first + j, out[i][j]);
+        write_rows(unit, first, real, re);
+        if (imaginary) write_rows(unit, first, imaginary, im);
     }
 }
 
 /* ---- what is read and written ---- */
 
-ALWAYS_INLINE vfloat filter_half(const Unit *unit, int half, int64_t t, int64_t points) {
-    const Convolution *c = unit->c;
-    const Lanes lanes = unit->lanes[half];
-    if (t < c->K) return v_load_part(c->filter + t * c->D + lanes.channel, lanes.width);
-    /* The reverse filter runs backwards from the end of the circle. */
-    const int64_t back = points - 1 - t;
-    if (c->reverse && back < c->K)
-        return v_load_part(c->reverse + back * c->D + lanes.channel, lanes.width);
-    return v_zero();
+/* Fetches what will be touched ROWS tokens later, when the stream is followed again: tokens are D
+ * floats apart, too far for the processor to foresee. The address may be past the end, which a
+ * prefetch does not mind. */
+ALWAYS_INLINE const void *address(const float *tensor, int64_t at) {
+    return (const void *)((intptr_t)tensor + (intptr_t)(at * (int64_t)sizeof *tensor));
 }
-ALWAYS_INLINE vcomplex read_filter(const Unit *unit, int64_t t) {
-    const int64_t points = long_convolution_points(unit->c->L);
-    return (vcomplex){filter_half(unit, 0, t, points), filter_half(unit, 1, t, points)};
+ALWAYS_INLINE void fetch(const float *tensor, int64_t at) {
+    if (tensor) __builtin_prefetch(address(tensor, at));
+}
+ALWAYS_INLINE void fetch_for_writing(const float *tensor, int64_t at) {
+    if (tensor) __builtin_prefetch(address(tensor, at), 1);
 }
 
-ALWAYS_INLINE vcomplex read_signal(const Unit *unit, int64_t t) {
-    vfloat half[2] = {v_zero(), v_zero()};
-    for (int i = 0; i < 2 && t < unit->c->L; i++)
-        if (unit->row[i] >= 0)
-            half[i] = read_input(unit->c, token_at(unit->c, unit->row[i], t, unit->lanes[i]),
-                                 unit->lanes[i]);
-    return (vcomplex){half[0], half[1]};
+ALWAYS_INLINE vfloat filter_tap(const Unit *unit, int64_t t) {
+    if (t >= unit->c.K) return v_zero();
+    fetch(unit->c.filter, (t + ROWS) * unit->c.D + unit->lanes.channel);
+    return read_tap(&unit->c, t, unit->lanes);
 }
-ALWAYS_INLINE vcomplex read_gradient(const Unit *unit, int64_t t) {
-    vfloat half[2] = {v_zero(), v_zero()};
-    for (int i = 0; i < 2 && t < unit->c->L; i++)
-        if (unit->row[i] >= 0)
-            half[i] = read_cotangent(unit->c, token_at(unit->c, unit->row[i], t, unit->lanes[i]),
-                                     unit->lanes[i]);
-    return (vcomplex){half[0], half[1]};
+/* Reverse tap k - 1 is that of x^-k. */
+ALWAYS_INLINE vfloat reverse_tap(const Unit *unit, int64_t t) {
+    const int64_t tap = t - unit->points;
+    return -tap <= unit->c.K ? read_tap(&unit->c, tap, unit->lanes) : v_zero();
 }
-
-ALWAYS_INLINE void write_signal(Unit *unit, int64_t t, vcomplex value) {
-    const vfloat half[2] = {value.re, value.im};
-    for (int i = 0; i < 2 && t < unit->c->L; i++)
-        if (unit->row[i] >= 0)
-            write_output(unit->c, token_at(unit->c, unit->row[i], t, unit->lanes[i]), half[i],
-                         unit->lanes[i]);
+ALWAYS_INLINE void filter_gradient(const Unit *unit, int64_t t, vfloat value) {
+    if (t >= unit->c.K) return;
+    fetch_for_writing(unit->c.dfilter.at, (t + ROWS) * unit->c.D + unit->lanes.channel);
+    write_tap_gradient(&unit->c, t, value, unit->lanes);
 }
-ALWAYS_INLINE void write_signal_gradient(Unit *unit, int64_t t, vcomplex value) {
-    const vfloat half[2] = {value.re, value.im};
-    for (int i = 0; i < 2 && t < unit->c->L; i++)
-        if (unit->row[i] >= 0)
-            unit->skip[i] +=
-                write_gradient(unit->c, token_at(unit->c, unit->row[i], t, unit->lanes[i]), half[i],
-                               unit->lanes[i]);
+ALWAYS_INLINE void reverse_gradient(const Unit *unit, int64_t t, vfloat value) {
+    const int64_t tap = t - unit->points;
+    if (-tap <= unit->c.K) write_tap_gradient(&unit->c, tap, value, unit->lanes);
 }
 
-ALWAYS_INLINE void write_filter_gradient(Unit *unit, int64_t t, vcomplex value) {
-    const Convolution *c = unit->c;
-    const int64_t back = long_convolution_points(c->L) - 1 - t;
-    const bool ahead = t < c->K;
-    if (!ahead && !(c->reverse && back < c->K)) return;
-    const Sink to = ahead ? c->dfilter : c->dreverse;
-    const int64_t row = (ahead ? t : back) * c->D;
-    if (unit->one_filter) {
-        sink(to, row + unit->lanes[0].channel, value.re + value.im, unit->lanes[0]);
-        return;
-    }
-    sink(to, row + unit->lanes[0].channel, value.re, unit->lanes[0]);
-    sink(to, row + unit->lanes[1].channel, value.im, unit->lanes[1]);
+ALWAYS_INLINE vfloat input(const Unit *unit, int64_t t) {
+    if (t >= unit->c.L) return v_zero();
+    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t later = at + ROWS * unit->c.D;
+    fetch(unit->c.u, later);
+    fetch(unit->c.pre, later);
+    return read_input(&unit->c, at, unit->lanes);
+}
+ALWAYS_INLINE vfloat cotangent(const Unit *unit, int64_t t) {
+    if (t >= unit->c.L) return v_zero();
+    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t later = at + ROWS * unit->c.D;
+    fetch(unit->c.dy, later);
+    fetch(unit->c.post, later);
+    if (unit->c.dpost.at) fetch(unit->c.sum, later);
+    fetch_for_writing(unit->c.dpost.at, later);
+    return read_cotangent(&unit->c, at, unit->lanes);
+}
+ALWAYS_INLINE void output(const Unit *unit, int64_t t, vfloat value) {
+    if (t >= unit->c.L) return;
+    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t later = at + ROWS * unit->c.D;
+    fetch_for_writing(unit->c.y, later);
+    fetch_for_writing(unit->c.sum, later);
+    fetch(unit->c.post, later);
+    write_output(&unit->c, at, value, unit->lanes);
+}
+ALWAYS_INLINE void input_gradient(const Unit *unit, int64_t t, vfloat value) {
+    if (t >= unit->c.L) return;
+    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t later = at + ROWS * unit->c.D;
+    fetch_for_writing(unit->c.du.at, later);
+    fetch(unit->c.pre, later);
+    if (unit->c.dpre.at) fetch(unit->c.u, later);
+    fetch_for_writing(unit->c.dpre.at, later);
+    write_gradient(&unit->c, at, value, unit->lanes);
 }
 
 /* ---- units ---- */
 
-/* Pairs of blocks need half as many filter transforms; pairs of rows give twice as many independent
- * units, which is worth more when there are few blocks. */
-static bool pairs_blocks(const Convolution *c) {
-    return c->B == 1 || blocks_of(c) >= 4;
-}
-static int64_t units_of(const Convolution *c) {
-    return pairs_blocks(c) ? (blocks_of(c) + 1) / 2 : blocks_of(c);
-}
-static Unit unit_of(const Convolution *c, int64_t index) {
-    const int64_t first = pairs_blocks(c) ? 2 * index : index;
-    const bool two = pairs_blocks(c) && first + 1 < blocks_of(c);
-    return (Unit){.c = c,
-                  .lanes = {lanes_of(c, first), lanes_of(c, two ? first + 1 : first)},
-                  .one_filter = !two};
-}
-/* The unit's next row or rows, from 0: false after the last. */
-static bool next_rows(Unit *unit, int64_t *step) {
-    const int64_t first = unit->one_filter ? 2 * *step : *step;
-    if (first >= unit->c->B) return false;
-    unit->row[0] = first;
-    unit->row[1] = !unit->one_filter ? first : first + 1 < unit->c->B ? first + 1 : -1;
-    ++*step;
-    return true;
-}
-
-static void transform_filter(const Fft *fft, const Unit *unit, const FftBuffers *buffers) {
-    if (unit->c->reverse)
-        read_whole(fft, buffers->filter, unit, read_filter);
+static void read_filter(const Fft *fft, float *buffer, const Unit *unit) {
+    if (unit->c.reverse)
+        read_signal(fft, buffer, unit, filter_tap, reverse_tap);
     else
-        read_half(fft, buffers->filter, unit, read_filter);
-    ISA(fft_run)(fft, FFT_FILTER, buffers);
+        read_signal(fft, buffer, unit, filter_tap, NULL);
 }
 
-static void forward_unit(const Fft *fft, Unit *unit, float *memory) {
+static void forward_unit(const Fft *fft, Unit unit, float *memory) {
     const size_t size = fft_buffer_bytes(fft) / sizeof(float);
-    const FftBuffers buffers = {.filter = memory, .signal = memory + size};
-    transform_filter(fft, unit, &buffers);
-    for (int64_t step = 0; next_rows(unit, &step);) {
-        read_half(fft, buffers.signal, unit, read_signal);
+    FftBuffers buffers = {.filter = memory, .signal = memory + size};
+    read_filter(fft, buffers.filter, &unit);
+    for (; unit.row < unit.c.B; unit.row++) {
+        buffers.first = unit.row == 0;
+        read_signal(fft, buffers.signal, &unit, input, NULL);
         ISA(fft_run)(fft, FFT_CONVOLVE, &buffers);
-        write_half(fft, buffers.signal, unit, write_signal);
+        write_signal(fft, buffers.signal, &unit, output, NULL);
     }
 }
 
-static void backward_unit(const Fft *fft, Unit *unit, float *memory) {
-    const Convolution *c = unit->c;
+static void backward_unit(const Fft *fft, Unit unit, float *memory) {
+    const Convolution *c = &unit.c;
     const size_t size = fft_buffer_bytes(fft) / sizeof(float);
     FftBuffers buffers = {.filter = memory,
                           .signal = memory + size,
                           .cotangent = memory + 2 * size,
-                          .gradient = memory + 3 * size,
-                          .first = true};
-    transform_filter(fft, unit, &buffers);
-    for (int64_t step = 0; next_rows(unit, &step); buffers.first = false) {
-        read_half(fft, buffers.signal, unit, read_signal);
-        read_half(fft, buffers.cotangent, unit, read_gradient);
+                          .gradient = memory + (c->B > 1 ? 3 : 1) * size};
+    read_filter(fft, buffers.filter, &unit);
+    for (; unit.row < c->B; unit.row++) {
+        buffers.first = unit.row == 0;
+        buffers.last = unit.row == c->B - 1;
+        read_signal(fft, buffers.signal, &unit, input, NULL);
+        read_signal(fft, buffers.cotangent, &unit, cotangent, NULL);
         ISA(fft_run)(fft, FFT_ADJOINT, &buffers);
-        write_half(fft, buffers.cotangent, unit, write_signal_gradient);
+        write_signal(fft, buffers.cotangent, &unit, input_gradient, NULL);
     }
-    if (c->dfilter.at || c->dreverse.at) {
-        ISA(fft_run)(fft, FFT_GRADIENT, &buffers);
-        if (c->reverse)
-            write_whole(fft, buffers.gradient, unit, write_filter_gradient);
-        else
-            write_half(fft, buffers.gradient, unit, write_filter_gradient);
-    }
-    if (unit->one_filter) {
-        sink(c->dskip, unit->lanes[0].channel, unit->skip[0] + unit->skip[1], unit->lanes[0]);
-        return;
-    }
-    for (int i = 0; i < 2; i++)
-        sink(c->dskip, unit->lanes[i].channel, unit->skip[i], unit->lanes[i]);
+    if (c->reverse)
+        write_signal(fft, buffers.gradient, &unit, filter_gradient, reverse_gradient);
+    else
+        write_signal(fft, buffers.gradient, &unit, filter_gradient, NULL);
 }
 
 static void by_transform(const Convolution *c, const Run *run, Phase phase,
-                         void (*work)(const Fft *, Unit *, float *)) {
+                         void (*work)(const Fft *, Unit, float *)) {
     Fft fft = fft_layout(long_convolution_points(c->L));
     fft_factors(&fft, c->scratch);
     float *memory = (float *)c->scratch + long_convolution_table_floats(&fft);
     const int64_t each =
-        (int64_t)(fft_buffer_bytes(&fft) / sizeof(float)) * (phase == PHASE_FORWARD ? 2 : 4);
+        (int64_t)(fft_buffer_bytes(&fft) / sizeof(float)) * long_convolution_buffers(c->B, phase);
 #pragma omp parallel for num_threads(run->threads) schedule(static)
-    for (int64_t index = 0; index < units_of(c); index++) {
-        Unit unit = unit_of(c, index);
-        work(&fft, &unit, memory + omp_get_thread_num() * each);
-    }
+    for (int64_t block = 0; block < blocks_of(c); block++)
+        work(&fft, (Unit){.c = *c, .lanes = lanes_of(c, block), .points = fft.points},
+             memory + omp_get_thread_num() * each);
 }
 
 static void forward(const OpCall *call, const Run *run) {

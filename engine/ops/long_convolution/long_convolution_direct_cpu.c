@@ -1,6 +1,5 @@
 /* One block of LANES channels at a time: the sequence is copied between zeros, then tiles of 8
- * outputs stay in registers while the taps go by. A tap costs one fused operation per output and
- * 9 loads to 8 of them: some 9/8 of the arithmetic floor. */
+ * outputs by 8 taps are summed in registers: 64 fused operations to 23 loads. */
 #include <omp.h>
 #include <string.h>
 
@@ -14,7 +13,7 @@ typedef struct Taps {
 } Taps;
 
 typedef struct Workspace {
-    float *x, *g; /* between zeros: [-DIRECT_TILE, L + DIRECT_TILE) */
+    float *x, *g; /* between zeros: [-DIRECT_PADDING, L + DIRECT_PADDING) */
     Taps taps, gradient;
 } Workspace;
 
@@ -27,20 +26,19 @@ static Workspace workspace_of(const Convolution *c, int thread) {
     w.taps.values = memory + 2 * sequence;
     w.gradient.values = w.taps.values + taps;
     for (float *start = w.x; start <= w.g; start += sequence) {
-        memset(start, 0, DIRECT_TILE * LANES * sizeof(float));
-        memset(start + (c->L + DIRECT_TILE) * LANES, 0, DIRECT_TILE * LANES * sizeof(float));
+        memset(start, 0, DIRECT_PADDING * LANES * sizeof(float));
+        memset(start + (c->L + DIRECT_PADDING) * LANES, 0, DIRECT_PADDING * LANES * sizeof(float));
     }
-    w.x += DIRECT_TILE * LANES;
-    w.g += DIRECT_TILE * LANES;
+    w.x += DIRECT_PADDING * LANES;
+    w.g += DIRECT_PADDING * LANES;
     return w;
 }
 
 static void read_taps(const Convolution *c, Lanes lanes, Taps taps) {
-    for (int64_t o = taps.first; o <= taps.last; o++) {
-        const float *from = o < 0 ? c->reverse + (-1 - o) * c->D : c->filter + o * c->D;
-        v_store(taps.values + (o - taps.first) * LANES,
-                v_load_part(from + lanes.channel, lanes.width));
-    }
+    for (int64_t o = taps.first; o <= taps.last; o++)
+        v_store(taps.values + (o - taps.first) * LANES, read_tap(c, o, lanes));
+    memset(taps.values + (taps.last + 1 - taps.first) * LANES, 0,
+           DIRECT_TILE * LANES * sizeof(float));
 }
 
 static int64_t larger(int64_t a, int64_t b) {
@@ -50,30 +48,44 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* sum[i] = sum_o tap[o] x[t + i - o] over the taps that meet the sequence anywhere in the tile. */
-static inline void convolve_tile(const float *x, int64_t L, Taps taps, int64_t t,
-                                 vfloat sum[DIRECT_TILE]) {
-    for (int i = 0; i < DIRECT_TILE; i++) sum[i] = v_zero();
-    const int64_t from = larger(taps.first, t - (L - 1));
-    const int64_t to = smaller(taps.last, t + DIRECT_TILE - 1);
-    for (int64_t o = from; o <= to; o++) {
-        const vfloat tap = v_load(taps.values + (o - taps.first) * LANES);
-        const float *at = x + (t - o) * LANES;
-        for (int i = 0; i < DIRECT_TILE; i++) sum[i] += tap * v_load(at + i * LANES);
+/* sum[i] += sum_k a[k] b[side i + step k], k < DIRECT_TILE: a vector of b is loaded once for all of
+ * its up to eight products. */
+ALWAYS_INLINE void add_tile(const float *a, const float *b, int side, int step,
+                            vfloat sum[DIRECT_TILE]) {
+    enum { REACH = DIRECT_TILE - 1 };
+    const int lowest = (side < 0 ? -REACH : 0) + (step < 0 ? -REACH : 0);
+    vfloat window[2 * REACH + 1];
+#pragma GCC unroll 16
+    for (int n = 0; n <= 2 * REACH; n++) window[n] = v_load(b + (lowest + n) * LANES);
+#pragma GCC unroll 8
+    for (int k = 0; k < DIRECT_TILE; k++) {
+        const vfloat factor = v_load(a + k * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < DIRECT_TILE; i++)
+            sum[i] += factor * window[side * i + step * k - lowest];
     }
 }
 
+/* sum[i] = sum_o tap[o] x[t + i - o] over the taps that meet the sequence anywhere in the tile. */
+static void convolve_tile(const float *x, int64_t L, Taps taps, int64_t t,
+                          vfloat sum[DIRECT_TILE]) {
+    vfloat total[DIRECT_TILE] = {0};
+    const int64_t from = larger(taps.first, t - (L - 1));
+    const int64_t to = smaller(taps.last, t + DIRECT_TILE - 1);
+    for (int64_t o = from; o <= to; o += DIRECT_TILE)
+        add_tile(taps.values + (o - taps.first) * LANES, x + (t - o) * LANES, 1, -1, total);
+    memcpy(sum, total, sizeof total);
+}
+
 /* sum[i] = sum_o tap[o] g[t + i + o] */
-static inline void correlate_tile(const float *g, int64_t L, Taps taps, int64_t t,
-                                  vfloat sum[DIRECT_TILE]) {
-    for (int i = 0; i < DIRECT_TILE; i++) sum[i] = v_zero();
+static void correlate_tile(const float *g, int64_t L, Taps taps, int64_t t,
+                           vfloat sum[DIRECT_TILE]) {
+    vfloat total[DIRECT_TILE] = {0};
     const int64_t from = larger(taps.first, -(t + DIRECT_TILE - 1));
     const int64_t to = smaller(taps.last, L - 1 - t);
-    for (int64_t o = from; o <= to; o++) {
-        const vfloat tap = v_load(taps.values + (o - taps.first) * LANES);
-        const float *at = g + (t + o) * LANES;
-        for (int i = 0; i < DIRECT_TILE; i++) sum[i] += tap * v_load(at + i * LANES);
-    }
+    for (int64_t o = from; o <= to; o += DIRECT_TILE)
+        add_tile(taps.values + (o - taps.first) * LANES, g + (t + o) * LANES, 1, 1, total);
+    memcpy(sum, total, sizeof total);
 }
 
 /* Adds sum_t g[t] x[t - o] to the gradient of every tap o; sums of a piece of the sequence first,
@@ -83,13 +95,10 @@ static void tap_gradients(const float *x, const float *g, int64_t L, Taps gradie
     for (int64_t o = gradient.first; o <= gradient.last; o += DIRECT_TILE)
         for (int64_t start = 0; start < L; start += PIECE) {
             vfloat sum[DIRECT_TILE] = {0};
-            const int64_t from = larger(start, o);
+            const int64_t from = larger(start, o) / DIRECT_TILE * DIRECT_TILE;
             const int64_t to = smaller(smaller(start + PIECE, L), L + o + DIRECT_TILE - 1);
-            for (int64_t t = from; t < to; t++) {
-                const vfloat value = v_load(g + t * LANES);
-                const float *at = x + (t - o) * LANES;
-                for (int i = 0; i < DIRECT_TILE; i++) sum[i] += value * v_load(at - i * LANES);
-            }
+            for (int64_t t = from; t < to; t += DIRECT_TILE)
+                add_tile(g + t * LANES, x + (t - o) * LANES, -1, 1, sum);
             float *to_tap = gradient.values + (o - gradient.first) * LANES;
             for (int i = 0; i < DIRECT_TILE; i++)
                 v_store(to_tap + i * LANES, v_load(to_tap + i * LANES) + sum[i]);
@@ -114,31 +123,22 @@ static void backward_block(const Convolution *c, Lanes lanes, Workspace w) {
     read_taps(c, lanes, w.taps);
     memset(w.gradient.values, 0,
            (size_t)direct_filter_vectors(c->K) * LANES * sizeof *w.gradient.values);
-    vfloat skip = v_zero();
     for (int64_t b = 0; b < c->B; b++) {
         for (int64_t t = 0; t < c->L; t++) {
             const int64_t at = token_at(c, b, t, lanes);
             v_store(w.x + t * LANES, read_input(c, at, lanes));
             v_store(w.g + t * LANES, read_cotangent(c, at, lanes));
         }
-        vfloat row_skip = v_zero();
         for (int64_t t = 0; t < c->L; t += DIRECT_TILE) {
             vfloat sum[DIRECT_TILE];
             correlate_tile(w.g, c->L, w.taps, t, sum);
             for (int i = 0; i < DIRECT_TILE && t + i < c->L; i++)
-                row_skip += write_gradient(c, token_at(c, b, t + i, lanes), sum[i], lanes);
+                write_gradient(c, token_at(c, b, t + i, lanes), sum[i], lanes);
         }
-        skip += row_skip;
         tap_gradients(w.x, w.g, c->L, w.gradient);
     }
-    sink(c->dskip, lanes.channel, skip, lanes);
-    for (int64_t o = w.gradient.first; o <= w.gradient.last; o++) {
-        const vfloat value = v_load(w.gradient.values + (o - w.gradient.first) * LANES);
-        if (o < 0)
-            sink(c->dreverse, (-1 - o) * c->D + lanes.channel, value, lanes);
-        else
-            sink(c->dfilter, o * c->D + lanes.channel, value, lanes);
-    }
+    for (int64_t o = w.gradient.first; o <= w.gradient.last; o++)
+        write_tap_gradient(c, o, v_load(w.gradient.values + (o - w.gradient.first) * LANES), lanes);
 }
 
 void ISA(long_convolution_direct)(const Convolution *c, const Run *run) {

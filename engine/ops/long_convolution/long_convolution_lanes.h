@@ -66,48 +66,54 @@ static inline Lanes lanes_of(const Convolution *c, int64_t block) {
     return (Lanes){.channel = block * LANES, .width = left < LANES ? left : LANES};
 }
 
-static inline void sink(Sink to, int64_t at, vfloat value, Lanes lanes) {
+ALWAYS_INLINE void sink(Sink to, int64_t at, vfloat value, Lanes lanes) {
     if (!to.at) return;
     if (to.add) value += v_load_part(to.at + at, lanes.width);
     v_store_part(to.at + at, value, lanes.width);
 }
 
-static inline int64_t token_at(const Convolution *c, int64_t row, int64_t t, Lanes lanes) {
+ALWAYS_INLINE int64_t token_at(const Convolution *c, int64_t row, int64_t t, Lanes lanes) {
     return (row * c->L + t) * c->D + lanes.channel;
 }
 
-static inline vfloat read_input(const Convolution *c, int64_t at, Lanes lanes) {
+ALWAYS_INLINE vfloat read_input(const Convolution *c, int64_t at, Lanes lanes) {
     const vfloat u = v_load_part(c->u + at, lanes.width);
     return c->pre ? u * v_load_part(c->pre + at, lanes.width) : u;
 }
 
-static inline void write_output(const Convolution *c, int64_t at, vfloat sum, Lanes lanes) {
-    if (c->skip)
-        sum += v_load_part(c->skip + lanes.channel, lanes.width) * read_input(c, at, lanes);
+/* The skip term is a part of tap 0: every convolution reads its taps here. Negative taps are those
+ * of the reverse filter. */
+ALWAYS_INLINE vfloat read_tap(const Convolution *c, int64_t tap, Lanes lanes) {
+    if (tap < 0) return v_load_part(c->reverse + (-1 - tap) * c->D + lanes.channel, lanes.width);
+    const vfloat value = v_load_part(c->filter + tap * c->D + lanes.channel, lanes.width);
+    return tap == 0 && c->skip ? value + v_load_part(c->skip + lanes.channel, lanes.width) : value;
+}
+ALWAYS_INLINE void write_tap_gradient(const Convolution *c, int64_t tap, vfloat value,
+                                      Lanes lanes) {
+    if (tap == 0) sink(c->dskip, lanes.channel, value, lanes);
+    if (tap < 0)
+        sink(c->dreverse, (-1 - tap) * c->D + lanes.channel, value, lanes);
+    else
+        sink(c->dfilter, tap * c->D + lanes.channel, value, lanes);
+}
+
+ALWAYS_INLINE void write_output(const Convolution *c, int64_t at, vfloat sum, Lanes lanes) {
     if (c->sum) v_store_part(c->sum + at, sum, lanes.width);
     if (c->post) sum *= v_load_part(c->post + at, lanes.width);
     v_store_part(c->y + at, sum, lanes.width);
 }
 
 /* Gradient of the sum: dy post. */
-static inline vfloat cotangent(const Convolution *c, int64_t at, Lanes lanes) {
+ALWAYS_INLINE vfloat read_cotangent(const Convolution *c, int64_t at, Lanes lanes) {
     const vfloat dy = v_load_part(c->dy + at, lanes.width);
+    if (c->dpost.at) sink(c->dpost, at, dy * v_load_part(c->sum + at, lanes.width), lanes);
     return c->post ? dy * v_load_part(c->post + at, lanes.width) : dy;
 }
-static inline vfloat read_cotangent(const Convolution *c, int64_t at, Lanes lanes) {
-    if (c->dpost.at)
-        sink(c->dpost, at,
-             v_load_part(c->dy + at, lanes.width) * v_load_part(c->sum + at, lanes.width), lanes);
-    return cotangent(c, at, lanes);
-}
 
-/* dx: gradient of x through the sum. Returns this token's part of the gradient of skip. */
-static inline vfloat write_gradient(const Convolution *c, int64_t at, vfloat dx, Lanes lanes) {
-    const vfloat g = cotangent(c, at, lanes);
-    if (c->skip) dx += v_load_part(c->skip + lanes.channel, lanes.width) * g;
+/* dx: gradient of x. */
+ALWAYS_INLINE void write_gradient(const Convolution *c, int64_t at, vfloat dx, Lanes lanes) {
     sink(c->du, at, c->pre ? dx * v_load_part(c->pre + at, lanes.width) : dx, lanes);
     if (c->dpre.at) sink(c->dpre, at, dx * v_load_part(c->u + at, lanes.width), lanes);
-    return c->dskip.at ? g * read_input(c, at, lanes) : v_zero();
 }
 
 #endif
