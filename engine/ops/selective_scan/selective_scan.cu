@@ -168,7 +168,7 @@ static size_t gate_bytes(const Scan &x) {
     return (size_t)(x.warps * TILE * GATE_ROW) * sizeof(float2);
 }
 static size_t part_bytes(const Scan &x) {
-    return (size_t)(2 * PAIR * x.warps * WARP + PARTS) * sizeof(float4);
+    return (size_t)(PAIR * x.warps * WARP + 2 * PARTS) * sizeof(float4);
 }
 static unsigned grid_of(const Scan &x) {
     return (unsigned)(x.blocks * x.segments * x.plan.B);

@@ -132,46 +132,42 @@ __device__ static inline void retreat(States &carry, States &sum_A, const States
 }
 
 /* Sums over the quads of a block, in parts [token of four][B or C][part of the states][quad], zero
- * where there is no quad. Four lanes of a warp take every fourth quad; the order of parts among
- * lanes avoids conflicts of banks. */
+ * where there is no quad; two of them take turns. Four lanes of a warp take every fourth quad; the
+ * order of parts among lanes avoids conflicts of banks. */
 struct QuadSums {
-    float4 *parts;
-    const float4 *from; /* of token 0 */
-    float *to;          /* in part_BC, of token 0 and group 0 */
-    int64_t row;        /* of part_BC */
+    const float4 *from; /* of the warp's token */
+    float *to;          /* in part_BC, of the warp's first token and group 0 */
+    int row;            /* of part_BC */
     unsigned turn;
 };
 __device__ static inline QuadSums quad_sums_of(const Scan &x, const Stand &at, float4 *parts) {
     const int lane = (int)threadIdx.x % WARP, which = lane / 16;
     const int part = lane / 4 % 2 * 2 + lane / 8 % 2;
-    QuadSums sums = {parts, NULL, NULL, x.groups * 2 * GROUP, (unsigned)lane % QUAD};
-    sums.from = parts + (which * QUAD + part) * PART_ROW + sums.turn;
-    sums.to = x.part_BC + (at.block * x.plan.B + at.b) * at.L * sums.row + which * GROUP +
-              part * 4 + sums.turn;
-    for (int i = (int)threadIdx.x; i < (int)PARTS; i += (int)blockDim.x)
+    QuadSums sums;
+    sums.row = (int)x.groups * 2 * GROUP;
+    sums.turn = (unsigned)lane % QUAD;
+    sums.from = parts + (((int)at.warp * 2 + which) * (int)QUAD + part) * PART_ROW + sums.turn;
+    sums.to = x.part_BC + ((at.block * x.plan.B + at.b) * at.L + at.warp) * (int64_t)sums.row +
+              which * GROUP + part * 4 + sums.turn;
+    for (int i = (int)threadIdx.x; i < 2 * PARTS; i += (int)blockDim.x)
         parts[i] = make_float4(0, 0, 0, 0);
     __syncthreads();
     return sums;
 }
-/* Of tokens `first` and on. All threads of the block come here; a barrier must follow before parts
- * are written again. */
-__device__ static inline void sum_quads(const Scan &x, const Stand &at, const QuadSums &sums,
-                                        int first, int group) {
-    __syncthreads();
-    for (int token = (int)at.warp; token < (int)QUAD; token += (int)x.warps) {
-        float sum[QUAD] = {};
+/* Token `first` + warp, and `ahead` more; to: of part_BC. */
+__device__ static inline void sum_quads(const Stand &at, const QuadSums &sums, int first, int ahead,
+                                        int buffer, float *to) {
+    const float4 *const from = sums.from + buffer * PARTS + ahead * 2 * QUAD * PART_ROW;
+    Four sum = four_of(from[0]);
 #pragma unroll
-        for (int q = 0; q < MOST_WARPS * QUADS; q += QUAD) {
-            const float4 v = sums.from[token * 2 * QUAD * PART_ROW + q];
-            sum[0] += v.x;
-            sum[1] += v.y;
-            sum[2] += v.z;
-            sum[3] += v.w;
-        }
-        const float total = quad_share(sum, sums.turn);
-        const int t = first + token;
-        if (t < at.L) sums.to[t * sums.row + group * 2 * GROUP] = total;
+    for (int q = QUAD; q < MOST_WARPS * (int)QUADS; q += QUAD) {
+        const Four v = four_of(from[q]);
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum.of[j] += v.of[j];
     }
+    const float total = quad_share(sum.of, sums.turn);
+    const int t = first + ahead;
+    if (t + (int)at.warp < at.L) to[(int64_t)t * sums.row] = total;
 }
 
 /* Shared: decays, adjoints and sums for A, steps, two tiles of weights, a tile of tokens (step
@@ -193,8 +189,9 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     float2 *const all_gates = all_tokens + 7 * EACH;
     float2 *const gates = all_gates + at.warp * TILE * GATE_ROW;
     float4 *const all_starts = reinterpret_cast<float4 *>(all_gates + x.warps * TILE * GATE_ROW);
-    float4 *const starts = all_starts + threadIdx.x, *const parts = all_starts + 2 * PAIR * threads;
+    float4 *const starts = all_starts + threadIdx.x, *const parts = all_starts + PAIR * threads;
     const QuadSums quad_sums = quad_sums_of(x, at, parts);
+    float4 *const own_parts = parts + at.part * PART_ROW + at.warp * QUADS + at.quad;
     for (int g = 0; g < groups; g++) {
 #pragma unroll
         for (int c = 0; c < PAIR; c++) {
@@ -205,11 +202,11 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
         }
     }
     const float2 bias = of_channels(at, x.bias), skip = of_channels(at, x.D);
-    const auto fetch_states = [&](int tile, int group, int buffer) {
+    const auto fetch_states = [&](int tile, int group) {
         const int n = group * GROUP + (int)at.part * 4;
 #pragma unroll
         for (int c = 0; c < PAIR; c++) {
-            float4 *const to = starts + (buffer * PAIR + c) * threads;
+            float4 *const to = starts + c * threads;
             const float *const from = saved_state(x, at, tile, c);
             if (N % 4 == 0)
                 copy_async_if(at.live[c] && n < N, to, from + n);
@@ -227,7 +224,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     };
     int tile = at.last - 1;
     fetch(tile);
-    fetch_states(tile, 0, 0);
+    fetch_states(tile, 0);
     stage(x, at, tile, 0, weights);
     int buffer = 0;
     float2 sum_D = make_float2(0, 0), sum_bias = make_float2(0, 0);
@@ -253,8 +250,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             bring_gates(at, gates, g);
 #pragma unroll
             for (int k = 0; k < OWN; k++) {
-                slope.v[k].x = softplus_slope(raw.v[k].x + bias.x);
-                slope.v[k].y = softplus_slope(raw.v[k].y + bias.y);
+                slope.v[k].x = sigmoid_fast(raw.v[k].x + bias.x);
+                slope.v[k].y = sigmoid_fast(raw.v[k].y + bias.y);
                 sum_D.x += g.v[k].x * u.v[k].x;
                 sum_D.y += g.v[k].y * u.v[k].y;
             }
@@ -265,16 +262,17 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             wait_copies();
             __syncthreads();
             const float *const now = weights + buffer * WEIGHTS;
-            const States start = states_at(starts + buffer * PAIR * threads, 0);
+            const States start = states_at(starts, 0);
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first) {
                 stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
-                fetch_states(tile - ends, ends ? 0 : group + 1, buffer);
+                fetch_states(tile - ends, ends ? 0 : group + 1);
             }
             if (ends && tile > at.first) fetch(tile - 1);
             const States A = states_at(decays, group);
             States carry = states_at(carries, group), sum_A = states_at(sums_A, group);
+            float *const sums_to = quad_sums.to + group * 2 * GROUP;
 #pragma unroll
             for (int half = 1; half >= 0; half--) {
                 States s = start;
@@ -302,10 +300,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                                 k + 1 < (int)HALF ? before[k + 1] : s, step_of(at, steps, t),
                                 gates[t * GATE_ROW + at.quad], weight(now, t, 0, at.part),
                                 weight(now, t, 1, at.part), flow, i, to_B, to_C);
-                        if (i == (int)QUAD - 1 && t != (int)TILE - 1)
-                            __syncthreads(); /* the last four tokens' parts have been read */
-                        float4 *const to = parts + (i * 2 * (int)QUAD + (int)at.part) * PART_ROW +
-                                           at.warp * QUADS + at.quad;
+                        float4 *const to = own_parts + four * PARTS + i * 2 * QUAD * PART_ROW;
                         to[0] = packed(to_B.of);
                         to[(int)QUAD * PART_ROW] = packed(to_C.of);
                     }
@@ -314,7 +309,12 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                     all_B.y += quad_share(flow.by_B[1], at.part);
                     all_A.x += quad_share(flow.by_A[0], at.part);
                     all_A.y += quad_share(flow.by_A[1], at.part);
-                    sum_quads(x, at, quad_sums, tile * TILE + first, group);
+                    __syncthreads(); /* parts are full; those before them are read no more */
+#pragma unroll 1
+                    for (int ahead = (int)x.warps; ahead < QUAD; ahead += (int)x.warps)
+                        if (at.warp + ahead < QUAD)
+                            sum_quads(at, quad_sums, tile * TILE + first, ahead, four, sums_to);
+                    sum_quads(at, quad_sums, tile * TILE + first, 0, four, sums_to);
                 }
             }
             keep_states(carries, group, carry);
