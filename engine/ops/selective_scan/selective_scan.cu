@@ -10,12 +10,12 @@
  *
  * Bounds, a token of 32 channels of N = 16 in training, in cycles of a quarter of a multiprocessor
  * (an H200 has 528 of them, 1.8 cycles a nanosecond; a warp's special function takes it 8, other
- * instructions 1; shared memory gives a lane's float to a warp every 4):
- * - forward: 768 bytes (170), 20 special functions (160), 165 instructions of which 80 are the
+ * instructions 1; shared memory gives a lane's float to a warp every 4, wherever it comes from):
+ * - forward: 768 bytes (170), 20 special functions (160), 156 instructions of which 80 are the
  *   states' own (delta A, its power, input, state, output), 150 of shared memory;
- * - backward: 1152 bytes (255), 29 special functions (232: half of a tile's states are computed
- *   twice), 417 instructions of which 224 are the states' own, 70 sums over channels and states,
- *   360 of shared memory. */
+ * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 392
+ *   instructions of which 224 are the states' own and 60 sums over channels and states, 410 of
+ *   shared memory. */
 #include "engine/ops/selective_scan/selective_scan.h"
 
 #include "engine/cuda/columns.cuh"

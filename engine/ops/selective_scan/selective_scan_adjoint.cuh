@@ -1,12 +1,12 @@
-/* Backward kernels of the selective scan: the states of half a tile are computed again from the
- * saved one before it and kept in registers, with their decays, while the adjoint runs back. */
+/* Backward kernels of the selective scan: the states of a tile are computed again from the saved
+ * one before it and kept in registers while the adjoint runs back. Decays are computed in both
+ * directions: registers are dearer. */
 #ifndef LONGHAUL_SELECTIVE_SCAN_ADJOINT_H
 #define LONGHAUL_SELECTIVE_SCAN_ADJOINT_H
 
 #include "engine/ops/selective_scan/selective_scan_lanes.cuh"
 
 enum {
-    HALF = TILE / 2,
     PART_ROW = MOST_WARPS * QUADS + 2, /* other banks for neighbouring rows */
     PARTS = 2 * QUAD * QUAD * PART_ROW
 };
@@ -108,9 +108,9 @@ struct Flow {
 /* One token backwards. carry: the adjoint that comes from later tokens, and then the one that goes
  * to earlier ones; after, before: the states after and before the token. */
 __device__ static inline void retreat(States &carry, States &sum_A, const States &A,
-                                      const States &a, const States &before, const States &after,
-                                      const Step &step, float2 gate, const Four &B, const Four &C,
-                                      Flow &flow, int token, Four &to_B, Four &to_C) {
+                                      const States &before, const States &after, const Step &step,
+                                      float2 gate, const Four &B, const Four &C, Flow &flow,
+                                      int token, Four &to_B, Four &to_C) {
 #pragma unroll
     for (int c = 0; c < PAIR; c++) {
         const float g = c == 0 ? gate.x : gate.y;
@@ -118,7 +118,8 @@ __device__ static inline void retreat(States &carry, States &sum_A, const States
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const float lambda = carry.of[c].of[j] + C.of[j] * g;
-            const float back = a.of[c].of[j] * lambda, w = back * before.of[c].of[j];
+            const float back = fast_exp2(step.delta[c] * A.of[c].of[j]) * lambda,
+                        w = back * before.of[c].of[j];
             to_B.of[j] = c == 0 ? step.input[c] * lambda : to_B.of[j] + step.input[c] * lambda;
             to_C.of[j] = c == 0 ? g * after.of[c].of[j] : to_C.of[j] + g * after.of[c].of[j];
             by_B = j == 0 ? B.of[j] * lambda : by_B + B.of[j] * lambda;
@@ -273,49 +274,37 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             const States A = states_at(decays, group);
             States carry = states_at(carries, group), sum_A = states_at(sums_A, group);
             float *const sums_to = quad_sums.to + group * 2 * GROUP;
+            States before[TILE], s = start;
 #pragma unroll
-            for (int half = 1; half >= 0; half--) {
-                States s = start;
-                if (half == 1) {
+            for (int t = 0; t < (int)TILE; t++) {
+                before[t] = s;
+                advance(s, A, step_of(at, steps, t), weight(now, t, 0, at.part));
+            }
 #pragma unroll
-                    for (int t = 0; t < (int)HALF; t++)
-                        advance(s, A, step_of(at, steps, t), weight(now, t, 0, at.part));
+            for (int four = OWN - 1; four >= 0; four--) {
+                Flow flow;
+#pragma unroll
+                for (int i = QUAD - 1; i >= 0; i--) {
+                    const int t = four * QUAD + i;
+                    Four to_B, to_C;
+                    retreat(carry, sum_A, A, before[t], t + 1 < (int)TILE ? before[t + 1] : s,
+                            step_of(at, steps, t), gates[t * GATE_ROW + at.quad],
+                            weight(now, t, 0, at.part), weight(now, t, 1, at.part), flow, i, to_B,
+                            to_C);
+                    float4 *const to = own_parts + four % 2 * PARTS + i * 2 * QUAD * PART_ROW;
+                    to[0] = packed(to_B.of);
+                    to[(int)QUAD * PART_ROW] = packed(to_C.of);
                 }
-                States a[HALF], before[HALF];
-#pragma unroll
-                for (int k = 0; k < (int)HALF; k++) {
-                    const int t = half * (int)HALF + k;
-                    before[k] = s;
-                    a[k] = advance(s, A, step_of(at, steps, t), weight(now, t, 0, at.part));
-                }
-#pragma unroll
-                for (int four = (int)HALF / QUAD - 1; four >= 0; four--) {
-                    const int first = half * (int)HALF + four * QUAD;
-                    Flow flow;
-#pragma unroll
-                    for (int i = QUAD - 1; i >= 0; i--) {
-                        const int k = four * QUAD + i, t = first + i;
-                        Four to_B, to_C;
-                        retreat(carry, sum_A, A, a[k], before[k],
-                                k + 1 < (int)HALF ? before[k + 1] : s, step_of(at, steps, t),
-                                gates[t * GATE_ROW + at.quad], weight(now, t, 0, at.part),
-                                weight(now, t, 1, at.part), flow, i, to_B, to_C);
-                        float4 *const to = own_parts + four * PARTS + i * 2 * QUAD * PART_ROW;
-                        to[0] = packed(to_B.of);
-                        to[(int)QUAD * PART_ROW] = packed(to_C.of);
-                    }
-                    float2 &all_B = by_B.v[first / QUAD], &all_A = by_A.v[first / QUAD];
-                    all_B.x += quad_share(flow.by_B[0], at.part);
-                    all_B.y += quad_share(flow.by_B[1], at.part);
-                    all_A.x += quad_share(flow.by_A[0], at.part);
-                    all_A.y += quad_share(flow.by_A[1], at.part);
-                    __syncthreads(); /* parts are full; those before them are read no more */
-#pragma unroll 1
-                    for (int ahead = (int)x.warps; ahead < QUAD; ahead += (int)x.warps)
-                        if (at.warp + ahead < QUAD)
-                            sum_quads(at, quad_sums, tile * TILE + first, ahead, four, sums_to);
-                    sum_quads(at, quad_sums, tile * TILE + first, 0, four, sums_to);
-                }
+                by_B.v[four].x += quad_share(flow.by_B[0], at.part);
+                by_B.v[four].y += quad_share(flow.by_B[1], at.part);
+                by_A.v[four].x += quad_share(flow.by_A[0], at.part);
+                by_A.v[four].y += quad_share(flow.by_A[1], at.part);
+                const int first = tile * TILE + four * QUAD;
+                __syncthreads(); /* parts are full; those before them are read no more */
+                for (int ahead = (int)x.warps; ahead < QUAD; ahead += (int)x.warps)
+                    if (at.warp + ahead < QUAD)
+                        sum_quads(at, quad_sums, first, ahead, four % 2, sums_to);
+                sum_quads(at, quad_sums, first, 0, four % 2, sums_to);
             }
             keep_states(carries, group, carry);
             keep_states(sums_A, group, sum_A);

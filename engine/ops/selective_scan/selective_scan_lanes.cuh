@@ -318,19 +318,15 @@ __device__ static inline void store_states(const Stand &at, float *rows, int N, 
     }
 }
 
-/* One token: the states after it. Returns the decays. */
-__device__ static inline States advance(States &s, const States &A, const Step &step,
-                                        const Four &B) {
-    States a;
+/* One token: the states after it. */
+__device__ static inline void advance(States &s, const States &A, const Step &step, const Four &B) {
 #pragma unroll
     for (int c = 0; c < PAIR; c++) {
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            a.of[c].of[j] = fast_exp2(step.delta[c] * A.of[c].of[j]);
-            s.of[c].of[j] = a.of[c].of[j] * s.of[c].of[j] + step.input[c] * B.of[j];
-        }
+        for (int j = 0; j < 4; j++)
+            s.of[c].of[j] =
+                fast_exp2(step.delta[c] * A.of[c].of[j]) * s.of[c].of[j] + step.input[c] * B.of[j];
     }
-    return a;
 }
 
 /* Where the states before a tile are kept, of channel c of two. */
