@@ -26,6 +26,7 @@
 template <bool OUTPUTS, bool EVEN>
 KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     const Stand at = stand_of(x);
+    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const int64_t E = x.plan.E;
     const unsigned threads = blockDim.x;
@@ -34,7 +35,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     float4 *const all_steps = shared_memory<float4>() + 2 * groups * PAIR * threads;
     float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
     float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
-    float2 *const tokens = reinterpret_cast<float2 *>(weights + 2 * WEIGHTS) + threadIdx.x;
+    float2 *const tokens =
+        reinterpret_cast<float2 *>(weights + 2 * WEIGHTS) + threadIdx.x * SCAN_PLACES;
     for (int g = 0; g < groups; g++) {
 #pragma unroll
         for (int c = 0; c < PAIR; c++) {
@@ -47,21 +49,21 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     const float2 skip = OUTPUTS ? of_channels(at, x.D) : make_float2(0, 0);
     const auto fetch = [&](int tile) {
         const Tokens next = tokens_of(x, at, tile);
-        float2 *const to = tokens + tile % 2 * 3 * EACH;
+        float2 *const to = tokens + tile % 2 * 3 * OWN;
         fetch_own<EVEN>(next, x.raw, to);
-        fetch_own<EVEN>(next, x.u, to + EACH);
-        if (OUTPUTS && x.z) fetch_own<EVEN>(next, x.z, to + 2 * EACH);
+        fetch_own<EVEN>(next, x.u, to + OWN);
+        if (OUTPUTS && x.z) fetch_own<EVEN>(next, x.z, to + 2 * OWN);
     };
     fetch(at.first);
-    stage(x, at, at.first, 0, weights);
+    bring_weights(x, at, stage, at.first, 0, weights);
     int buffer = 0;
     float2 delta_sum = make_float2(0, 0);
     for (int tile = at.first; tile < at.last; tile++) {
-        const float2 *const mine = tokens + tile % 2 * 3 * EACH;
+        const float2 *const mine = tokens + tile % 2 * 3 * OWN;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
         const Own delta = step_sizes(here, own_of(mine), bias);
-        bring_steps(at, steps, delta, own_of(mine + EACH));
+        bring_steps(at, steps, delta, own_of(mine + OWN));
         if (!OUTPUTS) {
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
@@ -78,15 +80,16 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile + 1 < at.last)
-                stage(x, at, tile + ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                bring_weights(x, at, stage, tile + ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
             if (ends && tile + 1 < at.last) fetch(tile + 1);
             const States A = states_at(decays, group);
             States s = states_at(states, group);
             if (OUTPUTS && x.states) {
+                float *const kept = saved_states(x, at, tile);
 #pragma unroll
                 for (int c = 0; c < PAIR; c++)
-                    if (at.live[c])
-                        store_four(saved_state(x, at, tile, c), n, N, packed(s.of[c].of));
+                    if (at.live[c]) store_four(kept + c * N, n, N, packed(s.of[c].of));
             }
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
@@ -112,7 +115,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
             keep_states(states, group, s);
         }
         if constexpr (OUTPUTS) {
-            const Own u = own_of(mine + EACH);
+            const Own u = own_of(mine + OWN);
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
                 y.v[g].x += skip.x * u.v[g].x;
@@ -120,7 +123,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
             }
             if (x.y) store_own<EVEN>(here, x.y, y, false);
             if (x.z) {
-                const Own z = own_of(mine + 2 * EACH);
+                const Own z = own_of(mine + 2 * OWN);
 #pragma unroll
                 for (int g = 0; g < OWN; g++) {
                     y.v[g].x *= z.v[g].x * sigmoid_fast(z.v[g].x);
@@ -157,11 +160,11 @@ static void join_segments(const Run *run, const Scan &x, const float *start, boo
     });
 }
 
-/* Of a kernel with so many numbers of each state, and so many of each of a lane's tokens. */
-static size_t shared_bytes(const Scan &x, int states, int tokens) {
+/* Of a kernel with so many numbers of each state, and so many places of a lane. */
+static size_t shared_bytes(const Scan &x, int states, int places) {
     const int64_t threads = x.warps * WARP, steps = x.warps * TILE * STEP_ROW;
     return (size_t)(x.groups * PAIR * threads * states + steps) * sizeof(float4) +
-           2 * WEIGHTS * sizeof(float) + (size_t)(tokens * EACH) * sizeof(float2);
+           2 * WEIGHTS * sizeof(float) + (size_t)(threads * places) * sizeof(float2);
 }
 /* What backward kernels need besides. */
 static size_t gate_bytes(const Scan &x) {
@@ -194,12 +197,12 @@ static void forward(const OpCall *call, const Run *run) {
     x.entry = start;
     if (x.segments > 1) {
         LAUNCH(run, (even ? scan<false, true> : scan<false, false>), grid_of(x), threads,
-               shared_bytes(x, 2, 6), x);
+               shared_bytes(x, 2, SCAN_PLACES), x);
         join_segments(run, x, start, false);
         x.entry = x.ends;
     }
     LAUNCH(run, (even ? scan<true, true> : scan<true, false>), grid_of(x), threads,
-           shared_bytes(x, 2, 6), x);
+           shared_bytes(x, 2, SCAN_PLACES), x);
 }
 
 /* Gradients of B and C, of the blocks' sums. */
@@ -250,12 +253,12 @@ static void backward(const OpCall *call, const Run *run) {
     x.entry = dnext;
     if (x.segments > 1) {
         LAUNCH(run, (even ? scan_adjoint_ends<true> : scan_adjoint_ends<false>), grid_of(x),
-               threads, shared_bytes(x, 2, 6) + gate_bytes(x), x);
+               threads, shared_bytes(x, 2, SCAN_PLACES) + gate_bytes(x), x);
         join_segments(run, x, dnext, true);
         x.entry = x.ends;
     }
     LAUNCH(run, (even ? scan_backward<true> : scan_backward<false>), grid_of(x), threads,
-           shared_bytes(x, 3, 7) + gate_bytes(x) + part_bytes(x), x);
+           shared_bytes(x, 3, BACKWARD_PLACES) + gate_bytes(x) + part_bytes(x), x);
     sum_blocks(run, x, call);
     const auto add = [&](const float *part, int64_t columns, int input) {
         if (float *to = gradient_of(call, input))

@@ -16,6 +16,7 @@ enum {
 template <bool EVEN>
 KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan x) {
     const Stand at = stand_of(x);
+    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const unsigned threads = blockDim.x;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
@@ -24,8 +25,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
     float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
     float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
     float2 *const all_tokens = reinterpret_cast<float2 *>(weights + 2 * WEIGHTS);
-    float2 *const tokens = all_tokens + threadIdx.x;
-    float2 *const gates = all_tokens + 6 * EACH + at.warp * TILE * GATE_ROW;
+    float2 *const tokens = all_tokens + threadIdx.x * SCAN_PLACES;
+    float2 *const gates = all_tokens + threads * SCAN_PLACES + at.warp * TILE * GATE_ROW;
     for (int g = 0; g < groups; g++) {
 #pragma unroll
         for (int c = 0; c < PAIR; c++) {
@@ -36,24 +37,24 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
     const float2 bias = of_channels(at, x.bias);
     const auto fetch = [&](int tile) {
         const Tokens next = tokens_of(x, at, tile);
-        float2 *const to = tokens + tile % 2 * 3 * EACH;
+        float2 *const to = tokens + tile % 2 * 3 * OWN;
         fetch_own<EVEN>(next, x.raw, to);
-        fetch_own<EVEN>(next, x.dy, to + EACH);
-        if (x.z) fetch_own<EVEN>(next, x.z, to + 2 * EACH);
+        fetch_own<EVEN>(next, x.dy, to + OWN);
+        if (x.z) fetch_own<EVEN>(next, x.z, to + 2 * OWN);
     };
     int tile = at.last - 1;
     fetch(tile);
-    stage(x, at, tile, 0, weights);
+    bring_weights(x, at, stage, tile, 0, weights);
     int buffer = 0;
     float2 delta_sum = make_float2(0, 0);
     for (; tile >= at.first; tile--) {
-        const float2 *const mine = tokens + tile % 2 * 3 * EACH;
+        const float2 *const mine = tokens + tile % 2 * 3 * OWN;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
         const Own delta = step_sizes(here, own_of(mine), bias);
-        Own g = own_of(mine + EACH);
+        Own g = own_of(mine + OWN);
         if (x.z) {
-            const Own z = own_of(mine + 2 * EACH);
+            const Own z = own_of(mine + 2 * OWN);
 #pragma unroll
             for (int k = 0; k < OWN; k++) {
                 g.v[k].x *= z.v[k].x * sigmoid_fast(z.v[k].x);
@@ -74,7 +75,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first)
-                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                bring_weights(x, at, stage, tile - ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
             if (ends && tile > at.first) fetch(tile - 1);
             const States A = states_at(decays, group);
             States carry = states_at(carries, group);
@@ -177,6 +179,7 @@ __device__ static inline void sum_quads(const Stand &at, const QuadSums &sums, i
 template <bool EVEN>
 KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     const Stand at = stand_of(x);
+    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const unsigned threads = blockDim.x;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
@@ -186,8 +189,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
     float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
     float2 *const all_tokens = reinterpret_cast<float2 *>(weights + 2 * WEIGHTS);
-    float2 *const mine = all_tokens + threadIdx.x, *const kept = mine + 5 * EACH;
-    float2 *const all_gates = all_tokens + 7 * EACH;
+    float2 *const mine = all_tokens + threadIdx.x * BACKWARD_PLACES, *const kept = mine + 5 * OWN;
+    float2 *const all_gates = all_tokens + threads * BACKWARD_PLACES;
     float2 *const gates = all_gates + at.warp * TILE * GATE_ROW;
     float4 *const all_starts = reinterpret_cast<float4 *>(all_gates + x.warps * TILE * GATE_ROW);
     float4 *const starts = all_starts + threadIdx.x, *const parts = all_starts + PAIR * threads;
@@ -205,28 +208,28 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     const float2 bias = of_channels(at, x.bias), skip = of_channels(at, x.D);
     const auto fetch_states = [&](int tile, int group) {
         const int n = group * GROUP + (int)at.part * 4;
+        const float *const from = saved_states(x, at, tile);
 #pragma unroll
         for (int c = 0; c < PAIR; c++) {
             float4 *const to = starts + c * threads;
-            const float *const from = saved_state(x, at, tile, c);
             if (N % 4 == 0)
-                copy_async_if(at.live[c] && n < N, to, from + n);
+                copy_async_if(at.live[c] && n < N, to, from + c * N + n);
             else
-                *to = at.live[c] ? load_four(from, n, N) : make_float4(0, 0, 0, 0);
+                *to = at.live[c] ? load_four(from + c * N, n, N) : make_float4(0, 0, 0, 0);
         }
     };
     const auto fetch = [&](int tile) {
         const Tokens next = tokens_of(x, at, tile);
         fetch_own<EVEN>(next, x.raw, mine);
-        fetch_own<EVEN>(next, x.u, mine + EACH);
-        fetch_own<EVEN>(next, x.dy, mine + 2 * EACH);
-        if (x.z) fetch_own<EVEN>(next, x.z, mine + 3 * EACH);
-        if (x.dz) fetch_own<EVEN>(next, x.y, mine + 4 * EACH);
+        fetch_own<EVEN>(next, x.u, mine + OWN);
+        fetch_own<EVEN>(next, x.dy, mine + 2 * OWN);
+        if (x.z) fetch_own<EVEN>(next, x.z, mine + 3 * OWN);
+        if (x.dz) fetch_own<EVEN>(next, x.y, mine + 4 * OWN);
     };
     int tile = at.last - 1;
     fetch(tile);
     fetch_states(tile, 0);
-    stage(x, at, tile, 0, weights);
+    bring_weights(x, at, stage, tile, 0, weights);
     int buffer = 0;
     float2 sum_D = make_float2(0, 0), sum_bias = make_float2(0, 0);
     for (; tile >= at.first; tile--) {
@@ -234,12 +237,12 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
         const Tokens here = tokens_of(x, at, tile);
         Own by_B = {}, by_A = {};
         {
-            const Own raw = own_of(mine), u = own_of(mine + EACH);
+            const Own raw = own_of(mine), u = own_of(mine + OWN);
             const Own delta = step_sizes(here, raw, bias);
             bring_steps(at, steps, delta, u);
-            Own g = own_of(mine + 2 * EACH), slope;
+            Own g = own_of(mine + 2 * OWN), slope;
             if (x.z) {
-                const Own z = own_of(mine + 3 * EACH), y = own_of(mine + 4 * EACH);
+                const Own z = own_of(mine + 3 * OWN), y = own_of(mine + 4 * OWN);
                 Own dz;
 #pragma unroll
                 for (int k = 0; k < OWN; k++) {
@@ -257,7 +260,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                 sum_D.y += g.v[k].y * u.v[k].y;
             }
             keep_own(kept, u);
-            keep_own(kept + EACH, slope);
+            keep_own(kept + OWN, slope);
         }
         for (int group = 0; group < groups; group++) {
             wait_copies();
@@ -267,7 +270,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first) {
-                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                bring_weights(x, at, stage, tile - ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
                 fetch_states(tile - ends, ends ? 0 : group + 1);
             }
             if (ends && tile > at.first) fetch(tile - 1);
@@ -310,7 +314,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             keep_states(sums_A, group, sum_A);
         }
         Own du, draw;
-        const Own u = own_of(kept), slope = own_of(kept + EACH);
+        const Own u = own_of(kept), slope = own_of(kept + OWN);
 #pragma unroll
         for (int k = 0; k < OWN; k++) {
             const int t = k * QUAD + (int)at.part;

@@ -17,9 +17,12 @@ enum {
     QUADS = (int)WARP / QUAD, /* of a warp */
     WARP_CHANNELS = QUADS * PAIR,
     MOST_WARPS = 4,
-    SPREAD = MOST_WARPS * (int)WARP,
+    /* Where a lane keeps tokens: of three tensors twice; of five, and two that are made of them. An
+     * odd number, so that lanes use different banks of shared memory. */
+    SCAN_PLACES = 2 * 3 * OWN + 1,
+    BACKWARD_PLACES = 7 * OWN + 1,
     /* Rows of what a warp's quads need at a token, in float4 and float2: the quads beside each
-     * other, and the rows of four neighbouring tokens in different banks of shared memory. */
+     * other, and the rows of four neighbouring tokens in different banks. */
     STEP_ROW = QUADS + 2,
     GATE_ROW = QUADS + 4,
     /* Sequences are cut when there are fewer blocks than multiprocessors, to about two blocks
@@ -158,34 +161,33 @@ __device__ static inline Tokens tokens_of(const Scan &x, const Stand &at, int ti
     return {at.origin + t * x.plan.E, QUAD * x.plan.E, {at.own[0] - t, at.own[1] - t}};
 }
 
-/* Their values of one tensor. They are copied ahead into the lane's own places of shared memory,
- * [g] and then SPREAD places of threads. EVEN: E is, so that both channels move together. */
+/* Their values of one tensor, copied ahead into the lane's own places of shared memory. EVEN: E is,
+ * so that both channels move together. */
 struct Own {
     float2 v[OWN];
 };
-enum { EACH = OWN * SPREAD };
 template <bool EVEN>
 __device__ static inline void fetch_own(const Tokens &tokens, const float *tensor, float2 *to) {
     const float *from = tensor + tokens.at;
 #pragma unroll
     for (int g = 0; g < OWN; g++, from += tokens.step) {
         if (EVEN) {
-            copy_async_if(g * QUAD < tokens.left[0], to + g * SPREAD, from);
+            copy_async_if(g * QUAD < tokens.left[0], to + g, from);
         } else {
-            copy_async_if(g * QUAD < tokens.left[0], &to[g * SPREAD].x, from);
-            copy_async_if(g * QUAD < tokens.left[1], &to[g * SPREAD].y, from + 1);
+            copy_async_if(g * QUAD < tokens.left[0], &to[g].x, from);
+            copy_async_if(g * QUAD < tokens.left[1], &to[g].y, from + 1);
         }
     }
 }
 __device__ static inline Own own_of(const float2 *from) {
     Own own;
 #pragma unroll
-    for (int g = 0; g < OWN; g++) own.v[g] = from[g * SPREAD];
+    for (int g = 0; g < OWN; g++) own.v[g] = from[g];
     return own;
 }
 __device__ static inline void keep_own(float2 *to, const Own &own) {
 #pragma unroll
-    for (int g = 0; g < OWN; g++) to[g * SPREAD] = own.v[g];
+    for (int g = 0; g < OWN; g++) to[g] = own.v[g];
 }
 template <bool EVEN>
 __device__ static inline void store_own(const Tokens &tokens, float *tensor, Own own, bool add) {
@@ -242,25 +244,38 @@ __device__ static inline void bring_gates(const Stand &at, float2 *gates, const 
     for (int k = 0; k < OWN; k++) gates[(k * QUAD + at.part) * GATE_ROW + at.quad] = g.v[k];
 }
 
-/* B and C of one group and tile, [token][B or C][GROUP], zero beyond the ends. */
+/* How a thread brings B and C of one group and tile to shared memory, [token][B or C][GROUP], zero
+ * beyond the ends: the same place of every `step`th token. */
+struct Stage {
+    const float *from; /* of the sequence's first token and the first group */
+    int place, n, first, step;
+};
+__device__ static inline Stage stage_of(const Scan &x, const Stand &at) {
+    const int width = x.plan.N % 4 == 0 ? 4 : 1, place = (int)threadIdx.x * width;
+    Stage stage = {place / GROUP % 2 ? x.C : x.B, place, place % GROUP, place / (2 * GROUP),
+                   (int)x.warps * width};
+    stage.from += at.b * x.plan.L * x.plan.N + stage.n;
+    return stage;
+}
 template <class T>
-__device__ static inline void stage_as(const Scan &x, const Stand &at, int tile, int group,
-                                       float *to) {
-    const int width = sizeof(T) / sizeof(float), N = (int)x.plan.N;
+__device__ static inline void stage_as(const Scan &x, const Stand &at, const Stage &stage, int tile,
+                                       int group, float *to) {
+    const bool exists = group * GROUP + stage.n < x.plan.N;
+    const float *const from = stage.from + group * GROUP;
 #pragma unroll 1
-    for (int i = threadIdx.x * width; i < WEIGHTS; i += blockDim.x * width) {
-        const int t = tile * TILE + i / (2 * GROUP), n = group * GROUP + i % GROUP;
-        const float *from = i / GROUP % 2 ? x.C : x.B;
-        copy_async_if(t < at.L && n < N, reinterpret_cast<T *>(to + i),
-                      from + (at.b * x.plan.L + t) * N + n);
+    for (int t = stage.first; t < (int)TILE; t += stage.step) {
+        const int token = tile * TILE + t;
+        copy_async_if(exists && token < at.L,
+                      reinterpret_cast<T *>(to + stage.place + (t - stage.first) * 2 * GROUP),
+                      from + token * x.plan.N);
     }
 }
-__device__ static inline void stage(const Scan &x, const Stand &at, int tile, int group,
-                                    float *to) {
+__device__ static inline void bring_weights(const Scan &x, const Stand &at, const Stage &stage,
+                                            int tile, int group, float *to) {
     if (x.plan.N % 4 == 0)
-        stage_as<float4>(x, at, tile, group, to);
+        stage_as<float4>(x, at, stage, tile, group, to);
     else
-        stage_as<float>(x, at, tile, group, to);
+        stage_as<float>(x, at, stage, tile, group, to);
 }
 /* Four neighbouring states' numbers. */
 struct Four {
@@ -329,9 +344,9 @@ __device__ static inline void advance(States &s, const States &A, const Step &st
     }
 }
 
-/* Where the states before a tile are kept, of channel c of two. */
-__device__ static inline float *saved_state(const Scan &x, const Stand &at, int tile, int c) {
-    return x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e + c) * x.plan.N;
+/* Where the states before a tile are kept, of the first channel; N further on, of the second. */
+__device__ static inline float *saved_states(const Scan &x, const Stand &at, int tile) {
+    return x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e) * x.plan.N;
 }
 /* delta_sums[row ..]: the quad's sums over a segment. */
 __device__ static inline void store_delta_sums(const Scan &x, const Stand &at, int64_t row,
