@@ -10,11 +10,11 @@
  *
  * Bounds, a token of 32 channels of N = 16 in training, in cycles of a quarter of a multiprocessor
  * (an H200 has 528 of them, 1.8 cycles a nanosecond; a warp's special function takes it 8, other
- * instructions 1; shared memory gives a lane's float to a warp every 4, wherever it comes from):
- * - forward: 768 bytes (170), 20 special functions (160), 156 instructions of which 80 are the
- *   states' own (delta A, its power, input, state, output), 150 of shared memory;
- * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 392
- *   instructions of which 224 are the states' own and 60 sums over channels and states, 410 of
+ * instructions 1; shared memory gives a warp a float each every 4, or every 2 where lanes agree):
+ * - forward: 768 bytes (170), 20 special functions (160), 153 instructions of which 80 are the
+ *   states' own (delta A, its power, input, state, output), 100 of shared memory;
+ * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 394
+ *   instructions of which 224 are the states' own and 60 sums over channels and states, 320 of
  *   shared memory. */
 #include "engine/ops/selective_scan/selective_scan.h"
 
@@ -109,8 +109,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
                     }
                 }
                 if (!OUTPUTS) continue;
-                y.v[g].x += quad_share(sums[0], at.part);
-                y.v[g].y += quad_share(sums[1], at.part);
+                y.v[g].x += quad_share<APART>(sums[0], at.part);
+                y.v[g].y += quad_share<APART>(sums[1], at.part);
             }
             keep_states(states, group, s);
         }

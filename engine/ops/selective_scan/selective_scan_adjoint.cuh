@@ -174,12 +174,11 @@ __device__ static inline void sum_quads(const Stand &at, const QuadSums &sums, i
 }
 
 /* Shared: decays, adjoints and sums for A, steps, two tiles of weights, a tile of tokens (step
- * sizes, u, dy, z, y) and what of them is needed at its end (u, slope of softplus), gates, two
- * tiles of states, parts of sums. */
+ * sizes, u, dy, z, y) and what of them is needed at its end (u, slope of softplus), gates,
+ * states, parts of sums. */
 template <bool EVEN>
 KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     const Stand at = stand_of(x);
-    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const unsigned threads = blockDim.x;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
@@ -229,7 +228,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     int tile = at.last - 1;
     fetch(tile);
     fetch_states(tile, 0);
-    bring_weights(x, at, stage, tile, 0, weights);
+    bring_weights(x, at, stage_of(x, at), tile, 0, weights);
     int buffer = 0;
     float2 sum_D = make_float2(0, 0), sum_bias = make_float2(0, 0);
     for (; tile >= at.first; tile--) {
@@ -270,7 +269,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first) {
-                bring_weights(x, at, stage, tile - ends, ends ? 0 : group + 1,
+                bring_weights(x, at, stage_of(x, at), tile - ends, ends ? 0 : group + 1,
                               weights + buffer * WEIGHTS);
                 fetch_states(tile - ends, ends ? 0 : group + 1);
             }
@@ -299,10 +298,10 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                     to[0] = packed(to_B.of);
                     to[(int)QUAD * PART_ROW] = packed(to_C.of);
                 }
-                by_B.v[four].x += quad_share(flow.by_B[0], at.part);
-                by_B.v[four].y += quad_share(flow.by_B[1], at.part);
-                by_A.v[four].x += quad_share(flow.by_A[0], at.part);
-                by_A.v[four].y += quad_share(flow.by_A[1], at.part);
+                by_B.v[four].x += quad_share<APART>(flow.by_B[0], at.part);
+                by_B.v[four].y += quad_share<APART>(flow.by_B[1], at.part);
+                by_A.v[four].x += quad_share<APART>(flow.by_A[0], at.part);
+                by_A.v[four].y += quad_share<APART>(flow.by_A[1], at.part);
                 const int first = tile * TILE + four * QUAD;
                 __syncthreads(); /* parts are full; those before them are read no more */
                 for (int ahead = (int)x.warps; ahead < QUAD; ahead += (int)x.warps)
@@ -331,8 +330,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
         if (x.draw) store_own<EVEN>(here, x.draw, draw, x.add_raw);
     }
     const int64_t row = (at.b * x.segments + at.segment) * x.plan.E + at.e;
-    const float D[PAIR] = {quad_sum(sum_D.x), quad_sum(sum_D.y)};
-    const float of_bias[PAIR] = {quad_sum(sum_bias.x), quad_sum(sum_bias.y)};
+    const float D[PAIR] = {quad_sum<APART>(sum_D.x), quad_sum<APART>(sum_D.y)};
+    const float of_bias[PAIR] = {quad_sum<APART>(sum_bias.x), quad_sum<APART>(sum_bias.y)};
 #pragma unroll
     for (int c = 0; c < PAIR; c++) {
         if (!at.live[c]) continue;

@@ -15,6 +15,9 @@ enum {
     PAIR = 2,               /* channels of a quad */
     WEIGHTS = TILE * 2 * GROUP,
     QUADS = (int)WARP / QUAD, /* of a warp */
+    /* Lanes of a quad are two apart, so that a lane reads the same step size as its neighbour but
+     * one, and the same B and C as its neighbour: shared memory gives both at double speed. */
+    APART = 2,
     WARP_CHANNELS = QUADS * PAIR,
     MOST_WARPS = 4,
     /* Where a lane keeps tokens: of three tensors twice; of five, and two that are made of them. An
@@ -129,8 +132,9 @@ struct Stand {
 __device__ static inline Stand stand_of(const Scan &x) {
     Stand s;
     s.warp = threadIdx.x / WARP;
-    s.part = threadIdx.x % QUAD;
-    s.quad = threadIdx.x % WARP / QUAD;
+    const unsigned lane = threadIdx.x % WARP;
+    s.part = lane / APART % QUAD;
+    s.quad = lane % APART + lane / ((int)APART * QUAD) * APART;
     s.block = (int)(blockIdx.x % (unsigned)x.blocks);
     s.segment = (int)(blockIdx.x / (unsigned)x.blocks % (unsigned)x.segments);
     s.b = blockIdx.x / (unsigned)x.blocks / (unsigned)x.segments;
@@ -351,7 +355,7 @@ __device__ static inline float *saved_states(const Scan &x, const Stand &at, int
 /* delta_sums[row ..]: the quad's sums over a segment. */
 __device__ static inline void store_delta_sums(const Scan &x, const Stand &at, int64_t row,
                                                float2 sum) {
-    sum = make_float2(quad_sum(sum.x), quad_sum(sum.y));
+    sum = make_float2(quad_sum<APART>(sum.x), quad_sum<APART>(sum.y));
     if (at.part != 0) return;
     if (at.live[0]) x.delta_sums[row] = sum.x;
     if (at.live[1]) x.delta_sums[row + 1] = sum.y;
