@@ -80,16 +80,17 @@ static Scan scan_of(const OpCall *call) {
     return x;
 }
 
-/* log(1 + e^x) with a small relative error everywhere: log1p(w) = 2 atanh(r), r = w / (2 + w) and
- * w <= 1; the polynomial in r^2 errs by 2e-8. Above 20 the sum is x, as in the papers' code. */
+/* log(1 + e^x) with a small relative error everywhere: log1p(w) = 2 atanh(r / 2), r = 2 w / (2 + w)
+ * and w <= 1; the polynomial in r^2 errs by 2e-8, and only what it adds to r is rounded with it.
+ * Above 20 the sum is x, as in the papers' code. */
 __device__ static inline float softplus_fast(float x) {
-    const float w = fast_exp2(-LOG2_E * fabsf(x)), r = w * fast_reciprocal(2.0f + w), s = r * r;
-    float p = 0.268514991f;
-    p = p * s + 0.282366186f;
-    p = p * s + 0.400075614f;
-    p = p * s + 0.666666389f;
-    p = p * s + 2.0f;
-    return r * p + max(x, 0.0f);
+    const float w = fast_exp2(-LOG2_E * fabsf(x)), r = w * fast_reciprocal(1.0f + 0.5f * w);
+    const float s = r * r;
+    float p = 5.24443342e-4f;
+    p = p * s + 2.20598583e-3f;
+    p = p * s + 1.25023629e-2f;
+    p = p * s + 8.33332986e-2f;
+    return r * s * p + (r + max(x, 0.0f));
 }
 __device__ static inline float sigmoid_fast(float x) {
     return fast_reciprocal(1.0f + fast_exp2(-LOG2_E * x));
