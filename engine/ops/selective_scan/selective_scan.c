@@ -73,8 +73,11 @@ static const OpCase cases[] = {
     {"B3L33E71N5", .in = {INPUTS(3, 33, 71, 5)}},
     {"B1L67E130N16", .in = {INPUTS(1, 67, 130, 16), NORMAL(1, 67, 130)}},
     {"B70L17E5N2", .in = {INPUTS(70, 17, 5, 2), NORMAL(70, 17, 5)}},
+    {"B1L40E45N16", .in = {INPUTS(1, 40, 45, 16), NORMAL(1, 40, 45)}},
+    {"B1L19E26N40", .in = {INPUTS(1, 19, 26, 40), NORMAL(1, 19, 26), NORMAL(1, 26, 40)}},
     /* Long enough for a GPU to cut it into segments; more states than it takes at a time. */
     {"B2L333E11N5", .in = {INPUTS(2, 333, 11, 5), NORMAL(2, 333, 11), NORMAL(2, 11, 5)}},
+    {"B2L130E12N8", .in = {INPUTS(2, 130, 12, 8), NORMAL(2, 130, 12), NORMAL(2, 12, 8)}},
     {"B1L150E9N21", .in = {INPUTS(1, 150, 9, 21), NORMAL(1, 150, 9)}},
     {"carried-L1", .in = {INPUTS(2, 1, 19, 4), NORMAL(2, 1, 19), NORMAL(2, 19, 4)}},
     {"carried-L20", .in = {INPUTS(2, 20, 19, 4), {0}, NORMAL(2, 19, 4)}},

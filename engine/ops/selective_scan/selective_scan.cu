@@ -1,121 +1,143 @@
-/* Four lanes share a channel, four states each; a warp has eight channels and walks along a
- * sequence in tiles of SCAN_ROWS tokens, the states in registers. Each lane loads every fourth
- * token of its channel, one tile ahead, and computes softplus and gate for it once; the quad
- * exchanges them by shuffles. B and C of a tile come through shared memory, one step ahead.
+/* Four lanes share two channels, four states of each a lane; a warp has sixteen channels and walks
+ * along a sequence in tiles of SCAN_ROWS tokens, the states in registers. Each lane loads every
+ * fourth token of its channels, one tile ahead, and computes softplus and gate for it once; the
+ * quad gets step sizes and inputs through shared memory, like B and C of a tile, one step ahead.
  *
  * Where batch and channels do not fill the GPU, sequences are cut into segments: a first pass finds
  * what each segment does to a state (its end from zero, and the sum of delta, whose exponential is
  * the decay), a second combines them in order, and the third is the scan itself from the right
  * state. It costs the exponentials twice, so only few channels are treated so.
  *
- * Bounds, a token and channel of N = 16 in training, in cycles of a multiprocessor (an H200 does
- * 132 of them side by side, 1.8 a nanosecond): forward 24 bytes (1.3), 20 special functions (1.25),
- * some 35 instructions of a warp of eight channels (1.9 to 2.1 with what it takes to get at the
- * numbers). Backward 36 bytes (1.9), 21 special functions, 5 to 6 of instructions: a third of them
- * are the sums over channels and over states. */
+ * Bounds, a token of 32 channels of N = 16 in training, in cycles of a quarter of a multiprocessor
+ * (an H200 has 528 of them, 1.8 cycles a nanosecond; a warp's special function takes it 8, other
+ * instructions 1; shared memory gives a warp a float each every 4, or every 2 where lanes agree):
+ * - forward: 768 bytes (170), 20 special functions (160), 153 instructions of which 80 are the
+ *   states' own (delta A, its power, input, state, output), 100 of shared memory;
+ * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 394
+ *   instructions of which 224 are the states' own and 60 sums over channels and states, 320 of
+ *   shared memory. */
 #include "engine/ops/selective_scan/selective_scan.h"
 
 #include "engine/cuda/columns.cuh"
 #include "engine/ops/selective_scan/selective_scan_adjoint.cuh"
 
-/* One state's token. */
-__device__ static inline void advance(float &s, float decay, float delta, float input, float B,
-                                      float C, float &y) {
-    s = fast_exp2(delta * decay) * s + input * B;
-    y += s * C;
-}
-
 /* A segment of WARP_CHANNELS channels a warp. OUTPUTS: with y, otherwise only what the segment does
- * to a state. Shared: decays and states (float4 a thread and group), two tiles of weights, two of
- * tokens. */
-template <bool OUTPUTS> KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
+ * to a state. Shared: decays and states, two tiles of weights, steps, two tiles of tokens. */
+template <bool OUTPUTS, bool EVEN>
+KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     const Stand at = stand_of(x);
+    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const int64_t E = x.plan.E;
+    const unsigned threads = blockDim.x;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
-    float4 *const states = decays + groups * blockDim.x;
-    float *const weights =
-        reinterpret_cast<float *>(shared_memory<float4>() + 2 * groups * blockDim.x);
+    float4 *const states = decays + groups * PAIR * threads;
+    float4 *const all_steps = shared_memory<float4>() + 2 * groups * PAIR * threads;
+    float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
+    float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
+    float2 *const tokens =
+        reinterpret_cast<float2 *>(weights + 2 * WEIGHTS) + threadIdx.x * SCAN_PLACES;
     for (int g = 0; g < groups; g++) {
-        decays[g * blockDim.x] = decay_of(x, at, g * GROUP + at.part * 4);
-        states[g * blockDim.x] =
-            OUTPUTS ? entry_of(x, at, g * GROUP + at.part * 4) : make_float4(0, 0, 0, 0);
+#pragma unroll
+        for (int c = 0; c < PAIR; c++) {
+            const int n = g * GROUP + (int)at.part * 4, place = (g * PAIR + c) * (int)threads;
+            decays[place] = decay_of(x, at, c, n);
+            states[place] = OUTPUTS ? entry_of(x, at, c, n) : make_float4(0, 0, 0, 0);
+        }
     }
-    const float bias = at.live ? x.bias[at.e] : 0, skip = OUTPUTS && at.live ? x.D[at.e] : 0;
-    float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
+    const float2 bias = of_channels(at, x.bias);
+    const float2 skip = OUTPUTS ? of_channels(at, x.D) : make_float2(0, 0);
     const auto fetch = [&](int tile) {
-        fetch_three(x, at, tile, x.raw, x.u, OUTPUTS ? x.z : NULL, tokens);
+        const Tokens next = tokens_of(x, at, tile);
+        float2 *const to = tokens + tile % 2 * 3 * OWN;
+        fetch_own<EVEN>(next, x.raw, to);
+        fetch_own<EVEN>(next, x.u, to + OWN);
+        if (OUTPUTS && x.z) fetch_own<EVEN>(next, x.z, to + 2 * OWN);
     };
     fetch(at.first);
-    stage(x, at, at.first, 0, weights);
+    bring_weights(x, at, stage, at.first, 0, weights);
     int buffer = 0;
-    float delta_sum = 0;
+    float2 delta_sum = make_float2(0, 0);
     for (int tile = at.first; tile < at.last; tile++) {
-        const float *const mine = tokens + tile % 2 * 3 * EACH;
+        const float2 *const mine = tokens + tile % 2 * 3 * OWN;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
-        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + EACH);
-        Own input, y = {};
+        const Own delta = step_sizes(here, own_of(mine), bias);
+        bring_steps(at, steps, delta, own_of(mine + OWN));
+        if (!OUTPUTS) {
 #pragma unroll
-        for (int g = 0; g < OWN; g++) {
-            input.v[g] = delta.v[g] * u.v[g];
-            delta_sum += delta.v[g];
+            for (int g = 0; g < OWN; g++) {
+                delta_sum.x += delta.v[g].x;
+                delta_sum.y += delta.v[g].y;
+            }
         }
+        Own y = {};
         for (int group = 0; group < groups; group++) {
-            const int n = group * GROUP + at.part * 4;
+            const int n = group * GROUP + (int)at.part * 4;
             wait_copies();
             __syncthreads(); /* this buffer is full, nobody reads the other one any more */
             const float *const now = weights + buffer * WEIGHTS;
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile + 1 < at.last)
-                stage(x, at, tile + ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                bring_weights(x, at, stage, tile + ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
             if (ends && tile + 1 < at.last) fetch(tile + 1);
-            const float4 A = decays[group * blockDim.x];
-            float4 s = states[group * blockDim.x];
-            if (OUTPUTS && x.states && at.live)
-                store_four(x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e) * N, n,
-                           N, s);
+            const States A = states_at(decays, group);
+            States s = states_at(states, group);
+            if (OUTPUTS && x.states) {
+                float *const kept = saved_states(x, at, tile);
+#pragma unroll
+                for (int c = 0; c < PAIR; c++)
+                    if (at.live[c]) store_four(kept + c * N, n, N, packed(s.of[c].of));
+            }
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
-                float sums[QUAD];
+                float sums[PAIR][QUAD];
 #pragma unroll
                 for (int i = 0; i < QUAD; i++) {
-                    const float d = from_lane(delta.v[g], at.quad + i);
-                    const float v = from_lane(input.v[g], at.quad + i);
-                    const float4 B = weight(now, g * QUAD + i, 0, at.part);
-                    const float4 C = OUTPUTS ? weight(now, g * QUAD + i, 1, at.part) : B;
-                    sums[i] = 0;
-                    advance(s.x, A.x, d, v, B.x, C.x, sums[i]);
-                    advance(s.y, A.y, d, v, B.y, C.y, sums[i]);
-                    advance(s.z, A.z, d, v, B.z, C.z, sums[i]);
-                    advance(s.w, A.w, d, v, B.w, C.w, sums[i]);
+                    const Step step = step_of(at, steps, g * QUAD + i);
+                    const Four B = weight(now, g * QUAD + i, 0, at.part);
+                    advance(s, A, step, B);
+                    if (!OUTPUTS) continue;
+                    const Four C = weight(now, g * QUAD + i, 1, at.part);
+#pragma unroll
+                    for (int c = 0; c < PAIR; c++) {
+                        sums[c][i] = s.of[c].of[0] * C.of[0];
+#pragma unroll
+                        for (int j = 1; j < 4; j++) sums[c][i] += s.of[c].of[j] * C.of[j];
+                    }
                 }
-                if (OUTPUTS) y.v[g] += quad_share(sums, at.part);
+                if (!OUTPUTS) continue;
+                y.v[g].x += quad_share<APART>(sums[0], at.part);
+                y.v[g].y += quad_share<APART>(sums[1], at.part);
             }
-            states[group * blockDim.x] = s;
+            keep_states(states, group, s);
         }
         if constexpr (OUTPUTS) {
+            const Own u = own_of(mine + OWN);
 #pragma unroll
-            for (int g = 0; g < OWN; g++) y.v[g] += skip * u.v[g];
-            if (x.y) store_own(here, x.y, y, false);
-            if (x.z) {
-                const Own z = own_of(mine + 2 * EACH);
-#pragma unroll
-                for (int g = 0; g < OWN; g++) y.v[g] *= z.v[g] * sigmoid_fast(z.v[g]);
+            for (int g = 0; g < OWN; g++) {
+                y.v[g].x += skip.x * u.v[g].x;
+                y.v[g].y += skip.y * u.v[g].y;
             }
-            store_own(here, x.out, y, false);
+            if (x.y) store_own<EVEN>(here, x.y, y, false);
+            if (x.z) {
+                const Own z = own_of(mine + 2 * OWN);
+#pragma unroll
+                for (int g = 0; g < OWN; g++) {
+                    y.v[g].x *= z.v[g].x * sigmoid_fast(z.v[g].x);
+                    y.v[g].y *= z.v[g].y * sigmoid_fast(z.v[g].y);
+                }
+            }
+            store_own<EVEN>(here, x.out, y, false);
         }
     }
     float *const to = OUTPUTS ? x.next : x.ends;
-    const int64_t row = OUTPUTS ? at.b : at.b * x.segments + at.segment;
-    if (to && at.live && (!OUTPUTS || at.segment == x.segments - 1))
-        for (int g = 0; g < groups; g++)
-            store_four(to + (row * E + at.e) * N, g * GROUP + at.part * 4, N,
-                       states[g * blockDim.x]);
-    if (OUTPUTS) return;
-    delta_sum = quad_sum(delta_sum);
-    if (at.live && at.part == 0) x.delta_sums[row * E + at.e] = delta_sum;
+    const int64_t row = (OUTPUTS ? at.b : at.b * x.segments + at.segment) * E + at.e;
+    if (to && (!OUTPUTS || at.segment == x.segments - 1))
+        store_states(at, to + row * N, N, groups, states);
+    if (!OUTPUTS) store_delta_sums(x, at, row, delta_sum);
 }
 
 /* From what each segment does alone to what flows into each one, in place; start (B, E, N) or NULL
@@ -138,12 +160,18 @@ static void join_segments(const Run *run, const Scan &x, const float *start, boo
     });
 }
 
-/* Of kernels with so many float4 a thread and group, and tokens of so many tensors. */
-static size_t shared_bytes(const Scan &x, int states, int tensors, bool parts) {
-    const int64_t threads = x.warps * WARP;
-    return (size_t)(x.groups * threads * states) * sizeof(float4) +
-           (size_t)(2 * WEIGHTS + 2 * tensors * OWN * SPREAD + (parts ? threads * TILE : 0)) *
-               sizeof(float);
+/* Of a kernel with so many numbers of each state, and so many places of a lane. */
+static size_t shared_bytes(const Scan &x, int states, int places) {
+    const int64_t threads = x.warps * WARP, steps = x.warps * TILE * STEP_ROW;
+    return (size_t)(x.groups * PAIR * threads * states + steps) * sizeof(float4) +
+           2 * WEIGHTS * sizeof(float) + (size_t)(threads * places) * sizeof(float2);
+}
+/* What backward kernels need besides. */
+static size_t gate_bytes(const Scan &x) {
+    return (size_t)(x.warps * TILE * GATE_ROW) * sizeof(float2);
+}
+static size_t part_bytes(const Scan &x) {
+    return (size_t)(PAIR * x.warps * WARP + 2 * PARTS) * sizeof(float4);
 }
 static unsigned grid_of(const Scan &x) {
     return (unsigned)(x.blocks * x.segments * x.plan.B);
@@ -160,6 +188,7 @@ static void forward(const OpCall *call, const Run *run) {
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const float *const start = data_of(call, SCAN_STATE);
     const unsigned threads = (unsigned)x.warps * WARP;
+    const bool even = x.plan.E % PAIR == 0;
     take_segments(&x, &carver);
     x.states = call->saves ? call->saved[SCAN_SAVED_STATES]->data : NULL;
     x.y = call->saves > 1 ? call->saved[SCAN_SAVED_Y]->data : NULL;
@@ -167,25 +196,34 @@ static void forward(const OpCall *call, const Run *run) {
     x.next = call->outputs > 1 ? call->out[1]->data : NULL;
     x.entry = start;
     if (x.segments > 1) {
-        LAUNCH(run, scan<false>, grid_of(x), threads, shared_bytes(x, 2, 3, false), x);
+        LAUNCH(run, (even ? scan<false, true> : scan<false, false>), grid_of(x), threads,
+               shared_bytes(x, 2, SCAN_PLACES), x);
         join_segments(run, x, start, false);
         x.entry = x.ends;
     }
-    LAUNCH(run, scan<true>, grid_of(x), threads, shared_bytes(x, 2, 3, false), x);
+    LAUNCH(run, (even ? scan<true, true> : scan<true, false>), grid_of(x), threads,
+           shared_bytes(x, 2, SCAN_PLACES), x);
 }
 
-static void sum_blocks(const Run *run, const Scan &x, int which, float *to, bool accumulate) {
-    if (!to) return;
+/* Gradients of B and C, of the blocks' sums. */
+static void sum_blocks(const Run *run, const Scan &x, const OpCall *call) {
+    float *const dB = gradient_of(call, SCAN_B), *const dC = gradient_of(call, SCAN_C);
+    const bool add_B = call->accumulate[SCAN_B], add_C = call->accumulate[SCAN_C];
     const int64_t N = x.plan.N, groups = x.groups, blocks = x.blocks;
-    const int64_t tokens = x.plan.B * x.plan.L;
+    const int64_t row = groups * 2 * GROUP, size = x.plan.B * x.plan.L * row;
     const float *const part = x.part_BC;
-    for_each(run, tokens * N, [=] __device__(int64_t i) {
-        const int64_t n = i % N, token = i / N;
+    if (!dB && !dC) return;
+    const Divisor of_row = divide_by(row);
+    for_each(run, size, [=] __device__(int64_t i) {
+        const int64_t token = of_row.of(i), place = i - token * row;
+        const int64_t n = place / (2 * GROUP) * GROUP + place % GROUP;
+        const bool of_C = place / GROUP % 2;
+        float *const to = of_C ? dC : dB;
+        if (n >= N || !to) return;
         float sum = 0;
-        for (int64_t block = 0; block < blocks; block++)
-            sum += part[(((block * tokens + token) * groups + n / GROUP) * 2 + which) * GROUP +
-                        n % GROUP];
-        put(to + i, sum, accumulate);
+#pragma unroll 8
+        for (int64_t block = 0; block < blocks; block++) sum += part[block * size + i];
+        put(to + token * N + n, sum, of_C ? add_C : add_B);
     });
 }
 
@@ -194,6 +232,7 @@ static void backward(const OpCall *call, const Run *run) {
     const int64_t N = x.plan.N, E = x.plan.E, B = x.plan.B, rows = B * x.segments;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const unsigned threads = (unsigned)x.warps * WARP;
+    const bool even = x.plan.E % PAIR == 0;
     const float *const dnext = call->outputs > 1 ? call->out[1]->gradient : NULL;
     x.states = call->saved[SCAN_SAVED_STATES]->data;
     x.y = call->saves > 1 ? call->saved[SCAN_SAVED_Y]->data : NULL;
@@ -213,13 +252,14 @@ static void backward(const OpCall *call, const Run *run) {
     take_segments(&x, &carver);
     x.entry = dnext;
     if (x.segments > 1) {
-        LAUNCH(run, scan_adjoint_ends, grid_of(x), threads, shared_bytes(x, 2, 3, false), x);
+        LAUNCH(run, (even ? scan_adjoint_ends<true> : scan_adjoint_ends<false>), grid_of(x),
+               threads, shared_bytes(x, 2, SCAN_PLACES) + gate_bytes(x), x);
         join_segments(run, x, dnext, true);
         x.entry = x.ends;
     }
-    LAUNCH(run, scan_backward, grid_of(x), threads, shared_bytes(x, 3, 6, true), x);
-    sum_blocks(run, x, 0, gradient_of(call, SCAN_B), call->accumulate[SCAN_B]);
-    sum_blocks(run, x, 1, gradient_of(call, SCAN_C), call->accumulate[SCAN_C]);
+    LAUNCH(run, (even ? scan_backward<true> : scan_backward<false>), grid_of(x), threads,
+           shared_bytes(x, 3, BACKWARD_PLACES) + gate_bytes(x) + part_bytes(x), x);
+    sum_blocks(run, x, call);
     const auto add = [&](const float *part, int64_t columns, int input) {
         if (float *to = gradient_of(call, input))
             add_slices(run, part, columns, rows, to, call->accumulate[input]);

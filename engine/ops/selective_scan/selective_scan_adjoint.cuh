@@ -1,43 +1,73 @@
 /* Backward kernels of the selective scan: the states of a tile are computed again from the saved
- * one before it and kept in registers, with their decays, while the adjoint runs back through it.
- */
+ * one before it and kept in registers while the adjoint runs back. Decays are computed in both
+ * directions: registers are dearer. */
 #ifndef LONGHAUL_SELECTIVE_SCAN_ADJOINT_H
 #define LONGHAUL_SELECTIVE_SCAN_ADJOINT_H
 
 #include "engine/ops/selective_scan/selective_scan_lanes.cuh"
 
-/* What a segment adds to the adjoint that flows out of it to earlier tokens, from zero. */
+enum {
+    PART_ROW = MOST_WARPS * QUADS + 2, /* other banks for neighbouring rows */
+    PARTS = 2 * QUAD * QUAD * PART_ROW
+};
+
+/* What a segment adds to the adjoint that flows out of it to earlier tokens, from zero. Shared:
+ * decays and adjoints, steps, two tiles of weights, two of tokens, gates. */
+template <bool EVEN>
 KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan x) {
     const Stand at = stand_of(x);
+    const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
+    const unsigned threads = blockDim.x;
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
-    float4 *const carries = decays + groups * blockDim.x;
-    float *const weights =
-        reinterpret_cast<float *>(shared_memory<float4>() + 2 * groups * blockDim.x);
+    float4 *const carries = decays + groups * PAIR * threads;
+    float4 *const all_steps = shared_memory<float4>() + 2 * groups * PAIR * threads;
+    float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
+    float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
+    float2 *const all_tokens = reinterpret_cast<float2 *>(weights + 2 * WEIGHTS);
+    float2 *const tokens = all_tokens + threadIdx.x * SCAN_PLACES;
+    float2 *const gates = all_tokens + threads * SCAN_PLACES + at.warp * TILE * GATE_ROW;
     for (int g = 0; g < groups; g++) {
-        decays[g * blockDim.x] = decay_of(x, at, g * GROUP + at.part * 4);
-        carries[g * blockDim.x] = make_float4(0, 0, 0, 0);
+#pragma unroll
+        for (int c = 0; c < PAIR; c++) {
+            decays[(g * PAIR + c) * threads] = decay_of(x, at, c, g * GROUP + (int)at.part * 4);
+            carries[(g * PAIR + c) * threads] = make_float4(0, 0, 0, 0);
+        }
     }
-    const float bias = at.live ? x.bias[at.e] : 0;
-    float *const tokens = weights + 2 * WEIGHTS + threadIdx.x;
-    const auto fetch = [&](int tile) { fetch_three(x, at, tile, x.raw, x.dy, x.z, tokens); };
+    const float2 bias = of_channels(at, x.bias);
+    const auto fetch = [&](int tile) {
+        const Tokens next = tokens_of(x, at, tile);
+        float2 *const to = tokens + tile % 2 * 3 * OWN;
+        fetch_own<EVEN>(next, x.raw, to);
+        fetch_own<EVEN>(next, x.dy, to + OWN);
+        if (x.z) fetch_own<EVEN>(next, x.z, to + 2 * OWN);
+    };
     int tile = at.last - 1;
     fetch(tile);
-    stage(x, at, tile, 0, weights);
+    bring_weights(x, at, stage, tile, 0, weights);
     int buffer = 0;
-    float delta_sum = 0;
+    float2 delta_sum = make_float2(0, 0);
     for (; tile >= at.first; tile--) {
-        const float *const mine = tokens + tile % 2 * 3 * EACH;
+        const float2 *const mine = tokens + tile % 2 * 3 * OWN;
         wait_copies();
-        const Own delta = step_sizes(tokens_of(x, at, tile), own_of(mine), bias);
-        Own g = own_of(mine + EACH);
+        const Tokens here = tokens_of(x, at, tile);
+        const Own delta = step_sizes(here, own_of(mine), bias);
+        Own g = own_of(mine + OWN);
         if (x.z) {
-            const Own z = own_of(mine + 2 * EACH);
+            const Own z = own_of(mine + 2 * OWN);
 #pragma unroll
-            for (int k = 0; k < OWN; k++) g.v[k] *= z.v[k] * sigmoid_fast(z.v[k]);
+            for (int k = 0; k < OWN; k++) {
+                g.v[k].x *= z.v[k].x * sigmoid_fast(z.v[k].x);
+                g.v[k].y *= z.v[k].y * sigmoid_fast(z.v[k].y);
+            }
         }
+        bring_steps(at, steps, delta, delta);
+        bring_gates(at, gates, g);
 #pragma unroll
-        for (int k = 0; k < OWN; k++) delta_sum += delta.v[k];
+        for (int k = 0; k < OWN; k++) {
+            delta_sum.x += delta.v[k].x;
+            delta_sum.y += delta.v[k].y;
+        }
         for (int group = 0; group < groups; group++) {
             wait_copies();
             __syncthreads();
@@ -45,228 +75,287 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first)
-                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
+                bring_weights(x, at, stage, tile - ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
             if (ends && tile > at.first) fetch(tile - 1);
-            const float4 A = decays[group * blockDim.x];
-            float4 carry = carries[group * blockDim.x];
+            const States A = states_at(decays, group);
+            States carry = states_at(carries, group);
 #pragma unroll
             for (int t = TILE - 1; t >= 0; t--) {
-                const float d = from_lane(delta.v[t / QUAD], at.quad + t % QUAD);
-                const float gt = from_lane(g.v[t / QUAD], at.quad + t % QUAD);
-                const float4 C = weight(now, t, 1, at.part);
-                carry.x = fast_exp2(d * A.x) * (carry.x + C.x * gt);
-                carry.y = fast_exp2(d * A.y) * (carry.y + C.y * gt);
-                carry.z = fast_exp2(d * A.z) * (carry.z + C.z * gt);
-                carry.w = fast_exp2(d * A.w) * (carry.w + C.w * gt);
+                const Step step = step_of(at, steps, t);
+                const float2 gate = gates[t * GATE_ROW + at.quad];
+                const Four C = weight(now, t, 1, at.part);
+#pragma unroll
+                for (int c = 0; c < PAIR; c++) {
+#pragma unroll
+                    for (int j = 0; j < 4; j++)
+                        carry.of[c].of[j] =
+                            fast_exp2(step.delta[c] * A.of[c].of[j]) *
+                            (carry.of[c].of[j] + C.of[j] * (c == 0 ? gate.x : gate.y));
+                }
             }
-            carries[group * blockDim.x] = carry;
+            keep_states(carries, group, carry);
         }
     }
     const int64_t row = (at.b * x.segments + at.segment) * x.plan.E + at.e;
-    if (at.live)
-        for (int g = 0; g < groups; g++)
-            store_four(x.ends + row * N, g * GROUP + at.part * 4, N, carries[g * blockDim.x]);
-    delta_sum = quad_sum(delta_sum);
-    if (at.live && at.part == 0) x.delta_sums[row] = delta_sum;
+    store_states(at, x.ends + row * N, N, groups, carries);
+    store_delta_sums(x, at, row, delta_sum);
 }
 
-/* Sums over the warp's channels of v[0 .. 7]: lanes of a quad's place `part` and channel c receive
- * sum number c. */
-__device__ static inline float channel_share(const float v[8], unsigned lane) {
-    const bool first = lane & 4, second = lane & 8, third = lane & 16;
-    float a[4], b[2];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        a[i] = (first ? v[2 * i + 1] : v[2 * i]) + across(first ? v[2 * i] : v[2 * i + 1], 4);
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-        b[i] = (second ? a[2 * i + 1] : a[2 * i]) + across(second ? a[2 * i] : a[2 * i + 1], 8);
-    return (third ? b[1] : b[0]) + across(third ? b[0] : b[1], 16);
-}
-
-/* Everything that flows through one state at one token. */
+/* Sums over the states of a thread, of one token: B lambda, and A log2(e) lambda a s. */
 struct Flow {
-    float by_B, by_A; /* sums over the states of B lambda and A log2(e) lambda a s */
+    float by_B[PAIR][QUAD], by_A[PAIR][QUAD]; /* of four tokens */
 };
-__device__ static inline void retreat(float &carry, float A, float a, float as, float delta,
-                                      float input, float g, float B, float C, float &to_A,
-                                      float &to_B, float &to_C, Flow &flow) {
-    const float lambda = carry + C * g, w = lambda * as;
-    to_B = input * lambda;
-    to_C = (as + input * B) * g;
-    flow.by_B += B * lambda;
-    flow.by_A += A * w;
-    to_A += delta * w;
-    carry = a * lambda;
+
+/* One token backwards. carry: the adjoint that comes from later tokens, and then the one that goes
+ * to earlier ones; after, before: the states after and before the token. */
+__device__ static inline void retreat(States &carry, States &sum_A, const States &A,
+                                      const States &before, const States &after, const Step &step,
+                                      float2 gate, const Four &B, const Four &C, Flow &flow,
+                                      int token, Four &to_B, Four &to_C) {
+#pragma unroll
+    for (int c = 0; c < PAIR; c++) {
+        const float g = c == 0 ? gate.x : gate.y;
+        float by_B = 0, by_A = 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const float lambda = carry.of[c].of[j] + C.of[j] * g;
+            const float back = fast_exp2(step.delta[c] * A.of[c].of[j]) * lambda,
+                        w = back * before.of[c].of[j];
+            to_B.of[j] = c == 0 ? step.input[c] * lambda : to_B.of[j] + step.input[c] * lambda;
+            to_C.of[j] = c == 0 ? g * after.of[c].of[j] : to_C.of[j] + g * after.of[c].of[j];
+            by_B = j == 0 ? B.of[j] * lambda : by_B + B.of[j] * lambda;
+            by_A = j == 0 ? A.of[c].of[j] * w : by_A + A.of[c].of[j] * w;
+            sum_A.of[c].of[j] += step.delta[c] * w;
+            carry.of[c].of[j] = back;
+        }
+        flow.by_B[c][token] = by_B;
+        flow.by_A[c][token] = by_A;
+    }
 }
 
-/* Shared: decays, adjoints and sums for A (float4 a thread and group), two tiles of weights,
- * [warp][token][2 GROUP] sums over a warp's channels, two states, two tiles
- * of tokens. */
-KERNEL void __launch_bounds__(MOST_WARPS *WARP, 1) scan_backward(const Scan x) {
-    const Stand at = stand_of(x);
-    const int N = (int)x.plan.N, L = at.L, groups = (int)x.groups;
-    const int64_t E = x.plan.E;
-    const int64_t row = (at.b * x.segments + at.segment) * E + at.e;
-    float4 *const decays = shared_memory<float4>() + threadIdx.x;
-    float4 *const carries = decays + groups * blockDim.x;
-    float4 *const sums_A = carries + groups * blockDim.x;
-    float *const weights =
-        reinterpret_cast<float *>(shared_memory<float4>() + 3 * groups * blockDim.x);
-    float *const parts = weights + 2 * WEIGHTS;
-    for (int g = 0; g < groups; g++) {
-        decays[g * blockDim.x] = decay_of(x, at, g * GROUP + at.part * 4);
-        carries[g * blockDim.x] = entry_of(x, at, g * GROUP + at.part * 4);
-        sums_A[g * blockDim.x] = make_float4(0, 0, 0, 0);
+/* Sums over the quads of a block, in parts [token of four][B or C][part of the states][quad], zero
+ * where there is no quad; two of them take turns. Four lanes of a warp take every fourth quad; the
+ * order of parts among lanes avoids conflicts of banks. */
+struct QuadSums {
+    const float4 *from; /* of the warp's token */
+    float *to;          /* in part_BC, of the warp's first token and group 0 */
+    int row;            /* of part_BC */
+    unsigned turn;
+};
+__device__ static inline QuadSums quad_sums_of(const Scan &x, const Stand &at, float4 *parts) {
+    const int lane = (int)threadIdx.x % WARP, which = lane / 16;
+    const int part = lane / 4 % 2 * 2 + lane / 8 % 2;
+    QuadSums sums;
+    sums.row = (int)x.groups * 2 * GROUP;
+    sums.turn = (unsigned)lane % QUAD;
+    sums.from = parts + (((int)at.warp * 2 + which) * (int)QUAD + part) * PART_ROW + sums.turn;
+    sums.to = x.part_BC + ((at.block * x.plan.B + at.b) * at.L + at.warp) * (int64_t)sums.row +
+              which * GROUP + part * 4 + sums.turn;
+    for (int i = (int)threadIdx.x; i < 2 * PARTS; i += (int)blockDim.x)
+        parts[i] = make_float4(0, 0, 0, 0);
+    __syncthreads();
+    return sums;
+}
+/* Token `first` + warp, and `ahead` more; to: of part_BC. */
+__device__ static inline void sum_quads(const Stand &at, const QuadSums &sums, int first, int ahead,
+                                        int buffer, float *to) {
+    const float4 *const from = sums.from + buffer * PARTS + ahead * 2 * QUAD * PART_ROW;
+    Four sum = four_of(from[0]);
+#pragma unroll
+    for (int q = QUAD; q < MOST_WARPS * (int)QUADS; q += QUAD) {
+        const Four v = four_of(from[q]);
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum.of[j] += v.of[j];
     }
-    const float bias = at.live ? x.bias[at.e] : 0, skip = at.live ? x.D[at.e] : 0;
-    float *const parts_end = parts + x.warps * TILE * WARP;
-    float4 *const starts = reinterpret_cast<float4 *>(parts_end) + threadIdx.x;
-    const auto fetch_state = [&](int tile, int group, int buffer) {
-        float4 *const to = starts + buffer * blockDim.x;
-        const int n = group * GROUP + at.part * 4;
-        const float *from = x.states + ((at.b * x.plan.chunks + tile) * x.plan.padded + at.e) * N;
-        if (N % 4 == 0)
-            copy_async_if(at.live && n < N, to, from + n);
-        else
-            *to = at.live ? load_four(from, n, N) : make_float4(0, 0, 0, 0);
+    const float total = quad_share(sum.of, sums.turn);
+    const int t = first + ahead;
+    if (t + (int)at.warp < at.L) to[(int64_t)t * sums.row] = total;
+}
+
+/* Shared: decays, adjoints and sums for A, steps, two tiles of weights, a tile of tokens (step
+ * sizes, u, dy, z, y) and what of them is needed at its end (u, slope of softplus), gates,
+ * states, parts of sums. */
+template <bool EVEN>
+KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
+    const Stand at = stand_of(x);
+    const int N = (int)x.plan.N, groups = (int)x.groups;
+    const unsigned threads = blockDim.x;
+    float4 *const decays = shared_memory<float4>() + threadIdx.x;
+    float4 *const carries = decays + groups * PAIR * threads;
+    float4 *const sums_A = carries + groups * PAIR * threads;
+    float4 *const all_steps = shared_memory<float4>() + 3 * groups * PAIR * threads;
+    float4 *const steps = all_steps + at.warp * TILE * STEP_ROW;
+    float *const weights = reinterpret_cast<float *>(all_steps + x.warps * TILE * STEP_ROW);
+    float2 *const all_tokens = reinterpret_cast<float2 *>(weights + 2 * WEIGHTS);
+    float2 *const mine = all_tokens + threadIdx.x * BACKWARD_PLACES, *const kept = mine + 5 * OWN;
+    float2 *const all_gates = all_tokens + threads * BACKWARD_PLACES;
+    float2 *const gates = all_gates + at.warp * TILE * GATE_ROW;
+    float4 *const all_starts = reinterpret_cast<float4 *>(all_gates + x.warps * TILE * GATE_ROW);
+    float4 *const starts = all_starts + threadIdx.x, *const parts = all_starts + PAIR * threads;
+    const QuadSums quad_sums = quad_sums_of(x, at, parts);
+    float4 *const own_parts = parts + at.part * PART_ROW + at.warp * QUADS + at.quad;
+    for (int g = 0; g < groups; g++) {
+#pragma unroll
+        for (int c = 0; c < PAIR; c++) {
+            const int n = g * GROUP + (int)at.part * 4, place = (g * PAIR + c) * (int)threads;
+            decays[place] = decay_of(x, at, c, n);
+            carries[place] = entry_of(x, at, c, n);
+            sums_A[place] = make_float4(0, 0, 0, 0);
+        }
+    }
+    const float2 bias = of_channels(at, x.bias), skip = of_channels(at, x.D);
+    const auto fetch_states = [&](int tile, int group) {
+        const int n = group * GROUP + (int)at.part * 4;
+        const float *const from = saved_states(x, at, tile);
+#pragma unroll
+        for (int c = 0; c < PAIR; c++) {
+            float4 *const to = starts + c * threads;
+            if (N % 4 == 0)
+                copy_async_if(at.live[c] && n < N, to, from + c * N + n);
+            else
+                *to = at.live[c] ? load_four(from + c * N, n, N) : make_float4(0, 0, 0, 0);
+        }
     };
-    float *const tokens = parts_end + 2 * 4 * blockDim.x + threadIdx.x;
     const auto fetch = [&](int tile) {
         const Tokens next = tokens_of(x, at, tile);
-        float *const to = tokens + tile % 2 * 5 * EACH;
-        fetch_own(next, x.raw, to);
-        fetch_own(next, x.u, to + EACH);
-        fetch_own(next, x.dy, to + 2 * EACH);
-        if (x.z) fetch_own(next, x.z, to + 3 * EACH);
-        if (x.dz) fetch_own(next, x.y, to + 4 * EACH);
+        fetch_own<EVEN>(next, x.raw, mine);
+        fetch_own<EVEN>(next, x.u, mine + OWN);
+        fetch_own<EVEN>(next, x.dy, mine + 2 * OWN);
+        if (x.z) fetch_own<EVEN>(next, x.z, mine + 3 * OWN);
+        if (x.dz) fetch_own<EVEN>(next, x.y, mine + 4 * OWN);
     };
     int tile = at.last - 1;
     fetch(tile);
-    fetch_state(tile, 0, 0);
-    stage(x, at, tile, 0, weights);
+    fetch_states(tile, 0);
+    bring_weights(x, at, stage_of(x, at), tile, 0, weights);
     int buffer = 0;
-    float sum_D = 0, sum_bias = 0;
+    float2 sum_D = make_float2(0, 0), sum_bias = make_float2(0, 0);
     for (; tile >= at.first; tile--) {
-        const float *const mine = tokens + tile % 2 * 5 * EACH;
         wait_copies();
         const Tokens here = tokens_of(x, at, tile);
-        const Own delta = step_sizes(here, own_of(mine), bias), u = own_of(mine + EACH);
-        Own g = own_of(mine + 2 * EACH), by_B = {}, by_A = {};
-        if (x.z) {
-            const Own z = own_of(mine + 3 * EACH), before = own_of(mine + 4 * EACH);
-            Own dz;
+        Own by_B = {}, by_A = {};
+        {
+            const Own raw = own_of(mine), u = own_of(mine + OWN);
+            const Own delta = step_sizes(here, raw, bias);
+            bring_steps(at, steps, delta, u);
+            Own g = own_of(mine + 2 * OWN), slope;
+            if (x.z) {
+                const Own z = own_of(mine + 3 * OWN), y = own_of(mine + 4 * OWN);
+                Own dz;
+#pragma unroll
+                for (int k = 0; k < OWN; k++) {
+                    gate_adjoint(g.v[k].x, dz.v[k].x, z.v[k].x, y.v[k].x);
+                    gate_adjoint(g.v[k].y, dz.v[k].y, z.v[k].y, y.v[k].y);
+                }
+                if (x.dz) store_own<EVEN>(here, x.dz, dz, x.add_z);
+            }
+            bring_gates(at, gates, g);
 #pragma unroll
             for (int k = 0; k < OWN; k++) {
-                const float s = sigmoid_fast(z.v[k]), silu = z.v[k] * s;
-                dz.v[k] = g.v[k] * before.v[k] * (s + silu * (1.0f - s));
-                g.v[k] *= silu;
+                slope.v[k].x = sigmoid_fast(raw.v[k].x + bias.x);
+                slope.v[k].y = sigmoid_fast(raw.v[k].y + bias.y);
+                sum_D.x += g.v[k].x * u.v[k].x;
+                sum_D.y += g.v[k].y * u.v[k].y;
             }
-            if (x.dz) store_own(here, x.dz, dz, x.add_z);
+            keep_own(kept, u);
+            keep_own(kept + OWN, slope);
         }
         for (int group = 0; group < groups; group++) {
             wait_copies();
             __syncthreads();
             const float *const now = weights + buffer * WEIGHTS;
+            const States start = states_at(starts, 0);
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first) {
-                stage(x, at, tile - ends, ends ? 0 : group + 1, weights + buffer * WEIGHTS);
-                fetch_state(tile - ends, ends ? 0 : group + 1, buffer);
+                bring_weights(x, at, stage_of(x, at), tile - ends, ends ? 0 : group + 1,
+                              weights + buffer * WEIGHTS);
+                fetch_states(tile - ends, ends ? 0 : group + 1);
             }
             if (ends && tile > at.first) fetch(tile - 1);
-            const float4 A = decays[group * blockDim.x];
-            float4 s = starts[(buffer ^ 1) * blockDim.x];
-            float4 a[TILE], as[TILE]; /* decays, decayed states */
+            const States A = states_at(decays, group);
+            States carry = states_at(carries, group), sum_A = states_at(sums_A, group);
+            float *const sums_to = quad_sums.to + group * 2 * GROUP;
+            States before[TILE], s = start;
 #pragma unroll
-            for (int t = 0; t < TILE; t++) {
-                const float d = from_lane(delta.v[t / QUAD], at.quad + t % QUAD);
-                const float v = from_lane(delta.v[t / QUAD] * u.v[t / QUAD], at.quad + t % QUAD);
-                const float4 B = weight(now, t, 0, at.part);
-                a[t] = make_float4(fast_exp2(d * A.x), fast_exp2(d * A.y), fast_exp2(d * A.z),
-                                   fast_exp2(d * A.w));
-                as[t] = make_float4(a[t].x * s.x, a[t].y * s.y, a[t].z * s.z, a[t].w * s.w);
-                s = make_float4(as[t].x + v * B.x, as[t].y + v * B.y, as[t].z + v * B.z,
-                                as[t].w + v * B.w);
+            for (int t = 0; t < (int)TILE; t++) {
+                before[t] = s;
+                advance(s, A, step_of(at, steps, t), weight(now, t, 0, at.part));
             }
-            float4 carry = carries[group * blockDim.x], sum_A = sums_A[group * blockDim.x];
 #pragma unroll
-            for (int k = OWN - 1; k >= 0; k--) {
-                Flow flow[QUAD] = {};
+            for (int four = OWN - 1; four >= 0; four--) {
+                Flow flow;
 #pragma unroll
                 for (int i = QUAD - 1; i >= 0; i--) {
-                    const int t = k * QUAD + i;
-                    const float d = from_lane(delta.v[k], at.quad + i);
-                    const float v = from_lane(delta.v[k] * u.v[k], at.quad + i);
-                    const float gt = from_lane(g.v[k], at.quad + i);
-                    const float4 B = weight(now, t, 0, at.part), C = weight(now, t, 1, at.part);
-                    float to[8]; /* for B, then for C, of the four states */
-                    retreat(carry.x, A.x, a[t].x, as[t].x, d, v, gt, B.x, C.x, sum_A.x, to[0],
-                            to[4], flow[i]);
-                    retreat(carry.y, A.y, a[t].y, as[t].y, d, v, gt, B.y, C.y, sum_A.y, to[1],
-                            to[5], flow[i]);
-                    retreat(carry.z, A.z, a[t].z, as[t].z, d, v, gt, B.z, C.z, sum_A.z, to[2],
-                            to[6], flow[i]);
-                    retreat(carry.w, A.w, a[t].w, as[t].w, d, v, gt, B.w, C.w, sum_A.w, to[3],
-                            to[7], flow[i]);
-                    parts[(threadIdx.x / WARP * TILE + t) * WARP + at.lane] =
-                        channel_share(to, at.lane);
+                    const int t = four * QUAD + i;
+                    Four to_B, to_C;
+                    retreat(carry, sum_A, A, before[t], t + 1 < (int)TILE ? before[t + 1] : s,
+                            step_of(at, steps, t), gates[t * GATE_ROW + at.quad],
+                            weight(now, t, 0, at.part), weight(now, t, 1, at.part), flow, i, to_B,
+                            to_C);
+                    float4 *const to = own_parts + four % 2 * PARTS + i * 2 * QUAD * PART_ROW;
+                    to[0] = packed(to_B.of);
+                    to[(int)QUAD * PART_ROW] = packed(to_C.of);
                 }
-                const float all_B[QUAD] = {flow[0].by_B, flow[1].by_B, flow[2].by_B, flow[3].by_B};
-                const float all_A[QUAD] = {flow[0].by_A, flow[1].by_A, flow[2].by_A, flow[3].by_A};
-                by_B.v[k] += quad_share(all_B, at.part);
-                by_A.v[k] += quad_share(all_A, at.part);
+                by_B.v[four].x += quad_share<APART>(flow.by_B[0], at.part);
+                by_B.v[four].y += quad_share<APART>(flow.by_B[1], at.part);
+                by_A.v[four].x += quad_share<APART>(flow.by_A[0], at.part);
+                by_A.v[four].y += quad_share<APART>(flow.by_A[1], at.part);
+                const int first = tile * TILE + four * QUAD;
+                __syncthreads(); /* parts are full; those before them are read no more */
+                for (int ahead = (int)x.warps; ahead < QUAD; ahead += (int)x.warps)
+                    if (at.warp + ahead < QUAD)
+                        sum_quads(at, quad_sums, first, ahead, four % 2, sums_to);
+                sum_quads(at, quad_sums, first, 0, four % 2, sums_to);
             }
-            carries[group * blockDim.x] = carry;
-            sums_A[group * blockDim.x] = sum_A;
-            __syncthreads(); /* the warps' sums; they are read before the next barrier */
-            for (int i = threadIdx.x; i < (int)TILE * WARP; i += blockDim.x) {
-                float sum = 0;
-                for (int w = 0; w < x.warps; w++) sum += parts[w * TILE * WARP + i];
-                const int t = tile * TILE + i / WARP;
-                /* lane 4 c + part holds sum c: state 4 part + c % 4 of B (c < 4) or C */
-                const int c = i % WARP / QUAD, part = i % QUAD;
-                const int n = part * 4 + c % 4;
-                if (t < L)
-                    x.part_BC[((((at.block * x.plan.B + at.b) * L + t) * x.groups + group) * 2 +
-                               c / 4) *
-                                  GROUP +
-                              n] = sum;
-            }
+            keep_states(carries, group, carry);
+            keep_states(sums_A, group, sum_A);
         }
         Own du, draw;
+        const Own u = own_of(kept), slope = own_of(kept + OWN);
 #pragma unroll
         for (int k = 0; k < OWN; k++) {
-            const float r = mine[k * SPREAD] + bias, slope = r > 20.0f ? 1.0f : sigmoid_fast(r);
-            du.v[k] = skip * g.v[k] + delta.v[k] * by_B.v[k];
-            draw.v[k] = (by_A.v[k] * LN_2 + u.v[k] * by_B.v[k]) * slope;
-            sum_D += g.v[k] * u.v[k];
-            sum_bias += here.exists[k] ? draw.v[k] : 0.0f;
+            const int t = k * QUAD + (int)at.part;
+            const Step step = step_of(at, steps, t);
+            const float2 g = gates[t * GATE_ROW + at.quad];
+            du.v[k].x = skip.x * g.x + step.delta[0] * by_B.v[k].x;
+            du.v[k].y = skip.y * g.y + step.delta[1] * by_B.v[k].y;
+            draw.v[k].x = (by_A.v[k].x * LN_2 + u.v[k].x * by_B.v[k].x) * slope.v[k].x;
+            draw.v[k].y = (by_A.v[k].y * LN_2 + u.v[k].y * by_B.v[k].y) * slope.v[k].y;
+            sum_bias.x += k * QUAD < here.left[0] ? draw.v[k].x : 0.0f;
+            sum_bias.y += k * QUAD < here.left[1] ? draw.v[k].y : 0.0f;
         }
-        if (x.du) store_own(here, x.du, du, x.add_u);
-        if (x.draw) store_own(here, x.draw, draw, x.add_raw);
+        if (x.du) store_own<EVEN>(here, x.du, du, x.add_u);
+        if (x.draw) store_own<EVEN>(here, x.draw, draw, x.add_raw);
     }
-    sum_D = quad_sum(sum_D);
-    sum_bias = quad_sum(sum_bias);
-    if (!at.live) return;
-    for (int g = 0; g < groups; g++) {
-        const int n = g * GROUP + at.part * 4;
-        const float4 A = decays[g * blockDim.x], sum = sums_A[g * blockDim.x]; /* A log2(e) */
-        store_four(x.part_A + row * N, n, N,
-                   make_float4(A.x * LN_2 * sum.x, A.y * LN_2 * sum.y, A.z * LN_2 * sum.z,
-                               A.w * LN_2 * sum.w));
-        if (!x.dstate || at.segment != 0) continue;
-        float *const to = x.dstate + (at.b * E + at.e) * N;
-        float4 carry = carries[g * blockDim.x];
-        if (x.add_state) {
-            const float4 old = load_four(to, n, N);
-            carry = make_float4(old.x + carry.x, old.y + carry.y, old.z + carry.z, old.w + carry.w);
+    const int64_t row = (at.b * x.segments + at.segment) * x.plan.E + at.e;
+    const float D[PAIR] = {quad_sum<APART>(sum_D.x), quad_sum<APART>(sum_D.y)};
+    const float of_bias[PAIR] = {quad_sum<APART>(sum_bias.x), quad_sum<APART>(sum_bias.y)};
+#pragma unroll
+    for (int c = 0; c < PAIR; c++) {
+        if (!at.live[c]) continue;
+        if (at.part == 0) {
+            x.part_D[row + c] = D[c];
+            x.part_bias[row + c] = of_bias[c];
         }
-        store_four(to, n, N, carry);
+        for (int g = 0; g < groups; g++) {
+            const int n = g * GROUP + (int)at.part * 4, place = (g * PAIR + c) * (int)threads;
+            const float4 A = decays[place], sum = sums_A[place]; /* A log2(e) */
+            store_four(x.part_A + (row + c) * N, n, N,
+                       make_float4(A.x * LN_2 * sum.x, A.y * LN_2 * sum.y, A.z * LN_2 * sum.z,
+                                   A.w * LN_2 * sum.w));
+            if (!x.dstate || at.segment != 0) continue;
+            float *const to = x.dstate + (at.b * x.plan.E + at.e + c) * N;
+            float4 carry = carries[place];
+            if (x.add_state) {
+                const float4 old = load_four(to, n, N);
+                carry =
+                    make_float4(old.x + carry.x, old.y + carry.y, old.z + carry.z, old.w + carry.w);
+            }
+            store_four(to, n, N, carry);
+        }
     }
-    if (at.part != 0) return;
-    x.part_D[row] = sum_D;
-    x.part_bias[row] = sum_bias;
 }
 
 #endif
