@@ -31,11 +31,10 @@ __device__ static inline float2 conjugate(float2 a) {
 }
 
 enum {
-    FFT_LEAST = 64,          /* points of a sequence in a block */
-    FFT_MOST = 2048,         /* more are two transforms, FftPlan below */
-    FFT_BLOCK_POINTS = 8192, /* of all sequences of a block: 70 KiB of shared memory, which every
-                                GPU since compute capability 8.0 gives, an H100 three times */
-    FFT_MOST_MANY = 32,      /* sequences of a block */
+    FFT_LEAST = 64, /* points of a sequence in a block */
+    FFT_MOST = 2048,
+    FFT_THREADS = 256, /* of a block; 16 or 32 points each, in up to 86 KiB of shared memory, which
+                          every GPU since compute capability 8.0 gives, an H100 twice */
     FFT_MIDDLE = 16
 };
 
@@ -43,14 +42,14 @@ template <int P> struct Fft {
     static constexpr int LAST = P == 512 || P == 1024 ? 32 : 16;
     static constexpr int MIDDLE = P > 1024 ? (int)FFT_MIDDLE : 1;
     static constexpr int FIRST = P / (LAST * MIDDLE);
-    static constexpr int MANY =
-        FFT_BLOCK_POINTS / P < FFT_MOST_MANY ? FFT_BLOCK_POINTS / P : (int)FFT_MOST_MANY;
+    static constexpr int WORK = P < 256 ? 4096 : 8192; /* points of a block */
+    static constexpr int MANY = WORK / P;
     static constexpr int ROWS = P / FIRST; /* columns of the first pass, FIRST points each */
     static constexpr int EACH = P / LAST;  /* runs of the last pass, LAST points each */
-    static constexpr int WORK = P * MANY;  /* points of a block */
-    static constexpr int THREADS = WORK / (FIRST > LAST ? FIRST : LAST);
-    /* 32 points in registers want 128 of them, 16 points 64. */
-    static constexpr int BLOCKS = (LAST == 32 ? 512 : 1024) / THREADS;
+    /* Blocks of a multiprocessor: 32 points in registers want 128 of them, 16 points 80 or, where
+     * that is all a thread has, 64. */
+    static constexpr int BLOCKS = LAST == 32 || P > 1024 ? 2 : P < 256 ? 4 : 3;
+    static constexpr int FEWER = BLOCKS > 2 ? BLOCKS - 1 : 2; /* where there is more to hold */
     /* Shared memory: sequences side by side, one place more after each LAST points so that columns
      * as well as runs meet different banks; then the factors. */
     static constexpr int SPACE = (P + EACH) * MANY;
@@ -163,7 +162,7 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     BlockSpace s;
     s.table = shared_memory<float2>();
     s.data = s.table + Fft<P>::TABLE;
-    for (int i = 2 * (int)threadIdx.x; i < Fft<P>::TABLE; i += 2 * Fft<P>::THREADS)
+    for (int i = 2 * (int)threadIdx.x; i < Fft<P>::TABLE; i += 2 * FFT_THREADS)
         copy_async(s.table + i, table + i);
     return s;
 }
@@ -175,8 +174,8 @@ template <int P, class Read>
 __device__ inline void first_pass(const BlockSpace &s, const Read &read) {
     typedef Fft<P> F;
 #pragma unroll
-    for (int n = 0; n < F::ROWS * F::MANY / F::THREADS; n++) {
-        const int i = (int)threadIdx.x + n * F::THREADS, c = i % F::MANY, j = i / F::MANY;
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
         float2 v[F::FIRST];
         read(c, j, v);
         dft<F::FIRST, false>(v);
@@ -195,8 +194,8 @@ template <int P, class Write>
 __device__ inline void final_pass(const BlockSpace &s, const Write &write) {
     typedef Fft<P> F;
 #pragma unroll
-    for (int n = 0; n < F::ROWS * F::MANY / F::THREADS; n++) {
-        const int i = (int)threadIdx.x + n * F::THREADS, c = i % F::MANY, j = i / F::MANY;
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
         float2 v[F::FIRST];
 #pragma unroll
         for (int q = 0; q < F::FIRST; q++)
@@ -212,8 +211,8 @@ template <int P, bool INVERSE> __device__ inline void middle_pass(const BlockSpa
     constexpr int R = F::MIDDLE;
     const float2 *const table = s.table + P;
 #pragma unroll
-    for (int n = 0; n < P / R * F::MANY / F::THREADS; n++) {
-        const int i = (int)threadIdx.x + n * F::THREADS, c = i % F::MANY, r = i / F::MANY;
+    for (int n = 0; n < P / R * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
         const int j = r % F::LAST, base = F::place(r / F::LAST * F::ROWS + j, c);
         float2 v[R];
 #pragma unroll
@@ -237,8 +236,8 @@ template <int P, bool BACK, class Spectrum>
 __device__ inline void turning_pass(const BlockSpace &s, const Spectrum &spectrum) {
     typedef Fft<P> F;
 #pragma unroll
-    for (int n = 0; n < F::EACH * F::MANY / F::THREADS; n++) {
-        const int i = (int)threadIdx.x + n * F::THREADS, c = i % F::MANY, r = i / F::MANY;
+    for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
         float2 *const data = s.data + F::place(r * F::LAST, c);
         float2 v[F::LAST];
 #pragma unroll
@@ -259,8 +258,8 @@ __device__ inline void returning_pass(const BlockSpace &s, const Spectrum &spect
     wait_copies();
     __syncthreads();
 #pragma unroll
-    for (int n = 0; n < F::EACH * F::MANY / F::THREADS; n++) {
-        const int i = (int)threadIdx.x + n * F::THREADS, c = i % F::MANY, r = i / F::MANY;
+    for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
         float2 *const data = s.data + F::place(r * F::LAST, c);
         float2 v[F::LAST];
         spectrum(i, c, r, v);

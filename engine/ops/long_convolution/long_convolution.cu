@@ -21,9 +21,10 @@
 enum {
     ENOUGH_BLOCKS = 256, /* two for each multiprocessor of an H100; bits are the same on others */
     CHUNK_BYTES = 32 << 20, /* of scratch that three kernels hand on */
-    MOST_LANES = 16,        /* channels side by side in it */
-    FEW = 8                 /* points at a time where registers are short */
+    MOST_LANES = 16         /* channels side by side in it */
 };
+/* Points of R at a time where registers are short. */
+template <int R> constexpr int few = R < 16 ? R : R / 4;
 
 struct Convolution {
     int64_t B, L, D, K, points;
@@ -143,7 +144,7 @@ __device__ inline void read_signal(const Convolution &x, int64_t row, int64_t d,
 template <int R>
 __device__ inline void read_cotangent(const Convolution &x, int64_t row, int64_t d, int t,
                                       int every, float2 v[R]) {
-    constexpr int M = R < FEW ? R : (int)FEW;
+    constexpr int M = few<R>;
     const Column<R> column(x.L, x.D, row, d, t, every);
     float g[R];
     column.get(x.dy, g);
@@ -193,7 +194,7 @@ __device__ inline void write_signal(const Convolution &x, int64_t row, int64_t d
 template <int R>
 __device__ inline void write_gradient(const Convolution &x, int64_t row, int64_t d, int t,
                                       int every, const float2 v[R]) {
-    constexpr int M = R < FEW ? R : (int)FEW;
+    constexpr int M = few<R>;
     const Column<R> column(x.L, x.D, row, d, t, every);
     float dx[R];
     real_column<R>(v, dx);
@@ -217,7 +218,7 @@ __device__ inline void write_gradient(const Convolution &x, int64_t row, int64_t
 template <int R>
 __device__ inline void write_filter_gradient(const Convolution &x, int64_t d, int t, int every,
                                              const float2 v[R]) {
-    constexpr int M = R < FEW ? R : (int)FEW;
+    constexpr int M = few<R>;
     const Column<R> column(x.K, x.D, 0, d, t, every);
     float h[R];
     real_column<R>(v, h);
@@ -258,7 +259,7 @@ template <int P>
 __device__ inline void correlate(const Spectrum<P> &filter, const Spectrum<P> &signal,
                                  const Spectrum<P> &sum, bool begin, float2 *v) {
     typedef Spectrum<P> S;
-    constexpr int M = FEW;
+    constexpr int M = few<S::R>;
 #pragma unroll
     for (int from = 0; from < S::R; from += M) {
         float2 x[M], h[M], before[M];
@@ -289,7 +290,7 @@ struct Blocks {
     float2 *correlation;
 };
 
-#define BOUNDS(P) __launch_bounds__(Fft<P>::THREADS, Fft<P>::BLOCKS)
+#define BOUNDS(P) __launch_bounds__(FFT_THREADS, Fft<P>::BLOCKS)
 
 template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
     typedef Fft<P> F;
@@ -319,7 +320,7 @@ template <int P> KERNEL void BOUNDS(P) convolve(const Blocks b) {
 }
 
 /* Cotangents to gradients of the signal, and the sums of correlations. */
-template <int P> KERNEL void BOUNDS(P) adjoint(const Blocks b) {
+template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoint(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
     const int64_t group = blockIdx.x % (unsigned)b.groups, slice = blockIdx.x / (unsigned)b.groups;
@@ -621,7 +622,7 @@ static const float2 *make_tables(const Run *run, const Convolution &x, const Cut
 }
 
 #define BLOCKS(run, kernel, P, b, count)                                                           \
-    LAUNCH(run, kernel<P>, (unsigned)(count), Fft<P>::THREADS, Fft<P>::BYTES, b)
+    LAUNCH(run, kernel<P>, (unsigned)(count), FFT_THREADS, Fft<P>::BYTES, b)
 
 static Outer outer_of(const Convolution &x, const Cut &c, const float2 *tables) {
     Outer o = {};
@@ -642,15 +643,15 @@ static unsigned groups_of(const Cut &c, int64_t D, int64_t first) {
 static void enter(const Run *run, const Outer &o, const Cut &c, unsigned groups, unsigned kinds) {
     with_points(c.P1, [&]<int P>() {
         LAUNCH(run, outer_in<P>,
-               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds),
-               Fft<P>::THREADS, Fft<P>::BYTES, o);
+               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds), FFT_THREADS,
+               Fft<P>::BYTES, o);
     });
 }
 static void leave(const Run *run, const Outer &o, const Cut &c, unsigned groups, unsigned kinds) {
     with_points(c.P1, [&]<int P>() {
         LAUNCH(run, outer_out<P>,
-               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds),
-               Fft<P>::THREADS, Fft<P>::BYTES, o);
+               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds), FFT_THREADS,
+               Fft<P>::BYTES, o);
     });
 }
 /* Blocks over P2. */
@@ -717,7 +718,7 @@ static void backward(const OpCall *call, const Run *run) {
             o.first_kind = o.row == 0 ? FILTER : SIGNAL;
             enter(run, o, c, groups, o.row == 0 ? 3 : 2);
             with_points(c.P2, [&]<int P>() {
-                LAUNCH(run, inner_adjoint<P>, inner_blocks(o, c, groups), Fft<P>::THREADS,
+                LAUNCH(run, inner_adjoint<P>, inner_blocks(o, c, groups), FFT_THREADS,
                        Fft<P>::BYTES, o, last);
             });
             o.first_kind = COTANGENT;
