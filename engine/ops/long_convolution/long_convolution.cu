@@ -17,11 +17,13 @@
 #include <cassert>
 
 #include "engine/cuda/fft.cuh"
+#include "engine/cuda/handover.cuh"
 
 enum {
     ENOUGH_BLOCKS = 256, /* two for each multiprocessor of an H100; bits are the same on others */
-    CHUNK_BYTES = 32 << 20, /* of scratch that three kernels hand on */
-    MOST_LANES = 16         /* channels side by side in it */
+    PROCESSORS = 132,    /* of an H100 */
+    MOST_LANES = 16,     /* neighbouring channels of a unit of long sequences, half as many */
+    MOST_SLOT = 4 << 20  /* where they would have more bytes of scratch */
 };
 /* Points of R at a time where registers are short. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
@@ -367,164 +369,258 @@ template <int P> KERNEL void BOUNDS(P) filter_gradients(const Blocks b) {
     });
 }
 
-/* ---- longer sequences: token t = P2 t1 + t2, frequency k1 + P1 k2. Scratch is (groups of lanes,
- * k1, t2, lanes), lanes being neighbouring channels, whatever order k2 has ---- */
+/* ---- longer sequences: token t = P2 t1 + t2, frequency k1 + P1 k2. One launch is a line of three
+ * stages: in (tokens to scratch, over P1), turn (over P2, product, back), out. A unit of the line
+ * is a group of neighbouring channels, its lanes, of one row; unit n is in while unit n - lag turns
+ * and unit n - 2 lag goes out, so blocks hardly ever wait, and what stages hand on stays in the
+ * second-level cache: a ring of slots for units. A slot is (k1, t2, lanes) whatever order k2 has.
+ */
 
 enum Kind { FILTER, SIGNAL, COTANGENT, KINDS };
 
-struct Outer {
+struct Line {
     Convolution x;
     int P1, P2, log_lanes;
     const float2 *table1, *table2; /* of the transforms over P1 and P2 */
     const float2 *between;         /* (k1, t2): exp(-2 pi i t2 (k1 - 1/4) / N) */
-    int64_t row, first_channel;    /* of the chunk */
-    Kind first_kind;
+    int64_t units, slot;           /* points of a slot */
+    int lag, ring;
+    int tiles, turns; /* blocks of a unit: over P1 and of one kind; over P2 */
+    bool filters;     /* their gradients are wanted */
+    unsigned *number, *entered, *turned, *left; /* counters, of blocks for each unit */
     float2 *work[KINDS];
     float2 *correlation; /* sum over rows; that of one row lies over the signal */
 };
+struct Unit {
+    int64_t number, group, row;
+    bool first, last; /* row of the group */
+    __device__ Unit(const Line &o, int64_t n)
+        : number(n), group(n / o.x.B), row(n % o.x.B), first(row == 0), last(row == o.x.B - 1) {
+    }
+    __device__ float2 *work(const Line &o, int kind) const {
+        return o.work[kind] + (kind == FILTER ? group : number) % o.ring * o.slot;
+    }
+    __device__ float2 *correlation(const Line &o) const {
+        return o.correlation + group % o.ring * o.slot;
+    }
+};
 
 /* Sequences of a block over P1: tokens t2, and in them lanes. */
-template <int P1> struct OuterPlace {
-    int64_t group, d;
+template <int P1> struct Tile {
+    int64_t d;
     int lane, t2;
-    __device__ OuterPlace(const Outer &o, int c) {
+    __device__ Tile(const Line &o, const Unit &unit, int tile, int c) {
         const int lanes = 1 << o.log_lanes;
-        group = blockIdx.y;
         lane = c & (lanes - 1);
-        t2 = (int)blockIdx.x * (Fft<P1>::MANY >> o.log_lanes) + (c >> o.log_lanes);
-        d = o.first_channel + group * lanes + lane;
+        t2 = tile * (Fft<P1>::MANY >> o.log_lanes) + (c >> o.log_lanes);
+        d = unit.group * lanes + lane;
     }
     /* Frequency r of a run, the next are EACH apart. */
     static __device__ int frequency(int r) {
         constexpr int M = Fft<P1>::MIDDLE;
         return M == 1 ? r : r / M + r % M * Fft<P1>::FIRST;
     }
-    __device__ int64_t work(const Outer &o, int k1) const {
-        return (((group * P1 + k1) * o.P2 + t2) << o.log_lanes) + lane;
-    }
-    __device__ int64_t between(const Outer &o, int k1) const {
+    __device__ int64_t between(const Line &o, int k1) const {
         return (int64_t)k1 * o.P2 + t2;
+    }
+    __device__ int64_t work(const Line &o, int k1) const {
+        return (between(o, k1) << o.log_lanes) + lane;
     }
 };
 
-/* Tokens to scratch; blockIdx.z counts kinds. */
-template <int P1> KERNEL void BOUNDS(P1) outer_in(const Outer o) {
+template <int P1>
+__device__ inline void enter(const Line &o, const BlockSpace &space, const Unit &unit, int kind,
+                             int tile) {
     typedef Fft<P1> F;
-    const BlockSpace space = block_space<P1>(o.table1);
-    const int kind = (int)o.first_kind + (int)blockIdx.z;
+    float2 *const work = unit.work(o, kind);
     transform_in<P1>(space, [&](int c, int j, float2 *v) {
-        const OuterPlace<P1> place(o, c);
-        const int t = j * o.P2 + place.t2, every = F::ROWS * o.P2;
+        const Tile<P1> at(o, unit, tile, c);
+        const int t = j * o.P2 + at.t2, every = F::ROWS * o.P2;
         if (kind == FILTER)
-            read_filter<F::FIRST>(o.x, place.d, t, every, v);
+            read_filter<F::FIRST>(o.x, at.d, t, every, v);
         else if (kind == SIGNAL)
-            read_signal<F::FIRST>(o.x, o.row, place.d, t, every, v);
+            read_signal<F::FIRST>(o.x, unit.row, at.d, t, every, v);
         else
-            read_cotangent<F::FIRST>(o.x, o.row, place.d, t, every, v);
+            read_cotangent<F::FIRST>(o.x, unit.row, at.d, t, every, v);
     });
     turning_pass<P1, false>(space, [&](int, int c, int r, const float2 *v) {
-        const OuterPlace<P1> place(o, c);
-        const int k1 = place.frequency(r);
-        float2 *const to = o.work[kind] + place.work(o, k1);
-        const float2 *const by = o.between + place.between(o, k1);
+        const Tile<P1> at(o, unit, tile, c);
+        const int k1 = at.frequency(r);
+        float2 *const to = work + at.work(o, k1);
+        const float2 *const by = o.between + at.between(o, k1);
         const int64_t step = (int64_t)F::EACH * o.P2;
 #pragma unroll
         for (int q = 0; q < F::LAST; q++) to[q * step << o.log_lanes] = v[q] * by[q * step];
     });
 }
 
-/* And back. */
-template <int P1> KERNEL void BOUNDS(P1) outer_out(const Outer o) {
+template <int P1, bool BACKWARD>
+__device__ inline void leave(const Line &o, const BlockSpace &space, const Unit &unit, int kind,
+                             int tile) {
     typedef Fft<P1> F;
-    const BlockSpace space = block_space<P1>(o.table1);
-    const int kind = (int)o.first_kind + (int)blockIdx.z;
-    const float2 *const work = kind == FILTER ? o.correlation : o.work[kind];
+    const float2 *const work = kind == FILTER ? unit.correlation(o) : unit.work(o, kind);
     returning_pass<P1>(space, [&](int, int c, int r, float2 *v) {
-        const OuterPlace<P1> place(o, c);
-        const int k1 = place.frequency(r);
-        const float2 *const from = work + place.work(o, k1);
-        const float2 *const by = o.between + place.between(o, k1);
+        const Tile<P1> at(o, unit, tile, c);
+        const int k1 = at.frequency(r);
+        const float2 *const from = work + at.work(o, k1);
+        const float2 *const by = o.between + at.between(o, k1);
         const int64_t step = (int64_t)F::EACH * o.P2;
 #pragma unroll
         for (int q = 0; q < F::LAST; q++)
             v[q] = from[q * step << o.log_lanes] * conjugate(by[q * step]);
     });
     transform_out<P1>(space, [&](int c, int j, const float2 *v) {
-        const OuterPlace<P1> place(o, c);
-        const int t = j * o.P2 + place.t2, every = F::ROWS * o.P2;
-        if (kind == FILTER)
-            write_filter_gradient<F::FIRST>(o.x, place.d, t, every, v);
-        else if (kind == SIGNAL)
-            write_signal<F::FIRST>(o.x, o.row, place.d, t, every, v);
+        const Tile<P1> at(o, unit, tile, c);
+        const int t = j * o.P2 + at.t2, every = F::ROWS * o.P2;
+        if constexpr (!BACKWARD)
+            write_signal<F::FIRST>(o.x, unit.row, at.d, t, every, v);
+        else if (kind == FILTER)
+            write_filter_gradient<F::FIRST>(o.x, at.d, t, every, v);
         else
-            write_gradient<F::FIRST>(o.x, o.row, place.d, t, every, v);
+            write_gradient<F::FIRST>(o.x, unit.row, at.d, t, every, v);
     });
 }
 
-/* The column from t2 = j on in scratch, of a block over P2. */
-template <int P2> __device__ inline int64_t inner_place(const Outer &o, int c, int j) {
+/* Sequences of a block over P2 lie one after the other in a slot: its part `turn`. */
+template <int P2> __device__ inline int turn_place(const Line &o, int turn, int c, int j) {
     const int lane = c & ((1 << o.log_lanes) - 1);
-    return (int64_t)blockIdx.x * Fft<P2>::WORK +
-           ((((c >> o.log_lanes) * P2 + j) << o.log_lanes) + lane);
+    return turn * Fft<P2>::WORK + ((((c >> o.log_lanes) * P2 + j) << o.log_lanes) + lane);
 }
 template <int P2>
-__device__ inline void read_work(const Outer &o, const BlockSpace &space, const float2 *work) {
+__device__ inline void read_work(const Line &o, const BlockSpace &space, int turn,
+                                 const float2 *work) {
     typedef Fft<P2> F;
     transform_in<P2>(space, [&](int c, int j, float2 *v) {
-        const float2 *const from = work + inner_place<P2>(o, c, j);
+        const float2 *const from = work + turn_place<P2>(o, turn, c, j);
 #pragma unroll
         for (int q = 0; q < F::FIRST; q++) v[q] = from[q * F::ROWS << o.log_lanes];
     });
 }
 template <int P2>
-__device__ inline void write_work(const Outer &o, const BlockSpace &space, float2 *work) {
+__device__ inline void write_work(const Line &o, const BlockSpace &space, int turn, float2 *work) {
     typedef Fft<P2> F;
     transform_out<P2>(space, [&](int c, int j, const float2 *v) {
-        float2 *const to = work + inner_place<P2>(o, c, j);
+        float2 *const to = work + turn_place<P2>(o, turn, c, j);
 #pragma unroll
         for (int q = 0; q < F::FIRST; q++) to[q * F::ROWS << o.log_lanes] = v[q];
     });
 }
 /* In place: what a block reads is its own. */
 template <int P2>
-__device__ inline void spectrum_of(const Outer &o, const BlockSpace &space, float2 *work,
+__device__ inline void spectrum_of(const Line &o, const BlockSpace &space, int turn, float2 *work,
                                    float scale) {
-    read_work<P2>(o, space, work);
+    read_work<P2>(o, space, turn, work);
     turning_pass<P2, false>(space, [&](int i, int, int, const float2 *v) {
-        Spectrum<P2>(work, blockIdx.x, i).set(v, scale);
+        Spectrum<P2>(work, turn, i).set(v, scale);
     });
 }
 
-template <int P2> KERNEL void BOUNDS(P2) inner_convolve(const Outer o) {
-    const BlockSpace space = block_space<P2>(o.table2);
-    if (o.first_kind == FILTER) spectrum_of<P2>(o, space, o.work[FILTER], 1.0f / (float)o.x.points);
-    read_work<P2>(o, space, o.work[SIGNAL]);
-    turning_pass<P2, true>(space, [&](int i, int, int, float2 *v) {
-        Spectrum<P2>(o.work[FILTER], blockIdx.x, i).multiply(v);
-    });
-    write_work<P2>(o, space, o.work[SIGNAL]);
-}
-
-template <int P2> KERNEL void BOUNDS(P2) inner_adjoint(const Outer o, bool last) {
-    const BlockSpace space = block_space<P2>(o.table2);
+template <int P2, bool BACKWARD>
+__device__ inline void turn_round(const Line &o, const BlockSpace &space, const Unit &unit,
+                                  int turn) {
     const float scale = 1.0f / (float)o.x.points;
-    if (o.first_kind == FILTER) spectrum_of<P2>(o, space, o.work[FILTER], scale);
-    spectrum_of<P2>(o, space, o.work[SIGNAL], 1);
-    read_work<P2>(o, space, o.work[COTANGENT]);
-    turning_pass<P2, true>(space, [&](int i, int, int, float2 *v) {
-        correlate(Spectrum<P2>(o.work[FILTER], blockIdx.x, i),
-                  Spectrum<P2>(o.work[SIGNAL], blockIdx.x, i),
-                  Spectrum<P2>(o.correlation, blockIdx.x, i), o.row == 0, v);
-    });
-    write_work<P2>(o, space, o.work[COTANGENT]);
-    if (!last) return;
-    returning_pass<P2>(space, [&](int i, int, int, float2 *v) {
-        const Spectrum<P2> sum(o.correlation, blockIdx.x, i);
+    float2 *const filter = unit.work(o, FILTER), *const signal = unit.work(o, SIGNAL);
+    if (unit.first) spectrum_of<P2>(o, space, turn, filter, scale);
+    if constexpr (!BACKWARD) {
+        read_work<P2>(o, space, turn, signal);
+        turning_pass<P2, true>(
+            space, [&](int i, int, int, float2 *v) { Spectrum<P2>(filter, turn, i).multiply(v); });
+        write_work<P2>(o, space, turn, signal);
+    } else {
+        float2 *const cotangent = unit.work(o, COTANGENT), *const sum = unit.correlation(o);
+        spectrum_of<P2>(o, space, turn, signal, 1);
+        read_work<P2>(o, space, turn, cotangent);
+        turning_pass<P2, true>(space, [&](int i, int, int, float2 *v) {
+            correlate(Spectrum<P2>(filter, turn, i), Spectrum<P2>(signal, turn, i),
+                      Spectrum<P2>(sum, turn, i), unit.first, v);
+        });
+        write_work<P2>(o, space, turn, cotangent);
+        if (!o.filters || !unit.last) return;
+        returning_pass<P2>(space, [&](int i, int, int, float2 *v) {
+            const Spectrum<P2> own(sum, turn, i);
 #pragma unroll
-        for (int q = 0; q < sum.R; q++)
-            v[q] = make_float2(scale * sum.at[q * sum.STEP].x, scale * sum.at[q * sum.STEP].y);
-    });
-    write_work<P2>(o, space, o.correlation);
+            for (int q = 0; q < own.R; q++)
+                v[q] = make_float2(scale * own.at[q * own.STEP].x, scale * own.at[q * own.STEP].y);
+        });
+        write_work<P2>(o, space, turn, sum);
+    }
+}
+
+/* Kinds of blocks that a unit has at most, in and out. */
+template <bool BACKWARD> struct Stages {
+    static constexpr int IN = BACKWARD ? 3 : 2, OUT = BACKWARD ? 2 : 1;
+    static __device__ unsigned entering(const Line &o, const Unit &unit) {
+        return (unsigned)(o.tiles * (unit.first ? IN : IN - 1));
+    }
+    static __device__ unsigned leaving(const Line &o, const Unit &unit) {
+        return (unsigned)(o.tiles * (BACKWARD && o.filters && unit.last ? 2 : 1));
+    }
+};
+
+/* The slots are free, or what this stage reads is there. */
+template <bool BACKWARD> __device__ inline void await_slots(const Line &o, const Unit &unit) {
+    typedef Stages<BACKWARD> S;
+    if (threadIdx.x == 0 && unit.number >= o.ring) {
+        const Unit before(o, unit.number - o.ring);
+        await_count(o.left + before.number, S::leaving(o, before));
+    }
+    if (threadIdx.x == 0 && unit.group >= o.ring) {
+        const Unit before(o, (unit.group - o.ring + 1) * o.x.B - 1);
+        await_count(o.left + before.number, S::leaving(o, before));
+    }
+    __syncthreads();
+}
+template <bool BACKWARD> __device__ inline void await_entered(const Line &o, const Unit &unit) {
+    if (threadIdx.x == 0) {
+        await_count(o.entered + unit.number, Stages<BACKWARD>::entering(o, unit));
+        if (!unit.first) await_count(o.turned + unit.number - 1, (unsigned)o.turns);
+    }
+    __syncthreads();
+}
+__device__ static inline void await_turned(const Line &o, const Unit &unit) {
+    if (threadIdx.x == 0) await_count(o.turned + unit.number, (unsigned)o.turns);
+    __syncthreads();
+}
+
+template <int P1, int P2> struct LineFft {
+    static constexpr int BLOCKS =
+        Fft<P1>::BLOCKS < Fft<P2>::BLOCKS ? Fft<P1>::BLOCKS : Fft<P2>::BLOCKS;
+    static constexpr size_t BYTES =
+        Fft<P1>::BYTES > Fft<P2>::BYTES ? Fft<P1>::BYTES : Fft<P2>::BYTES;
+};
+
+template <int P1, int P2, bool BACKWARD>
+KERNEL void __launch_bounds__(FFT_THREADS, (LineFft<P1, P2>::BLOCKS)) long_line(const Line o) {
+    typedef Stages<BACKWARD> S;
+    const int outs = S::OUT * o.tiles, ins = S::IN * o.tiles, all = outs + o.turns + ins;
+    const unsigned number = take_number(o.number);
+    const int64_t step = number / (unsigned)all;
+    int i = (int)(number % (unsigned)all);
+    if (i < outs) {
+        const Unit unit(o, step - 2 * o.lag);
+        const int kind = i < o.tiles ? (BACKWARD ? COTANGENT : SIGNAL) : FILTER;
+        if (step < 2 * o.lag || (kind == FILTER && !(o.filters && unit.last))) return;
+        const BlockSpace space = block_space<P1>(o.table1);
+        await_turned(o, unit);
+        leave<P1, BACKWARD>(o, space, unit, kind, i % o.tiles);
+        hand_over(o.left + unit.number);
+    } else if ((i -= outs) < o.turns) {
+        const Unit unit(o, step - o.lag);
+        if (step < o.lag || unit.number >= o.units) return;
+        const BlockSpace space = block_space<P2>(o.table2);
+        await_entered<BACKWARD>(o, unit);
+        turn_round<P2, BACKWARD>(o, space, unit, i);
+        hand_over(o.turned + unit.number);
+    } else {
+        i -= o.turns;
+        const Unit unit(o, step);
+        const int kind = i / o.tiles;
+        if (unit.number >= o.units || (kind == FILTER && !unit.first)) return;
+        const BlockSpace space = block_space<P1>(o.table1);
+        await_slots<BACKWARD>(o, unit);
+        enter<P1>(o, space, unit, kind, i % o.tiles);
+        hand_over(o.entered + unit.number);
+    }
 }
 
 /* ---- how the work is cut, from shapes alone ---- */
@@ -546,55 +642,68 @@ template <class Body> static void with_points(int64_t points, const Body &body) 
         return body.template operator()<2048>();
     }
 }
+/* body.operator()<P1, P2>(), P2 = P1 or 2 P1. */
+template <class Body> static void with_factors(int64_t P1, int64_t P2, const Body &body) {
+    with_points(P1, [&]<int P>() {
+        if constexpr (P < FFT_MOST)
+            if (P2 > P1) return body.template operator()<P, 2 * P>();
+        body.template operator()<P, P>();
+    });
+}
 
 struct Cut {
-    bool outer;
+    bool line;
     int P1, P2; /* P1 is the only one of whole sequences */
-    int many1, many2, work2, tables1, tables2;
-    int log_lanes;
-    int64_t chunk, slices, groups; /* channels at a time; a chunk's blocks side by side */
+    int many1, tables1, tables2, log_lanes, tiles, turns, lag, ring;
+    int64_t slices, groups; /* of rows, of channels */
 };
 
 static Cut cut_of(const Convolution &x, Phase phase) {
     Cut c = {};
-    c.outer = x.points > FFT_MOST;
+    c.line = x.points > FFT_MOST;
     c.P1 = (int)x.points;
-    c.P2 = 1;
-    for (c.P2 = 1; c.outer && c.P1 > c.P2; c.P1 /= 2) c.P2 *= 2;
+    for (c.P2 = 1; c.line && c.P1 > c.P2; c.P1 /= 2) c.P2 *= 2;
     assert(c.P2 <= FFT_MOST && "more than 4M tokens: factors' angles would not be exact");
     with_points(c.P1, [&]<int P>() {
         c.many1 = Fft<P>::MANY;
         c.tables1 = Fft<P>::TABLE;
     });
     c.slices = 1;
-    if (!c.outer) {
+    if (!c.line) {
         c.groups = (x.D + c.many1 - 1) / c.many1;
         const int64_t wanted = (ENOUGH_BLOCKS + c.groups - 1) / c.groups;
         c.slices = wanted < x.B ? wanted : x.B;
         return c;
     }
-    with_points(c.P2, [&]<int P>() {
-        c.many2 = Fft<P>::MANY;
-        c.work2 = Fft<P>::WORK;
-        c.tables2 = Fft<P>::TABLE;
+    int blocks = 0, many2 = 0, work2 = 0;
+    with_factors(c.P1, c.P2, [&]<int P1, int P2>() {
+        c.tables2 = Fft<P2>::TABLE;
+        many2 = Fft<P2>::MANY;
+        work2 = Fft<P2>::WORK;
+        blocks = LineFft<P1, P2>::BLOCKS * PROCESSORS;
     });
-    while (2 << c.log_lanes <= MOST_LANES && 2 << c.log_lanes <= c.many1 &&
-           2 << c.log_lanes <= c.many2)
+    const int most =
+        x.points * MOST_LANES * (int64_t)sizeof(float2) > MOST_SLOT ? MOST_LANES / 2 : MOST_LANES;
+    while (2 << c.log_lanes <= most && 2 << c.log_lanes <= c.many1 && 2 << c.log_lanes <= many2)
         c.log_lanes++;
-    const int64_t lanes = (int64_t)1 << c.log_lanes, all = (x.D + lanes - 1) / lanes;
-    const int64_t arrays = phase == PHASE_FORWARD ? 2 : 3;
-    const int64_t fit = CHUNK_BYTES / (arrays * x.points * (int64_t)sizeof(float2) * lanes);
-    c.groups = fit < 1 ? 1 : fit < all ? fit : all;
-    c.chunk = c.groups * lanes;
+    c.groups = (x.D + (1 << c.log_lanes) - 1) >> c.log_lanes;
+    c.tiles = c.P2 / (c.many1 >> c.log_lanes);
+    c.turns = (int)((x.points << c.log_lanes) / work2);
+    const int step = (phase == PHASE_FORWARD ? 3 : 5) * c.tiles + c.turns;
+    c.lag = (blocks + step - 1) / step;
+    c.ring = 2 * c.lag + 2;
     return c;
 }
 
 /* Complex numbers of one array of spectra or work. */
 static int64_t array_of(const Convolution &x, const Cut &c) {
-    return c.outer ? c.chunk * x.points : c.groups * c.many1 * x.points;
+    return c.line ? c.ring * x.points << c.log_lanes : c.groups * c.many1 * x.points;
 }
 static int64_t table_of(const Convolution &x, const Cut &c) {
-    return c.tables1 + c.tables2 + (c.outer ? x.points : 0);
+    return c.tables1 + c.tables2 + (c.line ? x.points : 0);
+}
+static int64_t counters_of(const Convolution &x, const Cut &c) {
+    return c.line ? 1 + 3 * c.groups * x.B : 0;
 }
 
 /* Extended lambdas must not stand in generic ones. */
@@ -602,91 +711,68 @@ template <int P> static void make_factors(const Run *run, float2 *to, bool twist
     for_each(run, Fft<P>::TABLE,
              [=] __device__(int64_t i) { to[i] = fft_factor<P>((int)i, twisted); });
 }
-static void make_between(const Run *run, float2 *to, int64_t points, int64_t P2) {
-    for_each(run, points, [=] __device__(int64_t i) {
+/* Also zeroes counters. */
+static void make_between(const Run *run, float2 *to, int64_t points, int64_t P2, unsigned *counter,
+                         int64_t counters) {
+    for_each(run, points > counters ? points : counters, [=] __device__(int64_t i) {
         const int64_t k1 = i / P2, t2 = i % P2;
-        to[i] = fft_turn((float)(t2 * (4 * k1 - 1)) / (float)(4 * points));
+        if (i < points) to[i] = fft_turn((float)(t2 * (4 * k1 - 1)) / (float)(4 * points));
+        if (i < counters) counter[i] = 0;
     });
-}
-/* All factors, in the order table1, table2, between. */
-static const float2 *make_tables(const Run *run, const Convolution &x, const Cut &c,
-                                 Carver *carver) {
-    float2 *const table = carver->take<float2>(table_of(x, c));
-    with_points(c.P1, [&]<int P>() { make_factors<P>(run, table, true); });
-    if (c.outer) {
-        float2 *const second = table + c.tables1;
-        with_points(c.P2, [&]<int P>() { make_factors<P>(run, second, false); });
-        make_between(run, second + c.tables2, x.points, c.P2);
-    }
-    return table;
 }
 
 #define BLOCKS(run, kernel, P, b, count)                                                           \
     LAUNCH(run, kernel<P>, (unsigned)(count), FFT_THREADS, Fft<P>::BYTES, b)
 
-static Outer outer_of(const Convolution &x, const Cut &c, const float2 *tables) {
-    Outer o = {};
+template <bool BACKWARD>
+static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver *carver,
+                     bool filters) {
+    Line o = {};
     o.x = x;
     o.P1 = c.P1;
     o.P2 = c.P2;
     o.log_lanes = c.log_lanes;
+    o.tiles = c.tiles;
+    o.turns = c.turns;
+    o.lag = c.lag;
+    o.ring = c.ring;
+    o.filters = filters;
+    o.units = c.groups * x.B;
+    o.slot = x.points << c.log_lanes;
+    float2 *const tables = carver->take<float2>(table_of(x, c));
     o.table1 = tables;
-    o.table2 = o.table1 + c.tables1;
+    o.table2 = tables + c.tables1;
     o.between = o.table2 + c.tables2;
-    return o;
-}
-/* Groups of the chunk from channel `first` on. */
-static unsigned groups_of(const Cut &c, int64_t D, int64_t first) {
-    const int64_t rest = D - first;
-    return blocks_for(rest < c.chunk ? rest : c.chunk, (int64_t)1 << c.log_lanes);
-}
-static void enter(const Run *run, const Outer &o, const Cut &c, unsigned groups, unsigned kinds) {
-    with_points(c.P1, [&]<int P>() {
-        LAUNCH(run, outer_in<P>,
-               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds), FFT_THREADS,
-               Fft<P>::BYTES, o);
+    o.number = carver->take<unsigned>(counters_of(x, c));
+    o.entered = o.number + 1;
+    o.turned = o.entered + o.units;
+    o.left = o.turned + o.units;
+    for (int kind = FILTER; kind < (BACKWARD ? KINDS : COTANGENT); kind++)
+        o.work[kind] = carver->take<float2>(array_of(x, c));
+    o.correlation = BACKWARD && x.B > 1 ? carver->take<float2>(array_of(x, c)) : o.work[SIGNAL];
+    with_points(c.P1, [&]<int P>() { make_factors<P>(run, tables, true); });
+    with_points(c.P2, [&]<int P>() { make_factors<P>(run, tables + c.tables1, false); });
+    make_between(run, tables + c.tables1 + c.tables2, x.points, c.P2, o.number, counters_of(x, c));
+    typedef Stages<BACKWARD> S;
+    const int64_t step = (S::IN + S::OUT) * c.tiles + c.turns;
+    with_factors(c.P1, c.P2, [&]<int P1, int P2>() {
+        LAUNCH(run, (long_line<P1, P2, BACKWARD>), (unsigned)((o.units + 2 * c.lag) * step),
+               FFT_THREADS, (LineFft<P1, P2>::BYTES), o);
     });
-}
-static void leave(const Run *run, const Outer &o, const Cut &c, unsigned groups, unsigned kinds) {
-    with_points(c.P1, [&]<int P>() {
-        LAUNCH(run, outer_out<P>,
-               dim3((unsigned)(c.P2 / (Fft<P>::MANY >> c.log_lanes)), groups, kinds), FFT_THREADS,
-               Fft<P>::BYTES, o);
-    });
-}
-/* Blocks over P2. */
-static unsigned inner_blocks(const Outer &o, const Cut &c, unsigned groups) {
-    return (unsigned)(((int64_t)groups * o.x.points << c.log_lanes) / c.work2);
 }
 
 static void forward(const OpCall *call, const Run *run) {
     const Convolution x = convolution_of(call);
     const Cut c = cut_of(x, PHASE_FORWARD);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const float2 *const tables = make_tables(run, x, c, &carver);
-    if (!c.outer) {
-        Blocks b = {x, tables, c.groups, c.slices, carver.take<float2>(array_of(x, c))};
-        with_points(c.P1, [&]<int P>() {
-            BLOCKS(run, filter_spectra, P, b, c.groups);
-            BLOCKS(run, convolve, P, b, c.groups * x.B);
-        });
-        return;
-    }
-    Outer o = outer_of(x, c, tables);
-    for (int kind = FILTER; kind <= SIGNAL; kind++)
-        o.work[kind] = carver.take<float2>(array_of(x, c));
-    for (o.first_channel = 0; o.first_channel < x.D; o.first_channel += c.chunk) {
-        const unsigned groups = groups_of(c, x.D, o.first_channel);
-        for (o.row = 0; o.row < x.B; o.row++) {
-            o.first_kind = o.row == 0 ? FILTER : SIGNAL;
-            enter(run, o, c, groups, o.row == 0 ? 2 : 1);
-            with_points(c.P2, [&]<int P>() {
-                BLOCKS(run, inner_convolve, P, o, inner_blocks(o, c, groups));
-            });
-            o.first_kind = SIGNAL;
-            leave(run, o, c, groups, 1);
-        }
-    }
+    if (c.line) return run_line<false>(run, x, c, &carver, false);
+    float2 *const table = carver.take<float2>(table_of(x, c));
+    const Blocks b = {x, table, c.groups, c.slices, carver.take<float2>(array_of(x, c))};
+    with_points(c.P1, [&]<int P>() {
+        make_factors<P>(run, table, true);
+        BLOCKS(run, filter_spectra, P, b, c.groups);
+        BLOCKS(run, convolve, P, b, c.groups * x.B);
+    });
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -695,48 +781,28 @@ static void backward(const OpCall *call, const Run *run) {
     const Cut c = cut_of(x, PHASE_BACKWARD);
     const bool filters = x.dfilter || x.dreverse || x.dskip;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const float2 *const tables = make_tables(run, x, c, &carver);
-    if (!c.outer) {
-        Blocks b = {x, tables, c.groups, c.slices, carver.take<float2>(array_of(x, c))};
-        b.signal = carver.take<float2>(c.slices * array_of(x, c));
-        b.correlation = carver.take<float2>(c.slices * array_of(x, c));
-        with_points(c.P1, [&]<int P>() {
-            BLOCKS(run, filter_spectra, P, b, c.groups);
-            BLOCKS(run, adjoint, P, b, c.groups * c.slices);
-            if (filters) BLOCKS(run, filter_gradients, P, b, c.groups);
-        });
-        return;
-    }
-    Outer o = outer_of(x, c, tables);
-    for (int kind = FILTER; kind < KINDS; kind++)
-        o.work[kind] = carver.take<float2>(array_of(x, c));
-    o.correlation = x.B > 1 ? carver.take<float2>(array_of(x, c)) : o.work[SIGNAL];
-    for (o.first_channel = 0; o.first_channel < x.D; o.first_channel += c.chunk) {
-        const unsigned groups = groups_of(c, x.D, o.first_channel);
-        for (o.row = 0; o.row < x.B; o.row++) {
-            const bool last = filters && o.row == x.B - 1;
-            o.first_kind = o.row == 0 ? FILTER : SIGNAL;
-            enter(run, o, c, groups, o.row == 0 ? 3 : 2);
-            with_points(c.P2, [&]<int P>() {
-                LAUNCH(run, inner_adjoint<P>, inner_blocks(o, c, groups), FFT_THREADS,
-                       Fft<P>::BYTES, o, last);
-            });
-            o.first_kind = COTANGENT;
-            leave(run, o, c, groups, 1);
-            o.first_kind = FILTER;
-            if (last) leave(run, o, c, groups, 1);
-        }
-    }
+    if (c.line) return run_line<true>(run, x, c, &carver, filters);
+    float2 *const table = carver.take<float2>(table_of(x, c));
+    Blocks b = {x, table, c.groups, c.slices, carver.take<float2>(array_of(x, c))};
+    b.signal = carver.take<float2>(c.slices * array_of(x, c));
+    b.correlation = carver.take<float2>(c.slices * array_of(x, c));
+    with_points(c.P1, [&]<int P>() {
+        make_factors<P>(run, table, true);
+        BLOCKS(run, filter_spectra, P, b, c.groups);
+        BLOCKS(run, adjoint, P, b, c.groups * c.slices);
+        if (filters) BLOCKS(run, filter_gradients, P, b, c.groups);
+    });
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const Convolution x = convolution_of(call);
     const Cut c = cut_of(x, phase);
-    const size_t table = carved(table_of(x, c), sizeof(float2));
     const size_t array = carved(array_of(x, c), sizeof(float2));
-    if (phase == PHASE_FORWARD) return table + array * (c.outer ? 2 : 1);
-    if (c.outer) return table + array * (x.B > 1 ? 4 : 3);
-    return table + array + 2 * carved(c.slices * array_of(x, c), sizeof(float2));
+    const size_t tables =
+        carved(table_of(x, c), sizeof(float2)) + carved(counters_of(x, c), sizeof(unsigned));
+    if (phase == PHASE_FORWARD) return tables + array * (c.line ? 2 : 1);
+    if (c.line) return tables + array * (x.B > 1 ? 4 : 3);
+    return tables + array + 2 * carved(c.slices * array_of(x, c), sizeof(float2));
 }
 
 CUDA_OP(long_convolution, {forward, backward}, scratch);
