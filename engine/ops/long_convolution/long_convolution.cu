@@ -15,6 +15,7 @@
 #include "engine/ops/long_convolution/long_convolution.h"
 
 #include <cassert>
+#include <type_traits>
 
 #include "engine/cuda/fft.cuh"
 #include "engine/cuda/handover.cuh"
@@ -23,7 +24,7 @@ enum {
     ENOUGH_BLOCKS = 256, /* two for each multiprocessor of an H100; bits are the same on others */
     PROCESSORS = 132,    /* of an H100 */
     MOST_LANES = 16,     /* neighbouring channels of a unit of long sequences, half as many */
-    MOST_SLOT = 4 << 20  /* where they would have more bytes of scratch */
+    MOST_POINTS = 32768  /* where sequences have more: scratch must fit the cache */
 };
 /* Points of R at a time where registers are short. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
@@ -74,25 +75,29 @@ static void add_gradients(Convolution *x, const OpCall *call) {
 /* ---- what is transformed: columns of R points, `every` tokens apart. Loads come first and stores
  * last: a store could be what a later load reads, so the compiler keeps their order. ---- */
 
-/* The column from token t on of channel d, in a row of `length` tokens. */
+/* The column from token t on of channel d, in a row of `length` tokens. Points lie `step` bytes
+ * apart, in 32 bits: an address is then one instruction. */
 template <int R> struct Column {
-    int64_t at, step;
-    int in; /* points before the end */
+    int64_t at;
+    int step, in; /* points before the end */
 
     __device__ Column(int64_t length, int64_t D, int64_t row, int64_t d, int t, int every)
-        : at((row * length + t) * D + d), step(every * D), in(0) {
+        : at((row * length + t) * D + d), step(every * (int)D * (int)sizeof(float)), in(0) {
         const int rest = (int)length - t;
         if (rest > 0 && d < D) in = (rest - 1) / every + 1;
     }
+    template <class T> __device__ T *point(T *p, int k) const {
+        typedef std::conditional_t<std::is_const_v<T>, const char, char> Byte;
+        return reinterpret_cast<T *>(reinterpret_cast<Byte *>(p + at) + (int64_t)k * step);
+    }
     /* Points from, from + 1, ...; zeros beyond the end. */
     template <int M> __device__ void get(const float *p, int from, float v[M]) const {
-        p += at;
         if (in >= R) {
 #pragma unroll
-            for (int k = 0; k < M; k++) v[k] = p[(from + k) * step];
+            for (int k = 0; k < M; k++) v[k] = *point(p, from + k);
         } else {
 #pragma unroll
-            for (int k = 0; k < M; k++) v[k] = from + k < in ? p[(from + k) * step] : 0.0f;
+            for (int k = 0; k < M; k++) v[k] = from + k < in ? *point(p, from + k) : 0.0f;
         }
     }
     __device__ void get(const float *p, float v[R]) const {
@@ -110,10 +115,14 @@ template <int R> struct Column {
     __device__ void set(float *p, int from, const float v[M], bool accumulate) const {
         float before[M] = {};
         if (accumulate) get<M>(p, from, before);
-        p += at;
+        if (in >= R) {
 #pragma unroll
-        for (int k = 0; k < M; k++)
-            if (from + k < in) p[(from + k) * step] = before[k] + v[k];
+            for (int k = 0; k < M; k++) *point(p, from + k) = before[k] + v[k];
+        } else {
+#pragma unroll
+            for (int k = 0; k < M; k++)
+                if (from + k < in) *point(p, from + k) = before[k] + v[k];
+        }
     }
 };
 
@@ -378,15 +387,27 @@ template <int P> KERNEL void BOUNDS(P) filter_gradients(const Blocks b) {
 
 enum Kind { FILTER, SIGNAL, COTANGENT, KINDS };
 
+template <int P_1, int P_2> struct LinePlan {
+    static constexpr int P1 = P_1, P2 = P_2, POINTS = P1 * P2;
+    typedef Fft<P1> F1;
+    typedef Fft<P2> F2;
+    static constexpr int FEWER_MANY = F1::MANY < F2::MANY ? F1::MANY : F2::MANY;
+    static constexpr int WANTED = POINTS > MOST_POINTS ? MOST_LANES / 2 : (int)MOST_LANES;
+    static constexpr int LANES = WANTED < FEWER_MANY ? WANTED : FEWER_MANY;
+    static constexpr int SLOT = POINTS * LANES;
+    static constexpr int TILES = SLOT / F1::WORK; /* blocks of a unit and kind in and out */
+    static constexpr int TURNS = SLOT / F2::WORK; /* and of a unit that turns */
+    static constexpr int BLOCKS = F1::BLOCKS < F2::BLOCKS ? F1::BLOCKS : F2::BLOCKS;
+    static constexpr size_t BYTES = F1::BYTES > F2::BYTES ? F1::BYTES : F2::BYTES;
+};
+
 struct Line {
     Convolution x;
-    int P1, P2, log_lanes;
     const float2 *table1, *table2; /* of the transforms over P1 and P2 */
     const float2 *between;         /* (k1, t2): exp(-2 pi i t2 (k1 - 1/4) / N) */
     int64_t units, slot;           /* points of a slot */
     int lag, ring;
-    int tiles, turns; /* blocks of a unit: over P1 and of one kind; over P2 */
-    bool filters;     /* their gradients are wanted */
+    bool filters;                               /* their gradients are wanted */
     unsigned *number, *entered, *turned, *left; /* counters, of blocks for each unit */
     float2 *work[KINDS];
     float2 *correlation; /* sum over rows; that of one row lies over the signal */
@@ -406,36 +427,35 @@ struct Unit {
 };
 
 /* Sequences of a block over P1: tokens t2, and in them lanes. */
-template <int P1> struct Tile {
+template <class Plan> struct Tile {
     int64_t d;
     int lane, t2;
-    __device__ Tile(const Line &o, const Unit &unit, int tile, int c) {
-        const int lanes = 1 << o.log_lanes;
-        lane = c & (lanes - 1);
-        t2 = tile * (Fft<P1>::MANY >> o.log_lanes) + (c >> o.log_lanes);
-        d = unit.group * lanes + lane;
+    __device__ Tile(const Unit &unit, int tile, int c)
+        : d(unit.group * Plan::LANES + c % Plan::LANES), lane(c % Plan::LANES),
+          t2(tile * (Plan::F1::MANY / Plan::LANES) + c / Plan::LANES) {
     }
     /* Frequency r of a run, the next are EACH apart. */
     static __device__ int frequency(int r) {
-        constexpr int M = Fft<P1>::MIDDLE;
-        return M == 1 ? r : r / M + r % M * Fft<P1>::FIRST;
+        constexpr int M = Plan::F1::MIDDLE;
+        return M == 1 ? r : r / M + r % M * Plan::F1::FIRST;
     }
-    __device__ int64_t between(const Line &o, int k1) const {
-        return (int64_t)k1 * o.P2 + t2;
+    __device__ int between(int r) const {
+        return frequency(r) * Plan::P2 + t2;
     }
-    __device__ int64_t work(const Line &o, int k1) const {
-        return (between(o, k1) << o.log_lanes) + lane;
+    __device__ int work(int r) const {
+        return between(r) * Plan::LANES + lane;
     }
+    static constexpr int STEP = Plan::F1::EACH * Plan::P2;
 };
 
-template <int P1>
+template <class Plan>
 __device__ inline void enter(const Line &o, const BlockSpace &space, const Unit &unit, int kind,
                              int tile) {
-    typedef Fft<P1> F;
+    typedef typename Plan::F1 F;
     float2 *const work = unit.work(o, kind);
-    transform_in<P1>(space, [&](int c, int j, float2 *v) {
-        const Tile<P1> at(o, unit, tile, c);
-        const int t = j * o.P2 + at.t2, every = F::ROWS * o.P2;
+    transform_in<Plan::P1>(space, [&](int c, int j, float2 *v) {
+        const Tile<Plan> at(unit, tile, c);
+        const int t = j * Plan::P2 + at.t2, every = F::ROWS * Plan::P2;
         if (kind == FILTER)
             read_filter<F::FIRST>(o.x, at.d, t, every, v);
         else if (kind == SIGNAL)
@@ -443,35 +463,31 @@ __device__ inline void enter(const Line &o, const BlockSpace &space, const Unit 
         else
             read_cotangent<F::FIRST>(o.x, unit.row, at.d, t, every, v);
     });
-    turning_pass<P1, false>(space, [&](int, int c, int r, const float2 *v) {
-        const Tile<P1> at(o, unit, tile, c);
-        const int k1 = at.frequency(r);
-        float2 *const to = work + at.work(o, k1);
-        const float2 *const by = o.between + at.between(o, k1);
-        const int64_t step = (int64_t)F::EACH * o.P2;
+    turning_pass<Plan::P1, false>(space, [&](int, int c, int r, const float2 *v) {
+        const Tile<Plan> at(unit, tile, c);
+        float2 *const to = work + at.work(r);
+        const float2 *const by = o.between + at.between(r);
 #pragma unroll
-        for (int q = 0; q < F::LAST; q++) to[q * step << o.log_lanes] = v[q] * by[q * step];
+        for (int q = 0; q < F::LAST; q++) to[q * at.STEP * Plan::LANES] = v[q] * by[q * at.STEP];
     });
 }
 
-template <int P1, bool BACKWARD>
+template <class Plan, bool BACKWARD>
 __device__ inline void leave(const Line &o, const BlockSpace &space, const Unit &unit, int kind,
                              int tile) {
-    typedef Fft<P1> F;
+    typedef typename Plan::F1 F;
     const float2 *const work = kind == FILTER ? unit.correlation(o) : unit.work(o, kind);
-    returning_pass<P1>(space, [&](int, int c, int r, float2 *v) {
-        const Tile<P1> at(o, unit, tile, c);
-        const int k1 = at.frequency(r);
-        const float2 *const from = work + at.work(o, k1);
-        const float2 *const by = o.between + at.between(o, k1);
-        const int64_t step = (int64_t)F::EACH * o.P2;
+    returning_pass<Plan::P1>(space, [&](int, int c, int r, float2 *v) {
+        const Tile<Plan> at(unit, tile, c);
+        const float2 *const from = work + at.work(r);
+        const float2 *const by = o.between + at.between(r);
 #pragma unroll
         for (int q = 0; q < F::LAST; q++)
-            v[q] = from[q * step << o.log_lanes] * conjugate(by[q * step]);
+            v[q] = from[q * at.STEP * Plan::LANES] * conjugate(by[q * at.STEP]);
     });
-    transform_out<P1>(space, [&](int c, int j, const float2 *v) {
-        const Tile<P1> at(o, unit, tile, c);
-        const int t = j * o.P2 + at.t2, every = F::ROWS * o.P2;
+    transform_out<Plan::P1>(space, [&](int c, int j, const float2 *v) {
+        const Tile<Plan> at(unit, tile, c);
+        const int t = j * Plan::P2 + at.t2, every = F::ROWS * Plan::P2;
         if constexpr (!BACKWARD)
             write_signal<F::FIRST>(o.x, unit.row, at.d, t, every, v);
         else if (kind == FILTER)
@@ -482,59 +498,58 @@ __device__ inline void leave(const Line &o, const BlockSpace &space, const Unit 
 }
 
 /* Sequences of a block over P2 lie one after the other in a slot: its part `turn`. */
-template <int P2> __device__ inline int turn_place(const Line &o, int turn, int c, int j) {
-    const int lane = c & ((1 << o.log_lanes) - 1);
-    return turn * Fft<P2>::WORK + ((((c >> o.log_lanes) * P2 + j) << o.log_lanes) + lane);
+template <class Plan> __device__ inline int turn_place(int turn, int c, int j) {
+    return turn * Plan::F2::WORK + (c / Plan::LANES * Plan::P2 + j) * Plan::LANES + c % Plan::LANES;
 }
-template <int P2>
-__device__ inline void read_work(const Line &o, const BlockSpace &space, int turn,
-                                 const float2 *work) {
-    typedef Fft<P2> F;
-    transform_in<P2>(space, [&](int c, int j, float2 *v) {
-        const float2 *const from = work + turn_place<P2>(o, turn, c, j);
+template <class Plan>
+__device__ inline void read_work(const BlockSpace &space, int turn, const float2 *work) {
+    typedef typename Plan::F2 F;
+    transform_in<Plan::P2>(space, [&](int c, int j, float2 *v) {
+        const float2 *const from = work + turn_place<Plan>(turn, c, j);
 #pragma unroll
-        for (int q = 0; q < F::FIRST; q++) v[q] = from[q * F::ROWS << o.log_lanes];
+        for (int q = 0; q < F::FIRST; q++) v[q] = from[q * F::ROWS * Plan::LANES];
     });
 }
-template <int P2>
-__device__ inline void write_work(const Line &o, const BlockSpace &space, int turn, float2 *work) {
-    typedef Fft<P2> F;
-    transform_out<P2>(space, [&](int c, int j, const float2 *v) {
-        float2 *const to = work + turn_place<P2>(o, turn, c, j);
+template <class Plan>
+__device__ inline void write_work(const BlockSpace &space, int turn, float2 *work) {
+    typedef typename Plan::F2 F;
+    transform_out<Plan::P2>(space, [&](int c, int j, const float2 *v) {
+        float2 *const to = work + turn_place<Plan>(turn, c, j);
 #pragma unroll
-        for (int q = 0; q < F::FIRST; q++) to[q * F::ROWS << o.log_lanes] = v[q];
+        for (int q = 0; q < F::FIRST; q++) to[q * F::ROWS * Plan::LANES] = v[q];
     });
 }
 /* In place: what a block reads is its own. */
-template <int P2>
-__device__ inline void spectrum_of(const Line &o, const BlockSpace &space, int turn, float2 *work,
-                                   float scale) {
-    read_work<P2>(o, space, turn, work);
+template <class Plan>
+__device__ inline void spectrum_of(const BlockSpace &space, int turn, float2 *work, float scale) {
+    constexpr int P2 = Plan::P2;
+    read_work<Plan>(space, turn, work);
     turning_pass<P2, false>(space, [&](int i, int, int, const float2 *v) {
         Spectrum<P2>(work, turn, i).set(v, scale);
     });
 }
 
-template <int P2, bool BACKWARD>
+template <class Plan, bool BACKWARD>
 __device__ inline void turn_round(const Line &o, const BlockSpace &space, const Unit &unit,
                                   int turn) {
-    const float scale = 1.0f / (float)o.x.points;
+    constexpr int P2 = Plan::P2;
+    constexpr float scale = 1.0f / Plan::POINTS;
     float2 *const filter = unit.work(o, FILTER), *const signal = unit.work(o, SIGNAL);
-    if (unit.first) spectrum_of<P2>(o, space, turn, filter, scale);
+    if (unit.first) spectrum_of<Plan>(space, turn, filter, scale);
     if constexpr (!BACKWARD) {
-        read_work<P2>(o, space, turn, signal);
+        read_work<Plan>(space, turn, signal);
         turning_pass<P2, true>(
             space, [&](int i, int, int, float2 *v) { Spectrum<P2>(filter, turn, i).multiply(v); });
-        write_work<P2>(o, space, turn, signal);
+        write_work<Plan>(space, turn, signal);
     } else {
         float2 *const cotangent = unit.work(o, COTANGENT), *const sum = unit.correlation(o);
-        spectrum_of<P2>(o, space, turn, signal, 1);
-        read_work<P2>(o, space, turn, cotangent);
+        spectrum_of<Plan>(space, turn, signal, 1);
+        read_work<Plan>(space, turn, cotangent);
         turning_pass<P2, true>(space, [&](int i, int, int, float2 *v) {
             correlate(Spectrum<P2>(filter, turn, i), Spectrum<P2>(signal, turn, i),
                       Spectrum<P2>(sum, turn, i), unit.first, v);
         });
-        write_work<P2>(o, space, turn, cotangent);
+        write_work<Plan>(space, turn, cotangent);
         if (!o.filters || !unit.last) return;
         returning_pass<P2>(space, [&](int i, int, int, float2 *v) {
             const Spectrum<P2> own(sum, turn, i);
@@ -542,24 +557,26 @@ __device__ inline void turn_round(const Line &o, const BlockSpace &space, const 
             for (int q = 0; q < own.R; q++)
                 v[q] = make_float2(scale * own.at[q * own.STEP].x, scale * own.at[q * own.STEP].y);
         });
-        write_work<P2>(o, space, turn, sum);
+        write_work<Plan>(space, turn, sum);
     }
 }
 
 /* Kinds of blocks that a unit has at most, in and out. */
-template <bool BACKWARD> struct Stages {
+template <class Plan, bool BACKWARD> struct Stages {
     static constexpr int IN = BACKWARD ? 3 : 2, OUT = BACKWARD ? 2 : 1;
-    static __device__ unsigned entering(const Line &o, const Unit &unit) {
-        return (unsigned)(o.tiles * (unit.first ? IN : IN - 1));
+    static constexpr int ALL = (IN + OUT) * Plan::TILES + Plan::TURNS;
+    static __device__ unsigned entering(const Unit &unit) {
+        return (unsigned)(Plan::TILES * (unit.first ? IN : IN - 1));
     }
     static __device__ unsigned leaving(const Line &o, const Unit &unit) {
-        return (unsigned)(o.tiles * (BACKWARD && o.filters && unit.last ? 2 : 1));
+        return (unsigned)(Plan::TILES * (BACKWARD && o.filters && unit.last ? 2 : 1));
     }
 };
 
 /* The slots are free, or what this stage reads is there. */
-template <bool BACKWARD> __device__ inline void await_slots(const Line &o, const Unit &unit) {
-    typedef Stages<BACKWARD> S;
+template <class Plan, bool BACKWARD>
+__device__ inline void await_slots(const Line &o, const Unit &unit) {
+    typedef Stages<Plan, BACKWARD> S;
     if (threadIdx.x == 0 && unit.number >= o.ring) {
         const Unit before(o, unit.number - o.ring);
         await_count(o.left + before.number, S::leaving(o, before));
@@ -570,55 +587,49 @@ template <bool BACKWARD> __device__ inline void await_slots(const Line &o, const
     }
     __syncthreads();
 }
-template <bool BACKWARD> __device__ inline void await_entered(const Line &o, const Unit &unit) {
+template <class Plan, bool BACKWARD>
+__device__ inline void await_entered(const Line &o, const Unit &unit) {
     if (threadIdx.x == 0) {
-        await_count(o.entered + unit.number, Stages<BACKWARD>::entering(o, unit));
-        if (!unit.first) await_count(o.turned + unit.number - 1, (unsigned)o.turns);
+        await_count(o.entered + unit.number, Stages<Plan, BACKWARD>::entering(unit));
+        if (!unit.first) await_count(o.turned + unit.number - 1, (unsigned)Plan::TURNS);
     }
     __syncthreads();
 }
-__device__ static inline void await_turned(const Line &o, const Unit &unit) {
-    if (threadIdx.x == 0) await_count(o.turned + unit.number, (unsigned)o.turns);
+template <class Plan> __device__ inline void await_turned(const Line &o, const Unit &unit) {
+    if (threadIdx.x == 0) await_count(o.turned + unit.number, (unsigned)Plan::TURNS);
     __syncthreads();
 }
 
-template <int P1, int P2> struct LineFft {
-    static constexpr int BLOCKS =
-        Fft<P1>::BLOCKS < Fft<P2>::BLOCKS ? Fft<P1>::BLOCKS : Fft<P2>::BLOCKS;
-    static constexpr size_t BYTES =
-        Fft<P1>::BYTES > Fft<P2>::BYTES ? Fft<P1>::BYTES : Fft<P2>::BYTES;
-};
-
-template <int P1, int P2, bool BACKWARD>
-KERNEL void __launch_bounds__(FFT_THREADS, (LineFft<P1, P2>::BLOCKS)) long_line(const Line o) {
-    typedef Stages<BACKWARD> S;
-    const int outs = S::OUT * o.tiles, ins = S::IN * o.tiles, all = outs + o.turns + ins;
+template <class Plan, bool BACKWARD>
+KERNEL void __launch_bounds__(FFT_THREADS, Plan::BLOCKS) long_line(const Line o) {
+    typedef Stages<Plan, BACKWARD> S;
+    constexpr int OUTS = S::OUT * Plan::TILES;
     const unsigned number = take_number(o.number);
-    const int64_t step = number / (unsigned)all;
-    int i = (int)(number % (unsigned)all);
-    if (i < outs) {
+    const int64_t step = number / (unsigned)S::ALL;
+    int i = (int)(number % (unsigned)S::ALL);
+    if (i < OUTS) {
         const Unit unit(o, step - 2 * o.lag);
-        const int kind = i < o.tiles ? (BACKWARD ? COTANGENT : SIGNAL) : FILTER;
+        const int kind = i < Plan::TILES ? (BACKWARD ? COTANGENT : SIGNAL) : FILTER;
         if (step < 2 * o.lag || (kind == FILTER && !(o.filters && unit.last))) return;
-        const BlockSpace space = block_space<P1>(o.table1);
-        await_turned(o, unit);
-        leave<P1, BACKWARD>(o, space, unit, kind, i % o.tiles);
+        const BlockSpace space = block_space<Plan::P1>(o.table1);
+        await_turned<Plan>(o, unit);
+        leave<Plan, BACKWARD>(o, space, unit, kind, i % Plan::TILES);
         hand_over(o.left + unit.number);
-    } else if ((i -= outs) < o.turns) {
+    } else if ((i -= OUTS) < Plan::TURNS) {
         const Unit unit(o, step - o.lag);
         if (step < o.lag || unit.number >= o.units) return;
-        const BlockSpace space = block_space<P2>(o.table2);
-        await_entered<BACKWARD>(o, unit);
-        turn_round<P2, BACKWARD>(o, space, unit, i);
+        const BlockSpace space = block_space<Plan::P2>(o.table2);
+        await_entered<Plan, BACKWARD>(o, unit);
+        turn_round<Plan, BACKWARD>(o, space, unit, i);
         hand_over(o.turned + unit.number);
     } else {
-        i -= o.turns;
+        i -= Plan::TURNS;
         const Unit unit(o, step);
-        const int kind = i / o.tiles;
+        const int kind = i / Plan::TILES;
         if (unit.number >= o.units || (kind == FILTER && !unit.first)) return;
-        const BlockSpace space = block_space<P1>(o.table1);
-        await_slots<BACKWARD>(o, unit);
-        enter<P1>(o, space, unit, kind, i % o.tiles);
+        const BlockSpace space = block_space<Plan::P1>(o.table1);
+        await_slots<Plan, BACKWARD>(o, unit);
+        enter<Plan>(o, space, unit, kind, i % Plan::TILES);
         hand_over(o.entered + unit.number);
     }
 }
@@ -642,19 +653,20 @@ template <class Body> static void with_points(int64_t points, const Body &body) 
         return body.template operator()<2048>();
     }
 }
-/* body.operator()<P1, P2>(), P2 = P1 or 2 P1. */
+/* body.operator()<LinePlan<P1, P2>>(), P2 = P1 or 2 P1. */
 template <class Body> static void with_factors(int64_t P1, int64_t P2, const Body &body) {
     with_points(P1, [&]<int P>() {
         if constexpr (P < FFT_MOST)
-            if (P2 > P1) return body.template operator()<P, 2 * P>();
-        body.template operator()<P, P>();
+            if (P2 > P1) return body.template operator()<LinePlan<P, 2 * P>>();
+        body.template operator()<LinePlan<P, P>>();
     });
 }
 
 struct Cut {
     bool line;
     int P1, P2; /* P1 is the only one of whole sequences */
-    int many1, tables1, tables2, log_lanes, tiles, turns, lag, ring;
+    int many1, tables1, tables2, lag, ring;
+    int64_t slot;
     int64_t slices, groups; /* of rows, of channels */
 };
 
@@ -675,29 +687,21 @@ static Cut cut_of(const Convolution &x, Phase phase) {
         c.slices = wanted < x.B ? wanted : x.B;
         return c;
     }
-    int blocks = 0, many2 = 0, work2 = 0;
-    with_factors(c.P1, c.P2, [&]<int P1, int P2>() {
-        c.tables2 = Fft<P2>::TABLE;
-        many2 = Fft<P2>::MANY;
-        work2 = Fft<P2>::WORK;
-        blocks = LineFft<P1, P2>::BLOCKS * PROCESSORS;
+    with_factors(c.P1, c.P2, [&]<class Plan>() {
+        c.tables2 = Plan::F2::TABLE;
+        c.slot = Plan::SLOT;
+        c.groups = (x.D + Plan::LANES - 1) / Plan::LANES;
+        const int step =
+            phase == PHASE_FORWARD ? Stages<Plan, false>::ALL : Stages<Plan, true>::ALL;
+        c.lag = (Plan::BLOCKS * PROCESSORS + step - 1) / step;
     });
-    const int most =
-        x.points * MOST_LANES * (int64_t)sizeof(float2) > MOST_SLOT ? MOST_LANES / 2 : MOST_LANES;
-    while (2 << c.log_lanes <= most && 2 << c.log_lanes <= c.many1 && 2 << c.log_lanes <= many2)
-        c.log_lanes++;
-    c.groups = (x.D + (1 << c.log_lanes) - 1) >> c.log_lanes;
-    c.tiles = c.P2 / (c.many1 >> c.log_lanes);
-    c.turns = (int)((x.points << c.log_lanes) / work2);
-    const int step = (phase == PHASE_FORWARD ? 3 : 5) * c.tiles + c.turns;
-    c.lag = (blocks + step - 1) / step;
     c.ring = 2 * c.lag + 2;
     return c;
 }
 
 /* Complex numbers of one array of spectra or work. */
 static int64_t array_of(const Convolution &x, const Cut &c) {
-    return c.line ? c.ring * x.points << c.log_lanes : c.groups * c.many1 * x.points;
+    return c.line ? c.ring * c.slot : c.groups * c.many1 * x.points;
 }
 static int64_t table_of(const Convolution &x, const Cut &c) {
     return c.tables1 + c.tables2 + (c.line ? x.points : 0);
@@ -729,16 +733,11 @@ static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver 
                      bool filters) {
     Line o = {};
     o.x = x;
-    o.P1 = c.P1;
-    o.P2 = c.P2;
-    o.log_lanes = c.log_lanes;
-    o.tiles = c.tiles;
-    o.turns = c.turns;
     o.lag = c.lag;
     o.ring = c.ring;
     o.filters = filters;
     o.units = c.groups * x.B;
-    o.slot = x.points << c.log_lanes;
+    o.slot = c.slot;
     float2 *const tables = carver->take<float2>(table_of(x, c));
     o.table1 = tables;
     o.table2 = tables + c.tables1;
@@ -753,11 +752,10 @@ static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver 
     with_points(c.P1, [&]<int P>() { make_factors<P>(run, tables, true); });
     with_points(c.P2, [&]<int P>() { make_factors<P>(run, tables + c.tables1, false); });
     make_between(run, tables + c.tables1 + c.tables2, x.points, c.P2, o.number, counters_of(x, c));
-    typedef Stages<BACKWARD> S;
-    const int64_t step = (S::IN + S::OUT) * c.tiles + c.turns;
-    with_factors(c.P1, c.P2, [&]<int P1, int P2>() {
-        LAUNCH(run, (long_line<P1, P2, BACKWARD>), (unsigned)((o.units + 2 * c.lag) * step),
-               FFT_THREADS, (LineFft<P1, P2>::BYTES), o);
+    with_factors(c.P1, c.P2, [&]<class Plan>() {
+        const int64_t steps = o.units + 2 * c.lag;
+        LAUNCH(run, (long_line<Plan, BACKWARD>), (unsigned)(steps * Stages<Plan, BACKWARD>::ALL),
+               FFT_THREADS, Plan::BYTES, o);
     });
 }
 
