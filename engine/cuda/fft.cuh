@@ -162,8 +162,11 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     BlockSpace s;
     s.table = shared_memory<float2>();
     s.data = s.table + Fft<P>::TABLE;
-    for (int i = 2 * (int)threadIdx.x; i < Fft<P>::TABLE; i += 2 * FFT_THREADS)
-        copy_async(s.table + i, table + i);
+#pragma unroll
+    for (int n = 0; n < Fft<P>::TABLE; n += 2 * FFT_THREADS) {
+        const int i = n + 2 * (int)threadIdx.x;
+        if (i < Fft<P>::TABLE) copy_async(s.table + i, table + i);
+    }
     return s;
 }
 
