@@ -5,13 +5,13 @@
  * gradient is skip's.
  *
  * Up to FFT_MOST tokens a block holds some channels' whole sequences: read with gate, transform,
- * product, inverse, gate, write, in one kernel. Beyond, N = P1 P2 in three kernels: over the P1
- * points that lie P2 tokens apart, forward; over P2, forward, product, inverse; over P1 back. What
- * they hand on lies in scratch that stays in the second-level cache: channels are taken in chunks.
+ * product, inverse, gate, write, in one kernel. Beyond, N = P1 P2: transforms over the P1 points
+ * that lie P2 tokens apart, then over P2 with the product and back, then over P1 back, in one launch
+ * whose blocks hand on through scratch that stays in the second-level cache (long_line).
  *
  * A token and channel costs 10 log2(N) additions and multiplications (100 at 1024 tokens, 2 ps at
  * the peak of an H100) and 32 bytes of shared memory's traffic (1.2 ps) beside its 8 to 20 bytes of
- * device memory's (1.9 to 4.6 ps). */
+ * device memory's (1.9 to 4.6 ps); long sequences 24 to 48 bytes of the cache's besides. */
 #include "engine/ops/long_convolution/long_convolution.h"
 
 #include <cassert>
@@ -679,6 +679,7 @@ static Cut cut_of(const Convolution &x, Phase phase) {
     with_points(c.P1, [&]<int P>() {
         c.many1 = Fft<P>::MANY;
         c.tables1 = Fft<P>::TABLE;
+        assert(x.points / Fft<P>::FIRST * x.D <= (1 << 29) - 1 && "Column::step has 32 bits");
     });
     c.slices = 1;
     if (!c.line) {
@@ -711,17 +712,25 @@ static int64_t counters_of(const Convolution &x, const Cut &c) {
 }
 
 /* Extended lambdas must not stand in generic ones. */
-template <int P> static void make_factors(const Run *run, float2 *to, bool twisted) {
+template <int P> static void make_table(const Run *run, float2 *to) {
     for_each(run, Fft<P>::TABLE,
-             [=] __device__(int64_t i) { to[i] = fft_factor<P>((int)i, twisted); });
+             [=] __device__(int64_t i) { to[i] = fft_factor<P>((int)i, true); });
 }
-/* Also zeroes counters. */
-static void make_between(const Run *run, float2 *to, int64_t points, int64_t P2, unsigned *counter,
-                         int64_t counters) {
-    for_each(run, points > counters ? points : counters, [=] __device__(int64_t i) {
-        const int64_t k1 = i / P2, t2 = i % P2;
-        if (i < points) to[i] = fft_turn((float)(t2 * (4 * k1 - 1)) / (float)(4 * points));
+/* All factors in the order table1, table2, between; zeroes counters. */
+template <class Plan>
+static void make_tables(const Run *run, float2 *to, unsigned *counter, int64_t counters) {
+    constexpr int64_t FIRST = Plan::F1::TABLE, BOTH = FIRST + Plan::F2::TABLE;
+    constexpr int64_t ALL = BOTH + Plan::POINTS;
+    for_each(run, ALL > counters ? ALL : counters, [=] __device__(int64_t i) {
         if (i < counters) counter[i] = 0;
+        if (i < FIRST) {
+            to[i] = fft_factor<Plan::P1>((int)i, true);
+        } else if (i < BOTH) {
+            to[i] = fft_factor<Plan::P2>((int)(i - FIRST), false);
+        } else if (i < ALL) {
+            const int64_t k1 = (i - BOTH) / Plan::P2, t2 = (i - BOTH) % Plan::P2;
+            to[i] = fft_turn((float)(t2 * (4 * k1 - 1)) / (float)(4 * (int64_t)Plan::POINTS));
+        }
     });
 }
 
@@ -749,10 +758,8 @@ static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver 
     for (int kind = FILTER; kind < (BACKWARD ? KINDS : COTANGENT); kind++)
         o.work[kind] = carver->take<float2>(array_of(x, c));
     o.correlation = BACKWARD && x.B > 1 ? carver->take<float2>(array_of(x, c)) : o.work[SIGNAL];
-    with_points(c.P1, [&]<int P>() { make_factors<P>(run, tables, true); });
-    with_points(c.P2, [&]<int P>() { make_factors<P>(run, tables + c.tables1, false); });
-    make_between(run, tables + c.tables1 + c.tables2, x.points, c.P2, o.number, counters_of(x, c));
     with_factors(c.P1, c.P2, [&]<class Plan>() {
+        make_tables<Plan>(run, tables, o.number, counters_of(x, c));
         const int64_t steps = o.units + 2 * c.lag;
         LAUNCH(run, (long_line<Plan, BACKWARD>), (unsigned)(steps * Stages<Plan, BACKWARD>::ALL),
                FFT_THREADS, Plan::BYTES, o);
@@ -767,7 +774,7 @@ static void forward(const OpCall *call, const Run *run) {
     float2 *const table = carver.take<float2>(table_of(x, c));
     const Blocks b = {x, table, c.groups, c.slices, carver.take<float2>(array_of(x, c))};
     with_points(c.P1, [&]<int P>() {
-        make_factors<P>(run, table, true);
+        make_table<P>(run, table);
         BLOCKS(run, filter_spectra, P, b, c.groups);
         BLOCKS(run, convolve, P, b, c.groups * x.B);
     });
@@ -785,7 +792,7 @@ static void backward(const OpCall *call, const Run *run) {
     b.signal = carver.take<float2>(c.slices * array_of(x, c));
     b.correlation = carver.take<float2>(c.slices * array_of(x, c));
     with_points(c.P1, [&]<int P>() {
-        make_factors<P>(run, table, true);
+        make_table<P>(run, table);
         BLOCKS(run, filter_spectra, P, b, c.groups);
         BLOCKS(run, adjoint, P, b, c.groups * c.slices);
         if (filters) BLOCKS(run, filter_gradients, P, b, c.groups);
