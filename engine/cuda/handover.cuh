@@ -8,16 +8,23 @@
 #include "engine/cuda/grid.cuh"
 
 #ifdef LONGHAUL_EMULATED
-static inline unsigned count_up(unsigned *counter) {
+static inline unsigned next_number(unsigned *counter) {
     return (*counter)++;
+}
+static inline void count_up(unsigned *counter) {
+    ++*counter;
 }
 static inline void await_count(const unsigned *counter, unsigned count) {
     if (*counter < count) emulation::complain("a block waits for one that has not begun");
 }
 #else
-__device__ static inline unsigned count_up(unsigned *counter) {
-    __threadfence();
+__device__ static inline unsigned next_number(unsigned *counter) {
     return atomicAdd(counter, 1u);
+}
+/* What this thread wrote, or saw others write before a barrier, is there for who awaits the count.
+ */
+__device__ static inline void count_up(unsigned *counter) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
 }
 __device__ static inline void await_count(const unsigned *counter, unsigned count) {
     for (;;) {
@@ -26,14 +33,13 @@ __device__ static inline void await_count(const unsigned *counter, unsigned coun
         if (now >= count) break;
         __nanosleep(64);
     }
-    __threadfence();
 }
 #endif
 
 /* The block's number, for all its threads. */
 __device__ static inline unsigned take_number(unsigned *counter) {
     __shared__ unsigned number;
-    if (threadIdx.x == 0) number = count_up(counter);
+    if (threadIdx.x == 0) number = next_number(counter);
     __syncthreads();
     return number;
 }

@@ -6,8 +6,8 @@
  *
  * Up to FFT_MOST tokens a block holds some channels' whole sequences: read with gate, transform,
  * product, inverse, gate, write, in one kernel. Beyond, N = P1 P2: transforms over the P1 points
- * that lie P2 tokens apart, then over P2 with the product and back, then over P1 back, in one launch
- * whose blocks hand on through scratch that stays in the second-level cache (long_line).
+ * that lie P2 tokens apart, then over P2 with the product and back, then over P1 back, in one
+ * launch whose blocks hand on through scratch that stays in the second-level cache (long_line).
  *
  * A token and channel costs 10 log2(N) additions and multiplications (100 at 1024 tokens, 2 ps at
  * the peak of an H100) and 32 bytes of shared memory's traffic (1.2 ps) beside its 8 to 20 bytes of
