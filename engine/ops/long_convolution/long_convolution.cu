@@ -23,7 +23,7 @@
 enum {
     ENOUGH_BLOCKS = 256, /* two for each multiprocessor of an H100; bits are the same on others */
     PROCESSORS = 132,    /* of an H100 */
-    MOST_LANES = 16,     /* neighbouring channels of a unit of long sequences, half as many */
+    MOST_LANES = 32,     /* neighbouring channels of a unit of long sequences, half as many */
     MOST_POINTS = 32768  /* where sequences have more: scratch must fit the cache */
 };
 /* Points of R at a time where registers are short. */
@@ -76,8 +76,9 @@ static void add_gradients(Convolution *x, const OpCall *call) {
  * last: a store could be what a later load reads, so the compiler keeps their order. ---- */
 
 /* The column from token t on of channel d, in a row of `length` tokens. Points lie `step` bytes
- * apart, in 32 bits: an address is then one instruction. */
-template <int R> struct Column {
+ * apart, in 32 bits: an address is then one instruction. ONCE: they go past the second-level cache
+ * where scratch is to stay in it. */
+template <int R, bool ONCE> struct Column {
     int64_t at;
     int step, in; /* points before the end */
 
@@ -90,14 +91,23 @@ template <int R> struct Column {
         typedef std::conditional_t<std::is_const_v<T>, const char, char> Byte;
         return reinterpret_cast<T *>(reinterpret_cast<Byte *>(p + at) + (int64_t)k * step);
     }
+    __device__ float read(const float *p, int k) const {
+        return ONCE ? load_once(point(p, k)) : *point(p, k);
+    }
+    __device__ void write(float *p, int k, float x) const {
+        if (ONCE)
+            store_once(point(p, k), x);
+        else
+            *point(p, k) = x;
+    }
     /* Points from, from + 1, ...; zeros beyond the end. */
     template <int M> __device__ void get(const float *p, int from, float v[M]) const {
         if (in >= R) {
 #pragma unroll
-            for (int k = 0; k < M; k++) v[k] = *point(p, from + k);
+            for (int k = 0; k < M; k++) v[k] = read(p, from + k);
         } else {
 #pragma unroll
-            for (int k = 0; k < M; k++) v[k] = from + k < in ? *point(p, from + k) : 0.0f;
+            for (int k = 0; k < M; k++) v[k] = from + k < in ? read(p, from + k) : 0.0f;
         }
     }
     __device__ void get(const float *p, float v[R]) const {
@@ -117,11 +127,11 @@ template <int R> struct Column {
         if (accumulate) get<M>(p, from, before);
         if (in >= R) {
 #pragma unroll
-            for (int k = 0; k < M; k++) *point(p, from + k) = before[k] + v[k];
+            for (int k = 0; k < M; k++) write(p, from + k, before[k] + v[k]);
         } else {
 #pragma unroll
             for (int k = 0; k < M; k++)
-                if (from + k < in) *point(p, from + k) = before[k] + v[k];
+                if (from + k < in) write(p, from + k, before[k] + v[k]);
         }
     }
 };
@@ -141,10 +151,10 @@ template <int R> __device__ inline void real_column(const float2 v[R], float to[
     }
 }
 
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void read_signal(const Convolution &x, int64_t row, int64_t d, int t, int every,
                                    float2 v[R]) {
-    const Column<R> column(x.L, x.D, row, d, t, every);
+    const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float u[R];
     column.get(x.u, u);
     column.gate(x.pre, u);
@@ -152,11 +162,11 @@ __device__ inline void read_signal(const Convolution &x, int64_t row, int64_t d,
 }
 
 /* On the way the gradient of the gate behind the sum. */
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void read_cotangent(const Convolution &x, int64_t row, int64_t d, int t,
                                       int every, float2 v[R]) {
     constexpr int M = few<R>;
-    const Column<R> column(x.L, x.D, row, d, t, every);
+    const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float g[R];
     column.get(x.dy, g);
     if (x.dpost) {
@@ -173,9 +183,9 @@ __device__ inline void read_cotangent(const Convolution &x, int64_t row, int64_t
     twist_column<R>(g, v);
 }
 
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void read_filter(const Convolution &x, int64_t d, int t, int every, float2 v[R]) {
-    const Column<R> column(x.K, x.D, 0, d, t, every);
+    const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     column.get(x.filter, h);
     if (x.skip && t == 0 && d < x.D) h[0] += x.skip[d];
@@ -189,10 +199,10 @@ __device__ inline void read_filter(const Convolution &x, int64_t d, int t, int e
     }
 }
 
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void write_signal(const Convolution &x, int64_t row, int64_t d, int t, int every,
                                     const float2 v[R]) {
-    const Column<R> column(x.L, x.D, row, d, t, every);
+    const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float sum[R], y[R];
     real_column<R>(v, sum);
 #pragma unroll
@@ -202,11 +212,11 @@ __device__ inline void write_signal(const Convolution &x, int64_t row, int64_t d
     column.template set<R>(x.y, 0, y, false);
 }
 
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void write_gradient(const Convolution &x, int64_t row, int64_t d, int t,
                                       int every, const float2 v[R]) {
     constexpr int M = few<R>;
-    const Column<R> column(x.L, x.D, row, d, t, every);
+    const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float dx[R];
     real_column<R>(v, dx);
 #pragma unroll
@@ -226,11 +236,11 @@ __device__ inline void write_gradient(const Convolution &x, int64_t row, int64_t
     }
 }
 
-template <int R>
+template <int R, bool ONCE>
 __device__ inline void write_filter_gradient(const Convolution &x, int64_t d, int t, int every,
                                              const float2 v[R]) {
     constexpr int M = few<R>;
-    const Column<R> column(x.K, x.D, 0, d, t, every);
+    const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     real_column<R>(v, h);
     if (x.dskip && t == 0 && d < x.D) put(x.dskip + d, h[0], x.add_skip);
@@ -308,7 +318,7 @@ template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
     const BlockSpace space = block_space<P>(b.table);
     const int64_t first = (int64_t)blockIdx.x * F::MANY;
     transform_in<P>(space, [&](int c, int j, float2 *v) {
-        read_filter<F::FIRST>(b.x, first + c, j, F::ROWS, v);
+        read_filter<F::FIRST, false>(b.x, first + c, j, F::ROWS, v);
     });
     turning_pass<P, false>(space, [&](int i, int, int, const float2 *v) {
         Spectrum<P>(b.filter, blockIdx.x, i).set(v, 1.0f / P);
@@ -321,12 +331,12 @@ template <int P> KERNEL void BOUNDS(P) convolve(const Blocks b) {
     const int64_t group = blockIdx.x % (unsigned)b.groups, row = blockIdx.x / (unsigned)b.groups;
     const int64_t first = group * F::MANY;
     transform_in<P>(space, [&](int c, int j, float2 *v) {
-        read_signal<F::FIRST>(b.x, row, first + c, j, F::ROWS, v);
+        read_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
     });
     turning_pass<P, true>(
         space, [&](int i, int, int, float2 *v) { Spectrum<P>(b.filter, group, i).multiply(v); });
     transform_out<P>(space, [&](int c, int j, const float2 *v) {
-        write_signal<F::FIRST>(b.x, row, first + c, j, F::ROWS, v);
+        write_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
     });
 }
 
@@ -339,20 +349,20 @@ template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoi
     const int64_t from = slice * b.x.B / b.slices, to = (slice + 1) * b.x.B / b.slices;
     for (int64_t row = from; row < to; row++) {
         transform_in<P>(space, [&](int c, int j, float2 *v) {
-            read_signal<F::FIRST>(b.x, row, first + c, j, F::ROWS, v);
+            read_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
         });
         turning_pass<P, false>(space, [&](int i, int, int, const float2 *v) {
             Spectrum<P>(b.signal, blockIdx.x, i).set(v, 1);
         });
         transform_in<P>(space, [&](int c, int j, float2 *v) {
-            read_cotangent<F::FIRST>(b.x, row, first + c, j, F::ROWS, v);
+            read_cotangent<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
         });
         turning_pass<P, true>(space, [&](int i, int, int, float2 *v) {
             correlate(Spectrum<P>(b.filter, group, i), Spectrum<P>(b.signal, blockIdx.x, i),
                       Spectrum<P>(b.correlation, blockIdx.x, i), row == from, v);
         });
         transform_out<P>(space, [&](int c, int j, const float2 *v) {
-            write_gradient<F::FIRST>(b.x, row, first + c, j, F::ROWS, v);
+            write_gradient<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
         });
     }
 }
@@ -374,7 +384,7 @@ template <int P> KERNEL void BOUNDS(P) filter_gradients(const Blocks b) {
         for (int q = 0; q < F::LAST; q++) v[q] = make_float2(v[q].x / P, v[q].y / P);
     });
     transform_out<P>(space, [&](int c, int j, const float2 *v) {
-        write_filter_gradient<F::FIRST>(b.x, first + c, j, F::ROWS, v);
+        write_filter_gradient<F::FIRST, false>(b.x, first + c, j, F::ROWS, v);
     });
 }
 
@@ -406,8 +416,8 @@ struct Line {
     const float2 *table1, *table2; /* of the transforms over P1 and P2 */
     const float2 *between;         /* (k1, t2): exp(-2 pi i t2 (k1 - 1/4) / N) */
     int64_t units, slot;           /* points of a slot */
-    int lag, ring;
-    bool filters;                               /* their gradients are wanted */
+    int lag, ring, filter_ring; /* slots; spectra of filters are done with when units have turned */
+    bool filters;               /* their gradients are wanted */
     unsigned *number, *entered, *turned, *left; /* counters, of blocks for each unit */
     float2 *work[KINDS];
     float2 *correlation; /* sum over rows; that of one row lies over the signal */
@@ -419,7 +429,7 @@ struct Unit {
         : number(n), group(n / o.x.B), row(n % o.x.B), first(row == 0), last(row == o.x.B - 1) {
     }
     __device__ float2 *work(const Line &o, int kind) const {
-        return o.work[kind] + (kind == FILTER ? group : number) % o.ring * o.slot;
+        return o.work[kind] + (kind == FILTER ? group % o.filter_ring : number % o.ring) * o.slot;
     }
     __device__ float2 *correlation(const Line &o) const {
         return o.correlation + group % o.ring * o.slot;
@@ -457,11 +467,11 @@ __device__ inline void enter(const Line &o, const BlockSpace &space, const Unit 
         const Tile<Plan> at(unit, tile, c);
         const int t = j * Plan::P2 + at.t2, every = F::ROWS * Plan::P2;
         if (kind == FILTER)
-            read_filter<F::FIRST>(o.x, at.d, t, every, v);
+            read_filter<F::FIRST, true>(o.x, at.d, t, every, v);
         else if (kind == SIGNAL)
-            read_signal<F::FIRST>(o.x, unit.row, at.d, t, every, v);
+            read_signal<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
         else
-            read_cotangent<F::FIRST>(o.x, unit.row, at.d, t, every, v);
+            read_cotangent<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
     });
     turning_pass<Plan::P1, false>(space, [&](int, int c, int r, const float2 *v) {
         const Tile<Plan> at(unit, tile, c);
@@ -489,11 +499,11 @@ __device__ inline void leave(const Line &o, const BlockSpace &space, const Unit 
         const Tile<Plan> at(unit, tile, c);
         const int t = j * Plan::P2 + at.t2, every = F::ROWS * Plan::P2;
         if constexpr (!BACKWARD)
-            write_signal<F::FIRST>(o.x, unit.row, at.d, t, every, v);
+            write_signal<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
         else if (kind == FILTER)
-            write_filter_gradient<F::FIRST>(o.x, at.d, t, every, v);
+            write_filter_gradient<F::FIRST, true>(o.x, at.d, t, every, v);
         else
-            write_gradient<F::FIRST>(o.x, unit.row, at.d, t, every, v);
+            write_gradient<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
     });
 }
 
@@ -576,14 +586,18 @@ template <class Plan, bool BACKWARD> struct Stages {
 /* The slots are free, or what this stage reads is there. */
 template <class Plan, bool BACKWARD>
 __device__ inline void await_slots(const Line &o, const Unit &unit) {
-    typedef Stages<Plan, BACKWARD> S;
-    if (threadIdx.x == 0 && unit.number >= o.ring) {
-        const Unit before(o, unit.number - o.ring);
-        await_count(o.left + before.number, S::leaving(o, before));
-    }
-    if (threadIdx.x == 0 && unit.group >= o.ring) {
-        const Unit before(o, (unit.group - o.ring + 1) * o.x.B - 1);
-        await_count(o.left + before.number, S::leaving(o, before));
+    if (threadIdx.x == 0) {
+        if (unit.number >= o.ring) {
+            const Unit before(o, unit.number - o.ring);
+            await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
+        }
+        if (unit.group >= o.filter_ring)
+            await_count(o.turned + (unit.group - o.filter_ring + 1) * o.x.B - 1,
+                        (unsigned)Plan::TURNS);
+        if (unit.group >= o.ring) { /* sums over rows have left */
+            const Unit before(o, (unit.group - o.ring + 1) * o.x.B - 1);
+            await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
+        }
     }
     __syncthreads();
 }
@@ -665,7 +679,7 @@ template <class Body> static void with_factors(int64_t P1, int64_t P2, const Bod
 struct Cut {
     bool line;
     int P1, P2; /* P1 is the only one of whole sequences */
-    int many1, tables1, tables2, lag, ring;
+    int many1, tables1, tables2, lag, ring, filter_ring;
     int64_t slot;
     int64_t slices, groups; /* of rows, of channels */
 };
@@ -697,6 +711,7 @@ static Cut cut_of(const Convolution &x, Phase phase) {
         c.lag = (Plan::BLOCKS * PROCESSORS + step - 1) / step;
     });
     c.ring = 2 * c.lag + 2;
+    c.filter_ring = c.lag + 2;
     return c;
 }
 
@@ -744,6 +759,7 @@ static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver 
     o.x = x;
     o.lag = c.lag;
     o.ring = c.ring;
+    o.filter_ring = c.filter_ring;
     o.filters = filters;
     o.units = c.groups * x.B;
     o.slot = c.slot;
@@ -755,7 +771,8 @@ static void run_line(const Run *run, const Convolution &x, const Cut &c, Carver 
     o.entered = o.number + 1;
     o.turned = o.entered + o.units;
     o.left = o.turned + o.units;
-    for (int kind = FILTER; kind < (BACKWARD ? KINDS : COTANGENT); kind++)
+    o.work[FILTER] = carver->take<float2>(c.filter_ring * c.slot);
+    for (int kind = SIGNAL; kind < (BACKWARD ? KINDS : COTANGENT); kind++)
         o.work[kind] = carver->take<float2>(array_of(x, c));
     o.correlation = BACKWARD && x.B > 1 ? carver->take<float2>(array_of(x, c)) : o.work[SIGNAL];
     with_factors(c.P1, c.P2, [&]<class Plan>() {
@@ -805,8 +822,11 @@ static size_t scratch(const OpCall *call, Phase phase) {
     const size_t array = carved(array_of(x, c), sizeof(float2));
     const size_t tables =
         carved(table_of(x, c), sizeof(float2)) + carved(counters_of(x, c), sizeof(unsigned));
-    if (phase == PHASE_FORWARD) return tables + array * (c.line ? 2 : 1);
-    if (c.line) return tables + array * (x.B > 1 ? 4 : 3);
+    if (c.line) {
+        const size_t arrays = phase == PHASE_FORWARD ? 1 : x.B > 1 ? 3 : 2;
+        return tables + carved(c.filter_ring * c.slot, sizeof(float2)) + array * arrays;
+    }
+    if (phase == PHASE_FORWARD) return tables + array;
     return tables + array + 2 * carved(c.slices * array_of(x, c), sizeof(float2));
 }
 
