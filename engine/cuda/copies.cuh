@@ -50,6 +50,23 @@ template <int PENDING> __device__ static inline void copy_wait() {
 }
 #endif
 
+/* What is read or written once: the second-level cache gives it up first. */
+#ifdef LONGHAUL_EMULATED
+static inline float load_once(const float *from) {
+    return *from;
+}
+static inline void store_once(float *to, float x) {
+    *to = x;
+}
+#else
+__device__ static inline float load_once(const float *from) {
+    return __ldcs(from);
+}
+__device__ static inline void store_once(float *to, float x) {
+    __stcs(to, x);
+}
+#endif
+
 /* Waits for all copies of this thread. */
 __device__ static inline void wait_copies() {
     copy_commit();

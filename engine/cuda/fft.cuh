@@ -1,17 +1,21 @@
-/* Fourier transforms inside a block, in shared memory: `many` complex sequences of `points` each,
- * points = first 16^n. Forward is decimation in frequency, radix `first` and then 16, in place; the
- * inverse walks back the same way. So nothing is ever reordered: a spectrum lies in the order in
- * which the last forward pass leaves it, [q][r] with q < 16 and r < points / 16, and a convolution
- * never needs to know more (Gentleman and Sande 1966, "Fast Fourier transforms: for fun and
- * profit").
+/* Fourier transforms inside a block, in shared memory: Fft<P>::MANY complex sequences of P points
+ * each, P = FIRST MIDDLE LAST, a pass for every factor above 1, each in registers. Forward is
+ * decimation in frequency, in place; the inverse walks back the same way. So nothing is ever
+ * reordered: thread by thread a spectrum lies in the order in which the last forward pass leaves
+ * it, and a convolution never needs to know more (Gentleman and Sande 1966, "Fast Fourier
+ * transforms: for fun and profit").
  *
- * Two real rows that share a real filter are one complex sequence: the filter's spectrum multiplies
- * both at once. With z = a + i b and w = g + i k, the real part of the inverse of conj(Z) W is the
- * correlation of a with g plus that of b with k: the gradient of the filter. */
+ * Transforms can be twisted: values of the polynomial at the P points z with z^P = i instead of
+ * z^P = 1, that is the transform of x_t exp(2 pi i t / (4 P)). A product of two of them is a
+ * convolution modulo z^P - i: what wraps around comes back times i. So where both are real and of
+ * at most P points, the real part of P points is their linear convolution without any padding, and
+ * the imaginary part what runs over (the right-angle convolution of Crandall and Pomerance 2001,
+ * "Prime numbers: a computational perspective", section 9.5). The twist costs one product with a
+ * constant a point; the rest of it is in the table of factors. */
 #ifndef LONGHAUL_CUDA_FFT_H
 #define LONGHAUL_CUDA_FFT_H
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/copies.cuh"
 
 __device__ static inline float2 operator+(float2 a, float2 b) {
     return make_float2(a.x + b.x, a.y + b.y);
@@ -27,46 +31,34 @@ __device__ static inline float2 conjugate(float2 a) {
 }
 
 enum {
-    FFT_RADIX = 16,
-    FFT_BLOCK_LEAST = 32,  /* points of a sequence in a block */
-    FFT_BLOCK_MOST = 8192, /* of all sequences of a block: 70 KiB of shared memory, which every
-                              GPU since compute capability 8.0 gives, an H100 three times */
-    FFT_MOST_MANY = 32,    /* sequences of a block */
-    FFT_MOST_THREADS = 256,
-    FFT_COARSE = 256 /* of the table of factors */
+    FFT_LEAST = 64, /* points of a sequence in a block */
+    FFT_MOST = 2048,
+    FFT_THREADS = 256, /* of a block; 16 or 32 points each, in up to 86 KiB of shared memory, which
+                          every GPU since compute capability 8.0 gives, an H100 twice */
+    FFT_MIDDLE = 16
 };
 
-struct BlockFft {
-    int points, log_points;
-    int first, log_first;
-    int many, log_many;
-    int pitch; /* float2 from sequence to sequence in shared memory */
-    unsigned threads;
-};
-
-/* As many sequences a block as fit, of which there are `sequences`. */
-static inline BlockFft block_fft(int64_t points, int64_t sequences) {
-    BlockFft f = {};
-    f.points = (int)points;
-    while (1 << f.log_points < f.points) f.log_points++;
-    f.log_first = (f.log_points - 1) % 4 + 1;
-    f.first = 1 << f.log_first;
-    f.many = 1;
-    while (f.many < FFT_MOST_MANY && 2 * f.many * points <= FFT_BLOCK_MOST && f.many < sequences) {
-        f.many *= 2;
-        f.log_many++;
+template <int P> struct Fft {
+    static constexpr int LAST = P == 512 || P == 1024 ? 32 : 16;
+    static constexpr int MIDDLE = P > 1024 ? (int)FFT_MIDDLE : 1;
+    static constexpr int FIRST = P / (LAST * MIDDLE);
+    static constexpr int WORK = P < 256 ? 4096 : 8192; /* points of a block */
+    static constexpr int MANY = WORK / P;
+    static constexpr int ROWS = P / FIRST; /* columns of the first pass, FIRST points each */
+    static constexpr int EACH = P / LAST;  /* runs of the last pass, LAST points each */
+    /* Blocks of a multiprocessor: 32 points in registers want 128 of them, 16 points 80 or, where
+     * that is all a thread has, 64. */
+    static constexpr int BLOCKS = LAST == 32 || P > 1024 ? 2 : P < 256 ? 4 : 3;
+    static constexpr int FEWER = BLOCKS > 2 ? BLOCKS - 1 : 2; /* where there is more to hold */
+    /* Shared memory: sequences side by side, one place more after each LAST points so that columns
+     * as well as runs meet different banks; then the factors. */
+    static constexpr int SPACE = (P + EACH) * MANY;
+    static constexpr int TABLE = P + (MIDDLE > 1 ? MIDDLE * LAST : 0);
+    static constexpr size_t BYTES = (size_t)(SPACE + TABLE) * sizeof(float2);
+    static __device__ int place(int t, int c) {
+        return (t + t / LAST) * MANY + c;
     }
-    /* One place more after each 16 points, and neighbours of a sequence's place in the other
-     * sequences fall into different banks. */
-    const int apart = f.many >= 16 ? 1 : 16 / f.many % 16;
-    f.pitch = (f.points + f.points / 16 + 15) / 16 * 16 + apart;
-    f.threads = (unsigned)(f.points * f.many / (2 * FFT_RADIX));
-    f.threads = f.threads < WARP ? (unsigned)WARP : f.threads;
-    return f;
-}
-static inline size_t block_fft_bytes(const BlockFft &f) {
-    return (size_t)(f.many * f.pitch + FFT_COARSE + FFT_BLOCK_MOST / FFT_COARSE) * sizeof(float2);
-}
+};
 
 /* exp(-2 pi i x). */
 __device__ static inline float2 fft_turn(float x) {
@@ -78,6 +70,23 @@ __device__ static inline float2 fft_turn(float x) {
     sincospif(2 * x, &sine, &cosine);
 #endif
     return make_float2(cosine, -sine);
+}
+
+/* exp(2 pi i k / 128); k is a constant of the unrolled caller. */
+__device__ inline float2 root128(int k) {
+    constexpr float quarter[33] = {
+        1.000000000f, 0.998795456f, 0.995184727f, 0.989176510f, 0.980785280f, 0.970031253f,
+        0.956940336f, 0.941544065f, 0.923879533f, 0.903989293f, 0.881921264f, 0.857728610f,
+        0.831469612f, 0.803207531f, 0.773010453f, 0.740951125f, 0.707106781f, 0.671558955f,
+        0.634393284f, 0.595699304f, 0.555570233f, 0.514102744f, 0.471396737f, 0.427555093f,
+        0.382683432f, 0.336889853f, 0.290284677f, 0.242980180f, 0.195090322f, 0.146730474f,
+        0.098017140f, 0.049067674f, 0.000000000f};
+    const int part = k / 32 % 4, rest = k % 32;
+    const float c = quarter[rest], s = quarter[32 - rest];
+    return part == 0   ? make_float2(c, s)
+           : part == 1 ? make_float2(-s, c)
+           : part == 2 ? make_float2(-c, -s)
+                       : make_float2(s, -c);
 }
 
 /* In place, in natural order; INVERSE: with conjugate factors, not scaled. */
@@ -96,14 +105,12 @@ template <bool INVERSE> __device__ inline void dft4(float2 &a, float2 &b, float2
     c = e - g;
     d = f - h;
 }
-/* exp(-2 pi i k / 16), conjugate if INVERSE; k is a constant of the unrolled caller. */
-template <bool INVERSE> __device__ inline float2 times_root16(float2 a, int k) {
-    const float c1 = 0.923879532511f, s1 = 0.382683432365f, c2 = 0.707106781187f;
-    const float cosine[10] = {1, c1, c2, s1, 0, -s1, -c2, -c1, -1, -c1};
-    const float sine[10] = {0, s1, c2, c1, 1, c1, c2, s1, 0, -s1};
+/* a exp(-2 pi i k / R), conjugate if INVERSE. */
+template <int R, bool INVERSE> __device__ inline float2 times_root(float2 a, int k) {
     if (k == 0) return a;
-    if (k == 4) return quarter_turn<INVERSE>(a);
-    return a * make_float2(cosine[k], INVERSE ? sine[k] : -sine[k]);
+    if (4 * k == R) return quarter_turn<INVERSE>(a);
+    const float2 root = root128(k * (128 / R));
+    return a * (INVERSE ? root : conjugate(root));
 }
 template <int R, bool INVERSE> __device__ inline void dft(float2 v[R]) {
     if constexpr (R == 2) {
@@ -118,12 +125,8 @@ template <int R, bool INVERSE> __device__ inline void dft(float2 v[R]) {
 #pragma unroll
         for (int k = 0; k < 4; k++) {
 #pragma unroll
-            for (int q = 0; q < S; q++)
-                v[q + k * S] = times_root16<INVERSE>(v[q + k * S], q * k * (16 / R));
-            if constexpr (S == 2)
-                dft2<INVERSE>(v[k * S], v[k * S + 1]);
-            else
-                dft4<INVERSE>(v[k * S], v[k * S + 1], v[k * S + 2], v[k * S + 3]);
+            for (int q = 0; q < S; q++) v[q + k * S] = times_root<R, INVERSE>(v[q + k * S], q * k);
+            dft<S, INVERSE>(v + k * S);
 #pragma unroll
             for (int q = 0; q < S; q++) w[k + 4 * q] = v[k * S + q];
         }
@@ -132,231 +135,154 @@ template <int R, bool INVERSE> __device__ inline void dft(float2 v[R]) {
     }
 }
 
-/* v[k] times w^k or its conjugate; root(k) is w^k. Sixteen are made of six by one product each. */
-template <int R, bool INVERSE, class Root>
-__device__ inline void times_powers(float2 v[R], const Root &root) {
-    float2 small[4] = {}, large[4] = {};
-#pragma unroll
-    for (int k = 1; k < (R < 4 ? R : 4); k++) small[k] = root(k);
-#pragma unroll
-    for (int k = 1; k < R / 4; k++) large[k] = root(4 * k);
-#pragma unroll
-    for (int k = 1; k < R; k++) {
-        const float2 w = k < 4 ? small[k] : k % 4 == 0 ? large[k / 4] : large[k / 4] * small[k % 4];
-        v[k] = v[k] * (INVERSE ? conjugate(w) : w);
-    }
+/* What the twist leaves to the points q of a column of R: exp(2 pi i q / (4 R)). */
+template <int R> __device__ inline float2 twist(int q) {
+    return root128(q * (32 / R));
 }
 
-/* The block's part of shared memory: sequences, then exp(-2 pi i k / 256) and the finer
- * exp(-2 pi i k / points) in between. */
+/* ---- factors: a table in device memory that one launch makes and every block copies. First those
+ * between the first pass and the next, [q][j], with the twist's part that depends on j alone; then
+ * those between the middle pass and the last. ---- */
+
+template <int P> __device__ inline float2 fft_factor(int i, bool twisted) {
+    if (i < P) {
+        const int q = i / Fft<P>::ROWS, j = i % Fft<P>::ROWS;
+        return fft_turn((float)(j * (4 * q - (twisted ? 1 : 0))) / (float)(4 * P));
+    }
+    const int q = (i - P) / Fft<P>::LAST, j = (i - P) % Fft<P>::LAST;
+    return fft_turn((float)(j * q) / (float)(Fft<P>::MIDDLE * Fft<P>::LAST));
+}
+
+/* The block's part of shared memory. The copy of the table is there after the barrier in the first
+ * pass; who begins with returning_pass has one anyway, and waits for its copies. */
 struct BlockSpace {
-    float2 *data;
-    float2 *coarse, *fine;
+    float2 *data, *table;
 };
-__device__ static inline BlockSpace block_space(const BlockFft &f) {
+template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     BlockSpace s;
-    s.coarse = shared_memory<float2>();
-    s.fine = s.coarse + FFT_COARSE;
-    s.data = s.fine + FFT_BLOCK_MOST / FFT_COARSE;
-    for (int i = threadIdx.x; i < FFT_COARSE; i += blockDim.x)
-        s.coarse[i] = fft_turn((float)i / (float)FFT_COARSE);
-    for (int i = threadIdx.x; i < f.points / FFT_COARSE; i += blockDim.x)
-        s.fine[i] = fft_turn((float)i / (float)f.points);
-    __syncthreads();
+    s.table = shared_memory<float2>();
+    s.data = s.table + Fft<P>::TABLE;
+#pragma unroll
+    for (int n = 0; n < Fft<P>::TABLE; n += 2 * FFT_THREADS) {
+        const int i = n + 2 * (int)threadIdx.x;
+        if (i < Fft<P>::TABLE) copy_async(s.table + i, table + i);
+    }
     return s;
 }
-__device__ static inline int fft_place(int i) {
-    return i + (i >> 4);
-}
-/* exp(-2 pi i e / 2^log_size), e below that. */
-__device__ static inline float2 block_root(const BlockFft &f, const BlockSpace &s, int e,
-                                           int log_size) {
-    if (log_size <= 8) return s.coarse[e << (8 - log_size)];
-    const int finer = log_size - 8;
-    const int rest = e & ((1 << finer) - 1);
-    return s.coarse[e >> finer] * s.fine[rest << (f.log_points - log_size)];
-}
 
-/* Points that go through memory together, so that all their loads wait at the same time: point t[i]
- * of sequence c[i], none where t[i] is below 0. */
-enum { FFT_GROUP = 8 };
-struct FftGroup {
-    int c[FFT_GROUP], t[FFT_GROUP];
-};
+/* ---- passes. c is the sequence: neighbouring threads take neighbouring sequences ---- */
 
-/* Which HELD / R columns of R points a thread has at a time: the first from i on, a block's width
- * apart. The points lie column by column; a group of them is taken across columns, because the
- * later half of a column is padding. */
-template <int R, bool TOKENS> struct FftColumns {
-    static constexpr int HELD = R < FFT_GROUP ? (int)FFT_GROUP : R, COLUMNS = HELD / R;
-    int c[COLUMNS], j[COLUMNS]; /* j < 0: none */
-    int log_rows;
-    __device__ FftColumns(const BlockFft &f, int i) : log_rows(f.log_points - f.log_first) {
-        const int rows = 1 << log_rows;
+/* read(c, j, v) gives the points j + q ROWS of sequence c. */
+template <int P, class Read>
+__device__ inline void first_pass(const BlockSpace &s, const Read &read) {
+    typedef Fft<P> F;
 #pragma unroll
-        for (int n = 0; n < COLUMNS; n++, i += (int)blockDim.x) {
-            c[n] = TOKENS ? i & (f.many - 1) : i >> log_rows;
-            j[n] = i >= rows << f.log_many ? -1 : TOKENS ? i >> f.log_many : i & (rows - 1);
-        }
-    }
-    __device__ FftGroup group(int number) const {
-        FftGroup g;
-#pragma unroll
-        for (int k = 0; k < FFT_GROUP; k++) {
-            const int p = number * FFT_GROUP + k, n = p % COLUMNS, q = p / COLUMNS;
-            g.c[k] = c[n];
-            g.t[k] = j[n] < 0 ? -1 : j[n] + (q << log_rows);
-        }
-        return g;
-    }
-    /* place of that point in the array of all columns */
-    static constexpr __device__ int place(int number, int k) {
-        const int p = number * FFT_GROUP + k;
-        return p % COLUMNS * R + p / COLUMNS;
-    }
-};
-
-/* First pass, of radix R: read(group, v) gives the points of a group. TOKENS: neighbouring threads
- * take neighbouring sequences, otherwise neighbouring points. */
-template <int R, bool TOKENS, class Read>
-__device__ inline void first_pass(const BlockFft &f, const BlockSpace &s, const Read &read) {
-    typedef FftColumns<R, TOKENS> Columns;
-    const int log_rows = f.log_points - f.log_first, all = f.many << log_rows;
-    for (int i = threadIdx.x; i < all; i += Columns::COLUMNS * (int)blockDim.x) {
-        const Columns columns(f, i);
-        float2 v[Columns::HELD];
-#pragma unroll
-        for (int number = 0; number < Columns::HELD / FFT_GROUP; number++) {
-            float2 part[FFT_GROUP];
-            read(columns.group(number), part);
-#pragma unroll
-            for (int k = 0; k < FFT_GROUP; k++) v[Columns::place(number, k)] = part[k];
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
+        float2 v[F::FIRST];
+        read(c, j, v);
+        dft<F::FIRST, false>(v);
+        if (n == 0) { /* the factors are there, and the last user of the space is done */
+            wait_copies();
+            __syncthreads();
         }
 #pragma unroll
-        for (int n = 0; n < Columns::COLUMNS; n++) {
-            const int c = columns.c[n], j = columns.j[n];
-            if (j < 0) continue;
-            float2 *const w = v + n * R;
-            dft<R, false>(w);
-            times_powers<R, false>(w, [&](int k) { return block_root(f, s, j * k, f.log_points); });
-#pragma unroll
-            for (int q = 0; q < R; q++) s.data[c * f.pitch + fft_place(j + (q << log_rows))] = w[q];
-        }
+        for (int q = 0; q < F::FIRST; q++)
+            s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[q] * s.table[q * F::ROWS + j];
     }
     __syncthreads();
 }
-/* Last pass: write(group, v) takes them. */
-template <int R, bool TOKENS, class Write>
-__device__ inline void final_pass(const BlockFft &f, const BlockSpace &s, const Write &write) {
-    typedef FftColumns<R, TOKENS> Columns;
-    const int log_rows = f.log_points - f.log_first, all = f.many << log_rows;
-    for (int i = threadIdx.x; i < all; i += Columns::COLUMNS * (int)blockDim.x) {
-        const Columns columns(f, i);
-        float2 v[Columns::HELD];
+/* The way back: write(c, j, v) takes them. No barrier behind it. */
+template <int P, class Write>
+__device__ inline void final_pass(const BlockSpace &s, const Write &write) {
+    typedef Fft<P> F;
 #pragma unroll
-        for (int n = 0; n < Columns::COLUMNS; n++) {
-            const int c = columns.c[n], j = columns.j[n];
-            if (j < 0) continue;
-            float2 *const w = v + n * R;
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
+        float2 v[F::FIRST];
 #pragma unroll
-            for (int q = 0; q < R; q++) w[q] = s.data[c * f.pitch + fft_place(j + (q << log_rows))];
-            times_powers<R, true>(w, [&](int k) { return block_root(f, s, j * k, f.log_points); });
-            dft<R, true>(w);
+        for (int q = 0; q < F::FIRST; q++)
+            v[q] = s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] *
+                   conjugate(s.table[q * F::ROWS + j]);
+        dft<F::FIRST, true>(v);
+        write(c, j, v);
+    }
+}
+
+template <int P, bool INVERSE> __device__ inline void middle_pass(const BlockSpace &s) {
+    typedef Fft<P> F;
+    constexpr int R = F::MIDDLE;
+    const float2 *const table = s.table + P;
+#pragma unroll
+    for (int n = 0; n < P / R * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
+        const int j = r % F::LAST, base = F::place(r / F::LAST * F::ROWS + j, c);
+        float2 v[R];
+#pragma unroll
+        for (int q = 0; q < R; q++) {
+            v[q] = s.data[base + F::place(q * F::LAST, 0)];
+            if (INVERSE) v[q] = v[q] * conjugate(table[q * F::LAST + j]);
         }
+        dft<R, INVERSE>(v);
 #pragma unroll
-        for (int number = 0; number < Columns::HELD / FFT_GROUP; number++) {
-            float2 part[FFT_GROUP];
-#pragma unroll
-            for (int k = 0; k < FFT_GROUP; k++) part[k] = v[Columns::place(number, k)];
-            write(columns.group(number), part);
-        }
+        for (int q = 0; q < R; q++)
+            s.data[base + F::place(q * F::LAST, 0)] =
+                INVERSE ? v[q] : v[q] * table[q * F::LAST + j];
     }
     __syncthreads();
 }
 
-/* A pass of radix 16 over sub-blocks of 2^log_size points, in place. */
-template <bool INVERSE>
-__device__ inline void middle_pass(const BlockFft &f, const BlockSpace &s, int log_size) {
-    const int log_each = f.log_points - 4, log_stride = log_size - 4;
-    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
-        const int r = i & ((1 << log_each) - 1), j = r & ((1 << log_stride) - 1);
-        float2 *const data = s.data + (i >> log_each) * f.pitch;
-        const int base = ((r >> log_stride) << log_size) + j;
-        const auto root = [&](int k) { return block_root(f, s, j * k, log_size); };
-        float2 v[FFT_RADIX];
-#pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) v[q] = data[fft_place(base + (q << log_stride))];
-        if constexpr (INVERSE) times_powers<FFT_RADIX, true>(v, root);
-        dft<FFT_RADIX, INVERSE>(v);
-        if constexpr (!INVERSE) times_powers<FFT_RADIX, false>(v, root);
-#pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) data[fft_place(base + (q << log_stride))] = v[q];
-    }
-    __syncthreads();
-}
-
-/* Last forward pass; spectrum(c, r, v) gets frequencies [0 .. 15][r] of sequence c. BACK: what it
+/* Last forward pass; spectrum(i, c, r, v) gets LAST frequencies of sequence c, for P <= 1024
+ * those r + q EACH; i counts a block's (c, r), in whose order memory is best used. BACK: what it
  * leaves in v goes through the first inverse pass. */
-template <bool BACK, class Spectrum>
-__device__ inline void turning_pass(const BlockFft &f, const BlockSpace &s,
-                                    const Spectrum &spectrum) {
-    const int log_each = f.log_points - 4;
-    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
-        const int r = i & ((1 << log_each) - 1), c = i >> log_each;
-        float2 *const data = s.data + c * f.pitch + fft_place(r << 4);
-        float2 v[FFT_RADIX];
+template <int P, bool BACK, class Spectrum>
+__device__ inline void turning_pass(const BlockSpace &s, const Spectrum &spectrum) {
+    typedef Fft<P> F;
 #pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) v[q] = data[q];
-        dft<FFT_RADIX, false>(v);
-        spectrum(c, r, v);
+    for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
+        float2 *const data = s.data + F::place(r * F::LAST, c);
+        float2 v[F::LAST];
+#pragma unroll
+        for (int q = 0; q < F::LAST; q++) v[q] = data[q * F::MANY];
+        dft<F::LAST, false>(v);
+        spectrum(i, c, r, v);
         if constexpr (!BACK) continue;
-        dft<FFT_RADIX, true>(v);
+        dft<F::LAST, true>(v);
 #pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) data[q] = v[q];
+        for (int q = 0; q < F::LAST; q++) data[q * F::MANY] = v[q];
     }
-    __syncthreads();
+    if constexpr (BACK) __syncthreads();
 }
 /* The same where there is only a spectrum to come back from. */
-template <class Spectrum>
-__device__ inline void returning_pass(const BlockFft &f, const BlockSpace &s,
-                                      const Spectrum &spectrum) {
-    const int log_each = f.log_points - 4;
-    for (int i = threadIdx.x; i < f.many << log_each; i += blockDim.x) {
-        const int r = i & ((1 << log_each) - 1), c = i >> log_each;
-        float2 *const data = s.data + c * f.pitch + fft_place(r << 4);
-        float2 v[FFT_RADIX];
-        spectrum(c, r, v);
-        dft<FFT_RADIX, true>(v);
+template <int P, class Spectrum>
+__device__ inline void returning_pass(const BlockSpace &s, const Spectrum &spectrum) {
+    typedef Fft<P> F;
+    wait_copies();
+    __syncthreads();
 #pragma unroll
-        for (int q = 0; q < FFT_RADIX; q++) data[q] = v[q];
+    for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
+        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
+        float2 *const data = s.data + F::place(r * F::LAST, c);
+        float2 v[F::LAST];
+        spectrum(i, c, r, v);
+        dft<F::LAST, true>(v);
+#pragma unroll
+        for (int q = 0; q < F::LAST; q++) data[q * F::MANY] = v[q];
     }
     __syncthreads();
-}
-
-/* body.operator()<radix of the first pass>() */
-template <class Body> __device__ inline void with_first_radix(const BlockFft &f, const Body &body) {
-    switch (f.first) {
-    case 2:
-        return body.template operator()<2>();
-    case 4:
-        return body.template operator()<4>();
-    case 8:
-        return body.template operator()<8>();
-    default:
-        return body.template operator()<16>();
-    }
 }
 
 /* Whole transforms up to the turning pass, and from there back. */
-template <bool TOKENS, class Read>
-__device__ inline void transform_in(const BlockFft &f, const BlockSpace &s, const Read &read) {
-    with_first_radix(f, [&]<int R>() { first_pass<R, TOKENS>(f, s, read); });
-    for (int size = f.log_points - f.log_first; size > 4; size -= 4) middle_pass<false>(f, s, size);
+template <int P, class Read>
+__device__ inline void transform_in(const BlockSpace &s, const Read &read) {
+    first_pass<P>(s, read);
+    if constexpr (Fft<P>::MIDDLE > 1) middle_pass<P, false>(s);
 }
-template <bool TOKENS, class Write>
-__device__ inline void transform_out(const BlockFft &f, const BlockSpace &s, const Write &write) {
-    for (int size = 8; size <= f.log_points - f.log_first; size += 4) middle_pass<true>(f, s, size);
-    with_first_radix(f, [&]<int R>() { final_pass<R, TOKENS>(f, s, write); });
+template <int P, class Write>
+__device__ inline void transform_out(const BlockSpace &s, const Write &write) {
+    if constexpr (Fft<P>::MIDDLE > 1) middle_pass<P, true>(s);
+    final_pass<P>(s, write);
 }
 
 #endif

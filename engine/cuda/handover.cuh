@@ -1,0 +1,52 @@
+/* Blocks of one launch that hand work on to others: a block takes a number, and waits only for
+ * blocks of smaller numbers. Those have begun, whatever order the hardware starts blocks in, so
+ * they end without waiting for a block that has no room yet. Who waits and for how long changes no
+ * result: what is read is complete. Counters are zeroed before the launch. */
+#ifndef LONGHAUL_CUDA_HANDOVER_H
+#define LONGHAUL_CUDA_HANDOVER_H
+
+#include "engine/cuda/grid.cuh"
+
+#ifdef LONGHAUL_EMULATED
+static inline unsigned next_number(unsigned *counter) {
+    return (*counter)++;
+}
+static inline void count_up(unsigned *counter) {
+    ++*counter;
+}
+static inline void await_count(const unsigned *counter, unsigned count) {
+    if (*counter < count) emulation::complain("a block waits for one that has not begun");
+}
+#else
+__device__ static inline unsigned next_number(unsigned *counter) {
+    return atomicAdd(counter, 1u);
+}
+/* What this thread wrote, or saw others write before a barrier, is there for who awaits the count.
+ */
+__device__ static inline void count_up(unsigned *counter) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+__device__ static inline void await_count(const unsigned *counter, unsigned count) {
+    for (;;) {
+        unsigned now;
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
+        if (now >= count) break;
+        __nanosleep(64);
+    }
+}
+#endif
+
+/* The block's number, for all its threads. */
+__device__ static inline unsigned take_number(unsigned *counter) {
+    __shared__ unsigned number;
+    if (threadIdx.x == 0) number = next_number(counter);
+    __syncthreads();
+    return number;
+}
+/* All threads of the block have written what the counter counts. */
+__device__ static inline void hand_over(unsigned *counter) {
+    __syncthreads();
+    if (threadIdx.x == 0) count_up(counter);
+}
+
+#endif
