@@ -17,7 +17,7 @@ LIBRARY_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 LIBRARY_LDLIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 LIBRARY_CMOCKA    = $(shell $(PKG_CONFIG) --libs cmocka)
 else
-ifeq ($(wildcard $(LIBRARIES)/names)$(filter libraries help clean,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(LIBRARIES)/names)$(filter libraries prefix help clean,$(MAKECMDGOALS)),)
 $(error $(LIBRARIES) holds no libraries; first: make libraries LIBRARIES=$(LIBRARIES))
 endif
 LIBRARY_CPPFLAGS := -isystem $(LIBRARIES)/include
@@ -67,7 +67,7 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-.PHONY: all test emulated libraries help install clean format FORCE
+.PHONY: all test emulated libraries prefix help install clean format FORCE
 .SECONDARY:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
@@ -92,6 +92,9 @@ install: all ## program, data files, manual page and completion into PREFIX (/us
 
 libraries: ## LIBRARIES=FOLDER: fetch the libraries into FOLDER without root (Debian, Ubuntu); then make LIBRARIES=FOLDER
 	@./libraries.sh '$(or $(LIBRARIES),$(error make libraries LIBRARIES=FOLDER))'
+
+prefix: ## DIR=FOLDER: the same as libraries LIBRARIES=FOLDER
+	@./libraries.sh '$(or $(DIR),$(error make prefix DIR=FOLDER))'
 
 clean: ## what make built; results and figures stay
 	rm -rf '$(BUILD)'
