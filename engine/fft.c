@@ -48,8 +48,8 @@ typedef struct Turns {
     Eight re, im;
 } Turns;
 
-static inline Turns turn_by(Turns a, Turns b) {
-    return (Turns){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+static inline void turn(Turns *to, const Turns *a, const Turns *b) {
+    *to = (Turns){a->re * b->re - a->im * b->im, a->re * b->im + a->im * b->re};
 }
 
 /* Row j holds exp(-2 pi i j (f + shift) / points) for the frequencies f of children `first` .. 7.
@@ -68,11 +68,12 @@ static void fill(int64_t points, int first, double shift, float *table) {
         start.re[q] = within[0].re[q] = 1;
         start.im[q] = within[0].im[q] = 0;
     }
-    for (int j = 1; j < BLOCK && j < rows; j++) within[j] = turn_by(within[j - 1], step);
+    for (int j = 1; j < BLOCK && j < rows; j++) turn(&within[j], &within[j - 1], &step);
     for (int64_t row = 0; row < rows; row += BLOCK) {
         const int64_t count = rows - row < BLOCK ? rows - row : BLOCK;
         for (int64_t j = 0; j < count; j++) {
-            const Turns turns = turn_by(start, within[j]);
+            Turns turns;
+            turn(&turns, &start, &within[j]);
             float both[2 * CHILDREN];
             for (int q = 0; q < CHILDREN; q++) {
                 both[2 * q] = (float)turns.re[q];
@@ -81,7 +82,7 @@ static void fill(int64_t points, int first, double shift, float *table) {
             memcpy(table, both + 2 * first, (size_t)(CHILDREN - first) * 2 * sizeof(float));
             table += 2 * (CHILDREN - first);
         }
-        start = turn_by(start, leap);
+        turn(&start, &start, &leap);
     }
 }
 
