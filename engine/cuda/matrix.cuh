@@ -75,11 +75,13 @@ template <class T, int WIDTH> struct SharedTile {
     __device__ T *at(unsigned row, unsigned column) const {
         return chunk(row, column / CHUNK) + column % CHUNK;
     }
-    /* The whole block copies rows rows .. from a matrix of the same width, asynchronously. */
-    template <int ROWS, int THREADS> __device__ void copy_rows(const T *from) const {
+    /* The whole block copies rows from a matrix, asynchronously; its rows are `stride` apart. */
+    template <int ROWS, int THREADS>
+    __device__ void copy_rows(const T *from, unsigned stride = WIDTH) const {
         static_assert(ROWS * CHUNKS % THREADS == 0 || ROWS * CHUNKS < THREADS, "whole turns");
         for (unsigned i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS)
-            copy_async(chunk(i / CHUNKS, i % CHUNKS), from + (int64_t)i * CHUNK);
+            copy_async(chunk(i / CHUNKS, i % CHUNKS),
+                       from + (int64_t)i * CHUNK + i / CHUNKS * (stride - WIDTH));
     }
 };
 

@@ -147,6 +147,14 @@ static const Attention both_h3k1d33 = {3, 1, 33, false, 0};
 static const Attention both_h2k1d40 = {2, 1, 40, false, 0};
 static const Attention causal_h1d100 = {1, 1, 100, true, 0};
 static const Attention both_h2d1 = {2, 2, 1, false, 0};
+static const Attention causal_h1d136 = {1, 1, 136, true, 0};
+static const Attention causal_h2d256 = {2, 2, 256, true, 0};
+static const Attention both_h1d200 = {1, 1, 200, false, 0};
+static const Attention both_h3k1d257 = {3, 1, 257, false, 0};
+static const Attention dropped_h2k1d300 = {2, 1, 300, true, 0.2};
+static const Attention causal_h1d520 = {1, 1, 520, true, 0};
+static const Attention causal_h1d256 = {1, 1, 256, true, 0};
+static const Attention causal_h1d512 = {1, 1, 512, true, 0};
 
 static const OpCase cases[] = {
     {.name = "L1H1D8", .in = {NORMAL(2, 1, 24)}, .attributes = &causal_h1d8},
@@ -174,8 +182,26 @@ static const OpCase cases[] = {
     {.name = "Q300K150H1D100",
      .in = {NORMAL(1, 300, 100), NORMAL(1, 150, 100), NORMAL(1, 150, 100)},
      .attributes = &causal_h1d100},
-    /* wider than the tiles of a GPU */
+    /* wider than the tiles of a GPU: one part (more than one tile of rows), then several */
     {.name = "wide_L23H2K1D140", .in = {NORMAL(2, 23, 560)}, .attributes = &dropped_h2k1d140},
+    {.name = "wide_L75H1D136", .in = {NORMAL(1, 75, 408)}, .attributes = &causal_h1d136},
+    {.name = "wide_L31H2D256", .in = {NORMAL(1, 31, 1536)}, .attributes = &causal_h2d256},
+    {.name = "wide_padded_Q11K90H1D200",
+     .in = {NORMAL(2, 11, 200),
+            NORMAL(2, 90, 200),
+            NORMAL(2, 90, 200),
+            {SHAPE(2), FILL_INTEGER, 0, 91}},
+     .attributes = &both_h1d200},
+    {.name = "wide_Q9K35H3K1D257",
+     .in = {NORMAL(1, 9, 771), NORMAL(1, 35, 257), NORMAL(1, 35, 257)},
+     .attributes = &both_h3k1d257},
+    {.name = "wide_Q13K37H2K1D300",
+     .in = {NORMAL(1, 13, 600), NORMAL(1, 37, 300), NORMAL(1, 37, 300)},
+     .attributes = &dropped_h2k1d300},
+    {.name = "wide_Q70K20H1D136",
+     .in = {NORMAL(1, 70, 136), NORMAL(1, 20, 136), NORMAL(1, 20, 136)},
+     .attributes = &causal_h1d136},
+    {.name = "wide_L19H1D520", .in = {NORMAL(2, 19, 1560)}, .attributes = &causal_h1d520},
     {.name = "parts_L1030H1D8", .in = {NORMAL(1, 1030, 24)}, .attributes = &causal_h1d8},
     {.name = "both_L61H2D24", .in = {NORMAL(2, 61, 144)}, .attributes = &both_h2d24},
     {.name = "both_L5H2D1", .in = {NORMAL(1, 5, 6)}, .attributes = &both_h2d1},
@@ -233,6 +259,15 @@ static const OpCase cases[] = {
      .in = {NORMAL(1, 2048, 192)},
      .attributes = &causal_h1d64,
      .benchmark = true},
+    /* one head, as MQAR's */
+    {.name = "B256L256H1D256",
+     .in = {NORMAL(256, 256, 768)},
+     .attributes = &causal_h1d256,
+     .gpu = true},
+    {.name = "B16L1024H1D512",
+     .in = {NORMAL(16, 1024, 1536)},
+     .attributes = &causal_h1d512,
+     .gpu = true},
     /* 16384 tokens at width 2048 */
     {.name = "B4L4096H32D64",
      .in = {NORMAL(4, 4096, 6144)},

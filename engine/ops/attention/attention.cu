@@ -2,12 +2,12 @@
 #include <algorithm>
 
 #include "engine/cuda/warpgroup.cuh"
-#include "engine/ops/attention/attention.cuh"
+#include "engine/ops/attention/attention_wide.cuh"
 
 enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
 
-/* to (B, heads, padded, D) = from (B, rows, heads, width) with rows `row` floats
- * apart; zero beyond. */
+/* to (B, heads, padded, parts D) = from (B, rows, heads, width) with rows `row` floats apart; zero
+ * beyond. */
 struct HeadCopy {
     const float *from;
     void *to;
@@ -19,20 +19,22 @@ struct HeadCopy {
 struct HeadCopies {
     HeadCopy copy[MOST_COPIES];
     int64_t batch;
-    int width;
+    int width, parts;
     bool tiled; /* rows in tiles as warpgroups read them, not one after the other */
     const int32_t *lengths;
 };
 
 template <class M, int D>
-constexpr bool attention_has_panels = sizeof(typename M::Element) == sizeof(bfloat) && D >= PANEL;
+constexpr bool attention_has_panels = sizeof(typename M::Element) == sizeof(bfloat) && D >= PANEL &&
+                                      !attention_wide<D>;
 
 template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     const HeadCopy copy = x.copy[blockIdx.y];
     /* padded rows are whole blocks: divisions are the same for a block, and of 32 bits */
     const unsigned each = (unsigned)copy.padded * (D / 4) / COPY_THREADS;
-    const unsigned head = blockIdx.x / each, n = blockIdx.x % each * COPY_THREADS + threadIdx.x;
-    const int c = (int)(n % (D / 4)) * 4, i = (int)(n / (D / 4));
+    const unsigned number = blockIdx.x / each, n = blockIdx.x % each * COPY_THREADS + threadIdx.x;
+    const unsigned parts = attention_wide<D> ? (unsigned)x.parts : 1, head = number / parts;
+    const int c = (int)(number % parts * D + n % (D / 4) * 4), i = (int)(n / (D / 4));
     const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
     if (b >= x.batch) return;
     const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
@@ -43,10 +45,11 @@ template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads
     else if (seen)
         for (int k = 0; k < 4; k++)
             if (c + k < x.width) four.of[k] = from[c + k];
-    int64_t at = (int64_t)i * D + c;
+    int64_t at = (int64_t)i * parts * D + c;
     if constexpr (attention_has_panels<M, D>)
         if (x.tiled) at = tiled_place<D>(i, c);
-    M::store(static_cast<typename M::Element *>(copy.to) + (int64_t)head * copy.padded * D + at,
+    M::store(static_cast<typename M::Element *>(copy.to) + (int64_t)head * copy.padded * parts * D +
+                 at,
              four);
 }
 
@@ -83,11 +86,17 @@ static int padded_rows(int64_t rows) {
     return (int)((rows + ATTENTION_ROWS - 1) / ATTENTION_ROWS * ATTENTION_ROWS);
 }
 
-/* The width that the tiles of a head have; see attention_with_width. */
-static int64_t padded_width(int64_t width) {
+/* The width that the tiles of a head have, or the parts of a wide one; see attention_with_width. */
+static int64_t tile_width(int64_t width) {
     int64_t padded = 16;
-    while (padded < width) padded *= 2;
+    while (padded < width && padded < ATTENTION_PART) padded *= 2;
     return padded;
+}
+static int64_t parts_of(int64_t width) {
+    return (width + tile_width(width) - 1) / tile_width(width);
+}
+static int64_t padded_width(int64_t width) {
+    return parts_of(width) * tile_width(width);
 }
 
 /* Divisor of all heads for which keys and values (or queries and dO) take up to half of a cache of
@@ -108,6 +117,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.kv_heads = view.kv_heads;
     x.group = view.group;
     x.width = view.width;
+    x.parts = (int)parts_of(view.width);
     x.queries = (int)view.queries;
     x.keys = (int)view.keys;
     x.padded_queries = padded_rows(view.queries);
@@ -160,31 +170,27 @@ static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Ca
     if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width);
     copies.batch = x->batch;
     copies.width = (int)x->width;
+    copies.parts = x->parts;
     copies.tiled = tiled;
     copies.lengths = x->lengths;
     const int64_t most =
         x->batch * std::max(x->heads * x->padded_queries, x->kv_heads * x->padded_keys);
     attention_with(run, x->width, [&]<class M, int D>() {
-        const dim3 grid(blocks_for(most * (D / 4), COPY_THREADS), (unsigned)count);
+        const dim3 grid(blocks_for(most * x->parts * (D / 4), COPY_THREADS), (unsigned)count);
         LAUNCH(run, (copy_heads<M, D>), grid, COPY_THREADS, 0, copies);
     });
 }
 
-static bool has_tiles(const OpCall *call) {
-    const Attention *a = static_cast<const Attention *>(call->attributes);
-    return a->width <= ATTENTION_TILE_WIDTH && !input_of(call, ATTENTION_POSITION);
-}
-
-/* Narrower heads would fill half a tile's rows with zeros; dropout's random blocks are drawn for
- * other tiles. */
+/* Narrower heads would fill half a tile's rows with zeros, and sums of wider ones the registers;
+ * dropout's random blocks are drawn for other tiles. */
 static bool for_warpgroups(const Run *run, const AttentionCall &x) {
     return run->products == PRODUCTS_BF16 && padded_width(x.width) >= PANEL &&
-           !x.dropped.threshold && has_warpgroup_products(run);
+           x.width <= ATTENTION_TILE_WIDTH && !x.dropped.threshold && has_warpgroup_products(run);
 }
 
 static void forward(const OpCall *call, const Run *run) {
-    if (!has_tiles(call)) {
-        attention_rows_forward(call, run, dropped_of(call, run));
+    if (input_of(call, ATTENTION_POSITION)) {
+        attention_step_forward(call, run);
         return;
     }
     AttentionCall x = call_of(call, run);
@@ -198,10 +204,6 @@ static void forward(const OpCall *call, const Run *run) {
 }
 
 static void backward(const OpCall *call, const Run *run) {
-    if (!has_tiles(call)) {
-        attention_rows_backward(call, run, dropped_of(call, run));
-        return;
-    }
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const bool warpgroups = for_warpgroups(run, x);
@@ -220,7 +222,7 @@ static void backward(const OpCall *call, const Run *run) {
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
-    if (!has_tiles(call)) return attention_rows_scratch(call, phase);
+    if (input_of(call, ATTENTION_POSITION)) return attention_step_scratch(call);
     const AttentionView view = attention_view(call);
     const int64_t width = padded_width(view.width);
     const int64_t queries = view.batch * view.heads * padded_rows(view.queries);

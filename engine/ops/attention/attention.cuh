@@ -14,8 +14,9 @@ enum {
     ATTENTION_THREADS = 128, /* of a block: four warps */
     ATTENTION_WARPS = ATTENTION_THREADS / WARP,
     ATTENTION_ROWS = 128,       /* copies have a multiple of so many rows */
-    ATTENTION_TILE_WIDTH = 128, /* widest head that has tiles; wider ones go row by row */
-    STRIP = 16                  /* rows of a product */
+    ATTENTION_TILE_WIDTH = 128, /* widest head that a tile holds; wider ones have parts */
+    ATTENTION_PART = 2 * ATTENTION_TILE_WIDTH, /* channels of a part */
+    STRIP = 16                                 /* rows of a product */
 };
 
 /* What backward knows of a query: log-sum-exp, base 2, and dO . O; infinity and 0 for rows that
@@ -50,6 +51,7 @@ struct AttentionCall {
     float *dq, *dk, *dv;        /* first element of the part in its tensor; NULL: not wanted */
     int64_t q_row, k_row, v_row;
     bool add_q, add_k, add_v;
+    int parts; /* of a head wider than a tile: its width is padded to so many */
 };
 
 /* Visible keys of sequence b for any query. */
@@ -135,12 +137,6 @@ struct AttentionKeep {
     __device__ float factor(uint32_t word, bool high) const {
         return (high ? word >> 16 : word & 0xFFFFu) < threshold ? 0.0f : scale;
     }
-    __device__ float at(uint32_t row, uint32_t j) const {
-        uint32_t words[4];
-        draw(row, j / 8, words);
-        const uint32_t word = j & 4 ? (j & 2 ? words[3] : words[2]) : j & 2 ? words[1] : words[0];
-        return factor(word, j & 1);
-    }
 };
 
 /* row = or += x0 and x1 in columns c and c + 1, of `width`. */
@@ -163,7 +159,7 @@ template <int ROWS, int STRIPS> struct AttentionQueries {
     int64_t head, kv_head; /* of all */
     int first, end;        /* query; visible keys of the sequence */
     int block_end, warp_first, warp_end, warp_full;
-    __device__ explicit AttentionQueries(const AttentionCall &x)
+    __device__ AttentionQueries(const AttentionCall &x, unsigned warp)
         : place(attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true)) {
         head = place.b * x.heads + place.h;
         kv_head = place.b * x.kv_heads + place.h / x.group;
@@ -171,7 +167,7 @@ template <int ROWS, int STRIPS> struct AttentionQueries {
         end = attention_end(x, place.b);
         const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
         block_end = attention_seen(x, end, last);
-        warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
+        warp_first = first + (int)warp * STRIPS * STRIP;
         warp_end =
             warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * STRIP - 1) : 0;
         warp_full = attention_seen(x, end, warp_first);
@@ -243,11 +239,12 @@ __device__ __forceinline__ float attention_weigh(float (&s)[N][4], int r, float 
     return before;
 }
 
-/* What is left of query i when all keys have been seen: its result and its log-sum-exp. */
+/* What is left of query i when all keys have been seen: its result, from a channel on, and its
+ * log-sum-exp. */
 template <int N>
 __device__ __forceinline__ void
 attention_finish(const AttentionCall &x, const AttentionPlace &place, int i, const float (&o)[N][4],
-                 int r, float largest, float sum) {
+                 int r, float largest, float sum, int channel = 0) {
     const float total = quad_sum(sum);
     if (i >= x.queries) return;
     const int column = (int)lane_column();
@@ -255,9 +252,9 @@ attention_finish(const AttentionCall &x, const AttentionPlace &place, int i, con
     float *const to = x.out + ((place.b * x.queries + i) * x.heads + place.h) * x.width;
 #pragma unroll
     for (int n = 0; n < N; n++)
-        attention_put(to, n * 8 + column, x.width, o[n][2 * r] * inverse, o[n][2 * r + 1] * inverse,
-                      false);
-    if (column == 0)
+        attention_put(to, channel + n * 8 + column, x.width, o[n][2 * r] * inverse,
+                      o[n][2 * r + 1] * inverse, false);
+    if (channel + column == 0)
         x.log_sum[(place.b * x.heads + place.h) * x.queries + i] =
             total > 0 ? largest * x.score_scale + log2f(total) : INFINITY;
 }
@@ -303,7 +300,8 @@ __device__ __forceinline__ void attention_sums(float (&c)[STRIPS][D / 8][4],
     }
 }
 
-/* Calls body.operator()<Products, width>() with the least width that holds the head. */
+/* Calls body.operator()<Products, width>() with the least width that holds the head, or that of a
+ * part. */
 template <class M, class Body> void attention_with_width(int64_t width, Body body) {
     if (width <= 16)
         body.template operator()<M, 16>();
@@ -311,8 +309,10 @@ template <class M, class Body> void attention_with_width(int64_t width, Body bod
         body.template operator()<M, 32>();
     else if (width <= 64)
         body.template operator()<M, 64>();
+    else if (width <= ATTENTION_TILE_WIDTH)
+        body.template operator()<M, ATTENTION_TILE_WIDTH>();
     else
-        body.template operator()<M, 128>();
+        body.template operator()<M, ATTENTION_PART>();
 }
 template <class Body> void attention_with(const Run *run, int64_t width, Body body) {
     if (run->products == PRODUCTS_BF16)
@@ -340,9 +340,8 @@ void attention_key_gradient(const Run *run, const AttentionCall &call);
 void attention_forward_warpgroups(const Run *run, const AttentionCall &call);
 void attention_backward_warpgroups(const Run *run, const AttentionCall &call);
 
-/* One query row a block, any width: the step of decoding, and heads too wide for tiles. */
-size_t attention_rows_scratch(const OpCall *call, Phase phase);
-void attention_rows_forward(const OpCall *call, const Run *run, const AttentionDropped &dropped);
-void attention_rows_backward(const OpCall *call, const Run *run, const AttentionDropped &dropped);
+/* The step of decoding: one query over a cache. */
+size_t attention_step_scratch(const OpCall *call);
+void attention_step_forward(const OpCall *call, const Run *run);
 
 #endif

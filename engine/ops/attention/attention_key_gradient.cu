@@ -3,25 +3,29 @@
  * operands as they lie in the registers:
  *     P^T = exp2(K Q^T - log_sum)    dV = P^T dO    dS^T = P^T (V dO^T - delta)    dK = scale dS^T
  * Q */
-#include "engine/ops/attention/attention.cuh"
+#include "engine/ops/attention/attention_wide.cuh"
 
 template <class M, int D> struct KeyShape {
     typedef typename M::Element Element;
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 128 ? 2 : 1;
     static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP; /* keys */
-    static constexpr int QUERIES = ROW_BYTES <= 256 ? 32 : 16;
+    static constexpr int QUERIES = attention_width<D> * (int)sizeof(Element) <= 256 ? 32 : 16;
     static constexpr int NOTE_BYTES = QUERIES * (int)sizeof(AttentionNote);
+    typedef AttentionSteps<M, D, ROWS, QUERIES, 2, true, true> Steps;
     /* Keys and values, two stages of queries and of dO, then of notes. */
-    static constexpr int SHARED = (2 * ROWS + 4 * QUERIES) * ROW_BYTES + 2 * NOTE_BYTES;
+    static constexpr int SHARED =
+        attention_wide<D> ? Steps::SHARED : (2 * ROWS + 4 * QUERIES) * ROW_BYTES + 2 * NOTE_BYTES;
 };
 
 template <class M, int D, bool DROP>
-KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const AttentionCall x) {
+KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
+    key_gradient(const AttentionCall x) {
     typedef KeyShape<M, D> S;
     typedef typename M::Element Element;
     typedef SharedTile<Element, D> Tile;
     constexpr int QUERIES = S::QUERIES, STRIPS = S::STRIPS, ROWS = S::ROWS;
+    constexpr int WIDTH = attention_width<D>;
     const Tile k_tile = {shared_memory<Element>()}, v_tile = {k_tile.start + ROWS * D};
     Element *const stages = v_tile.start + ROWS * D;
     AttentionNotes *const stage_notes =
@@ -30,9 +34,12 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     const int64_t kv_head = place.b * x.kv_heads + place.h;
     const int first = place.tile * ROWS;
     const int64_t at = (kv_head * x.padded_keys + first) * D;
+    attention_if_wide<D, typename S::Steps> steps;
+    if constexpr (attention_wide<D>)
+        steps.open(x, k_tile.start, x.k, x.v, kv_head * x.padded_keys + first, x.q, x.g);
 
     const int end = attention_end(x, place.b);
-    const int warp_first = first + (int)(threadIdx.x / WARP) * STRIPS * STRIP;
+    const int warp_first = first + (int)attention_warp<D>() * STRIPS * STRIP;
     const int warp_last = warp_first + STRIPS * STRIP - 1;
     /* the tile of the first query that sees the first key, and tiles from there on */
     const int seen_from = x.causal && first > x.offset ? first - x.offset : 0;
@@ -57,30 +64,51 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
     int query = from * QUERIES; /* of the turn */
     int64_t head = place.b * x.heads + place.h * x.group;
     if (turns > 0) {
-        k_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.k) + at);
-        v_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.v) + at);
-        fetch(0, head, query);
+        if constexpr (attention_wide<D>) {
+            steps.fetch(0, 0, 0, head * x.padded_queries + query);
+        } else {
+            k_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.k) +
+                                                               at);
+            v_tile.template copy_rows<ROWS, ATTENTION_THREADS>(static_cast<const Element *>(x.v) +
+                                                               at);
+            fetch(0, head, query);
+        }
     }
     copy_commit();
 
-    float dk[STRIPS][D / 8][4] = {}, dv[STRIPS][D / 8][4] = {};
+    float dk[STRIPS][WIDTH / 8][4] = {}, dv[STRIPS][WIDTH / 8][4] = {};
     for (int turn = 0, stage = 0; turn < turns; turn++, stage ^= 1) {
-        copy_wait<0>();
-        __syncthreads(); /* the tile is here, and the other stage is no longer read */
+        if constexpr (!attention_wide<D>) {
+            copy_wait<0>();
+            __syncthreads(); /* the tile is here, and the other stage is no longer read */
+        }
         const int now = query;
         const int64_t now_head = head;
         query += QUERIES;
         if (query >= x.queries) query = from * QUERIES, head++;
-        if (turn + 1 < turns) fetch(stage ^ 1, head, query);
-        copy_commit();
-        if (warp_first >= end || (x.causal && now + QUERIES - 1 + x.offset < warp_first)) continue;
+        if constexpr (!attention_wide<D>) {
+            if (turn + 1 < turns) fetch(stage ^ 1, head, query);
+            copy_commit();
+        }
+        const bool idle =
+            warp_first >= end || (x.causal && now + QUERIES - 1 + x.offset < warp_first);
+        if (!attention_wide<D> && idle) continue;
         const Tile q_tile = {stages + stage * 2 * QUERIES * D},
                    g_tile = {q_tile.start + QUERIES * D};
-        const AttentionNotes *const notes = stage_notes + stage * (QUERIES / 2);
+        const AttentionNotes *notes = stage_notes + stage * (QUERIES / 2);
 
         float p[STRIPS][QUERIES / 8][4] = {}, ds[STRIPS][QUERIES / 8][4] = {};
-        attention_scores<M, STRIPS, QUERIES>(p, k_tile, warp_first - first, q_tile);
-        attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
+        if constexpr (attention_wide<D>) {
+            const int64_t line = now_head * x.padded_queries + now;
+            const int64_t next = turn + 1 < turns ? head * x.padded_queries + query : -1;
+            steps.make(p, 0, line, next, !idle);
+            steps.make(ds, 1, line, next, !idle);
+            if (idle) continue;
+            notes = reinterpret_cast<const AttentionNotes *>(x.notes + line);
+        } else {
+            attention_scores<M, STRIPS, QUERIES>(p, k_tile, warp_first - first, q_tile);
+            attention_scores<M, STRIPS, QUERIES>(ds, v_tile, warp_first - first, g_tile);
+        }
         const bool masked = warp_last >= end || (x.causal && now + x.offset < warp_last);
 #pragma unroll
         for (int m = 0; m < STRIPS; m++) {
@@ -108,8 +136,13 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
                 }
             }
         }
-        attention_sums<M, STRIPS, QUERIES>(dv, p, g_tile);
-        attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
+        if constexpr (attention_wide<D>) {
+            attention_sums<M, STRIPS, QUERIES>(dv, p, steps.part(1));
+            attention_sums<M, STRIPS, QUERIES>(dk, ds, steps.part(0));
+        } else {
+            attention_sums<M, STRIPS, QUERIES>(dv, p, g_tile);
+            attention_sums<M, STRIPS, QUERIES>(dk, ds, q_tile);
+        }
     }
 
 #pragma unroll
@@ -120,14 +153,15 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
             if (j >= x.keys) continue;
             const int64_t line = place.b * x.keys + j, kv = place.h * x.width;
 #pragma unroll
-            for (int n = 0; n < D / 8; n++) {
+            for (int n = 0; n < WIDTH / 8; n++) {
                 if (x.dk)
-                    attention_put(x.dk + line * x.k_row + kv, n * 8 + column, x.width,
-                                  dk[m][n][2 * r] * x.scale, dk[m][n][2 * r + 1] * x.scale,
-                                  x.add_k);
+                    attention_put(
+                        x.dk + line * x.k_row + kv, attention_channel<D>() + n * 8 + column,
+                        x.width, dk[m][n][2 * r] * x.scale, dk[m][n][2 * r + 1] * x.scale, x.add_k);
                 if (x.dv)
-                    attention_put(x.dv + line * x.v_row + kv, n * 8 + column, x.width,
-                                  dv[m][n][2 * r], dv[m][n][2 * r + 1], x.add_v);
+                    attention_put(x.dv + line * x.v_row + kv,
+                                  attention_channel<D>() + n * 8 + column, x.width, dv[m][n][2 * r],
+                                  dv[m][n][2 * r + 1], x.add_v);
             }
         }
 }
@@ -135,9 +169,10 @@ KERNEL void __launch_bounds__(ATTENTION_THREADS, 2) key_gradient(const Attention
 void attention_key_gradient(const Run *run, const AttentionCall &x) {
     attention_with(run, x.width, [&]<class M, int D>() {
         typedef KeyShape<M, D> S;
-        const unsigned blocks = blocks_for(x.keys, S::ROWS) * (unsigned)(x.batch * x.kv_heads);
+        const dim3 blocks(blocks_for(x.keys, S::ROWS) * (unsigned)(x.batch * x.kv_heads),
+                          (unsigned)x.parts);
         attention_launch<M>(x, [&]<bool DROP>() {
-            LAUNCH(run, (key_gradient<M, D, DROP>), blocks, ATTENTION_THREADS, S::SHARED, x);
+            LAUNCH(run, (key_gradient<M, D, DROP>), blocks, attention_threads<D>, S::SHARED, x);
         });
     });
 }
