@@ -118,6 +118,7 @@ static void learning(const Study *study, const Summary *summary, const Published
             add_curve(panel, row, &row->seeds[i]->result, pow(1000, unit));
         }
     }
+    if (chart->y.base) chart_share_range(chart, true, &chart->y);
 }
 
 static void seconds(const Study *study, const Summary *summary, const Published *published,
