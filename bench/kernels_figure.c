@@ -49,7 +49,8 @@ static int add_points(Panel *panel, const KernelReport *report) {
 }
 
 /* Bandwidths rise to the arithmetic roof; the second point of each carries the name. */
-static void add_roofs(Chart *chart, const Ceiling *roof) {
+static void add_roofs(Chart *chart, const KernelReport *report) {
+    const Ceiling *roof = &report->ceiling;
     Panel *panel = &chart->panels[0];
     double ridge = INFINITY;
     for (int i = 0; i < roof->levels; i++) {
@@ -68,7 +69,8 @@ static void add_roofs(Chart *chart, const Ceiling *roof) {
     for (int k = 0; k < 3; k++)
         series_add_point(flat, (ChartPoint){along[k], roof->flops / 1e9, NAN, NAN});
     for (int i = 0; i < PRODUCTS_COUNT; i++) {
-        if (!(roof->matrix[i] > 0)) continue;
+        if (!(roof->matrix[i] > 0) || (!report->gpu[0] && report->products != (Products)i))
+            continue;
         char name[32];
         snprintf(name, sizeof name, "%s products", products_name((Products)i));
         Series *series = panel_add_series(panel, name, SERIES_ROOF);
@@ -109,7 +111,7 @@ Chart kernels_roofline(const KernelReport *report) {
     const Ceiling *roof = &report->ceiling;
     chart.x.high =
         fmax(chart.x.high, 4 * roof->flops / ceiling_bandwidth(&roof->level[roof->levels - 1]));
-    add_roofs(&chart, &report->ceiling);
+    add_roofs(&chart, report);
     chart_share_range(&chart, true, &chart.y);
     return chart;
 }
