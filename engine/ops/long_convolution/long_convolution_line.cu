@@ -1,0 +1,96 @@
+/* Longer sequences: how the work is cut, factors and scratch of the line. */
+#include <algorithm>
+
+#include "engine/ops/long_convolution/long_convolution_line.cuh"
+
+enum { PROCESSORS = 132 }; /* of an H100; bits are the same on other GPUs */
+
+/* From shapes alone. */
+struct LineCut {
+    int64_t units, counters;
+    int64_t slot, table1, tables; /* complex numbers: of a slot, factors over P1, all factors */
+    int lag, ring, filter_ring;
+};
+/* Stages lie as many units apart as the GPU runs blocks of at once, so that what a block waits for
+ * has begun long before. Of sequences from 16384 tokens on that is one or two units, and more are
+ * faster: on an H200 3 instead of 1 backward by 1.08 at 16384 tokens, where forward has 2, and 3 in
+ * both directions by 1.01 beyond MOST_POINTS. Slots under way take room in the second-level cache:
+ * for each unit between in and turn one, backward two; for each between turn and out one; and the
+ * filter's, backward with that of the sum over rows. That is 46 of 50 MB at 16384 tokens. */
+static LineCut cut_of(const LongConvolution &x, Phase phase) {
+    LineCut c = {};
+    with_plan(x.points, [&]<class Plan>() {
+        check_step<Plan::P1>(x);
+        c.table1 = Plan::F1::TABLE;
+        c.tables = c.table1 + Plan::F2::TABLE + Plan::POINTS;
+        c.slot = Plan::SLOT;
+        c.units = (x.D + Plan::LANES - 1) / Plan::LANES * x.B;
+        const bool forward = phase == PHASE_FORWARD;
+        const int step = forward ? Stages<Plan, false>::ALL : Stages<Plan, true>::ALL;
+        const int resident = (Plan::BLOCKS * PROCESSORS + step - 1) / step;
+        c.lag = std::max(resident, forward && Plan::POINTS <= MOST_POINTS ? 2 : 3);
+    });
+    c.ring = 2 * c.lag + 2;
+    c.filter_ring = c.lag + 2;
+    c.counters = 1 + 3 * c.units;
+    return c;
+}
+
+/* All factors in the order table1, table2, between; zeroes counters. Extended lambdas must not
+ * stand in generic ones. */
+template <class Plan>
+static void make_tables(const Run *run, float2 *to, unsigned *counter, int64_t counters) {
+    constexpr int64_t FIRST = Plan::F1::TABLE, BOTH = FIRST + Plan::F2::TABLE;
+    constexpr int64_t ALL = BOTH + Plan::POINTS;
+    for_each(run, ALL > counters ? ALL : counters, [=] __device__(int64_t i) {
+        if (i < counters) counter[i] = 0;
+        if (i < FIRST) {
+            to[i] = fft_factor<Plan::P1>((int)i, true);
+        } else if (i < BOTH) {
+            to[i] = fft_factor<Plan::P2>((int)(i - FIRST), false);
+        } else if (i < ALL) {
+            const int64_t k1 = (i - BOTH) / Plan::P2, t2 = (i - BOTH) % Plan::P2;
+            to[i] = fft_turn((float)(t2 * (4 * k1 - 1)) / (float)(4 * (int64_t)Plan::POINTS));
+        }
+    });
+}
+
+void long_convolution_line(const Run *run, const LongConvolution &x, Phase phase, void *scratch) {
+    const bool backward = phase == PHASE_BACKWARD;
+    const LineCut c = cut_of(x, phase);
+    Carver carver = {static_cast<unsigned char *>(scratch)};
+    Line o = {};
+    o.x = x;
+    o.lag = c.lag;
+    o.ring = c.ring;
+    o.filter_ring = c.filter_ring;
+    o.filters = wants_filters(x);
+    o.units = c.units;
+    o.slot = c.slot;
+    float2 *const tables = carver.take<float2>(c.tables);
+    o.table1 = tables;
+    o.table2 = tables + c.table1;
+    o.between = tables + c.tables - x.points;
+    o.number = carver.take<unsigned>(c.counters);
+    o.entered = o.number + 1;
+    o.turned = o.entered + o.units;
+    o.left = o.turned + o.units;
+    o.work[FILTER] = carver.take<float2>(c.filter_ring * c.slot);
+    for (int kind = SIGNAL; kind < (backward ? KINDS : COTANGENT); kind++)
+        o.work[kind] = carver.take<float2>(c.ring * c.slot);
+    o.correlation = backward && x.B > 1 ? carver.take<float2>(c.ring * c.slot) : o.work[SIGNAL];
+    with_plan(x.points,
+              [&]<class Plan>() { make_tables<Plan>(run, tables, o.number, c.counters); });
+    if (backward)
+        long_convolution_line_backward(run, o);
+    else
+        long_convolution_line_forward(run, o);
+}
+
+size_t long_convolution_line_scratch(const LongConvolution &x, Phase phase) {
+    const LineCut c = cut_of(x, phase);
+    const size_t arrays = phase == PHASE_FORWARD ? 1 : x.B > 1 ? 3 : 2;
+    return carved(c.tables, sizeof(float2)) + carved(c.counters, sizeof(unsigned)) +
+           carved(c.filter_ring * c.slot, sizeof(float2)) +
+           arrays * carved(c.ring * c.slot, sizeof(float2));
+}
