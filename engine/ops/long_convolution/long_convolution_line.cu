@@ -12,11 +12,11 @@ struct LineCut {
     int lag, ring, filter_ring;
 };
 /* Stages lie as many units apart as the GPU runs blocks of at once, so that what a block waits for
- * has begun long before. Of sequences from 16384 tokens on that is one or two units, and more are
- * faster: on an H200 3 instead of 1 backward by 1.08 at 16384 tokens, where forward has 2, and 3 in
- * both directions by 1.01 beyond MOST_POINTS. Slots under way take room in the second-level cache:
- * for each unit between in and turn one, backward two; for each between turn and out one; and the
- * filter's, backward with that of the sum over rows. That is 46 of 50 MB at 16384 tokens. */
+ * has begun long before. Backward up to 16384 tokens that is one or two units, and three are faster
+ * (by 1.08 at 16384 tokens on an H200; at 131072 by 1.01, which the room is not worth). Slots under
+ * way take room in the second-level cache: for each unit between in and turn one, backward two; for
+ * each between turn and out one; and the filter's, backward with that of the sum over rows. That is
+ * 46 of 50 MB at 16384 tokens. */
 static LineCut cut_of(const LongConvolution &x, Phase phase) {
     LineCut c = {};
     with_plan(x.points, [&]<class Plan>() {
@@ -28,7 +28,7 @@ static LineCut cut_of(const LongConvolution &x, Phase phase) {
         const bool forward = phase == PHASE_FORWARD;
         const int step = forward ? Stages<Plan, false>::ALL : Stages<Plan, true>::ALL;
         const int resident = (Plan::BLOCKS * PROCESSORS + step - 1) / step;
-        c.lag = std::max(resident, forward && Plan::POINTS <= MOST_POINTS ? 2 : 3);
+        c.lag = std::max(resident, !forward && Plan::POINTS <= 16384 ? 3 : 1);
     });
     c.ring = 2 * c.lag + 2;
     c.filter_ring = c.lag + 2;
