@@ -66,11 +66,12 @@ touch "$folder/tree/bench/main.c"
 echo -lstandin >"$folder/tree/libraries/names"
 link=$(make --no-print-directory -C "$folder/tree" -n NVCC= LIBRARIES=libraries PKG_CONFIG=false build/longhaul)
 grep -q -- "-rpath,'\$ORIGIN/../libraries/lib'.* -lstandin" <<<"$link" || fail "folder of libraries: $link"
+grep -q 'libraries.sh .taken.$' <<<"$(make -C "$folder/tree" -n NVCC= prefix DIR=taken)" || fail "make prefix DIR="
 if "$top/libraries.sh" "$top/tests" 2>"$folder/log"; then fail "libraries.sh overwrites a folder"; fi
 grep -q 'holds something else' "$folder/log" || fail "no reason for a refused folder"
 
 # `make help` lists every phony target.
 help=$(make -s -C "$top" help)
-for target in all test emulated libraries install clean format help; do
+for target in all test emulated libraries prefix install clean format help; do
     grep -q "make $target " <<<"$help" || fail "make help does not list $target"
 done
