@@ -174,7 +174,7 @@ expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
 mkdir "$work/locked" && chmod a-w "$work/locked"
 locked=$work/locked
-[ "$(id -u)" -ne 0 ] || locked=/sys # takes no folders, from root either
+[ "$(id -u)" -ne 0 ] || locked=/proc # takes no folders, from root either
 check 'read-only folder' 74 "$locked" "$longhaul" train "${cell[@]}" --results "$locked/r"
 touch "$work/file"
 check 'results is a file' 74 "$work/file" "$longhaul" train "${cell[@]}" --results "$work/file/r"
