@@ -109,6 +109,10 @@ libpng|library|libpng-dev|libpng-devel|libpng|libpng16-devel
 zlib|library|zlib1g-dev|zlib-devel|zlib|zlib-devel
 cmocka|library|libcmocka-dev|libcmocka-devel|cmocka|libcmocka-devel'
 
+# A test compares two revisions of a repository that it makes.
+[ "$action" != test ] || requirements="$requirements
+git|command|git|git|git|git"
+
 # LIBRARIES names a folder made by libraries.sh: no library is looked for, and nothing else needs
 # pkg-config; gnuplot is left out as well, since it cannot be had that way.
 present() {
