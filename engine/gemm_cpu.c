@@ -11,7 +11,7 @@
 
 typedef struct Product {
     GemmLayout layout;
-    bool pairs, instruction; /* as in GemmTile */
+    bool pairs; /* as in GemmTile */
     int64_t m, n, k;
     const float *a, *b, *start;
     int64_t lda, ldb, lds;
@@ -22,16 +22,6 @@ typedef struct Product {
 
 static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
-}
-
-/* The first `count` vectors of a block, or their pairs with zero for what lacks its second. */
-ALWAYS_INLINE void store_steps(const vfloat block[LANES], int64_t count, float *to, int64_t pitch,
-                               bool pairs) {
-    if (pairs)
-        for (int j = 0; j < count; j += 2)
-            v_store(to + j / 2 * pitch, v_pair(block[j], j + 1 < count ? block[j + 1] : v_zero()));
-    else
-        for (int j = 0; j < count; j++) v_store(to + j * pitch, block[j]);
 }
 
 /* to[i * pitch + j] = from[j * ld + i] for i < count, j < rows, or pairs of i; what stands at
@@ -46,13 +36,7 @@ static void transpose_strip(int64_t rows, int64_t count, const float *from, int6
 #pragma GCC unroll 16
         for (int j = 0; j < LANES; j++) block[j] = v_load(row[j] + i);
         v_transpose(block);
-        if (pairs)
-#pragma GCC unroll 8
-            for (int j = 0; j < LANES; j += 2)
-                v_store(to + j / 2 * pitch, v_pair(block[j], block[j + 1]));
-        else
-#pragma GCC unroll 16
-            for (int j = 0; j < LANES; j++) v_store(to + j * pitch, block[j]);
+        store_steps(block, LANES, to, pitch, pairs);
     }
     if (i == count) return;
     for (int j = 0; j < LANES; j++) block[j] = v_load_part(row[j] + i, count - i);
@@ -191,7 +175,6 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
                                         : 1,
                      .k = steps,
                      .pairs = product->pairs,
-                     .instruction = product->instruction,
                      .c_row = product->ldc};
     for (int64_t i = row, behind; i < end; i = behind) {
         behind = open_group(product, i, end, k0, depth, pack_a, &group);
@@ -251,10 +234,8 @@ void ISA(gemm_fused)(GemmLayout layout, Products products, int64_t m, int64_t n,
                      const float *a, int64_t lda, const float *b, int64_t ldb, const float *start,
                      int64_t lds, float *c, int64_t ldc, const GemmFinish *finish, float *workspace,
                      int threads) {
-    const bool pairs = products == PRODUCTS_BF16;
     const Product product = {.layout = layout,
-                             .pairs = pairs,
-                             .instruction = pairs && has_pair_product(),
+                             .pairs = products == PRODUCTS_BF16,
                              .m = m,
                              .n = n,
                              .k = k,

@@ -22,7 +22,7 @@ enum {
  * and B are packed. */
 typedef struct GemmTile {
     int64_t rows, columns, k;
-    bool pairs, instruction; /* instruction: has_pair_product() */
+    bool pairs;
     const float *a;
     int64_t a_row, a_step;
     const float *b; /* TILE_COLUMNS (or LANES when columns <= LANES) readable numbers a step */
@@ -32,6 +32,19 @@ typedef struct GemmTile {
     float *c;
     int64_t c_row;
 } GemmTile;
+
+/* Packs the first `count` of a block's vectors, steps of k `pitch` apart, or their pairs, zero for
+ * what lacks its second. count, where possible, is a constant of the caller. */
+ALWAYS_INLINE void store_steps(const vfloat block[LANES], int64_t count, float *to, int64_t pitch,
+                               bool pairs) {
+    if (pairs)
+#pragma GCC unroll 8
+        for (int j = 0; j < count; j += 2)
+            v_store(to + j / 2 * pitch, v_pair(block[j], j + 1 < count ? block[j + 1] : v_zero()));
+    else
+#pragma GCC unroll 16
+        for (int j = 0; j < count; j++) v_store(to + j * pitch, block[j]);
+}
 
 /* Sums over k with A where it lies. Rows of A are addressed in threes from one pointer, which is
  * what the address modes and registers allow. */
@@ -106,7 +119,7 @@ static inline __attribute__((always_inline)) void tile_of(const GemmTile *tile, 
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < vectors * LANES; j += 16)
             __builtin_prefetch(tile->c + i * tile->c_row + j, 1);
-    if (tile->pairs && tile->instruction)
+    if (tile->pairs && has_pair_product())
         sum_pairs(tile, sum, rows, vectors, true);
     else if (tile->pairs)
         sum_pairs(tile, sum, rows, vectors, false);

@@ -110,11 +110,11 @@ static int64_t wrong_elements(const Operands *o, const float *start, int64_t lds
     return wrong;
 }
 
-static void multiply(const Operands *o, const Implementation *with, const float *start, int64_t lds,
-                     const GemmFinish *finish, int threads) {
+static void multiply(const Operands *o, const Implementation *with, Products products,
+                     const float *start, int64_t lds, const GemmFinish *finish, int threads) {
     memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
-    with->fused(o->layout, PRODUCTS_FLOAT, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
-                o->ldb, start, lds, o->c, o->ldc, finish, o->workspace, threads);
+    with->fused(o->layout, products, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b, o->ldb,
+                start, lds, o->c, o->ldc, finish, o->workspace, threads);
 }
 
 static void each(void (*check)(const Operands *, const Implementation *)) {
@@ -127,11 +127,11 @@ static void each(void (*check)(const Operands *, const Implementation *)) {
 }
 
 static void check_values(const Operands *o, const Implementation *with) {
-    multiply(o, with, NULL, 0, NULL, 1);
+    multiply(o, with, PRODUCTS_FLOAT, NULL, 0, NULL, 1);
     assert_int_equal(wrong_elements(o, NULL, 0), 0);
-    multiply(o, with, o->bias, 0, NULL, 1);
+    multiply(o, with, PRODUCTS_FLOAT, o->bias, 0, NULL, 1);
     assert_int_equal(wrong_elements(o, o->bias, 0), 0);
-    multiply(o, with, o->c, o->ldc, NULL, 1);
+    multiply(o, with, PRODUCTS_FLOAT, o->c, o->ldc, NULL, 1);
     assert_int_equal(wrong_elements(o, o->before, o->ldc), 0);
     memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
     with->plain(o->layout, PRODUCTS_FLOAT, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
@@ -143,10 +143,10 @@ static void check_bits(const Operands *o, const Implementation *with) {
     const size_t bytes = (size_t)(o->ldc * o->size.m) * sizeof(float);
     float *one = malloc(bytes);
     assert_non_null(one);
-    multiply(o, with, o->bias, 0, NULL, 1);
+    multiply(o, with, PRODUCTS_FLOAT, o->bias, 0, NULL, 1);
     memcpy(one, o->c, bytes);
     for (int threads = 2; threads <= 3; threads++) {
-        multiply(o, with, o->bias, 0, NULL, threads);
+        multiply(o, with, PRODUCTS_FLOAT, o->bias, 0, NULL, threads);
         assert_memory_equal(o->c, one, bytes);
     }
     /* The last row alone. */
@@ -176,7 +176,7 @@ static void negate(void *context, int64_t row, int64_t rows, int64_t column, int
 static void check_finish(const Operands *o, const Implementation *with) {
     Visits visits = {o->c, o->ldc};
     for (int threads = 1; threads <= 2; threads++) {
-        multiply(o, with, NULL, 0, &(GemmFinish){negate, &visits}, threads);
+        multiply(o, with, PRODUCTS_FLOAT, NULL, 0, &(GemmFinish){negate, &visits}, threads);
         negate(&visits, 0, o->size.m, 0, o->size.n);
         assert_int_equal(wrong_elements(o, NULL, 0), 0);
     }
@@ -228,9 +228,7 @@ static float modelled(const Operands *o, int64_t i, int64_t j) {
 
 static void check_pairs(const Operands *o, const Implementation *with) {
     for (int threads = 1; threads <= 2; threads++) {
-        memcpy(o->c, o->before, (size_t)(o->ldc * o->size.m) * sizeof(float));
-        with->fused(o->layout, PRODUCTS_BF16, o->size.m, o->size.n, o->size.k, o->a, o->lda, o->b,
-                    o->ldb, o->bias, 0, o->c, o->ldc, NULL, o->workspace, threads);
+        multiply(o, with, PRODUCTS_BF16, o->bias, 0, NULL, threads);
         int64_t wrong = 0;
         for (int64_t i = 0; i < o->size.m; i++)
             for (int64_t j = 0; j < o->size.n; j++) {
@@ -276,7 +274,7 @@ static void test_sabotage(void **state) {
     (void)state;
     Operands o = operands_open(GEMM_NN, (Size){29, 16, 257});
     o.a[5 * o.lda + 200] *= 1.0001f;
-    multiply(&o, &implementations[ISA_PORTABLE], NULL, 0, NULL, 1);
+    multiply(&o, &implementations[ISA_PORTABLE], PRODUCTS_FLOAT, NULL, 0, NULL, 1);
     assert_true(wrong_elements(&o, NULL, 0) > 0);
     operands_close(&o);
 }

@@ -38,5 +38,5 @@ for command in "kernels linear --products tf32" "check op/linear --products tf32
 done
 "$longhaul" kernels linear/B1024I64O64 --products bf16 --seconds 0.02 >"$work/out" 2>/dev/null ||
     complain "kernels --products bf16: $(cat "$work/out")"
-grep -q 'bf16 products' "$work/out" || complain "kernels: no word of bf16: $(cat "$work/out")"
+grep -q 'kernels, bf16 products' "$work/out" || complain "kernels: no word of bf16: $(cat "$work/out")"
 [ "$failures" -eq 0 ]

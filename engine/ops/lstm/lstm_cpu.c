@@ -17,8 +17,8 @@
 /* The tensors of a call as pointers; those that a call lacks are NULL. */
 typedef struct Lstm {
     Plan plan;
-    bool pairs, instruction; /* as in RowGroup */
-    int64_t steps;           /* of k for the H units: H, or pairs of them */
+    bool pairs;    /* as in RowGroup */
+    int64_t steps; /* of k for the H units: H, or pairs of them */
     const float *input, *w, *h0, *c0;
     float *h;               /* output (B, L, H) */
     float *dense_h;         /* (B, H): of this step; backward: what the next step passes back */
@@ -45,7 +45,6 @@ static Lstm open_call(const OpCall *call, const Run *run, Phase phase) {
     const bool pairs = run->products == PRODUCTS_BF16;
     return (Lstm){.plan = plan,
                   .pairs = pairs,
-                  .instruction = pairs && has_pair_product(),
                   .steps = pairs ? (plan.H + 1) / 2 : plan.H,
                   .input = call->in[LSTM_GATES]->data,
                   .w = call->in[LSTM_W]->data,
@@ -134,8 +133,7 @@ static RowGroup h_before(const Lstm *lstm, int64_t group, int64_t t) {
     const int64_t L = lstm->plan.L, H = lstm->plan.H, first = group_row(lstm, group);
     RowGroup rows = {.count = group_row(lstm, group + 1) - first,
                      .packed = packed_h(lstm, group, t),
-                     .pairs = lstm->pairs,
-                     .instruction = lstm->instruction};
+                     .pairs = lstm->pairs};
     if (t > 0) {
         rows.rows = lstm->h + (first * L + t - 1) * H;
         rows.apart = L * H;
@@ -166,7 +164,7 @@ static void forward_tile(const Lstm *lstm, int64_t t, int64_t u, int64_t group) 
         }
         if (!packs_rows(lstm, before.count)) continue;
         for (int64_t i = end; i < LANES; i++) h[i] = v_zero();
-        pack_block(h, H - u, packed_h(lstm, group, t + 1) + packed_unit(lstm, 0, u), r,
+        pack_block(h, H - u, packed_h(lstm, group, t + 1) + packed_unit(lstm, 0, u) + r, TILE_PITCH,
                    lstm->pairs);
     }
 }
@@ -184,7 +182,7 @@ static void start_group(const Lstm *lstm, int64_t group) {
                 h[i] = r + i < before.count
                            ? v_load_part(before.rows + (r + i) * before.apart + u, H - u)
                            : v_zero();
-            pack_block(h, H - u, to + packed_unit(lstm, 0, u), r, lstm->pairs);
+            pack_block(h, H - u, to + packed_unit(lstm, 0, u) + r, TILE_PITCH, lstm->pairs);
         }
 }
 
@@ -242,13 +240,8 @@ static void pack_panel(const Lstm *lstm, int64_t u, int64_t gate, int64_t width,
                 const float *row = lstm->w + (unit * 4 + gate) * H + k;
                 block[i] = unit < H ? v_load_part(row, H - k) : v_zero();
             }
-            v_transpose(block);
-            if (lstm->pairs)
-                for (int64_t i = 0; i < LANES && k + i < H; i += 2)
-                    v_store(panel + (k + i) / 2 * width + lane, v_pair(block[i], block[i + 1]));
-            else
-                for (int64_t i = 0; i < LANES && k + i < H; i++)
-                    v_store(panel + (k + i) * width + lane, block[i]);
+            pack_block(block, H - k, panel + (lstm->pairs ? k / 2 : k) * width + lane, width,
+                       lstm->pairs);
         }
 }
 
@@ -305,7 +298,8 @@ static void group_gradients(const Lstm *lstm, int64_t t, int64_t group, float *g
             if (!packs_rows(lstm, rows)) continue;
             for (int64_t gate = 0; gate < 4; gate++) {
                 for (int64_t i = end; i < LANES; i++) block[gate][i] = v_zero();
-                pack_block(block[gate], H - u, packed + packed_unit(lstm, gate, u), r, lstm->pairs);
+                pack_block(block[gate], H - u, packed + packed_unit(lstm, gate, u) + r, TILE_PITCH,
+                           lstm->pairs);
             }
         }
 }
@@ -348,8 +342,7 @@ static inline __attribute__((always_inline)) void pass_back(const Lstm *lstm, co
                            .rows = gates + first * 4 * H,
                            .apart = 4 * H,
                            .packed = lstm->rows + group * 4 * H * TILE_PITCH,
-                           .pairs = lstm->pairs,
-                           .instruction = lstm->instruction};
+                           .pairs = lstm->pairs};
     float sums[GROUP_ROWS * PANEL] __attribute__((aligned(64)));
     product(4 * lstm->steps, &rows, panel, sums, vectors);
     for (int64_t r = 0; r < rows.count; r++)

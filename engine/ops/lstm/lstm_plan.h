@@ -37,8 +37,8 @@ static inline int64_t lstm_line(int64_t floats) {
     return (floats + 15) / 16 * 16;
 }
 
-/* Groups of rows: as many as fill the tiles, then equally many for each thread, if there are as many
- * rows: every step ends with the thread that has most. */
+/* Groups of rows: as many as fill the tiles, then equally many for each thread, if there are as
+ * many rows: every step ends with the thread that has most. */
 static inline int64_t lstm_groups(int64_t B, int64_t rows, int threads) {
     const int64_t full = (B + rows - 1) / rows, even = (full + threads - 1) / threads * threads;
     return even < B ? even : B;

@@ -24,8 +24,8 @@ typedef struct RowGroup {
     int64_t count;
     const float *rows;
     int64_t apart;
-    const float *packed;     /* for more than WIDE_ROWS, and for pairs */
-    bool pairs, instruction; /* as in GemmTile */
+    const float *packed; /* for more than WIDE_ROWS, and for pairs */
+    bool pairs;          /* as in GemmTile */
 } RowGroup;
 
 static inline __attribute__((always_inline)) void wide_of(int64_t depth, const RowGroup *group,
@@ -95,7 +95,6 @@ product(int64_t depth, const RowGroup *group, const float *panel, float *sums, c
                               .columns = TILE_COLUMNS,
                               .k = depth,
                               .pairs = group->pairs,
-                              .instruction = group->instruction,
                               .a = group->packed,
                               .a_row = 1,
                               .a_step = TILE_PITCH,
@@ -105,20 +104,15 @@ product(int64_t depth, const RowGroup *group, const float *panel, float *sums, c
                               .c_row = PANEL});
 }
 
-/* to[lane][first + i] = row[i] lane, for rows first .. first+LANES-1 of a group and as many lanes
- * as there are, or to[pair of lanes]; a lane behind the last is zero. to: the packed place of the
- * first lane. Rows that the group lacks may hold anything. */
-static inline void pack_block(vfloat row[LANES], int64_t lanes, float *to, int64_t first,
+/* to[lane][i] = row[i] lane for as many lanes as there are, `pitch` apart, or to[pair of lanes].
+ * What stands in rows that a group lacks is never used. */
+static inline void pack_block(vfloat row[LANES], int64_t lanes, float *to, int64_t pitch,
                               bool pairs) {
     v_transpose(row);
-    if (pairs)
-        for (int i = 0; i < LANES && i < lanes; i += 2)
-            v_store(to + i / 2 * TILE_PITCH + first, v_pair(row[i], row[i + 1]));
-    else if (lanes >= LANES)
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) v_store(to + i * TILE_PITCH + first, row[i]);
+    if (lanes >= LANES)
+        store_steps(row, LANES, to, pitch, pairs);
     else
-        for (int i = 0; i < lanes; i++) v_store(to + i * TILE_PITCH + first, row[i]);
+        store_steps(row, lanes, to, pitch, pairs);
 }
 
 #endif
