@@ -160,7 +160,6 @@ def compare(program, case, threads, rounds, path):
         "threads": threads,
         "torch": torch.__version__ + (", MKL with AVX-512" if "mkl.so" in os.environ.get("LD_PRELOAD", "") else ""),
         "ours": [float(row["train_seconds"]) for row in mine],
-        "peak": [float(row["flops"]) / float(row["train_seconds"]) / float(row["utilisation"]) for row in mine],
         "ours_bytes": int(float(mine[0]["bytes"])),
         "best": best.name,
         "best_threads": best.threads,

@@ -32,16 +32,9 @@ def mebibytes(count):
     return f"{count / 2**20:.0f}"
 
 
-def peak(result):
-    """What the machine's multiply-adds gave in each round, where it was looked at; less than usual with two
-    threads means that the second processor was half of another's core just then."""
-    rates = [rate / 1e9 for rate in result.get("peak", [])]
-    return f"; peak {min(rates):.0f}-{max(rates):.0f} GFLOP/s" if rates else ""
-
-
 def row(case, result):
     cells = [
-        case.title + peak(result),
+        case.title,
         milliseconds(result["ours"]),
         f"{milliseconds(result['same_work'])} ({form(result)})",
         ratio(result["same_work"], result["ours"]),
