@@ -287,11 +287,12 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
 static void check_row(const CheckOptions *options, CheckCount *count, const Op *op,
                       const OpCase *row) {
     if (options->device) {
-        check_case(options, count, op, row, (TrialDevice){.device = options->device});
+        check_case(options, count, op, row,
+                   (TrialDevice){.device = options->device, .products = options->products});
         return;
     }
     for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
-        check_case(options, count, op, row, (TrialDevice){"cpu", isa});
+        check_case(options, count, op, row, (TrialDevice){"cpu", isa, options->products});
 }
 
 void check_ops(const CheckOptions *options, CheckCount *count) {

@@ -56,8 +56,9 @@ void kernel_describe(KernelRow *row, const KernelCase *from, const Trial *trial,
 static Status prepare(Runner *runner, KernelRow *row, const KernelReport *report,
                       const KernelCase *from, const Run *run) {
     Error error = {0};
-    if (trial_open(&runner->trial, from->op, from->row, (TrialDevice){"cpu", report->isa},
-                   report->threads, &error) != STATUS_OK) {
+    if (trial_open(&runner->trial, from->op, from->row,
+                   (TrialDevice){"cpu", report->isa, run->products}, report->threads,
+                   &error) != STATUS_OK) {
         snprintf(row->skipped, sizeof row->skipped, "%.250s", error.message);
         trial_close(&runner->trial);
         return error.status;

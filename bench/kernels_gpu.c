@@ -86,7 +86,8 @@ static Status sample_phase(Bench *bench, Trial *trial, const KernelCase *from, K
 /* Fills inputs and cotangent and brings them to the device, where they stay. */
 static Status open_case(Trial *trial, const KernelCase *from, const char *device, const Run *run,
                         Error *error) {
-    if (trial_open(trial, from->op, from->row, (TrialDevice){.device = device}, run->threads,
+    if (trial_open(trial, from->op, from->row,
+                   (TrialDevice){.device = device, .products = run->products}, run->threads,
                    error) != STATUS_OK)
         return error->status;
     trial_fill(trial);

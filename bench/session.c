@@ -29,7 +29,7 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     network_close(&session->train);
     network_record(&session->train, session->cell, &session->problem, session->parameters,
                    TAPE_TRAIN, micro_batch);
-    tape_set_device(session->train.tape, &session->device);
+    tape_set_device(session->train.tape, &session->device, session_run(session).products);
     return tape_plan(session->train.tape, session->threads, error);
 }
 
@@ -74,7 +74,7 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
     network_record(&session->evaluate, cell, &session->evaluation_problem, session->parameters,
                    TAPE_EVALUATE, session->micro_batch);
-    tape_set_device(session->evaluate.tape, &session->device);
+    tape_set_device(session->evaluate.tape, &session->device, session_run(session).products);
     if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);

@@ -132,7 +132,7 @@ static Status open_decode(Subject *subject, Error *error) {
     if ((session->cell->model->exempt & EXEMPT_STEP) || !decodes) return STATUS_OK;
     Network *decode = &subject->decode;
     network_record(decode, session->cell, problem, session->parameters, TAPE_STEP, 1);
-    tape_set_device(decode->tape, &session->device);
+    tape_set_device(decode->tape, &session->device, session_run(session).products);
     if (tape_plan(decode->tape, session->threads, error) != STATUS_OK ||
         tape_allocate(decode->tape, &session->device, error) != STATUS_OK)
         return error->status;

@@ -71,7 +71,7 @@ Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice whe
     trial->call = tape_apply(trial->tape, op, trial->in, trial->inputs, row->attributes);
     for (int j = 0; j < trial->call->outputs; j++) tape_keep(trial->tape, trial->call->out[j]);
     if (!row->gradient_free) tape_seed(trial->tape, trial->call->out[0]);
-    tape_set_device(trial->tape, &trial->device);
+    tape_set_device(trial->tape, &trial->device, where.products);
     if (tape_plan(trial->tape, threads, error) != STATUS_OK) return error->status;
     return tape_allocate(trial->tape, &trial->device, error);
 }

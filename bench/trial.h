@@ -16,10 +16,11 @@ typedef struct Trial {
     OpCall *call;
 } Trial;
 
-/* Which kernels: a device by name and, for the CPU, an instruction set. */
+/* Which kernels: a device by name, for the CPU an instruction set, and of which products. */
 typedef struct TrialDevice {
     const char *device;
     Isa isa;
+    Products products;
 } TrialDevice;
 
 /* Records, plans for `threads` and allocates; backward too unless the case is gradient-free. */

@@ -192,6 +192,11 @@ static size_t cuda_scratch(const Device *device, const OpCall *call, Phase phase
     return op && op->scratch ? op->scratch(call, phase) : 0;
 }
 
+static Kept cuda_kept(const Device *device, const OpCall *call) {
+    const CudaOp *op = find_op(device, call->op->name);
+    return op && op->kept ? op->kept(call) : (Kept){0};
+}
+
 static void cuda_update(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
                         double clip, double *norm) {
     LIBRARY(device)->update(STATE(device), flat, parts, count, clip, norm);
@@ -255,6 +260,7 @@ static const DeviceRemote remote = {
     .prepare = cuda_prepare,
     .synchronise = cuda_synchronise,
     .scratch = cuda_scratch,
+    .kept = cuda_kept,
     .update = cuda_update,
     .record = cuda_record,
     .recorded = cuda_recorded,

@@ -49,12 +49,22 @@ typedef struct OpCall {
     bool accumulate[MAX_INPUTS]; /* add to in[i]->gradient; otherwise overwrite all of it */
     bool passed[MAX_INPUTS];     /* in[i]->gradient already is out[0]->gradient: leave it alone */
     void *scratch;               /* scratch(call, threads, phase) bytes, 64-byte aligned */
-    int number;                  /* place on the tape; addresses the call's random stream */
-    const char *scope;           /* "layers.1.mixer": for messages and profiles */
-    int segment;                 /* recompute segment, -1 for none */
+    /* Set by the plan, for devices with memory of their own: */
+    Products products; /* of every Run */
+    size_t kept_bytes; /* Kept.bytes; 0: nothing is kept */
+    void *kept;
+    int number;        /* place on the tape; addresses the call's random stream */
+    const char *scope; /* "layers.1.mixer": for messages and profiles */
+    int segment;       /* recompute segment, -1 for none */
 } OpCall;
 
 typedef enum Phase { PHASE_FORWARD, PHASE_BACKWARD } Phase;
+
+/* What forward leaves for backward beside saved tensors: copies of inputs as products read them. */
+typedef struct Kept {
+    size_t bytes;
+    uint32_t instead; /* bit i: backward then does not read in[i]'s data */
+} Kept;
 
 /* backward reads out[j]->gradient (never NULL for j = 0; NULL means zero for j > 0) and writes
  * every in[i]->gradient that is not NULL, obeying accumulate[i] and passed[i]. */

@@ -183,6 +183,23 @@ static void make_schedule(Tape *tape) {
     free(again);
 }
 
+/* What kernels of the device leave for their backward. Not in a segment: to make it again would
+ * take the whole call, which may have no other reason to run twice. */
+static void find_kept(Tape *tape) {
+    const DeviceRemote *remote = tape->device ? tape->device->kind->remote : NULL;
+    for (int c = 0; c < tape->call_count; c++) {
+        OpCall *call = tape->calls[c];
+        call->products = tape->products;
+        tape->kept[c] = -1;
+        if (!remote || !tape->active[c] || call->segment >= 0) continue;
+        const Kept kept = remote->kept(tape->device, call);
+        if (!kept.bytes) continue;
+        call->kept_bytes = kept.bytes;
+        call->needs_inputs &= ~kept.instead;
+        tape->kept[c] = new_buffer(tape, kept.bytes);
+    }
+}
+
 /* In one-token form a filter or a discretised matrix is the same at every step: it is computed once
  * and kept. */
 static void find_constant(Tape *tape) {
@@ -246,6 +263,7 @@ static void touch_step(Tape *tape, int s, const int *split) {
         if (backward) touch_gradient(tape, call->out[j], s);
     }
     for (int k = 0; k < call->saves; k++) touch_data(tape, call->saved[k], s, split);
+    if (tape->kept[step->call] >= 0) touch(&tape->buffers[tape->kept[step->call]], s, -1);
 }
 
 static void find_lifetimes(Tape *tape) {
@@ -336,11 +354,13 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     tape->threads = threads;
     tape->active = calloc((size_t)tape->call_count + 1, sizeof *tape->active);
     tape->constant = calloc((size_t)tape->call_count + 1, sizeof *tape->constant);
+    tape->kept = calloc((size_t)tape->call_count + 1, sizeof *tape->kept);
     if (tape->mode == TAPE_STEP) find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);
         assign_gradients(tape);
     }
+    find_kept(tape);
     make_schedule(tape);
     find_lifetimes(tape);
     place(tape);

@@ -26,9 +26,10 @@ static Status find_kernels(Tape *tape, Error *error) {
     return STATUS_OK;
 }
 
-void tape_set_device(Tape *tape, Device *device) {
+void tape_set_device(Tape *tape, Device *device, Products products) {
     assert(!tape->steps && "the device decides what the plan needs");
     tape->device = device;
+    tape->products = products;
 }
 
 static size_t rounded(const Tensor *tensor) {
@@ -112,6 +113,8 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
         tensor->host = tensor->data;
         tensor->host_gradient = tensor->gradient;
     }
+    for (int c = 0; c < tape->call_count; c++)
+        if (tape->kept[c] >= 0) tape->calls[c]->kept = place_of(tape, tape->kept[c]);
     if (device->kind->remote && bind_host_copies(tape, error) != STATUS_OK) return error->status;
     for (int t = 0; t < tape->tensor_count; t++) { /* views last: bases have their memory now */
         Tensor *tensor = tape->tensors[t];
@@ -265,6 +268,8 @@ static void replay(Tape *tape, const Run *run, Phase phase) {
 void tape_forward(Tape *tape, const Run *run) {
     assert(tape->arena && "allocate before replaying");
     assert(run->threads <= tape->threads && "scratch was planned for fewer threads");
+    assert((!tape->device->kind->remote || run->products == tape->products) &&
+           "planned for other products");
     replay(tape, run, PHASE_FORWARD);
     if (tape->mode != TAPE_STEP) return;
     tape->fresh = true;

@@ -34,6 +34,7 @@ void tape_close(Tape *tape) {
     free(tape->steps);
     free(tape->buffers);
     free(tape->active);
+    free(tape->kept);
     free(tape->constant);
     free(tape->kernels);
     free(tape->seconds);

@@ -76,8 +76,9 @@ void tape_seed(Tape *tape, Tensor *tensor);
 
 /* ---- planning and replaying ---- */
 
-/* Before tape_plan, for a device whose kernels need other scratch than the CPU's. */
-void tape_set_device(Tape *tape, Device *device);
+/* Before tape_plan, for a device whose kernels need other memory than the CPU's; products: of every
+ * Run that will replay the tape. */
+void tape_set_device(Tape *tape, Device *device, Products products);
 Status tape_plan(Tape *tape, int threads, Error *error);
 size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
 Status tape_allocate(Tape *tape, Device *device, Error *error);

@@ -72,10 +72,12 @@ struct Tape {
     bool *constant; /* TAPE_STEP: call depends on parameters alone */
     bool fresh;     /* the outputs of constant calls fit the parameters */
     bool *active;   /* call takes part in backward */
+    int *kept;      /* by call: buffer of what its forward leaves for backward, or -1 */
     size_t bytes;   /* of the arena */
     int threads;
 
     Device *device;
+    Products products;
     unsigned char *arena;
     const OpKernels **kernels; /* by call */
     double *seconds;           /* by call, while profiling */

@@ -12,12 +12,13 @@ extern "C" {
 #endif
 
 /* Raised with every change to a structure that both sides know. */
-enum { CUDA_INTERFACE = 2 };
+enum { CUDA_INTERFACE = 3 };
 
 typedef struct CudaOp {
     const char *name; /* of the Op */
     OpKernels kernels;
     size_t (*scratch)(const OpCall *call, Phase phase); /* NULL: none */
+    Kept (*kept)(const OpCall *call);                   /* NULL: nothing */
 } CudaOp;
 
 /* Functions that can fail return false and write what is wrong and what to do into message. */
