@@ -70,16 +70,24 @@ for left in "$work/checks/"*; do
     complain "$(basename "$left"):"
     head -20 "$left"
 done
-# ---- a whole cell: copies, optimiser, evaluation and checkpoints of a device with its own memory.
-# Weights and data are bit-equal; six steps of float32 rounding leave the losses within 1e-5.
-loss() {
+# ---- whole cells: copies, optimiser, evaluation and checkpoints of a device with its own memory, and
+# that nothing is let go of which backward reads. Weights and data are bit-equal; six steps of rounding
+# leave the losses within 1e-5 of each other (measured: 1e-8, with inputs rounded to bf16 too).
+loss() { # DEVICE key=value ...
+    local device=$1
+    shift
+    rm -rf "$work/$device"
     "$longhaul" train "${cell[@]}" budget=6step evaluations=2 validation_samples=8 test_samples=8 \
-        --device "$1" --results "$work/$1" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
-    grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$1" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
+        "$@" --device "$device" --results "$work/$device" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
+    grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$device" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
 }
-on_cpu=$(loss cpu) emulated=$(loss cuda-emulated)
-awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
-    complain "test loss of a small LSTM: '$on_cpu' on the CPU, '$emulated' emulated"
+for row in 'lstm float' 'transformer float' 'transformer bf16'; do
+    read -r model products <<<"$row"
+    on_cpu=$(loss cpu model="$model" products="$products")
+    emulated=$(loss cuda-emulated model="$model" products="$products")
+    awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
+        complain "test loss of a small $model, $products: '$on_cpu' on the CPU, '$emulated' emulated"
+done
 # ---- timing: marks, emptied caches, ceilings, replays that stay on the device. Numbers of an emulation
 # mean nothing; that every row has some is what is asked.
 "$longhaul" kernels rms1024x128 --device cuda-emulated --seconds 0.01 --csv >"$work/out" 2>"$work/err" ||

@@ -4,7 +4,7 @@
 #ifndef LONGHAUL_CUDA_ROUNDED_H
 #define LONGHAUL_CUDA_ROUNDED_H
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/pieces.cuh"
 
 typedef uint16_t bfloat;
 
@@ -43,47 +43,61 @@ __device__ static inline float float_of(bfloat x) {
 
 /* A matrix's copy in bfloat16; data is NULL when the run asks for none. */
 struct Rounded {
-    const bfloat *data;
+    bfloat *data;
     int64_t ld; /* numbers from row to row: a multiple of 8, so that rows begin at 16 bytes */
+
+    /* Behind the matrix's columns x is zero (pieces.cuh). */
+    __device__ void put(int64_t row, int64_t first, const Piece &x) const {
+        struct alignas(16) Eight {
+            bfloat of[PIECE];
+        } eight;
+        for (int e = 0; e < PIECE; e++) eight.of[e] = bfloat_of(x.of[e]);
+        *reinterpret_cast<Eight *>(data + row * ld + first) = eight;
+    }
 };
 
 static inline int64_t rounded_ld(int64_t columns) {
-    return (columns + 7) / 8 * 8;
+    return (columns + PIECE - 1) / PIECE * PIECE;
 }
 static inline size_t rounded_space(int64_t rows, int64_t columns) {
     return carved(rows * rounded_ld(columns), sizeof(bfloat));
 }
-
-/* Pieces of eight numbers, a thread each: 32 bytes read, 16 written. */
-enum { ROUNDED_PIECE = 8 };
-struct alignas(16) RoundedPiece {
-    bfloat of[ROUNDED_PIECE];
-};
+/* Room for the copy of a (rows, columns) matrix; a run without bfloat16 gets none. */
+static inline Rounded rounded_place(const Run *run, int64_t rows, int64_t columns, Carver *carver) {
+    const int64_t ld = rounded_ld(columns);
+    return {run->products == PRODUCTS_BF16 ? carver->take<bfloat>(rows * ld) : NULL, ld};
+}
 
 /* The copy of a (rows, columns) matrix with rows ld apart, taken from the carver, zeros behind a
  * row; what a run without bfloat16 gets is empty and costs nothing. */
 static inline Rounded rounded(const Run *run, const float *data, int64_t rows, int64_t columns,
                               int64_t ld, Carver *carver) {
-    Rounded copy = {NULL, rounded_ld(columns)};
-    if (run->products != PRODUCTS_BF16) return copy;
-    bfloat *const to = carver->take<bfloat>(rows * copy.ld);
-    const bool aligned = ld % 4 == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
-    const Divisor pieces = divide_by(copy.ld / ROUNDED_PIECE);
-    for_each(run, rows * pieces.d, [=] __device__(int64_t i) {
-        const int64_t row = pieces.of(i), first = (i - row * pieces.d) * ROUNDED_PIECE;
-        const float *from = data + row * ld + first;
-        Lanes<4> fours[2] = {};
-        if (aligned && first + ROUNDED_PIECE <= columns)
-            for (int k = 0; k < 2; k++) fours[k] = load<4>(from + 4 * k);
-        else
-            for (int e = 0; first + e < columns && e < ROUNDED_PIECE; e++)
-                fours[e / 4].of[e % 4] = from[e];
-        RoundedPiece piece;
-        for (int e = 0; e < ROUNDED_PIECE; e++) piece.of[e] = bfloat_of(fours[e / 4].of[e % 4]);
-        reinterpret_cast<RoundedPiece *>(to)[i] = piece;
+    const Rounded copy = rounded_place(run, rows, columns, carver);
+    if (!copy.data) return copy;
+    const Pieces from = pieces_of(data, columns, ld);
+    for_each_piece(run, rows, columns, [=] __device__(int64_t row, int64_t first) {
+        copy.put(row, first, from.get(row, first));
     });
-    copy.data = to;
     return copy;
 }
+
+/* Copies of inputs that both phases of a call read, in the order in which both ask for them:
+ * forward makes them where the plan keeps room (OpCall.kept) and backward finds them there;
+ * otherwise each makes its own in its scratch. */
+struct RoundedInputs {
+    const Run *run;
+    Carver *scratch;
+    Carver kept;
+    bool keeps, made;
+    RoundedInputs(const OpCall *call, const Run *of, Phase phase, Carver *carver)
+        : run(of), scratch(carver), kept{static_cast<unsigned char *>(call->kept)},
+          keeps(call->kept_bytes > 0), made(keeps && phase == PHASE_BACKWARD) {
+    }
+    Rounded copy(const float *data, int64_t rows, int64_t columns) {
+        Carver *const carver = keeps ? &kept : scratch;
+        return made ? rounded_place(run, rows, columns, carver)
+                    : rounded(run, data, rows, columns, columns, carver);
+    }
+};
 
 #endif

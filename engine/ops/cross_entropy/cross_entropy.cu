@@ -3,7 +3,6 @@
  * otherwise backward makes them again. */
 #include "engine/ops/cross_entropy/cross_entropy.h"
 
-#include "engine/cuda/columns.cuh"
 #include "engine/cuda/loss.cuh"
 #include "engine/cuda/product.h"
 #include "engine/ops/cross_entropy/cross_entropy_plan.h"
@@ -70,8 +69,22 @@ KERNEL void __launch_bounds__(THREADS)
     to.inverse[row] = 1.0f / peak.sum;
 }
 
+/* x and the table as products read them; empty copies where that is float32. */
+struct HeadCopies {
+    Rounded x, table;
+    HeadCopies(const OpCall *call, const Run *run, const HeadPlan &plan, Phase phase,
+               Carver *carver) {
+        RoundedInputs copies(call, run, phase, carver);
+        x = copies.copy(call->in[0]->data, plan.rows, plan.width);
+        table = copies.copy(call->in[1]->data, plan.classes, plan.width);
+    }
+    Rounded x_from(int64_t row) const {
+        return {x.data ? x.data + row * x.ld : NULL, x.ld};
+    }
+};
+
 static void logits_of(const OpCall *call, const Run *run, const HeadPlan *plan, int64_t first,
-                      int64_t rows, float *logits, Carver carver) {
+                      int64_t rows, float *logits, const HeadCopies &copies) {
     Product p = {};
     p.transposed_b = true;
     p.m = rows;
@@ -84,8 +97,8 @@ static void logits_of(const OpCall *call, const Run *run, const HeadPlan *plan, 
     p.bias = data_of(call, 2);
     p.c = logits;
     p.ldc = plan->classes;
-    p.rounded_a = rounded(run, p.a, rows, p.k, p.lda, &carver);
-    p.rounded_b = rounded(run, p.b, p.n, p.k, p.ldb, &carver);
+    p.rounded_a = copies.x_from(first);
+    p.rounded_b = copies.table;
     product(run, p);
 }
 
@@ -94,11 +107,12 @@ static void forward(const OpCall *call, const Run *run) {
     const bool training = call->saves > 0, kept = call->saves > HEAD_TERMS;
     const int64_t step = kept ? plan.rows : piece_rows(&plan);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    const HeadCopies copies(call, run, plan, PHASE_FORWARD, &carver);
     float *const logits =
         kept ? call->saved[HEAD_TERMS]->data : carver.take<float>(step * plan.classes);
     for (int64_t first = 0; first < plan.rows; first += step) {
         const int64_t rows = plan.rows - first < step ? plan.rows - first : step;
-        logits_of(call, run, &plan, first, rows, logits, carver);
+        logits_of(call, run, &plan, first, rows, logits, copies);
         RowResults to = {};
         to.classes = call->in[3]->integers + first;
         to.loss = call->out[1]->data + first;
@@ -112,20 +126,47 @@ static void forward(const OpCall *call, const Run *run) {
 }
 
 /* Gradient of the logits of a piece: (dloss weight + drow) (softmax - onehot). */
-static void gradient_of_logits(const OpCall *call, const Run *run, const HeadPlan *plan,
-                               int64_t first, int64_t rows, const float *logits, float *to) {
-    const float *top = call->saved[HEAD_TOP]->data + first;
-    const float *inverse = call->saved[HEAD_INVERSE]->data + first;
-    const float *weights = call->in[4]->data + first, *d_loss = call->out[0]->gradient;
-    const float *d_rows = call->out[1]->gradient ? call->out[1]->gradient + first : NULL;
-    const int32_t *classes = call->in[3]->integers + first;
-    const Divisor V = divide_by(plan->classes);
-    for_each(run, rows * V.d, [=] __device__(int64_t i) {
-        const int64_t row = V.of(i);
+struct LogitGradient {
+    Pieces logits, gradient; /* may be one */
+    Rounded copy;
+    const float *top, *inverse, *weights, *d_loss, *d_rows;
+    const int32_t *classes;
+
+    struct Loaded {
+        Piece logits;
+        float top, scale; /* scale: of the softmax; 0 for a row of no weight */
+        float weight;
+        int32_t own;
+    };
+    __device__ Loaded get(int64_t row, int64_t first) const {
         const float g = d_loss[0] * weights[row] + (d_rows ? d_rows[row] : 0.0f);
-        const float p = expf(logits[i] - top[row]) * inverse[row];
-        to[i] = g == 0.0f ? 0.0f : g * (p - (i - row * V.d == classes[row] ? 1.0f : 0.0f));
-    });
+        const Piece none = {};
+        return {g == 0.0f ? none : logits.get(row, first), top[row], g * inverse[row], g,
+                classes[row]};
+    }
+    __device__ Piece make(int64_t row, int64_t first, const Loaded &x) const {
+        Piece y = {};
+        for (int e = 0; e < PIECE && x.weight != 0.0f; e++)
+            if (first + e < logits.columns)
+                y.of[e] =
+                    x.scale * expf(x.logits.of[e] - x.top) - (first + e == x.own ? x.weight : 0.0f);
+        gradient.put(row, first, y);
+        if (copy.data) copy.put(row, first, y);
+        return y;
+    }
+};
+static LogitGradient logit_gradient(const OpCall *call, const HeadPlan &plan, int64_t first,
+                                    const float *logits, float *to, const Rounded &copy) {
+    const float *const d_rows = call->out[1]->gradient;
+    return {pieces_of(logits, plan.classes, plan.classes),
+            pieces_of(to, plan.classes, plan.classes),
+            copy,
+            call->saved[HEAD_TOP]->data + first,
+            call->saved[HEAD_INVERSE]->data + first,
+            call->in[4]->data + first,
+            call->out[0]->gradient,
+            d_rows ? d_rows + first : NULL,
+            call->in[3]->integers + first};
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -133,15 +174,18 @@ static void backward(const OpCall *call, const Run *run) {
     const bool kept = call->saves > HEAD_TERMS;
     const int64_t step = piece_rows(&plan), D = plan.width, V = plan.classes;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    float *const gradient = carver.take<float>(step * V);
+    const HeadCopies copies(call, run, plan, PHASE_BACKWARD, &carver);
+    const Rounded d = rounded_place(run, step, V, &carver);
     float *const sums = carver.take<float>(column_slices(step) * V);
+    float *const made = kept && d.data ? NULL : carver.take<float>(step * V);
+    float *const gradient = d.data ? NULL : made; /* in float32, over logits made here */
+    float *const bias = gradient_of(call, 2);
     for (int64_t first = 0; first < plan.rows; first += step) {
         const int64_t rows = plan.rows - first < step ? plan.rows - first : step;
-        const float *logits = kept ? call->saved[HEAD_TERMS]->data + first * V : gradient;
-        if (!kept) logits_of(call, run, &plan, first, rows, gradient, carver);
-        gradient_of_logits(call, run, &plan, first, rows, logits, gradient);
-        Carver own = carver;
-        const Rounded d = rounded(run, gradient, rows, V, V, &own);
+        const float *logits = kept ? call->saved[HEAD_TERMS]->data + first * V : made;
+        if (!kept) logits_of(call, run, &plan, first, rows, made, copies);
+        pass_with_sums(run, logit_gradient(call, plan, first, logits, gradient, d), rows, V, bias,
+                       call->accumulate[2] || first > 0, sums);
         Product p = {};
         if (float *dx = gradient_of(call, 0)) { /* G table */
             p.m = rows;
@@ -153,9 +197,8 @@ static void backward(const OpCall *call, const Run *run) {
             p.ldb = p.ldc = D;
             p.c = dx + first * D;
             p.start = call->accumulate[0] ? p.c : NULL;
-            Carver space = own;
             p.rounded_a = d;
-            p.rounded_b = rounded(run, p.b, V, D, D, &space);
+            p.rounded_b = copies.table;
             product(run, p);
         }
         if (float *table = gradient_of(call, 1)) { /* G^T x */
@@ -171,28 +214,30 @@ static void backward(const OpCall *call, const Run *run) {
             p.c = table;
             p.start = call->accumulate[1] || first > 0 ? table : NULL;
             p.rounded_a = d;
-            p.rounded_b = rounded(run, p.b, rows, D, D, &own);
+            p.rounded_b = copies.x_from(first);
             product(run, p);
         }
-        if (float *bias = gradient_of(call, 2))
-            sum_columns(run, MatrixTerm{gradient, V}, rows, V, bias,
-                        call->accumulate[2] || first > 0, sums);
     }
+}
+
+static size_t copy_bytes(const OpCall *call) {
+    const HeadPlan plan = head_plan(call);
+    if (call->products != PRODUCTS_BF16) return 0;
+    return rounded_space(plan.rows, plan.width) + rounded_space(plan.classes, plan.width);
+}
+static Kept kept_inputs(const OpCall *call) {
+    return {copy_bytes(call), 1u << 0 | 1u << 1};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const HeadPlan plan = head_plan(call);
+    const bool rounds = call->products == PRODUCTS_BF16, kept = call->saves > HEAD_TERMS;
     const int64_t rows = piece_rows(&plan);
     const size_t piece = carved(rows * plan.classes, sizeof(float));
-    const size_t table = rounded_space(plan.classes, plan.width);
-    if (phase == PHASE_FORWARD) {
-        const bool kept = call->saves > HEAD_TERMS;
-        return (kept ? 0 : piece) + rounded_space(kept ? plan.rows : rows, plan.width) + table;
-    }
-    const size_t x = rounded_space(rows, plan.width);
-    /* either the logits are made again, from x and the table, or their gradient is multiplied */
-    return piece + column_scratch(rows, plan.classes) + rounded_space(rows, plan.classes) + table +
-           x;
+    const size_t copies = call->kept_bytes ? 0 : copy_bytes(call);
+    if (phase == PHASE_FORWARD) return copies + (kept ? 0 : piece);
+    return copies + column_scratch(rows, plan.classes) +
+           (rounds ? rounded_space(rows, plan.classes) : 0) + (kept && rounds ? 0 : piece);
 }
 
-CUDA_OP(cross_entropy, {forward, backward}, scratch);
+CUDA_OP(cross_entropy, {forward, backward}, scratch, kept_inputs);

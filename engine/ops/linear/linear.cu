@@ -3,7 +3,6 @@
 #include "engine/ops/linear/linear.h"
 
 #include "engine/cuda/activation.cuh"
-#include "engine/cuda/columns.cuh"
 #include "engine/cuda/elements.cuh"
 #include "engine/cuda/product.h"
 
@@ -31,8 +30,9 @@ static void forward(const OpCall *call, const Run *run) {
     p.c = inner;
     p.ldc = outputs;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    p.rounded_a = rounded(run, p.a, rows, inputs, inputs, &carver);
-    p.rounded_b = rounded(run, p.b, inputs, outputs, outputs, &carver);
+    RoundedInputs copies(call, run, PHASE_FORWARD, &carver);
+    p.rounded_a = copies.copy(p.a, rows, inputs);
+    p.rounded_b = copies.copy(p.b, inputs, outputs);
     product(run, p);
     if (activation == ACTIVATION_NONE) return;
     const int64_t n = rows * outputs;
@@ -45,26 +45,49 @@ static void forward(const OpCall *call, const Run *run) {
     });
 }
 
+/* d = dy act'(x W + b), in float32 where somebody reads that, and as the products read it. */
+struct InnerGradient {
+    Pieces dy, inner, d;
+    Rounded copy;
+    Activation activation;
+
+    struct Loaded {
+        Piece dy, inner;
+    };
+    __device__ Loaded get(int64_t row, int64_t first) const {
+        return {dy.get(row, first), inner.get(row, first)};
+    }
+    __device__ Piece make(int64_t row, int64_t first, const Loaded &x) const {
+        Piece y = x.dy;
+        if (activation != ACTIVATION_NONE)
+            for (int e = 0; e < PIECE; e++) y.of[e] *= activation_slope(activation, x.inner.of[e]);
+        d.put(row, first, y);
+        if (copy.data) copy.put(row, first, y);
+        return y;
+    }
+};
+
 static void backward(const OpCall *call, const Run *run) {
-    const Activation activation = activation_in(call);
+    const bool active = activation_in(call) != ACTIVATION_NONE;
     const int64_t rows = rows_of(call->in[0]);
     const int64_t inputs = extent(call->in[1], 0), outputs = extent(call->in[1], 1);
-    const float *dy = call->out[0]->gradient, *inside = dy;
+    const float *const dy = call->out[0]->gradient;
+    float *const dw = gradient_of(call, 1), *const db = gradient_of(call, 2);
+    float *const dx = gradient_of(call, 0);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     float *const sums = carver.take<float>(column_slices(rows) * outputs);
-    if (activation != ACTIVATION_NONE) {
-        float *const d_inner = carver.take<float>(rows * outputs);
-        const float *inner = call->saved[0]->data;
-        for_each_four(run, rows * outputs, [=] __device__(int64_t first) {
-            Four d = some(dy, first, rows * outputs);
-            const Four x = some(inner, first, rows * outputs);
-            for (int e = 0; e < FOUR; e++) d.of[e] *= activation_slope(activation, x.of[e]);
-            put_some(d_inner, first, rows * outputs, d, false);
-        });
-        inside = d_inner;
-    }
-    float *const dw = gradient_of(call, 1), *const dx = gradient_of(call, 0);
-    const Rounded d = rounded(run, inside, rows, outputs, outputs, &carver);
+    const Rounded copy = rounded_place(run, rows, outputs, &carver);
+    float *const made = active && !copy.data ? carver.take<float>(rows * outputs) : NULL;
+    const float *const d = active ? made : dy;
+    if (made || copy.data || db)
+        pass_with_sums(
+            run,
+            InnerGradient{pieces_of(dy, outputs, outputs),
+                          pieces_of(active ? call->saved[0]->data : NULL, outputs, outputs),
+                          pieces_of(made, outputs, outputs), copy, activation_in(call)},
+            rows, outputs, db, call->accumulate[2], sums);
+    RoundedInputs copies(call, run, PHASE_BACKWARD, &carver);
+    const Rounded x = copies.copy(call->in[0]->data, rows, inputs);
     Product p = {};
     if (dw) { /* x^T d */
         p.transposed_a = true;
@@ -73,52 +96,60 @@ static void backward(const OpCall *call, const Run *run) {
         p.k = rows;
         p.a = call->in[0]->data;
         p.lda = inputs;
-        p.b = inside;
+        p.b = d;
         p.ldb = outputs;
         p.c = dw;
         p.ldc = outputs;
         p.start = call->accumulate[1] ? dw : NULL;
-        Carver own = carver;
-        p.rounded_a = rounded(run, p.a, rows, inputs, inputs, &own);
-        p.rounded_b = d;
+        p.rounded_a = x;
+        p.rounded_b = copy;
         product(run, p);
     }
-    if (float *db = gradient_of(call, 2))
-        sum_columns(run, MatrixTerm{inside, outputs}, rows, outputs, db, call->accumulate[2], sums);
     if (dx) { /* d W^T */
         p = Product{};
         p.transposed_b = true;
         p.m = rows;
         p.n = inputs;
         p.k = outputs;
-        p.a = inside;
+        p.a = d;
         p.lda = outputs;
         p.b = call->in[1]->data;
         p.ldb = outputs;
         p.c = dx;
         p.ldc = inputs;
         p.start = call->accumulate[0] ? dx : NULL;
-        p.rounded_a = d;
-        p.rounded_b = rounded(run, p.b, inputs, outputs, outputs, &carver);
+        p.rounded_a = copy;
+        p.rounded_b = copies.copy(p.b, inputs, outputs);
         product(run, p);
     }
     if (float *residual = gradient_of(call, 3)) {
         const bool accumulate = call->accumulate[3];
         for_each_four(run, rows * outputs, [=] __device__(int64_t first) {
-            const Four d = some(dy, first, rows * outputs);
-            put_some(residual, first, rows * outputs, d, accumulate);
+            const Four some_dy = some(dy, first, rows * outputs);
+            put_some(residual, first, rows * outputs, some_dy, accumulate);
         });
     }
 }
 
-/* Room for rounded copies, whether or not a run asks for them: the plan is made before it. */
-static size_t scratch(const OpCall *call, Phase phase) {
-    const int64_t rows = rows_of(call->in[0]);
-    const int64_t inputs = extent(call->in[1], 0), outputs = extent(call->in[1], 1);
-    const size_t x = rounded_space(rows, inputs), w = rounded_space(inputs, outputs);
-    if (phase == PHASE_FORWARD) return x + w;
-    return column_scratch(rows, outputs) + rounded_space(rows, outputs) + (x > w ? x : w) +
-           (activation_in(call) == ACTIVATION_NONE ? 0 : carved(rows * outputs, sizeof(float)));
+/* Rounded copies of x and W, for both phases. */
+static size_t copy_bytes(const OpCall *call) {
+    if (call->products != PRODUCTS_BF16) return 0;
+    return rounded_space(rows_of(call->in[0]), extent(call->in[1], 0)) +
+           rounded_space(extent(call->in[1], 0), extent(call->in[1], 1));
+}
+static Kept kept(const OpCall *call) {
+    return {copy_bytes(call), 1u << 0 | 1u << 1};
 }
 
-CUDA_OP(linear, {forward, backward}, scratch);
+static size_t scratch(const OpCall *call, Phase phase) {
+    const int64_t rows = rows_of(call->in[0]), outputs = extent(call->in[1], 1);
+    const size_t copies = call->kept_bytes ? 0 : copy_bytes(call);
+    if (phase == PHASE_FORWARD) return copies;
+    const bool active = activation_in(call) != ACTIVATION_NONE;
+    return column_scratch(rows, outputs) + copies +
+           (call->products == PRODUCTS_BF16 ? rounded_space(rows, outputs)
+            : active                        ? carved(rows * outputs, sizeof(float))
+                                            : 0);
+}
+
+CUDA_OP(linear, {forward, backward}, scratch, kept);
