@@ -26,6 +26,7 @@ typedef struct DeviceRemote {
     size_t (*scratch)(const Device *device, const OpCall *call, Phase phase);
     /* What its forward leaves for backward. */
     Kept (*kept)(const Device *device, const OpCall *call);
+    Roundable (*roundable)(const Device *device, const OpCall *call);
     /* One update of all ranges with clipping; see engine/adamw.h. The norm before clipping arrives
      * in *norm (pinned; NULL: not wanted) in order with everything else. After one that is not
      * finite nothing is changed any more, so that who learns of it late finds everything as it

@@ -197,6 +197,11 @@ static Kept cuda_kept(const Device *device, const OpCall *call) {
     return op && op->kept ? op->kept(call) : (Kept){0};
 }
 
+static Roundable cuda_roundable(const Device *device, const OpCall *call) {
+    const CudaOp *op = find_op(device, call->op->name);
+    return op && op->roundable ? op->roundable(call) : (Roundable){0};
+}
+
 static void cuda_update(Device *device, const AdamWFlat *flat, const AdamWPart *parts, int count,
                         double clip, double *norm) {
     LIBRARY(device)->update(STATE(device), flat, parts, count, clip, norm);
@@ -261,6 +266,7 @@ static const DeviceRemote remote = {
     .synchronise = cuda_synchronise,
     .scratch = cuda_scratch,
     .kept = cuda_kept,
+    .roundable = cuda_roundable,
     .update = cuda_update,
     .record = cuda_record,
     .recorded = cuda_recorded,

@@ -66,6 +66,12 @@ typedef struct Kept {
     uint32_t instead; /* bit i: backward then does not read in[i]'s data */
 } Kept;
 
+/* With PRODUCTS_BF16, bit i or j: in[i] may be, out[j] can be written as TENSOR_BF16. A call reads
+ * what may be so only after rounding it, so that its numbers are the same. */
+typedef struct Roundable {
+    uint32_t inputs, outputs;
+} Roundable;
+
 /* backward reads out[j]->gradient (never NULL for j = 0; NULL means zero for j > 0) and writes
  * every in[i]->gradient that is not NULL, obeying accumulate[i] and passed[i]. */
 typedef struct OpKernels {

@@ -46,10 +46,6 @@ static int new_buffer(Tape *tape, size_t bytes) {
     return tape->buffer_count++;
 }
 
-static size_t tensor_bytes(const Tensor *tensor) {
-    return (size_t)tensor_size(tensor) * 4;
-}
-
 /* May in[i] simply take over the gradient memory of out[0]? */
 static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *written) {
     if (!(call->passes >> i & 1u)) return false;
@@ -181,6 +177,38 @@ static void make_schedule(Tape *tape) {
         if (tape->active[c]) add_step(tape, c, STEP_BACKWARD);
     }
     free(again);
+}
+
+/* Results that their producer can write as bfloat16 and all readers would round to it: whole pieces
+ * of 16 bytes, seen by nobody else. */
+static void find_rounded(Tape *tape) {
+    const DeviceRemote *remote = tape->device ? tape->device->kind->remote : NULL;
+    if (!remote || tape->products != PRODUCTS_BF16) return;
+    enum { ALIGNED = 8 };
+    bool *fits = calloc((size_t)tape->tensor_count + 1, sizeof *fits);
+    for (int c = 0; c < tape->call_count; c++) {
+        const OpCall *call = tape->calls[c];
+        const uint32_t outputs =
+            remote->roundable(tape->device, call).outputs & ~call->needs_outputs;
+        for (int j = 0; j < call->outputs; j++) {
+            const Tensor *out = call->out[j];
+            const TensorPlan *plan = plan_of(tape, call->out[j]);
+            fits[out->number] = (outputs >> j & 1u) && out->type == TENSOR_FLOAT && !out->base &&
+                                extent(out, -1) % ALIGNED == 0 && !plan->keep && !plan->seed;
+        }
+    }
+    for (int c = 0; c < tape->call_count; c++) {
+        const OpCall *call = tape->calls[c];
+        const uint32_t inputs = remote->roundable(tape->device, call).inputs;
+        for (int i = 0; i < call->inputs; i++)
+            if (call->in[i] && call->in[i]->role == ROLE_ACTIVATION && !(inputs >> i & 1u))
+                fits[call->in[i]->number] = false;
+    }
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (tape->tensors[t]->base) fits[owner_of(tape->tensors[t])->number] = false;
+    for (int t = 0; t < tape->tensor_count; t++)
+        if (fits[t]) tape->tensors[t]->type = TENSOR_BF16;
+    free(fits);
 }
 
 /* What kernels of the device leave for their backward. Not in a segment: to make it again would
@@ -360,6 +388,7 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
         find_active(tape);
         assign_gradients(tape);
     }
+    find_rounded(tape);
     find_kept(tape);
     make_schedule(tape);
     find_lifetimes(tape);

@@ -379,15 +379,20 @@ double tape_seconds(const Tape *tape, int call) {
 
 /* In a replay the memory of an output may be overwritten later: it is looked at in between. */
 static bool is_finite(Tape *tape, const Tensor *tensor, void *copy) {
+    enum { BF16_INFINITY = 0x7F80 };
     const int64_t size = tensor_size(tensor);
-    const float *values = tensor->data;
+    const void *values = tensor->data;
     if (copy) {
-        device_download(tape->device, copy, tensor->data, (size_t)size * 4);
+        device_download(tape->device, copy, tensor->data, tensor_bytes(tensor));
         device_synchronise(tape->device, NULL);
         values = copy;
     }
-    for (int64_t i = 0; i < size; i++)
-        if (!isfinite(values[i])) return false;
+    for (int64_t i = 0; i < size; i++) {
+        if (tensor->type == TENSOR_BF16
+                ? (((const uint16_t *)values)[i] & BF16_INFINITY) == BF16_INFINITY
+                : !isfinite(((const float *)values)[i]))
+            return false;
+    }
     return true;
 }
 
@@ -413,7 +418,7 @@ const OpCall *tape_find_not_finite(Tape *tape, const Run *run) {
         run_step(tape, &tape->steps[s], &own);
         const OpCall *call = tape->calls[tape->steps[s].call];
         for (int j = 0; j < call->outputs && !found; j++)
-            if (call->out[j]->type == TENSOR_FLOAT && !is_finite(tape, call->out[j], copy))
+            if (call->out[j]->type != TENSOR_INTEGER && !is_finite(tape, call->out[j], copy))
                 found = call;
     }
     if (copy) remote->unpin(tape->device, copy);

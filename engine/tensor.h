@@ -19,7 +19,11 @@ typedef struct Shape {
     ((Shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                    \
              .extent = {__VA_ARGS__}})
 
-typedef enum TensorType { TENSOR_FLOAT, TENSOR_INTEGER } TensorType; /* float32, int32 */
+typedef enum TensorType {
+    TENSOR_FLOAT,   /* float32 */
+    TENSOR_INTEGER, /* int32 */
+    TENSOR_BF16     /* the plan's choice for float32 that every reader would round to bfloat16 */
+} TensorType;
 
 typedef enum TensorRole {
     ROLE_INPUT,      /* written by the caller before a replay; keeps its memory all the time */
@@ -36,6 +40,7 @@ typedef struct Tensor {
     union {
         float *data;       /* TENSOR_FLOAT; set when the tape is allocated */
         int32_t *integers; /* TENSOR_INTEGER */
+        uint16_t *rounded; /* TENSOR_BF16 */
     };
     float *gradient; /* NULL: nobody wants it. Same shape as data */
     /* Where the program reads and writes the values of inputs, parameters and kept results: data
@@ -69,6 +74,10 @@ static inline int64_t extent(const Tensor *tensor, int i) {
 static inline int64_t rows_of(const Tensor *tensor) {
     const int64_t last = extent(tensor, -1);
     return last ? tensor_size(tensor) / last : 0;
+}
+
+static inline size_t tensor_bytes(const Tensor *tensor) {
+    return (size_t)tensor_size(tensor) * (tensor->type == TENSOR_BF16 ? 2 : 4);
 }
 
 static inline bool shape_equal(const Shape *a, const Shape *b) {

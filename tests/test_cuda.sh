@@ -81,7 +81,7 @@ loss() { # DEVICE key=value ...
         "$@" --device "$device" --results "$work/$device" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
     grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$device" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
 }
-for row in 'lstm float' 'transformer float' 'transformer bf16'; do
+for row in 'lstm float' 'transformer float' 'transformer bf16' 's4d bf16'; do
     read -r model products <<<"$row"
     on_cpu=$(loss cpu model="$model" products="$products")
     emulated=$(loss cuda-emulated model="$model" products="$products")

@@ -1,5 +1,6 @@
 /* The tape on its own, with two toy operations: placement without collisions, gradients through
- * residual sums, passed gradients, recomputation with equal bits, state in place. */
+ * residual sums, passed gradients, recomputation with equal bits, state in place, and what devices
+ * with memory of their own ask of a plan. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -260,6 +261,104 @@ static void test_too_much_memory(void **state) {
     assert_non_null(strstr(unknown.message, "cpu"));
 }
 
+/* A device with memory of its own, as far as planning goes: square may read a rounded first input,
+ * can write its output rounded, and keeps a copy of its second input instead of that input. */
+static size_t no_scratch(const Device *device, const OpCall *call, Phase phase) {
+    (void)device, (void)call, (void)phase;
+    return 0;
+}
+static Kept keep_second(const Device *device, const OpCall *call) {
+    (void)device;
+    return call->op == &square ? (Kept){N * sizeof(float), 2} : (Kept){0};
+}
+static Roundable round_first(const Device *device, const OpCall *call) {
+    (void)device;
+    return call->op == &square ? (Roundable){1, 1} : (Roundable){0};
+}
+static const DeviceRemote planned_remote = {
+    .scratch = no_scratch, .kept = keep_second, .roundable = round_first};
+static const DeviceKind planned_kind = {.name = "planned", .remote = &planned_remote};
+
+enum { USED_BY_SUM = 1, USED_AS_SECOND = 2, USED_AS_VIEW = 4, USED_BY_CALLER = 8 };
+
+/* The type that the plan gives the result of a square which a square reads, with other uses. */
+static TensorType planned_type(Products products, const DeviceKind *kind, unsigned uses) {
+    Error error = {0};
+    Device device = {.kind = kind};
+    Parameters *parameters = parameters_open();
+    Tape *tape = tape_open(parameters, TAPE_TRAIN);
+    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Tensor *a = apply(tape, &square, x, x);
+    Tensor *out = apply(tape, &square, a, x);
+    if (uses & USED_BY_SUM) out = apply(tape, &sum, a, out);
+    if (uses & USED_AS_SECOND) out = apply(tape, &square, out, a);
+    if (uses & USED_AS_VIEW) out = apply(tape, &square, tape_reshape(tape, a, SHAPE(N)), out);
+    if (uses & USED_BY_CALLER) tape_keep(tape, a);
+    tape_seed(tape, out);
+    tape_set_device(tape, &device, products);
+    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    const TensorType type = a->type;
+    assert_int_equal(x->type, TENSOR_FLOAT);
+    assert_int_equal(out->type, TENSOR_FLOAT);
+    tape_close(tape);
+    parameters_close(parameters);
+    return type;
+}
+
+/* Half the memory, only where nobody sees a number that he would not have rounded. */
+static void test_rounded_results(void **state) {
+    (void)state;
+    Device cpu;
+    assert_int_equal(device_open(&cpu, "cpu", NULL), STATUS_OK);
+    assert_int_equal(planned_type(PRODUCTS_BF16, &planned_kind, 0), TENSOR_BF16);
+    assert_int_equal(planned_type(PRODUCTS_BF16, cpu.kind, 0), TENSOR_FLOAT);
+    assert_int_equal(planned_type(PRODUCTS_FLOAT, &planned_kind, 0), TENSOR_FLOAT);
+    for (unsigned use = USED_BY_SUM; use <= USED_BY_CALLER; use *= 2)
+        assert_int_equal(planned_type(PRODUCTS_BF16, &planned_kind, use), TENSOR_FLOAT);
+    device_close(&cpu);
+}
+
+/* What a device keeps lives from the call's forward to its backward, apart from all else. */
+static void test_kept_by_device(void **state) {
+    (void)state;
+    Error error = {0};
+    Device device = {.kind = &planned_kind};
+    Parameters *parameters = parameters_open();
+    Tape *tape = tape_open(parameters, TAPE_TRAIN);
+    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    const Op reader = {.name = "reader",
+                       .inputs = 2,
+                       .outputs = 1,
+                       .needs_inputs = 3,
+                       .gradients = 3,
+                       .shape = sum_shape,
+                       .cost = no_cost,
+                       .cpu = {&sum_kernels, &sum_kernels, &sum_kernels}};
+    Tensor *out = apply(tape, &reader, x, apply(tape, &square, x, x));
+    tape_segment(tape);
+    out = apply(tape, &square, out, out);
+    tape_segment_end(tape);
+    tape_seed(tape, out);
+    tape_set_device(tape, &device, PRODUCTS_FLOAT);
+    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    const OpCall *call = tape_call(tape, 0);
+    assert_int_equal(call->kept_bytes, N * sizeof(float));
+    assert_int_equal(tape_call(tape, 1)->kept_bytes, 0);
+    assert_int_equal(tape_call(tape, 1)->needs_inputs, 3);
+    assert_int_equal(tape_call(tape, 2)->kept_bytes, 0); /* it would have to run again for it */
+    const Buffer *kept = &tape->buffers[tape->kept[0]];
+    assert_int_equal(kept->first[0], 0);
+    assert_int_equal(kept->last[0], tape->step_count - 1); /* the first call's backward is last */
+    for (int b = 0; b < tape->buffer_count; b++) {
+        const Buffer *other = &tape->buffers[b];
+        if (other != kept && other->intervals)
+            assert_true(other->offset >= kept->offset + kept->bytes ||
+                        kept->offset >= other->offset + other->bytes);
+    }
+    tape_close(tape);
+    parameters_close(parameters);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_placement),
@@ -268,6 +367,8 @@ int main(void) {
         cmocka_unit_test(test_evaluation_needs_less),
         cmocka_unit_test(test_initial_values_depend_on_name_only),
         cmocka_unit_test(test_too_much_memory),
+        cmocka_unit_test(test_rounded_results),
+        cmocka_unit_test(test_kept_by_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@ typedef struct CudaOp {
     OpKernels kernels;
     size_t (*scratch)(const OpCall *call, Phase phase); /* NULL: none */
     Kept (*kept)(const OpCall *call);                   /* NULL: nothing */
+    Roundable (*roundable)(const OpCall *call);         /* NULL: nothing */
 } CudaOp;
 
 /* Functions that can fail return false and write what is wrong and what to do into message. */

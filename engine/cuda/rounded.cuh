@@ -4,6 +4,7 @@
 #ifndef LONGHAUL_CUDA_ROUNDED_H
 #define LONGHAUL_CUDA_ROUNDED_H
 
+#include "engine/cuda/elements.cuh"
 #include "engine/cuda/pieces.cuh"
 
 typedef uint16_t bfloat;
@@ -81,6 +82,39 @@ static inline Rounded rounded(const Run *run, const float *data, int64_t rows, i
     return copy;
 }
 
+/* A result in float32 or, where the plan says that every reader rounds it, in bfloat16: rows are
+ * then whole pieces. */
+struct Result {
+    float *data;
+    bfloat *rounded;
+
+    /* Numbers first .. first+V-1 */
+    template <int V> __device__ void put(int64_t first, const Lanes<V> &x) const {
+        struct alignas(V * sizeof(bfloat)) Few {
+            bfloat of[V];
+        } few;
+        if (!rounded) return store<V>(data + first, x);
+        for (int e = 0; e < V; e++) few.of[e] = bfloat_of(x.of[e]);
+        *reinterpret_cast<Few *>(rounded + first) = few;
+    }
+    /* first .. first+3, or as many as there are of n */
+    __device__ void put_some(int64_t first, int64_t n, const Four &x) const {
+        if (rounded || first + FOUR <= n) return put<FOUR>(first, x);
+        for (int e = 0; first + e < n; e++) data[first + e] = x.of[e];
+    }
+};
+static inline Result result_of(const OpCall *call, int j) {
+    const Tensor *out = call->out[j];
+    if (out->type == TENSOR_BF16) return {NULL, out->rounded};
+    return {out->data, NULL};
+}
+
+/* Bytes of the rounded copy that a product makes of an input: none of what is rounded already. */
+static inline size_t rounded_copy(const OpCall *call, int i) {
+    const Tensor *in = call->in[i];
+    return in->type == TENSOR_BF16 ? 0 : rounded_space(rows_of(in), extent(in, -1));
+}
+
 /* Copies of inputs that both phases of a call read, in the order in which both ask for them:
  * forward makes them where the plan keeps room (OpCall.kept) and backward finds them there;
  * otherwise each makes its own in its scratch. */
@@ -93,10 +127,12 @@ struct RoundedInputs {
         : run(of), scratch(carver), kept{static_cast<unsigned char *>(call->kept)},
           keeps(call->kept_bytes > 0), made(keeps && phase == PHASE_BACKWARD) {
     }
-    Rounded copy(const float *data, int64_t rows, int64_t columns) {
+    Rounded copy(const Tensor *in) {
+        const int64_t rows = rows_of(in), columns = extent(in, -1);
+        if (in->type == TENSOR_BF16) return {in->rounded, columns};
         Carver *const carver = keeps ? &kept : scratch;
         return made ? rounded_place(run, rows, columns, carver)
-                    : rounded(run, data, rows, columns, columns, carver);
+                    : rounded(run, in->data, rows, columns, columns, carver);
     }
 };
 

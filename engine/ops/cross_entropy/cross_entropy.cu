@@ -72,11 +72,10 @@ KERNEL void __launch_bounds__(THREADS)
 /* x and the table as products read them; empty copies where that is float32. */
 struct HeadCopies {
     Rounded x, table;
-    HeadCopies(const OpCall *call, const Run *run, const HeadPlan &plan, Phase phase,
-               Carver *carver) {
+    HeadCopies(const OpCall *call, const Run *run, Phase phase, Carver *carver) {
         RoundedInputs copies(call, run, phase, carver);
-        x = copies.copy(call->in[0]->data, plan.rows, plan.width);
-        table = copies.copy(call->in[1]->data, plan.classes, plan.width);
+        x = copies.copy(call->in[0]);
+        table = copies.copy(call->in[1]);
     }
     Rounded x_from(int64_t row) const {
         return {x.data ? x.data + row * x.ld : NULL, x.ld};
@@ -107,7 +106,7 @@ static void forward(const OpCall *call, const Run *run) {
     const bool training = call->saves > 0, kept = call->saves > HEAD_TERMS;
     const int64_t step = kept ? plan.rows : piece_rows(&plan);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const HeadCopies copies(call, run, plan, PHASE_FORWARD, &carver);
+    const HeadCopies copies(call, run, PHASE_FORWARD, &carver);
     float *const logits =
         kept ? call->saved[HEAD_TERMS]->data : carver.take<float>(step * plan.classes);
     for (int64_t first = 0; first < plan.rows; first += step) {
@@ -174,7 +173,7 @@ static void backward(const OpCall *call, const Run *run) {
     const bool kept = call->saves > HEAD_TERMS;
     const int64_t step = piece_rows(&plan), D = plan.width, V = plan.classes;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const HeadCopies copies(call, run, plan, PHASE_BACKWARD, &carver);
+    const HeadCopies copies(call, run, PHASE_BACKWARD, &carver);
     const Rounded d = rounded_place(run, step, V, &carver);
     float *const sums = carver.take<float>(column_slices(step) * V);
     float *const made = kept && d.data ? NULL : carver.take<float>(step * V);
@@ -221,12 +220,13 @@ static void backward(const OpCall *call, const Run *run) {
 }
 
 static size_t copy_bytes(const OpCall *call) {
-    const HeadPlan plan = head_plan(call);
-    if (call->products != PRODUCTS_BF16) return 0;
-    return rounded_space(plan.rows, plan.width) + rounded_space(plan.classes, plan.width);
+    return call->products == PRODUCTS_BF16 ? rounded_copy(call, 0) + rounded_copy(call, 1) : 0;
 }
 static Kept kept_inputs(const OpCall *call) {
-    return {copy_bytes(call), 1u << 0 | 1u << 1};
+    return {copy_bytes(call), (rounded_copy(call, 0) ? 1u << 0 : 0) | 1u << 1};
+}
+static Roundable roundable(const OpCall *) {
+    return {1u << 0, 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
@@ -240,4 +240,4 @@ static size_t scratch(const OpCall *call, Phase phase) {
            (rounds ? rounded_space(rows, plan.classes) : 0) + (kept && rounds ? 0 : piece);
 }
 
-CUDA_OP(cross_entropy, {forward, backward}, scratch, kept_inputs);
+CUDA_OP(cross_entropy, {forward, backward}, scratch, kept_inputs, roundable);

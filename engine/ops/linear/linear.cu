@@ -15,8 +15,11 @@ static void forward(const OpCall *call, const Run *run) {
     const int64_t rows = rows_of(call->in[0]);
     const int64_t inputs = extent(call->in[1], 0), outputs = extent(call->in[1], 1);
     const float *residual = data_of(call, 3);
-    float *const y = call->out[0]->data;
-    float *const inner = call->saves ? call->saved[0]->data : y; /* x W + b */
+    const Result y = result_of(call, 0);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    float *const inner = call->saves ? call->saved[0]->data
+                         : y.rounded ? carver.take<float>(rows * outputs)
+                                     : y.data; /* x W + b */
     Product p = {};
     p.m = rows;
     p.n = outputs;
@@ -29,10 +32,9 @@ static void forward(const OpCall *call, const Run *run) {
     p.start = activation == ACTIVATION_NONE ? residual : NULL;
     p.c = inner;
     p.ldc = outputs;
-    Carver carver = {static_cast<unsigned char *>(call->scratch)};
     RoundedInputs copies(call, run, PHASE_FORWARD, &carver);
-    p.rounded_a = copies.copy(p.a, rows, inputs);
-    p.rounded_b = copies.copy(p.b, inputs, outputs);
+    p.rounded_a = copies.copy(call->in[0]);
+    p.rounded_b = copies.copy(call->in[1]);
     product(run, p);
     if (activation == ACTIVATION_NONE) return;
     const int64_t n = rows * outputs;
@@ -41,7 +43,7 @@ static void forward(const OpCall *call, const Run *run) {
         const Four before = some(residual, first, n);
         for (int e = 0; e < FOUR; e++)
             value.of[e] = activation_of(activation, value.of[e]) + before.of[e];
-        put_some(y, first, n, value, false);
+        y.put_some(first, n, value);
     });
 }
 
@@ -87,7 +89,7 @@ static void backward(const OpCall *call, const Run *run) {
                           pieces_of(made, outputs, outputs), copy, activation_in(call)},
             rows, outputs, db, call->accumulate[2], sums);
     RoundedInputs copies(call, run, PHASE_BACKWARD, &carver);
-    const Rounded x = copies.copy(call->in[0]->data, rows, inputs);
+    const Rounded x = copies.copy(call->in[0]);
     Product p = {};
     if (dw) { /* x^T d */
         p.transposed_a = true;
@@ -119,7 +121,7 @@ static void backward(const OpCall *call, const Run *run) {
         p.ldc = inputs;
         p.start = call->accumulate[0] ? dx : NULL;
         p.rounded_a = copy;
-        p.rounded_b = copies.copy(p.b, inputs, outputs);
+        p.rounded_b = copies.copy(call->in[1]);
         product(run, p);
     }
     if (float *residual = gradient_of(call, 3)) {
@@ -133,18 +135,21 @@ static void backward(const OpCall *call, const Run *run) {
 
 /* Rounded copies of x and W, for both phases. */
 static size_t copy_bytes(const OpCall *call) {
-    if (call->products != PRODUCTS_BF16) return 0;
-    return rounded_space(rows_of(call->in[0]), extent(call->in[1], 0)) +
-           rounded_space(extent(call->in[1], 0), extent(call->in[1], 1));
+    return call->products == PRODUCTS_BF16 ? rounded_copy(call, 0) + rounded_copy(call, 1) : 0;
 }
 static Kept kept(const OpCall *call) {
-    return {copy_bytes(call), 1u << 0 | 1u << 1};
+    return {copy_bytes(call), (rounded_copy(call, 0) ? 1u << 0 : 0) | 1u << 1};
+}
+/* x; and what a pass of our own writes, not the product. */
+static Roundable roundable(const OpCall *call) {
+    return {1u << 0, activation_in(call) == ACTIVATION_NONE ? 0 : 1u << 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const int64_t rows = rows_of(call->in[0]), outputs = extent(call->in[1], 1);
     const size_t copies = call->kept_bytes ? 0 : copy_bytes(call);
-    if (phase == PHASE_FORWARD) return copies;
+    const bool apart = call->out[0]->type == TENSOR_BF16 && !call->saves;
+    if (phase == PHASE_FORWARD) return copies + (apart ? carved(rows * outputs, sizeof(float)) : 0);
     const bool active = activation_in(call) != ACTIVATION_NONE;
     return column_scratch(rows, outputs) + copies +
            (call->products == PRODUCTS_BF16 ? rounded_space(rows, outputs)
@@ -152,4 +157,4 @@ static size_t scratch(const OpCall *call, Phase phase) {
                                             : 0);
 }
 
-CUDA_OP(linear, {forward, backward}, scratch, kept);
+CUDA_OP(linear, {forward, backward}, scratch, kept, roundable);

@@ -4,7 +4,7 @@
 
 #include "engine/ops/norm/norm.h"
 
-#include "engine/cuda/columns.cuh"
+#include "engine/cuda/rounded.cuh"
 
 enum { THREADS = 128, WIDE = 256, WIDEST = 1024 };
 /* Rows whose gradients of gamma and beta are summed together: four blocks for each of the 132
@@ -48,7 +48,7 @@ template <int V> __device__ static inline Lanes<V> load_or(const float *p, int64
 
 template <int TEAM, int EACH, int V>
 KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM)
-    normalise(Rows r, float *__restrict__ y) {
+    normalise(Rows r, const Result y) {
     typedef Team<TEAM, EACH, V> Own;
     __shared__ float space[WARP];
     const int64_t row = global_thread() / TEAM;
@@ -68,7 +68,7 @@ KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM)
         const Lanes<V> gamma = load_or<V>(r.gamma, c, 1.0f), beta = load_or<V>(r.beta, c, 0.0f);
         for (int e = 0; e < V; e++)
             x[k].of[e] = (x[k].of[e] - mean) * inverse * gamma.of[e] + beta.of[e];
-        store<V>(y + row * r.width + c, x[k]);
+        y.put<V>(row * r.width + c, x[k]);
     });
     if (threadIdx.x % TEAM != 0) return;
     r.inverse[row] = inverse;
@@ -152,7 +152,7 @@ KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM) adjoint(Rows r
 struct TeamKernels {
     int64_t width; /* at most */
     int team;
-    void (*forward)(Rows, float *);
+    void (*forward)(Rows, Result);
     void (*backward)(Rows, Adjoint);
 };
 #define TEAM_ROW(team, each, v)                                                                    \
@@ -196,7 +196,7 @@ static void forward(const OpCall *call, const Run *run) {
     const TeamKernels *kernels = kernels_for(r.width);
     const int threads = kernels->team == WARP ? (int)THREADS : kernels->team;
     launch_named("normalise", run, kernels->forward, blocks_for(r.rows * kernels->team, threads),
-                 threads, 0, r, call->out[0]->data);
+                 threads, 0, r, result_of(call, 0));
 }
 
 static int64_t slices_of(int64_t rows) {
@@ -229,4 +229,8 @@ static size_t scratch(const OpCall *call, Phase phase) {
     return 2 * carved(slices_of(rows) * width, sizeof(float));
 }
 
-CUDA_OP(norm, {forward, backward}, scratch);
+static Roundable roundable(const OpCall *) {
+    return {0, 1u << 0};
+}
+
+CUDA_OP(norm, {forward, backward}, scratch, NULL, roundable);

@@ -2,13 +2,13 @@
 #include "engine/ops/pointwise/pointwise.h"
 
 #include "engine/cuda/activation.cuh"
-#include "engine/cuda/elements.cuh"
+#include "engine/cuda/rounded.cuh"
 
 enum { THREADS = EACH_THREADS, V = FOUR };
 
 template <PointwiseFunction F>
 KERNEL void __launch_bounds__(THREADS)
-    forward_kernel(const float *__restrict__ a, const float *__restrict__ b, float *__restrict__ y,
+    forward_kernel(const float *__restrict__ a, const float *__restrict__ b, const Result y,
                    int64_t n, Activation activation, float factor) {
     const int64_t first = global_thread() * V;
     if (first >= n) return;
@@ -21,7 +21,7 @@ KERNEL void __launch_bounds__(THREADS)
         if constexpr (F == POINTWISE_ACTIVATE) to.of[e] = activation_of(activation, p.of[e]);
         if constexpr (F == POINTWISE_SCALE) to.of[e] = factor * p.of[e];
     }
-    put_some(y, first, n, to, false);
+    y.put_some(first, n, to);
 }
 
 /* da and db may be NULL; they may be dy itself where the plan let the gradient pass. */
@@ -73,7 +73,7 @@ template <PointwiseFunction F> static void run_forward(const OpCall *call, const
     const Pointwise *attributes = static_cast<const Pointwise *>(call->attributes);
     const int64_t n = tensor_size(call->out[0]);
     LAUNCH(run, forward_kernel<F>, blocks_for(n, THREADS * V), THREADS, 0, data_of(call, 0),
-           data_of(call, 1), call->out[0]->data, n, attributes->activation, attributes->factor);
+           data_of(call, 1), result_of(call, 0), n, attributes->activation, attributes->factor);
 }
 
 static const OpKernels by_function[POINTWISE_COUNT] = {
@@ -92,4 +92,8 @@ static void backward(const OpCall *call, const Run *run) {
     by_function[static_cast<const Pointwise *>(call->attributes)->function].backward(call, run);
 }
 
-CUDA_OP(pointwise, {forward, backward}, NULL);
+static Roundable roundable(const OpCall *) {
+    return {0, 1u << 0};
+}
+
+CUDA_OP(pointwise, {forward, backward}, NULL, NULL, roundable);
