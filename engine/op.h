@@ -53,9 +53,12 @@ typedef struct OpCall {
     Products products; /* of every Run */
     size_t kept_bytes; /* Kept.bytes; 0: nothing is kept */
     void *kept;
-    int number;        /* place on the tape; addresses the call's random stream */
-    const char *scope; /* "layers.1.mixer": for messages and profiles */
-    int segment;       /* recompute segment, -1 for none */
+    uint32_t has_copy;   /* bit i: copies[i] is there, and backward does not read in[i]'s data */
+    uint32_t makes_copy; /* bit i: this call's forward is the first that reads it, and makes it */
+    uint16_t *copies[MAX_INPUTS]; /* in[i] in bfloat16, shared by all calls that round it */
+    int number;                   /* place on the tape; addresses the call's random stream */
+    const char *scope;            /* "layers.1.mixer": for messages and profiles */
+    int segment;                  /* recompute segment, -1 for none */
 } OpCall;
 
 typedef enum Phase { PHASE_FORWARD, PHASE_BACKWARD } Phase;
@@ -66,8 +69,8 @@ typedef struct Kept {
     uint32_t instead; /* bit i: backward then does not read in[i]'s data */
 } Kept;
 
-/* With PRODUCTS_BF16, bit i or j: in[i] may be, out[j] can be written as TENSOR_BF16. A call reads
- * what may be so only after rounding it, so that its numbers are the same. */
+/* With PRODUCTS_BF16, bit i: in[i] is read only after rounding, in both phases, so that a rounded
+ * copy, or in[i] itself as TENSOR_BF16, gives the same numbers; bit j: out[j] can be written so. */
 typedef struct Roundable {
     uint32_t inputs, outputs;
 } Roundable;

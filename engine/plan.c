@@ -179,12 +179,12 @@ static void make_schedule(Tape *tape) {
     free(again);
 }
 
-/* Results that their producer can write as bfloat16 and all readers would round to it: whole pieces
- * of 16 bytes, seen by nobody else. */
+enum { ALIGNED = 8 }; /* rounded rows are whole pieces of 16 bytes */
+
+/* Results that their producer can write as bfloat16 and all readers would round to it, seen by
+ * nobody else. */
 static void find_rounded(Tape *tape) {
-    const DeviceRemote *remote = tape->device ? tape->device->kind->remote : NULL;
-    if (!remote || tape->products != PRODUCTS_BF16) return;
-    enum { ALIGNED = 8 };
+    const DeviceRemote *remote = tape->device->kind->remote;
     bool *fits = calloc((size_t)tape->tensor_count + 1, sizeof *fits);
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
@@ -209,6 +209,37 @@ static void find_rounded(Tape *tape) {
     for (int t = 0; t < tape->tensor_count; t++)
         if (fits[t]) tape->tensors[t]->type = TENSOR_BF16;
     free(fits);
+}
+
+/* The first call that reads this tensor's copy; NULL: none so far. */
+static const OpCall *first_copied(const Tape *tape, int calls, const Tensor *tensor, int *input) {
+    for (int c = 0; c < calls; c++)
+        for (*input = 0; *input < tape->calls[c]->inputs; ++*input)
+            if (tape->calls[c]->in[*input] == tensor && (tape->calls[c]->makes_copy >> *input & 1u))
+                return tape->calls[c];
+    return NULL;
+}
+
+/* Everything else that is rounded is so once a step: the first reader makes a copy that lasts until
+ * the last one's backward. Not in segments, whose tensors are made twice. */
+static void find_copies(Tape *tape) {
+    const DeviceRemote *remote = tape->device->kind->remote;
+    for (int c = 0; c < tape->call_count; c++) {
+        OpCall *call = tape->calls[c];
+        const uint32_t inputs = remote->roundable(tape->device, call).inputs;
+        for (int i = 0; i < call->inputs && call->segment < 0; i++) {
+            const Tensor *in = call->in[i];
+            int input;
+            if (!(inputs >> i & 1u) || !in || in->type != TENSOR_FLOAT || extent(in, -1) % ALIGNED)
+                continue;
+            const OpCall *first = first_copied(tape, c, in, &input);
+            if (!first) call->makes_copy |= 1u << i;
+            tape->copies[c][i] = first ? tape->copies[first->number][input]
+                                       : new_buffer(tape, (size_t)tensor_size(in) * 2);
+            call->has_copy |= 1u << i;
+            call->needs_inputs &= ~(1u << i);
+        }
+    }
 }
 
 /* What kernels of the device leave for their backward. Not in a segment: to make it again would
@@ -291,6 +322,8 @@ static void touch_step(Tape *tape, int s, const int *split) {
         if (backward) touch_gradient(tape, call->out[j], s);
     }
     for (int k = 0; k < call->saves; k++) touch_data(tape, call->saved[k], s, split);
+    for (int i = 0; i < call->inputs; i++)
+        if (call->has_copy >> i & 1u) touch(&tape->buffers[tape->copies[step->call][i]], s, -1);
     if (tape->kept[step->call] >= 0) touch(&tape->buffers[tape->kept[step->call]], s, -1);
 }
 
@@ -383,12 +416,17 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     tape->active = calloc((size_t)tape->call_count + 1, sizeof *tape->active);
     tape->constant = calloc((size_t)tape->call_count + 1, sizeof *tape->constant);
     tape->kept = calloc((size_t)tape->call_count + 1, sizeof *tape->kept);
+    tape->copies = calloc((size_t)tape->call_count + 1, sizeof *tape->copies);
     if (tape->mode == TAPE_STEP) find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);
         assign_gradients(tape);
     }
-    find_rounded(tape);
+    const bool rounds = tape->products == PRODUCTS_BF16 && tape->mode != TAPE_STEP;
+    if (rounds && tape->device && tape->device->kind->remote) {
+        find_rounded(tape);
+        find_copies(tape);
+    }
     find_kept(tape);
     make_schedule(tape);
     find_lifetimes(tape);

@@ -113,8 +113,13 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
         tensor->host = tensor->data;
         tensor->host_gradient = tensor->gradient;
     }
-    for (int c = 0; c < tape->call_count; c++)
-        if (tape->kept[c] >= 0) tape->calls[c]->kept = place_of(tape, tape->kept[c]);
+    for (int c = 0; c < tape->call_count; c++) {
+        OpCall *call = tape->calls[c];
+        if (tape->kept[c] >= 0) call->kept = place_of(tape, tape->kept[c]);
+        for (int i = 0; i < call->inputs; i++)
+            if (call->has_copy >> i & 1u)
+                call->copies[i] = (void *)place_of(tape, tape->copies[c][i]);
+    }
     if (device->kind->remote && bind_host_copies(tape, error) != STATUS_OK) return error->status;
     for (int t = 0; t < tape->tensor_count; t++) { /* views last: bases have their memory now */
         Tensor *tensor = tape->tensors[t];

@@ -35,6 +35,7 @@ void tape_close(Tape *tape) {
     free(tape->buffers);
     free(tape->active);
     free(tape->kept);
+    free(tape->copies);
     free(tape->constant);
     free(tape->kernels);
     free(tape->seconds);

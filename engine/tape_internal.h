@@ -69,11 +69,12 @@ struct Tape {
     int step_count, forward_steps;
     Buffer *buffers;
     int buffer_count;
-    bool *constant; /* TAPE_STEP: call depends on parameters alone */
-    bool fresh;     /* the outputs of constant calls fit the parameters */
-    bool *active;   /* call takes part in backward */
-    int *kept;      /* by call: buffer of what its forward leaves for backward, or -1 */
-    size_t bytes;   /* of the arena */
+    bool *constant;            /* TAPE_STEP: call depends on parameters alone */
+    bool fresh;                /* the outputs of constant calls fit the parameters */
+    bool *active;              /* call takes part in backward */
+    int *kept;                 /* by call: buffer of what its forward leaves for backward, or -1 */
+    int (*copies)[MAX_INPUTS]; /* by call and input: buffer of the rounded copy; see has_copy */
+    size_t bytes;              /* of the arena */
     int threads;
 
     Device *device;

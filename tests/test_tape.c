@@ -318,6 +318,35 @@ static void test_rounded_results(void **state) {
     device_close(&cpu);
 }
 
+/* A tensor that several calls round has one copy, from its first reader to the first call's
+ * backward, and who reads the copy needs the tensor no more. */
+static void test_shared_copies(void **state) {
+    (void)state;
+    Error error = {0};
+    Device device = {.kind = &planned_kind};
+    Parameters *parameters = parameters_open();
+    Tape *tape = tape_open(parameters, TAPE_TRAIN);
+    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Tensor *odd = tape_input(tape, "odd", TENSOR_FLOAT, SHAPE(N / 5, 5), true);
+    Tensor *out = apply(tape, &square, x, apply(tape, &square, x, apply(tape, &square, odd, x)));
+    tape_seed(tape, out);
+    tape_set_device(tape, &device, PRODUCTS_BF16);
+    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    const OpCall *none = tape_call(tape, 0), *first = tape_call(tape, 1);
+    const OpCall *second = tape_call(tape, 2);
+    assert_int_equal(none->has_copy, 0); /* rows of 5 numbers */
+    assert_int_equal(first->has_copy & first->makes_copy, 1);
+    assert_int_equal(second->has_copy, 1);
+    assert_int_equal(second->makes_copy, 0);
+    assert_int_equal(tape->copies[1][0], tape->copies[2][0]);
+    const Buffer *copy = &tape->buffers[tape->copies[1][0]];
+    assert_int_equal(copy->bytes, (N * 2 + 63) / 64 * 64);
+    assert_int_equal(copy->first[0], 1);
+    assert_int_equal(copy->last[0], tape->step_count - 2);
+    tape_close(tape);
+    parameters_close(parameters);
+}
+
 /* What a device keeps lives from the call's forward to its backward, apart from all else. */
 static void test_kept_by_device(void **state) {
     (void)state;
@@ -368,6 +397,7 @@ int main(void) {
         cmocka_unit_test(test_initial_values_depend_on_name_only),
         cmocka_unit_test(test_too_much_memory),
         cmocka_unit_test(test_rounded_results),
+        cmocka_unit_test(test_shared_copies),
         cmocka_unit_test(test_kept_by_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

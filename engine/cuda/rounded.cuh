@@ -109,31 +109,23 @@ static inline Result result_of(const OpCall *call, int j) {
     return {out->data, NULL};
 }
 
-/* Bytes of the rounded copy that a product makes of an input: none of what is rounded already. */
-static inline size_t rounded_copy(const OpCall *call, int i) {
+/* in[i] as products read it: rounded as it is, or the plan's copy, which this call makes if it is
+ * the first to read it, or one of its own in scratch; a run without bfloat16 gets an empty one. */
+static inline Rounded rounded_input(const OpCall *call, const Run *run, int i, Phase phase,
+                                    Carver *scratch) {
     const Tensor *in = call->in[i];
-    return in->type == TENSOR_BF16 ? 0 : rounded_space(rows_of(in), extent(in, -1));
+    const int64_t rows = rows_of(in), columns = extent(in, -1);
+    if (in->type == TENSOR_BF16) return {in->rounded, columns};
+    Carver own = {reinterpret_cast<unsigned char *>(call->copies[i])};
+    const bool has = call->has_copy >> i & 1u, makes = call->makes_copy >> i & 1u;
+    if (has && (phase == PHASE_BACKWARD || !makes)) return rounded_place(run, rows, columns, &own);
+    return rounded(run, in->data, rows, columns, columns, has ? &own : scratch);
 }
-
-/* Copies of inputs that both phases of a call read, in the order in which both ask for them:
- * forward makes them where the plan keeps room (OpCall.kept) and backward finds them there;
- * otherwise each makes its own in its scratch. */
-struct RoundedInputs {
-    const Run *run;
-    Carver *scratch;
-    Carver kept;
-    bool keeps, made;
-    RoundedInputs(const OpCall *call, const Run *of, Phase phase, Carver *carver)
-        : run(of), scratch(carver), kept{static_cast<unsigned char *>(call->kept)},
-          keeps(call->kept_bytes > 0), made(keeps && phase == PHASE_BACKWARD) {
-    }
-    Rounded copy(const Tensor *in) {
-        const int64_t rows = rows_of(in), columns = extent(in, -1);
-        if (in->type == TENSOR_BF16) return {in->rounded, columns};
-        Carver *const carver = keeps ? &kept : scratch;
-        return made ? rounded_place(run, rows, columns, carver)
-                    : rounded(run, in->data, rows, columns, columns, carver);
-    }
-};
+static inline size_t rounded_input_scratch(const OpCall *call, int i) {
+    const Tensor *in = call->in[i];
+    const bool own =
+        call->products == PRODUCTS_BF16 && in->type != TENSOR_BF16 && !(call->has_copy >> i & 1u);
+    return own ? rounded_space(rows_of(in), extent(in, -1)) : 0;
+}
 
 #endif

@@ -73,9 +73,8 @@ KERNEL void __launch_bounds__(THREADS)
 struct HeadCopies {
     Rounded x, table;
     HeadCopies(const OpCall *call, const Run *run, Phase phase, Carver *carver) {
-        RoundedInputs copies(call, run, phase, carver);
-        x = copies.copy(call->in[0]);
-        table = copies.copy(call->in[1]);
+        x = rounded_input(call, run, 0, phase, carver);
+        table = rounded_input(call, run, 1, phase, carver);
     }
     Rounded x_from(int64_t row) const {
         return {x.data ? x.data + row * x.ld : NULL, x.ld};
@@ -219,14 +218,8 @@ static void backward(const OpCall *call, const Run *run) {
     }
 }
 
-static size_t copy_bytes(const OpCall *call) {
-    return call->products == PRODUCTS_BF16 ? rounded_copy(call, 0) + rounded_copy(call, 1) : 0;
-}
-static Kept kept_inputs(const OpCall *call) {
-    return {copy_bytes(call), (rounded_copy(call, 0) ? 1u << 0 : 0) | 1u << 1};
-}
 static Roundable roundable(const OpCall *) {
-    return {1u << 0, 0};
+    return {1u << 0 | 1u << 1, 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
@@ -234,10 +227,10 @@ static size_t scratch(const OpCall *call, Phase phase) {
     const bool rounds = call->products == PRODUCTS_BF16, kept = call->saves > HEAD_TERMS;
     const int64_t rows = piece_rows(&plan);
     const size_t piece = carved(rows * plan.classes, sizeof(float));
-    const size_t copies = call->kept_bytes ? 0 : copy_bytes(call);
+    const size_t copies = rounded_input_scratch(call, 0) + rounded_input_scratch(call, 1);
     if (phase == PHASE_FORWARD) return copies + (kept ? 0 : piece);
     return copies + column_scratch(rows, plan.classes) +
            (rounds ? rounded_space(rows, plan.classes) : 0) + (kept && rounds ? 0 : piece);
 }
 
-CUDA_OP(cross_entropy, {forward, backward}, scratch, kept_inputs, roundable);
+CUDA_OP(cross_entropy, {forward, backward}, scratch, NULL, roundable);

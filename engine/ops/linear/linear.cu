@@ -32,9 +32,8 @@ static void forward(const OpCall *call, const Run *run) {
     p.start = activation == ACTIVATION_NONE ? residual : NULL;
     p.c = inner;
     p.ldc = outputs;
-    RoundedInputs copies(call, run, PHASE_FORWARD, &carver);
-    p.rounded_a = copies.copy(call->in[0]);
-    p.rounded_b = copies.copy(call->in[1]);
+    p.rounded_a = rounded_input(call, run, 0, PHASE_FORWARD, &carver);
+    p.rounded_b = rounded_input(call, run, 1, PHASE_FORWARD, &carver);
     product(run, p);
     if (activation == ACTIVATION_NONE) return;
     const int64_t n = rows * outputs;
@@ -88,8 +87,6 @@ static void backward(const OpCall *call, const Run *run) {
                           pieces_of(active ? call->saved[0]->data : NULL, outputs, outputs),
                           pieces_of(made, outputs, outputs), copy, activation_in(call)},
             rows, outputs, db, call->accumulate[2], sums);
-    RoundedInputs copies(call, run, PHASE_BACKWARD, &carver);
-    const Rounded x = copies.copy(call->in[0]);
     Product p = {};
     if (dw) { /* x^T d */
         p.transposed_a = true;
@@ -103,7 +100,7 @@ static void backward(const OpCall *call, const Run *run) {
         p.c = dw;
         p.ldc = outputs;
         p.start = call->accumulate[1] ? dw : NULL;
-        p.rounded_a = x;
+        p.rounded_a = rounded_input(call, run, 0, PHASE_BACKWARD, &carver);
         p.rounded_b = copy;
         product(run, p);
     }
@@ -121,7 +118,7 @@ static void backward(const OpCall *call, const Run *run) {
         p.ldc = inputs;
         p.start = call->accumulate[0] ? dx : NULL;
         p.rounded_a = copy;
-        p.rounded_b = copies.copy(call->in[1]);
+        p.rounded_b = rounded_input(call, run, 1, PHASE_BACKWARD, &carver);
         product(run, p);
     }
     if (float *residual = gradient_of(call, 3)) {
@@ -133,21 +130,14 @@ static void backward(const OpCall *call, const Run *run) {
     }
 }
 
-/* Rounded copies of x and W, for both phases. */
-static size_t copy_bytes(const OpCall *call) {
-    return call->products == PRODUCTS_BF16 ? rounded_copy(call, 0) + rounded_copy(call, 1) : 0;
-}
-static Kept kept(const OpCall *call) {
-    return {copy_bytes(call), (rounded_copy(call, 0) ? 1u << 0 : 0) | 1u << 1};
-}
-/* x; and what a pass of our own writes, not the product. */
+/* x and W; and what a pass of our own writes, not the product. */
 static Roundable roundable(const OpCall *call) {
-    return {1u << 0, activation_in(call) == ACTIVATION_NONE ? 0 : 1u << 0};
+    return {1u << 0 | 1u << 1, activation_in(call) == ACTIVATION_NONE ? 0 : 1u << 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const int64_t rows = rows_of(call->in[0]), outputs = extent(call->in[1], 1);
-    const size_t copies = call->kept_bytes ? 0 : copy_bytes(call);
+    const size_t copies = rounded_input_scratch(call, 0) + rounded_input_scratch(call, 1);
     const bool apart = call->out[0]->type == TENSOR_BF16 && !call->saves;
     if (phase == PHASE_FORWARD) return copies + (apart ? carved(rows * outputs, sizeof(float)) : 0);
     const bool active = activation_in(call) != ACTIVATION_NONE;
@@ -157,4 +147,4 @@ static size_t scratch(const OpCall *call, Phase phase) {
                                             : 0);
 }
 
-CUDA_OP(linear, {forward, backward}, scratch, kept, roundable);
+CUDA_OP(linear, {forward, backward}, scratch, NULL, roundable);
