@@ -7,13 +7,15 @@ set -eu
 usage() {
     cat <<'TEXT'
 bench/regress.sh REV [PART OF A CASE NAME] [--rounds N] [--threshold X] [--seconds S]
-                 [--threads N] [--keep FOLDER] [--force]
+                 [--threads N] [--device NAME] [--products NAME] [--keep FOLDER] [--force]
 
   REV            the base: any revision that git knows, such as HEAD or origin/main
   --rounds N     runs of each side, in turn (5)
   --threshold X  relative change of time that counts (0.05)
   --seconds S    to spend on each case in each run (0.1)
   --threads N    threads of both sides (1)
+  --device NAME  cpu, or cuda on a machine with a GPU and nvcc (cpu)
+  --products P   what matrix products round their inputs to: float, tf32 or bf16 (float)
   --keep FOLDER  keep the samples of every run there
   --force        compare also cases whose work changed under the same name
 TEXT
@@ -25,7 +27,7 @@ wrong() {
     exit 2
 }
 
-revision='' filter='' rounds=5 threshold=0.05 seconds=0.1 threads=1 keep='' force=()
+revision='' filter='' rounds=5 threshold=0.05 seconds=0.1 threads=1 device=cpu products=float keep='' force=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -33,7 +35,7 @@ while [ $# -gt 0 ]; do
         exit 0
         ;;
     --force) force=(--force) ;;
-    --rounds | --threshold | --seconds | --threads | --keep)
+    --rounds | --threshold | --seconds | --threads | --device | --products | --keep)
         [ $# -ge 2 ] || wrong "$1 needs a value"
         printf -v "${1#--}" %s "$2"
         shift
@@ -79,19 +81,28 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-build() { # NAME FOLDER BUILD_FOLDER: its program becomes $work/NAME
-    local log=$work/$1.log
+build() { # NAME FOLDER BUILD_FOLDER: its program becomes $work/NAME/longhaul
+    local log=$work/$1.log from=$3 targets=("$3/longhaul")
     say "building $1"
-    if ! make -s -C "$2" -j"$(nproc)" BUILD="$3" "$3/longhaul" >"$log" 2>&1; then
+    case $device in
+    cpu) ;;
+    cuda-emulated) targets+=(emulated) ;;
+    *) targets+=(all) ;;
+    esac
+    if ! make -s -C "$2" -j"$(nproc)" BUILD="$3" "${targets[@]}" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         say "$1 does not build; last lines above"
         exit 4
     fi
-    # A copy: building again while this runs must not exchange what is measured.
-    case $3 in
-    /*) cp "$3/longhaul" "$work/$1" ;;
-    *) cp "$2/$3/longhaul" "$work/$1" ;;
-    esac
+    # A copy, with the libraries that the program looks for beside it: building again while this
+    # runs must not exchange what is measured.
+    [[ $3 == /* ]] || from=$2/$3
+    mkdir "$work/$1"
+    cp "$from/longhaul" "$work/$1/"
+    [ "$device" = cpu ] || cp "$from"/liblonghaul_cuda*.so "$work/$1/" 2>/dev/null || {
+        say "$1 was built without CUDA: $device needs nvcc on the path or NVCC=, see docs/cuda.md"
+        exit 4
+    }
 }
 git worktree add --quiet --detach "$work/base" "$commit" >&2
 build 'base-program' "$work/base" build
@@ -100,9 +111,10 @@ build 'new-program' . "${BUILD:-build}"
 samples=${keep:-$work}
 files=()
 measure() { # NAME FILE
-    local words=(kernels --threads "$threads" --seconds "$seconds" --output "$2")
+    local words=(kernels --threads "$threads" --seconds "$seconds" --device "$device" \
+        --products "$products" --output "$2")
     [ -z "$filter" ] || words+=("$filter")
-    "$work/$1" "${words[@]}" >"$work/log" 2>&1 || {
+    "$work/$1/longhaul" "${words[@]}" >"$work/log" 2>&1 || {
         local status=$?
         tail -n 5 "$work/log" >&2
         say "$1 does not measure: its \`longhaul ${words[*]}\` ended with exit $status"
@@ -125,5 +137,5 @@ if [ -s "$work/warnings" ]; then
     say "last: $(tail -n 1 "$work/warnings")"
 fi
 status=0
-"$work/new-program" compare "${files[@]}" --threshold "$threshold" "${force[@]}" || status=$?
+"$work/new-program/longhaul" compare "${files[@]}" --threshold "$threshold" "${force[@]}" || status=$?
 exit "$status"

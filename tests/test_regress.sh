@@ -112,6 +112,8 @@ $(BUILD)/longhaul: program FACTOR
 	mkdir -p $(BUILD)
 	sed "s/FACTOR/$$(cat FACTOR)/" program >$@
 	chmod +x $@
+all: $(BUILD)/longhaul
+	[ ! -e nvcc ] || touch $(BUILD)/liblonghaul_cuda.so
 MAKEFILE
 cat >"$repository/program" <<SCRIPT
 #!/usr/bin/env bash
@@ -143,6 +145,12 @@ check 'gate: threshold' 0 '1 same' "$gate" HEAD --rounds 2 --threshold 0.5
 check 'gate: filter and threads' 3 '' "$gate" HEAD part --threads 2 --rounds 1 --keep "$work/kept"
 expect 'gate: passes them on' grep -q '^1.2 kernels --threads 2 .* part$' "$work/calls"
 expect 'gate: keeps samples' [ -s "$work/kept/new-1.json" ]
+check 'gate: cuda without its library' 4 'base-program was built without CUDA' "$gate" HEAD --device cuda
+touch "$repository/nvcc" # the made-up build then has a library
+git_here add nvcc
+git_here commit -m nvcc
+check 'gate: on a GPU' 3 '' "$gate" HEAD --rounds 1 --device cuda --products bf16
+expect 'gate: of these products' grep -q '^1.2 kernels .* --device cuda --products bf16 ' "$work/calls"
 echo 1.01 >"$repository/FACTOR"
 check 'gate: 1 % slower' 0 '1 same' "$gate" HEAD --rounds 3
 check 'gate: unknown revision' 2 'no revision' "$gate" nonsense
