@@ -130,6 +130,7 @@ Tensor *attention_step(Tape *tape, Tensor *qkv, Tensor *cache, Tensor *position,
 static const Attention causal_h1d8 = {1, 1, 8, true, 0};
 static const Attention causal_h3d5 = {3, 3, 5, true, 0};
 static const Attention causal_h2d32 = {2, 2, 32, true, 0};
+static const Attention causal_h1d16 = {1, 1, 16, true, 0};
 static const Attention causal_h4d16 = {4, 4, 16, true, 0};
 static const Attention causal_h4d64 = {4, 4, 64, true, 0};
 static const Attention causal_h1d64 = {1, 1, 64, true, 0};
@@ -166,6 +167,8 @@ static const OpCase cases[] = {
     {.name = "L131H6K2D20", .in = {NORMAL(2, 131, 200)}, .attributes = &causal_h6k2d20},
     {.name = "L97H1D128", .in = {NORMAL(1, 97, 384)}, .attributes = &causal_h1d128},
     {.name = "L203H2K1D64", .in = {NORMAL(1, 203, 256)}, .attributes = &causal_h2k1d64},
+    /* copies of a GPU as large as their inputs: kept for backward in float32 too */
+    {.name = "L128H1D16", .in = {NORMAL(1, 128, 48)}, .attributes = &causal_h1d16},
     {.name = "padded_L139H1D128",
      .in = {NORMAL(2, 139, 384), {0}, {0}, {SHAPE(2), FILL_INTEGER, 0, 140}},
      .attributes = &causal_h1d128},

@@ -4,7 +4,7 @@
 #include "engine/cuda/warpgroup.cuh"
 #include "engine/ops/attention/attention_wide.cuh"
 
-enum { COPY_THREADS = 256, MOST_COPIES = 4, NOTE_LANES = 8 };
+enum { COPY_THREADS = 256, MOST_COPIES = 3 };
 
 /* to (B, heads, padded, parts D) = from (B, rows, heads, width) with rows `row` floats apart; zero
  * beyond. */
@@ -22,54 +22,99 @@ struct HeadCopies {
     int width, parts;
     bool tiled; /* rows in tiles as warpgroups read them, not one after the other */
     const int32_t *lengths;
+    /* of a copy of dO: */
+    const float *out, *log_sum;
+    AttentionNote *notes;
 };
 
 template <class M, int D>
 constexpr bool attention_has_panels = sizeof(typename M::Element) == sizeof(bfloat) && D >= PANEL &&
                                       !attention_wide<D>;
 
-template <class M, int D> KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
-    const HeadCopy copy = x.copy[blockIdx.y];
-    /* padded rows are whole blocks: divisions are the same for a block, and of 32 bits */
-    const unsigned each = (unsigned)copy.padded * (D / 4) / COPY_THREADS;
-    const unsigned number = blockIdx.x / each, n = blockIdx.x % each * COPY_THREADS + threadIdx.x;
-    const unsigned parts = attention_wide<D> ? (unsigned)x.parts : 1, head = number / parts;
-    const int c = (int)(number % parts * D + n % (D / 4) * 4), i = (int)(n / (D / 4));
-    const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
-    if (b >= x.batch) return;
-    const bool seen = i < copy.rows && !(copy.hide && x.lengths && i >= x.lengths[b]);
-    const float *const from = copy.from + (b * copy.rows + i) * copy.row + h * x.width;
-    Lanes<4> four = {};
-    if (seen && copy.fours && c < x.width)
-        four = *reinterpret_cast<const Lanes<4> *>(from + c);
-    else if (seen)
+/* How a block copies: a row by up to a warp, and several rows a thread, whose reads are under way
+ * together; all of them in one tile. */
+template <int D> struct CopyShape {
+    static constexpr int LANES = std::min<int>(D / 4, WARP);
+    static constexpr int STEP = COPY_THREADS / LANES; /* rows at a time */
+    static constexpr int ROWS = std::min<int>(4 * STEP, ATTENTION_ROWS), TURNS = ROWS / STEP;
+    static_assert(ATTENTION_ROWS % ROWS == 0 && STEP % 8 == 0, "blocks within tiles");
+};
+
+/* Four numbers from `from` on of each of a thread's rows below `seen`, `apart` floats apart. */
+template <int D>
+__device__ static inline void read_rows(Lanes<4> (&four)[CopyShape<D>::TURNS], const float *from,
+                                        int64_t apart, int row, int seen, int channels,
+                                        bool fours) {
+    typedef CopyShape<D> S;
+    if (fours) {
+#pragma unroll
+        for (int t = 0; t < S::TURNS; t++) {
+            four[t] = {};
+            if (row + t * S::STEP < seen && channels > 0)
+                four[t] = load<4>(from + t * S::STEP * apart);
+        }
+        return;
+    }
+#pragma unroll
+    for (int t = 0; t < S::TURNS; t++)
+#pragma unroll
         for (int k = 0; k < 4; k++)
-            if (c + k < x.width) four.of[k] = from[c + k];
-    int64_t at = (int64_t)i * parts * D + c;
-    if constexpr (attention_has_panels<M, D>)
-        if (x.tiled) at = tiled_place<D>(i, c);
-    M::store(static_cast<typename M::Element *>(copy.to) + (int64_t)head * copy.padded * parts * D +
-                 at,
-             four);
+            four[t].of[k] =
+                row + t * S::STEP < seen && k < channels ? from[t * S::STEP * apart + k] : 0;
 }
 
-/* Eight lanes add up a row of dO . O. */
-KERNEL void __launch_bounds__(COPY_THREADS)
-    make_notes(AttentionCall x, const float *out, const float *d_out, AttentionNote *notes) {
-    const unsigned each = (unsigned)x.padded_queries * NOTE_LANES / COPY_THREADS;
-    const unsigned head = blockIdx.x / each;
-    const int64_t b = head / (unsigned)x.heads, h = head % (unsigned)x.heads;
-    const int i = (int)((blockIdx.x % each * COPY_THREADS + threadIdx.x) / NOTE_LANES);
-    const int lane = (int)(threadIdx.x % NOTE_LANES);
-    const bool real = i < x.queries;
-    float sum = 0;
-    const int64_t at = ((b * x.queries + i) * x.heads + h) * x.width;
-    for (int64_t c = lane; real && c < x.width; c += NOTE_LANES) sum += out[at + c] * d_out[at + c];
-    for (int offset = NOTE_LANES / 2; offset > 0; offset /= 2)
-        sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
-    if (lane == 0)
-        notes[(int64_t)head * x.padded_queries + i] = {
-            real ? x.log_sum[(int64_t)head * x.queries + i] : INFINITY, real ? sum : 0.0f};
+/* WITH_NOTES: of dO, whose rows are added up with those of O on the way. */
+template <class M, int D, bool WITH_NOTES>
+KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
+    typedef CopyShape<D> S;
+    typedef typename M::Element Element;
+    const HeadCopy copy = x.copy[blockIdx.y];
+    const unsigned each = (unsigned)copy.padded / S::ROWS, head = blockIdx.x / each;
+    const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
+    if (b >= x.batch) return;
+    const int row = (int)(blockIdx.x % each * S::ROWS + threadIdx.x / S::LANES);
+    const int lane = (int)(threadIdx.x % S::LANES);
+    const int width = attention_wide<D> ? x.parts * D : D;
+    const int seen = copy.hide && x.lengths ? min(x.lengths[b], copy.rows) : copy.rows;
+    const int64_t at = (b * copy.rows + row) * copy.row + h * x.width;
+    Element *const to = static_cast<Element *>(copy.to) + (int64_t)head * copy.padded * width;
+    float sums[S::TURNS] = {}, log_sums[S::TURNS];
+    if constexpr (WITH_NOTES) {
+        for (int t = 0; t < S::TURNS; t++) {
+            const int i = row + t * S::STEP;
+            log_sums[t] = i < copy.rows ? x.log_sum[(int64_t)head * copy.rows + i] : INFINITY;
+        }
+    }
+#pragma unroll 1
+    for (int c = lane * 4; c < width; c += S::LANES * 4) {
+        Lanes<4> four[S::TURNS];
+        read_rows<D>(four, copy.from + at + c, copy.row, row, seen, x.width - c, copy.fours);
+        if constexpr (WITH_NOTES) {
+            Lanes<4> out[S::TURNS];
+            read_rows<D>(out, x.out + at + c, copy.row, row, seen, x.width - c, copy.fours);
+#pragma unroll
+            for (int t = 0; t < S::TURNS; t++)
+                for (int k = 0; k < 4; k++) sums[t] += out[t].of[k] * four[t].of[k];
+        }
+        int64_t place = (int64_t)row * width + c, apart = S::STEP * width;
+        if constexpr (attention_has_panels<M, D>)
+            if (x.tiled) {
+                place = tiled_place<D>(row, c);
+                apart = S::STEP * (int)PANEL;
+            }
+#pragma unroll
+        for (int t = 0; t < S::TURNS; t++) M::store(to + place + t * apart, four[t]);
+    }
+    if constexpr (WITH_NOTES) {
+#pragma unroll
+        for (int t = 0; t < S::TURNS; t++) {
+            float sum = sums[t];
+            for (int offset = S::LANES / 2; offset > 0; offset /= 2)
+                sum += __shfl_xor_sync(0xFFFFFFFFu, sum, offset);
+            if (lane == 0)
+                x.notes[(int64_t)head * copy.padded + row + t * S::STEP] = {log_sums[t], sum};
+        }
+    }
 }
 
 static AttentionDropped dropped_of(const OpCall *call, const Run *run) {
@@ -99,11 +144,25 @@ static int64_t padded_width(int64_t width) {
     return parts_of(width) * tile_width(width);
 }
 
+static int64_t element_bytes(Products products) {
+    return products == PRODUCTS_BF16 ? sizeof(bfloat) : sizeof(float);
+}
+
+/* Of a copy: of queries (or dO), or of keys (or values). */
+static int64_t copy_bytes(const OpCall *call, const AttentionView &view, bool of_keys) {
+    const int64_t rows =
+        of_keys ? view.kv_heads * padded_rows(view.keys) : view.heads * padded_rows(view.queries);
+    return view.batch * rows * padded_width(view.width) * element_bytes(call->products);
+}
+static size_t input_copies(const OpCall *call, const AttentionView &view) {
+    return carved(copy_bytes(call, view, false), 1) + 2 * carved(copy_bytes(call, view, true), 1);
+}
+
 /* Divisor of all heads for which keys and values (or queries and dO) take up to half of a cache of
  * 50 MB. */
-static int64_t heads_at_once(const AttentionView &view) {
+static int64_t heads_at_once(const OpCall *call, const AttentionView &view) {
     const int64_t all = view.batch * view.kv_heads, longest = std::max(view.keys, view.queries);
-    const int64_t bytes = 2 * longest * padded_width(view.width) * (int64_t)sizeof(float);
+    const int64_t bytes = 2 * longest * padded_width(view.width) * element_bytes(call->products);
     int64_t count = std::max<int64_t>(1, std::min(all, ((int64_t)24 << 20) / bytes));
     while (all % count) count--;
     return count;
@@ -128,7 +187,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.score_scale = view.scale * LOG2_E;
     if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
     x.dropped = dropped_of(call, run);
-    x.heads_at_once = heads_at_once(view);
+    x.heads_at_once = heads_at_once(call, view);
     x.out = call->out[0]->data;
     x.log_sum = call->saved[0]->data;
     const auto part = [&](int input, int64_t column) {
@@ -147,42 +206,78 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     return x;
 }
 
-/* Places of the copies in scratch; Products decide at run time how much of them is used. */
-static void make_copies(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
-                        bool backward, bool tiled) {
-    const AttentionView view = attention_view(call);
-    const int64_t width = padded_width(view.width);
-    HeadCopies copies = {};
-    int count = 0;
-    const auto add = [&](const float *from, bool of_keys, int64_t row) {
-        const int64_t heads = of_keys ? x->kv_heads : x->heads;
-        const int padded = of_keys ? x->padded_keys : x->padded_queries;
-        void *const to = carver->take<float>(x->batch * heads * padded * width);
-        const bool fours =
-            row % 4 == 0 && x->width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
-        copies.copy[count++] = {from,   to,  (int)heads, of_keys ? x->keys : x->queries,
-                                padded, row, of_keys,    fours};
-        return to;
-    };
-    x->q = add(call->in[view.q_input]->data + view.q_column, false, view.q_row);
-    x->k = add(call->in[view.k_input]->data + view.k_column, true, view.k_row);
-    x->v = add(call->in[view.v_input]->data + view.v_column, true, view.v_row);
-    if (backward) x->g = add(call->out[0]->gradient, false, x->heads * x->width);
-    copies.batch = x->batch;
-    copies.width = (int)x->width;
-    copies.parts = x->parts;
-    copies.tiled = tiled;
-    copies.lengths = x->lengths;
-    const int64_t most =
-        x->batch * std::max(x->heads * x->padded_queries, x->kv_heads * x->padded_keys);
-    attention_with(run, x->width, [&]<class M, int D>() {
-        const dim3 grid(blocks_for(most * x->parts * (D / 4), COPY_THREADS), (unsigned)count);
-        LAUNCH(run, (copy_heads<M, D>), grid, COPY_THREADS, 0, copies);
+static void launch_copies(const Run *run, const AttentionCall &x, HeadCopies &copies, int count) {
+    copies.batch = x.batch;
+    copies.width = (int)x.width;
+    copies.parts = x.parts;
+    copies.lengths = x.lengths;
+    int64_t most = 0; /* rows */
+    for (int i = 0; i < count; i++)
+        most = std::max(most, x.batch * copies.copy[i].heads * copies.copy[i].padded);
+    attention_with(run, x.width, [&]<class M, int D>() {
+        const dim3 grid(blocks_for(most, CopyShape<D>::ROWS), (unsigned)count);
+        if (copies.notes)
+            LAUNCH(run, (copy_heads<M, D, true>), grid, COPY_THREADS, 0, copies);
+        else
+            LAUNCH(run, (copy_heads<M, D, false>), grid, COPY_THREADS, 0, copies);
     });
 }
 
+static HeadCopy copy_of(const AttentionCall &x, const float *from, void *to, bool of_keys,
+                        int64_t row) {
+    HeadCopy copy = {};
+    copy.from = from;
+    copy.to = to;
+    copy.heads = (int)(of_keys ? x.kv_heads : x.heads);
+    copy.rows = of_keys ? x.keys : x.queries;
+    copy.padded = of_keys ? x.padded_keys : x.padded_queries;
+    copy.row = row;
+    copy.hide = of_keys;
+    copy.fours = row % 4 == 0 && x.width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+    return copy;
+}
+
+/* Copies of q, k and v: where forward keeps them for backward, or in scratch of each. */
+static void copy_inputs(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
+                        bool tiled, Phase phase) {
+    const AttentionView view = attention_view(call);
+    Carver kept = {static_cast<unsigned char *>(call->kept)};
+    Carver *const from = call->kept_bytes ? &kept : carver;
+    const auto take = [&](bool of_keys) {
+        return from->take<unsigned char>(copy_bytes(call, view, of_keys));
+    };
+    void *const q = take(false), *const k = take(true), *const v = take(true);
+    x->q = q;
+    x->k = k;
+    x->v = v;
+    if (call->kept_bytes && phase == PHASE_BACKWARD) return;
+    HeadCopies copies = {};
+    copies.tiled = tiled;
+    copies.copy[0] =
+        copy_of(*x, call->in[view.q_input]->data + view.q_column, q, false, view.q_row);
+    copies.copy[1] = copy_of(*x, call->in[view.k_input]->data + view.k_column, k, true, view.k_row);
+    copies.copy[2] = copy_of(*x, call->in[view.v_input]->data + view.v_column, v, true, view.v_row);
+    launch_copies(run, *x, copies, 3);
+}
+
+/* The copy of dO, and notes, which need all of it. */
+static void copy_out_gradient(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
+                              bool tiled) {
+    void *const g = carver->take<unsigned char>(copy_bytes(call, attention_view(call), false));
+    HeadCopies copies = {};
+    copies.tiled = tiled;
+    copies.copy[0] = copy_of(*x, call->out[0]->gradient, g, false, x->heads * x->width);
+    copies.out = call->out[0]->data;
+    copies.log_sum = x->log_sum;
+    copies.notes = carver->take<AttentionNote>(x->batch * x->heads * x->padded_queries);
+    launch_copies(run, *x, copies, 1);
+    x->g = g;
+    x->notes = copies.notes;
+}
+
 /* Narrower heads would fill half a tile's rows with zeros, and sums of wider ones the registers;
- * dropout's random blocks are drawn for other tiles. */
+ * dropout's random blocks are drawn for other tiles. What forward keeps lies as this says: the Run
+ * of a replay is the same in both directions. */
 static bool for_warpgroups(const Run *run, const AttentionCall &x) {
     return run->products == PRODUCTS_BF16 && padded_width(x.width) >= PANEL &&
            x.width <= ATTENTION_TILE_WIDTH && !x.dropped.threshold && has_warpgroup_products(run);
@@ -196,7 +291,7 @@ static void forward(const OpCall *call, const Run *run) {
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const bool warpgroups = for_warpgroups(run, x);
-    make_copies(call, run, &x, &carver, false, warpgroups);
+    copy_inputs(call, run, &x, &carver, warpgroups, PHASE_FORWARD);
     if (warpgroups)
         attention_forward_warpgroups(run, x);
     else
@@ -207,12 +302,8 @@ static void backward(const OpCall *call, const Run *run) {
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const bool warpgroups = for_warpgroups(run, x);
-    make_copies(call, run, &x, &carver, true, warpgroups);
-    const int64_t lines = x.batch * x.heads * x.padded_queries;
-    AttentionNote *const notes = carver.take<AttentionNote>(lines);
-    LAUNCH(run, make_notes, blocks_for(lines * NOTE_LANES, COPY_THREADS), COPY_THREADS, 0, x,
-           call->out[0]->data, call->out[0]->gradient, notes);
-    x.notes = notes;
+    copy_inputs(call, run, &x, &carver, warpgroups, PHASE_BACKWARD);
+    copy_out_gradient(call, run, &x, &carver, warpgroups);
     if (warpgroups) {
         attention_backward_warpgroups(run, x);
         return;
@@ -224,13 +315,22 @@ static void backward(const OpCall *call, const Run *run) {
 static size_t scratch(const OpCall *call, Phase phase) {
     if (input_of(call, ATTENTION_POSITION)) return attention_step_scratch(call);
     const AttentionView view = attention_view(call);
-    const int64_t width = padded_width(view.width);
-    const int64_t queries = view.batch * view.heads * padded_rows(view.queries);
-    const int64_t keys = view.batch * view.kv_heads * padded_rows(view.keys);
-    const size_t copies =
-        carved(queries * width, sizeof(float)) + 2 * carved(keys * width, sizeof(float));
+    const size_t copies = call->kept_bytes ? 0 : input_copies(call, view);
     if (phase == PHASE_FORWARD) return copies;
-    return copies + carved(queries * width, sizeof(float)) + carved(queries, sizeof(AttentionNote));
+    const int64_t rows = view.batch * view.heads * padded_rows(view.queries);
+    return copies + carved(copy_bytes(call, view, false), 1) + carved(rows, sizeof(AttentionNote));
 }
 
-CUDA_OP(attention, {forward, backward}, scratch);
+/* The copies, where padding leaves them no larger than the inputs, which backward then need not
+ * read. */
+static Kept kept(const OpCall *call) {
+    const AttentionView view = attention_view(call);
+    Kept kept = {input_copies(call, view),
+                 1u << view.q_input | 1u << view.k_input | 1u << view.v_input};
+    size_t inputs = 0;
+    for (int i = 0; i < call->inputs; i++)
+        if (kept.instead >> i & 1u) inputs += (size_t)tensor_size(call->in[i]) * sizeof(float);
+    return kept.bytes > inputs ? Kept{} : kept;
+}
+
+CUDA_OP(attention, {forward, backward}, scratch, kept);
