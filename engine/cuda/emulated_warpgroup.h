@@ -81,7 +81,7 @@ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b)
         emulated_products<N>(c, element, b, true, ADD);
     });
 }
-template <int N>
+template <int N, bool ADD, bool ALONG_K>
 static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
     emulation::product_later([&c, &a, b] {
         EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
@@ -90,7 +90,7 @@ static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[
             const uint32_t pair = all[emulated_lane() / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + half];
             return float_of_bits(k % 2 ? pair & 0xFFFF0000u : pair << 16);
         };
-        emulated_products<N>(c, element, b, false, true);
+        emulated_products<N>(c, element, b, ALONG_K, ADD);
     });
 }
 

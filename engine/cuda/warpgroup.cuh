@@ -125,21 +125,33 @@ __device__ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, 
         PRODUCT("128", NAMES_64, "%64", "%65", "0", SUMS_OF_64("=f", c));
 #undef PRODUCT
 }
-/* C += A B, A in registers; B's rows lie along N. */
-template <int N>
+/* The same with A in registers, and B's rows along K, as there, or along N. */
+template <int N, bool ADD, bool ALONG_K>
 __device__ static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4],
                                                  uint64_t b) {
-    static_assert(N == 64 || N == 128, "other widths are not written down");
-#define PRODUCT(n, names, a_names, b_name, ...)                                                    \
-    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\n"                                    \
+    static_assert((N == 64 || N == 128) && (ADD || ALONG_K), "others are not written down");
+#define PRODUCT(n, names, a_names, b_name, add, along_n, ...)                                      \
+    asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add ", 0;\n"                              \
                  "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, {" a_names  \
-                 "}, " b_name ", add, 1, 1, 1;\n}"                                                 \
+                 "}, " b_name ", add, 1, 1, " along_n ";\n}"                                       \
                  : __VA_ARGS__                                                                     \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
-    if constexpr (N == 64)
-        PRODUCT("64", NAMES_32, "%32, %33, %34, %35", "%36", SUMS_OF_32("+f", c));
+#define PRODUCT_64(...) PRODUCT("64", NAMES_32, "%32, %33, %34, %35", "%36", __VA_ARGS__)
+#define PRODUCT_128(...) PRODUCT("128", NAMES_64, "%64, %65, %66, %67", "%68", __VA_ARGS__)
+    if constexpr (N == 64 && !ALONG_K)
+        PRODUCT_64("1", "1", SUMS_OF_32("+f", c));
+    else if constexpr (N == 64 && ADD)
+        PRODUCT_64("1", "0", SUMS_OF_32("+f", c));
+    else if constexpr (N == 64)
+        PRODUCT_64("0", "0", SUMS_OF_32("=f", c));
+    else if constexpr (!ALONG_K)
+        PRODUCT_128("1", "1", SUMS_OF_64("+f", c));
+    else if constexpr (ADD)
+        PRODUCT_128("1", "0", SUMS_OF_64("+f", c));
     else
-        PRODUCT("128", NAMES_64, "%64, %65, %66, %67", "%68", SUMS_OF_64("+f", c));
+        PRODUCT_128("0", "0", SUMS_OF_64("=f", c));
+#undef PRODUCT_64
+#undef PRODUCT_128
 #undef PRODUCT
 }
 #endif
@@ -148,7 +160,14 @@ __device__ static inline void multiply_registers(float (&c)[N / 8][4], const uin
  * of 128 bytes): panels of 64 columns side by side, rows of 128 bytes in each, whose eight 16-byte
  * chunks are permuted by the row. In global memory tiles lie the same way, TILE_ROWS rows after
  * each other, so that a copy is a copy. Tiles begin at multiples of 1024 bytes. */
-enum { PANEL = 64, TILE_ROWS = 128, TILE_ALIGNMENT = 1024 };
+enum {
+    PANEL = 64,
+    TILE_ROWS = 128,
+    TILE_ALIGNMENT = 1024,
+    CHUNK_WIDTH = 8, /* columns in 16 bytes */
+    PANEL_CHUNKS = PANEL / CHUNK_WIDTH,
+    ROW_GROUP = 8 * PANEL_CHUNKS /* chunks from eight rows to the next eight */
+};
 
 /* Element (row, column) of a matrix of such tiles, D wide. */
 template <int D> __device__ static inline int64_t tiled_place(int row, int column) {
@@ -163,26 +182,37 @@ __device__ static inline unsigned char *tile_memory() {
     return start + (TILE_ALIGNMENT - shared_address(start) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
 }
 
-/* How products find a tile: its start, and two distances whose meaning depends on the operand; in
- * units of 16 bytes. Bits 62 and 63: swizzle of 128 bytes. */
-__device__ static inline uint64_t tile_descriptor(const bfloat *start, unsigned leading,
-                                                  unsigned stride) {
-    return (uint64_t)(shared_address(start) / 16) | (uint64_t)(leading / 16) << 16 |
-           (uint64_t)(stride / 16) << 32 | (uint64_t)1 << 62;
-}
-enum { ROW_GROUP = 8 * PANEL * (int)sizeof(bfloat) }; /* bytes from eight rows to the next eight */
-
+/* A tile `chunks` of 16 bytes after the start of such memory. */
 struct WarpgroupTile {
-    bfloat *start;
+    bfloat *memory;
+    unsigned chunks;
+
+    __device__ bfloat *start() const {
+        return memory + chunks * CHUNK_WIDTH;
+    }
+    /* How products find what lies so many chunks further on: place, a distance whose meaning
+     * depends on the operand, and that of row groups, all in chunks. Bit 62: swizzle of 128 bytes.
+     * Places are added up in the low word, where they do not carry: one instruction a product. */
+    __device__ uint64_t descriptor(unsigned further, unsigned leading) const {
+        const uint32_t low = shared_address(memory) / 16 + chunks + (further + (leading << 16));
+        return (uint64_t)(ROW_GROUP | 1u << 30) << 32 | low;
+    }
     /* X of X Y^T or Y: rows from `row`, a multiple of 8, on, columns 16 step .. 16 step + 15. */
     __device__ uint64_t rows(unsigned row, unsigned step) const {
-        return tile_descriptor(start + (step / 4 * TILE_ROWS + row) * PANEL + step % 4 * 16, 16,
-                               ROW_GROUP); /* the first is not used: 1 */
+        return descriptor((step / 4 * TILE_ROWS + row) * PANEL_CHUNKS + step % 4 * 2,
+                          1); /* not used */
     }
     /* Y of X Y: rows 16 step .. 16 step + 15, columns from 0 on. */
     __device__ uint64_t columns(unsigned step) const {
-        return tile_descriptor(start + step * 16 * PANEL, TILE_ROWS * PANEL * sizeof(bfloat),
-                               ROW_GROUP);
+        return descriptor(step * 16 * PANEL_CHUNKS, TILE_ROWS * PANEL_CHUNKS);
+    }
+    /* A warp's 16 rows of X, from `row` on, as registers hold them. */
+    template <int D> __device__ void load_rows(ProductsOfBf16::A (&x)[D / 16], unsigned row) const {
+        const unsigned lane = threadIdx.x % WARP;
+#pragma unroll
+        for (unsigned step = 0; step < D / 16; step++)
+            load_matrices(x[step].r, start() + tiled_place<D>((int)(row + lane % 16),
+                                                              (int)(step * 16 + lane / 16 * 8)));
     }
 };
 
@@ -195,6 +225,16 @@ __device__ static inline void multiply_rows(float (&c)[N / 8][4], const Warpgrou
 #pragma unroll
     for (unsigned step = 1; step < D / 16; step++)
         multiply_shared<N, true>(c, x.rows(x_row, step), y.rows(y_row, step));
+}
+/* The same with X in registers. */
+template <int N, int D>
+__device__ static inline void multiply_rows(float (&c)[N / 8][4],
+                                            const ProductsOfBf16::A (&x)[D / 16],
+                                            const WarpgroupTile &y, unsigned y_row) {
+    multiply_registers<N, false, true>(c, x[0].r, y.rows(y_row, 0));
+#pragma unroll
+    for (unsigned step = 1; step < D / 16; step++)
+        multiply_registers<N, true, true>(c, x[step].r, y.rows(y_row, step));
 }
 
 #endif

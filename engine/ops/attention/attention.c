@@ -179,6 +179,10 @@ static const OpCase cases[] = {
             NORMAL(2, 700, 40),
             {SHAPE(2), FILL_INTEGER, 0, 701}},
      .attributes = &both_h2k1d40},
+    /* and queries that leave some of a block's warps without any */
+    {.name = "Q70K430H2K1D40",
+     .in = {NORMAL(1, 70, 80), NORMAL(1, 430, 40), NORMAL(1, 430, 40)},
+     .attributes = &both_h2k1d40},
     {.name = "Q90K660H1D100",
      .in = {NORMAL(1, 90, 100), NORMAL(1, 660, 100), NORMAL(1, 660, 100)},
      .attributes = &causal_h1d100},

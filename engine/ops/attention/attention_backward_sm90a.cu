@@ -9,6 +9,9 @@
 constexpr int GROUPS = 2, GROUP_ROWS = 64, STAGES = 2;
 /* Rows of the other side whose scores are made at a time: as many as registers hold. */
 template <int D, bool OF_KEYS> constexpr int columns_at_a_time = D == 64 && !OF_KEYS ? 128 : 64;
+/* Whether registers hold A and B as well. Read from shared memory again and again, they would take
+ * as long as products of 64 columns. */
+template <int D, bool OF_KEYS> constexpr bool own_in_registers = OF_KEYS == (D == 64);
 /* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
 constexpr int BACKWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
               BRINGER_REGISTERS = 24;
@@ -28,15 +31,16 @@ struct BackwardArrivals {
 template <int D, bool OF_KEYS>
 KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const AttentionCall x) {
     constexpr int TILE = TILE_ROWS * D, COLUMNS = columns_at_a_time<D, OF_KEYS>;
-    constexpr int PARTS = TILE_ROWS / COLUMNS; /* of a tile, a turn each */
+    constexpr int PARTS = TILE_ROWS / COLUMNS;      /* of a tile, a turn each */
+    constexpr unsigned CHUNKS = TILE / CHUNK_WIDTH; /* of a tile */
     __shared__ BackwardArrivals come;
     bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
-    const WarpgroupTile a_tile = {memory}, b_tile = {memory + TILE};
+    const WarpgroupTile a_tile = {memory, 0}, b_tile = {memory, CHUNKS};
     const auto x_tile = [&](unsigned stage) {
-        return WarpgroupTile{memory + (2 + 2 * stage) * TILE};
+        return WarpgroupTile{memory, (2 + 2 * stage) * CHUNKS};
     };
     const auto y_tile = [&](unsigned stage) {
-        return WarpgroupTile{memory + (3 + 2 * stage) * TILE};
+        return WarpgroupTile{memory, (3 + 2 * stage) * CHUNKS};
     };
     const auto stage_notes = [&](unsigned stage) {
         return reinterpret_cast<AttentionNotes *>(memory + (2 + 2 * STAGES) * TILE) +
@@ -78,9 +82,9 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         };
         const int own_padded = OF_KEYS ? x.padded_keys : x.padded_queries;
         arrive_expecting(&come.own, 2 * tile_bytes<D>);
-        copy_bulk(a_tile.start, rows(OF_KEYS ? x.k : x.q, head, own_padded, first), tile_bytes<D>,
+        copy_bulk(a_tile.start(), rows(OF_KEYS ? x.k : x.q, head, own_padded, first), tile_bytes<D>,
                   &come.own);
-        copy_bulk(b_tile.start, rows(OF_KEYS ? x.v : x.g, head, own_padded, first), tile_bytes<D>,
+        copy_bulk(b_tile.start(), rows(OF_KEYS ? x.v : x.g, head, own_padded, first), tile_bytes<D>,
                   &come.own);
         const int padded = OF_KEYS ? x.padded_queries : x.padded_keys;
         int64_t other = OF_KEYS ? place.b * x.heads + place.h * x.group
@@ -91,9 +95,9 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
             Arrivals *const here = &come.other[stage];
             if (turn > 0) await(&come.free[stage], (turn - 1) % 2);
             arrive_expecting(here, 2 * tile_bytes<D> + (OF_KEYS ? note_bytes : 0));
-            copy_bulk(x_tile(stage).start, rows(OF_KEYS ? x.q : x.k, other, padded, row),
+            copy_bulk(x_tile(stage).start(), rows(OF_KEYS ? x.q : x.k, other, padded, row),
                       tile_bytes<D>, here);
-            copy_bulk(y_tile(stage).start, rows(OF_KEYS ? x.g : x.v, other, padded, row),
+            copy_bulk(y_tile(stage).start(), rows(OF_KEYS ? x.g : x.v, other, padded, row),
                       tile_bytes<D>, here);
             if (OF_KEYS)
                 copy_bulk(stage_notes(stage), x.notes + other * padded + row, note_bytes, here);
@@ -107,12 +111,30 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
     const int row = (int)lane_row(), column = (int)lane_column();
     const int warp_first = first + (int)warp * STRIP, warp_last = warp_first + STRIP - 1;
     float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
-    ProductsOfBf16::A p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];
+    float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
+    ProductsOfBf16::A a[D / 16], b[D / 16], p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];
     AttentionNote own_notes[2] = {};
     if (!OF_KEYS)
         for (int r = 0; r < 2; r++)
             own_notes[r] = x.notes[head * x.padded_queries + warp_first + row + r * 8];
+    /* The turn's, where registers hold them: read once. */
+    constexpr bool KEEP_NOTES = OF_KEYS && D == 64;
+    AttentionNotes far_notes[KEEP_NOTES ? COLUMNS / 8 : 1] = {};
 
+    /* A turn: its tile, and the first of its columns in the tile and of all. */
+    const auto tile_of = [&](int turn) { return (unsigned)turn / PARTS; };
+    const auto stage_of = [&](int turn) { return tile_of(turn) % STAGES; };
+    const auto part_of = [&](int turn) { return (unsigned)turn % PARTS * COLUMNS; };
+    int other = from * TILE_ROWS;
+
+    const auto ask = [&](float(&scores)[COLUMNS / 8][4], const ProductsOfBf16::A(&rows)[D / 16],
+                         const WarpgroupTile &rows_tile, const WarpgroupTile &tile, unsigned part) {
+        if constexpr (own_in_registers<D, OF_KEYS>)
+            multiply_rows<COLUMNS, D>(scores, rows, tile, part);
+        else
+            multiply_rows<COLUMNS, D>(scores, rows_tile, group * GROUP_ROWS, tile, part);
+        end_products();
+    };
     /* sums += weights times rows of a tile */
     const auto add = [&](float(&sums)[D / 8][4], const ProductsOfBf16::A *weights,
                          const WarpgroupTile &tile, unsigned part) {
@@ -120,33 +142,21 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         begin_products();
 #pragma unroll
         for (unsigned step = 0; step < COLUMNS / 16; step++)
-            multiply_registers<D>(sums, weights[step].r, tile.columns(part / 16 + step));
+            multiply_registers<D, true, false>(sums, weights[step].r,
+                                               tile.columns(part / 16 + step));
         end_products();
     };
-
-    const int turns = OF_KEYS ? all_tiles * PARTS : (seen_end + COLUMNS - 1) / COLUMNS;
-    if (turns > 0) await(&come.own, 0);
-    int other = from * TILE_ROWS; /* first row of the turn's columns */
-    for (int turn = 0; turn < turns; turn++) {
-        const unsigned tile = (unsigned)turn / PARTS, stage = tile % STAGES;
-        const unsigned part = (unsigned)turn % PARTS * COLUMNS; /* its first row in the tile */
-        float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
-        if (part == 0) await(&come.other[stage], tile / STAGES % 2);
-        begin_products();
-        multiply_rows<COLUMNS, D>(s, a_tile, group * GROUP_ROWS, x_tile(stage), part);
-        end_products();
-        multiply_rows<COLUMNS, D>(ds, b_tile, group * GROUP_ROWS, y_tile(stage), part);
-        end_products();
-        wait_products<1>(); /* scores are here, and what was read before is no longer */
-        hold(s);
-        if (turn > 0 && part == 0 && threadIdx.x % WARP == 0)
-            arrive(&come.free[(tile - 1) % STAGES]);
-        const AttentionNotes *const notes = stage_notes(stage) + part / 2;
+    const auto notes_of = [&](int turn, int n) {
+        return OF_KEYS ? stage_notes(stage_of(turn))[part_of(turn) / 2 + n * 4 + column / 2]
+                       : AttentionNotes{};
+    };
+    const auto weigh = [&](int turn) {
         const bool masked = OF_KEYS ? warp_last >= end || (x.causal && other + x.offset < warp_last)
                                     : other + COLUMNS > attention_seen(x, end, warp_first);
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; n++) {
-            const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
+            const AttentionNotes note = notes_of(turn, n);
+            if (KEEP_NOTES) far_notes[n] = note;
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[n][e] = fast_exp2(s[n][e] * x.score_scale -
@@ -154,29 +164,32 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         }
         if (masked) {
 #pragma unroll
-            for (int n = 0; n < COLUMNS / 8; n++)
+            for (int r = 0; r < 2; r++) {
+                const int i = warp_first + row + r * 8;
+                /* Queries before this do not see key i; or keys from this on are not seen. */
+                int bound = OF_KEYS ? 0 : attention_seen(x, end, i) - other;
+                if (OF_KEYS && x.causal) bound = i - x.offset - other;
+                if (OF_KEYS && i >= end) bound = COLUMNS;
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const int own = warp_first + row + e / 2 * 8;
-                    const int far = other + n * 8 + column + e % 2;
-                    if (OF_KEYS ? own >= attention_seen(x, end, far)
-                                : far >= attention_seen(x, end, own))
-                        s[n][e] = 0;
-                }
+                for (int n = 0; n < COLUMNS / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        const bool before = n * 8 + e < bound - column;
+                        if (before == OF_KEYS) s[n][2 * r + e] = 0;
+                    }
+            }
         }
-        if constexpr (OF_KEYS) {
+        if constexpr (OF_KEYS)
 #pragma unroll
             for (int step = 0; step < COLUMNS / 16; step++)
                 ProductsOfBf16::from_sums(p_rounded[step], s + 2 * step);
-            add(dv, p_rounded, y_tile(stage), part);
-            wait_products<1>();
-        } else {
-            wait_products<0>();
-        }
-        hold(ds);
+        other += COLUMNS;
+        if (OF_KEYS && other >= (from + tiles) * TILE_ROWS) other = from * TILE_ROWS;
+    };
+    const auto differentiate = [&](int turn) {
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; n++) {
-            const AttentionNotes note = OF_KEYS ? notes[n * 4 + column / 2] : AttentionNotes{};
+            const AttentionNotes note = KEEP_NOTES ? far_notes[n] : notes_of(turn, n);
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 ds[n][e] = s[n][e] *
@@ -185,20 +198,53 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
 #pragma unroll
         for (int step = 0; step < COLUMNS / 16; step++)
             ProductsOfBf16::from_sums(ds_rounded[step], ds + 2 * step);
-        add(da, ds_rounded, x_tile(stage), part);
-        /* dQ's go on while the next scores are asked for. ptxas does not see that the same is safe
-         * for two kinds of sums, and would put a wait behind every product. */
-        if constexpr (OF_KEYS) {
-            wait_products<0>();
-            hold(dv);
-            hold(da);
+    };
+
+    const int turns = OF_KEYS ? all_tiles * PARTS : (seen_end + COLUMNS - 1) / COLUMNS;
+    /* Whether a turn's B Y^T is asked for with its scores, in the turn before. Where there are two
+     * kinds of sums, ptxas does not see that this is safe and would wait for each product. */
+    constexpr bool BOTH_AHEAD = !OF_KEYS;
+    const auto ask_ahead = [&](int turn) {
+        ask(s, a, a_tile, x_tile(stage_of(turn)), part_of(turn));
+        if (BOTH_AHEAD) ask(ds, b, b_tile, y_tile(stage_of(turn)), part_of(turn));
+        wait_products<BOTH_AHEAD>();
+        hold(s);
+    };
+    /* Begins when the turn's scores are here, ends when those of the next are. */
+    const auto take_turn = [&]<bool LAST>(int turn) {
+        const unsigned stage = stage_of(turn), part = part_of(turn);
+        if (!BOTH_AHEAD) {
+            begin_products();
+            ask(ds, b, b_tile, y_tile(stage), part);
         }
-        other += COLUMNS;
-        if (OF_KEYS && other >= (from + tiles) * TILE_ROWS) other = from * TILE_ROWS;
+        weigh(turn);
+        if constexpr (OF_KEYS) add(dv, p_rounded, y_tile(stage), part);
+        wait_products<OF_KEYS>(); /* for B Y^T, not for dV's */
+        hold(ds);
+        differentiate(turn);
+        const bool of_next = !LAST && part_of(turn + 1) == 0;
+        if (of_next) await(&come.other[stage_of(turn + 1)], tile_of(turn + 1) / STAGES % 2);
+        add(da, ds_rounded, x_tile(stage), part);
+        if (LAST)
+            wait_products<0>();
+        else
+            ask_ahead(turn + 1);
+        hold(da);
+        hold(dv);
+        if (of_next && threadIdx.x % WARP == 0) arrive(&come.free[stage]);
+    };
+    if (turns > 0) {
+        await(&come.own, 0);
+        if constexpr (own_in_registers<D, OF_KEYS>) {
+            a_tile.load_rows<D>(a, warp * STRIP);
+            b_tile.load_rows<D>(b, warp * STRIP);
+        }
+        await(&come.other[0], 0);
+        begin_products();
+        ask_ahead(0);
+        for (int turn = 0; turn < turns - 1; turn++) take_turn.template operator()<false>(turn);
+        take_turn.template operator()<true>(turns - 1);
     }
-    wait_products<0>();
-    hold(da);
-    hold(dv);
 
     float *const to_a = OF_KEYS ? x.dk : x.dq;
     const int64_t a_row = OF_KEYS ? x.k_row : x.q_row;

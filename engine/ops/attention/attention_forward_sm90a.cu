@@ -41,20 +41,26 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     forward_warpgroups(const AttentionCall x) {
     typedef WarpgroupForward<D> S;
     constexpr int TILE = TILE_ROWS * D, GROUPS = S::GROUPS, ROWS = S::ROWS;
+    constexpr unsigned CHUNKS = TILE / CHUNK_WIDTH; /* of a tile */
     __shared__ ForwardArrivals come;
     bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
-    const WarpgroupTile q_tile = {memory + 2 * STAGES * TILE};
-    const auto k_tile = [&](int tile) { return WarpgroupTile{memory + stage_of(tile) * TILE}; };
+    const WarpgroupTile q_tile = {memory, 2 * STAGES * CHUNKS};
+    const auto k_tile = [&](int tile) { return WarpgroupTile{memory, stage_of(tile) * CHUNKS}; };
     const auto v_tile = [&](int tile) {
-        return WarpgroupTile{memory + (STAGES + stage_of(tile)) * TILE};
+        return WarpgroupTile{memory, (STAGES + stage_of(tile)) * CHUNKS};
     };
-    const AttentionPlace place = attention_place(x, x.heads, (x.queries + ROWS - 1) / ROWS, true);
+    const int blocks = (x.queries + ROWS - 1) / ROWS; /* of a head */
+    const AttentionPlace place = attention_place(x, x.heads, blocks, true);
     const int64_t head = place.b * x.heads + place.h;
-    const int first = place.tile * ROWS;
+    /* Queries that do not fill the blocks leave groups of the first idle, whose rows see the fewest
+     * keys; not where its rows would begin within a tile of panels. */
+    const int rows = (x.queries + GROUP_ROWS - 1) / GROUP_ROWS * GROUP_ROWS;
+    const int first = place.tile * ROWS - (D == PANEL ? blocks * ROWS - rows : 0);
+    const unsigned idle = first < 0 ? (unsigned)-first / GROUP_ROWS : 0;
     const int end = attention_end(x, place.b);
-    /* Tiles that some of so many queries from `first` on see. */
-    const auto tiles_of = [&](int rows) {
-        const int last = first + rows < x.queries ? first + rows - 1 : x.queries - 1;
+    /* Tiles that some query of groups up to `last_group` sees. */
+    const auto tiles_of = [&](int last_group) {
+        const int last = min(first + (last_group + 1) * GROUP_ROWS, x.queries) - 1;
         const int seen = attention_seen(x, end, last);
         return seen > 0 ? (seen + KEYS - 1) / KEYS : 0;
     };
@@ -65,8 +71,8 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
         for (int s = 0; s < STAGES; s++) {
             arrivals_open(&come.k[s], 1);
             arrivals_open(&come.v[s], 1);
-            arrivals_open(&come.k_free[s], GROUPS * WARPGROUP / WARP);
-            arrivals_open(&come.v_free[s], GROUPS * WARPGROUP / WARP);
+            arrivals_open(&come.k_free[s], (GROUPS - idle) * WARPGROUP / WARP);
+            arrivals_open(&come.v_free[s], (GROUPS - idle) * WARPGROUP / WARP);
         }
         arrivals_opened();
     }
@@ -74,20 +80,22 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
 
     if (group == GROUPS) {
         keep_registers<S::BRINGER_REGISTERS>();
-        const int tiles = tiles_of(ROWS);
+        const int tiles = tiles_of(GROUPS - 1);
         if (threadIdx.x % WARPGROUP != 0 || tiles == 0) return;
         const int64_t kv_head = place.b * x.kv_heads + place.h / x.group;
+        const int from = max(first, 0);
         const bfloat *const q =
-            static_cast<const bfloat *>(x.q) + (head * x.padded_queries + first) * D;
+            static_cast<const bfloat *>(x.q) + (head * x.padded_queries + from) * D;
         const bfloat *const k = static_cast<const bfloat *>(x.k) + kv_head * x.padded_keys * D;
         const bfloat *const v = static_cast<const bfloat *>(x.v) + kv_head * x.padded_keys * D;
         const auto bring = [&](const WarpgroupTile &to, const bfloat *from, Arrivals *here,
                                int rows = TILE_ROWS) {
             const unsigned bytes = (unsigned)rows * D * sizeof(bfloat);
             arrive_expecting(here, bytes);
-            copy_bulk(to.start, from, bytes, here);
+            copy_bulk(to.start(), from, bytes, here);
         };
-        bring(q_tile, q, &come.q, min(ROWS, x.padded_queries - first));
+        bring({memory, q_tile.chunks + idle * GROUP_ROWS * PANEL_CHUNKS}, q, &come.q,
+              min(first + ROWS, x.padded_queries) - from);
         for (int tile = 0; tile <= tiles; tile++) {
             if (tile < tiles) {
                 if (tile >= STAGES) await(&come.k_free[stage_of(tile)], parity_of(tile - STAGES));
@@ -101,9 +109,10 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
         return;
     }
 
+    if (group < idle) return;
     take_registers<S::GROUP_REGISTERS>();
     /* Others of the block may see a tile more; all of it is then brought without this group. */
-    const int tiles = tiles_of(((int)group + 1) * GROUP_ROWS);
+    const int tiles = tiles_of((int)group);
     const int row = (int)lane_row();
     const int warp_first = first + (int)warp * STRIP;
     const int warp_full = attention_seen(x, end, warp_first); /* what its first query sees */
@@ -124,7 +133,7 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
         begin_products();
 #pragma unroll
         for (unsigned step = 0; step < KEYS / 16; step++)
-            multiply_registers<D>(o, p[step].r, v_tile(tile).columns(step));
+            multiply_registers<D, true, false>(o, p[step].r, v_tile(tile).columns(step));
         end_products();
     };
     const auto release = [&](Arrivals *free) {
