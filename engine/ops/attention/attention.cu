@@ -22,6 +22,7 @@ struct HeadCopies {
     int width, parts;
     bool tiled; /* rows in tiles as warpgroups read them, not one after the other */
     const int32_t *lengths;
+    unsigned *numbers; /* to be zeroed; NULL: none */
     /* of a copy of dO: */
     const float *out, *log_sum;
     AttentionNote *notes;
@@ -68,6 +69,7 @@ template <class M, int D, bool WITH_NOTES>
 KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     typedef CopyShape<D> S;
     typedef typename M::Element Element;
+    if (x.numbers && blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *x.numbers = 0;
     const HeadCopy copy = x.copy[blockIdx.y];
     const unsigned each = (unsigned)copy.padded / S::ROWS, head = blockIdx.x / each;
     const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
@@ -211,6 +213,7 @@ static void launch_copies(const Run *run, const AttentionCall &x, HeadCopies &co
     copies.width = (int)x.width;
     copies.parts = x.parts;
     copies.lengths = x.lengths;
+    copies.numbers = x.numbers;
     int64_t most = 0; /* rows */
     for (int i = 0; i < count; i++)
         most = std::max(most, x.batch * copies.copy[i].heads * copies.copy[i].padded);
@@ -291,6 +294,7 @@ static void forward(const OpCall *call, const Run *run) {
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const bool warpgroups = for_warpgroups(run, x);
+    x.numbers = carver.take<unsigned>(1);
     copy_inputs(call, run, &x, &carver, warpgroups, PHASE_FORWARD);
     if (warpgroups)
         attention_forward_warpgroups(run, x);
@@ -316,7 +320,7 @@ static size_t scratch(const OpCall *call, Phase phase) {
     if (input_of(call, ATTENTION_POSITION)) return attention_step_scratch(call);
     const AttentionView view = attention_view(call);
     const size_t copies = call->kept_bytes ? 0 : input_copies(call, view);
-    if (phase == PHASE_FORWARD) return copies;
+    if (phase == PHASE_FORWARD) return carved(1, sizeof(unsigned)) + copies;
     const int64_t rows = view.batch * view.heads * padded_rows(view.queries);
     return copies + carved(copy_bytes(call, view, false), 1) + carved(rows, sizeof(AttentionNote));
 }

@@ -51,7 +51,8 @@ struct AttentionCall {
     float *dq, *dk, *dv;        /* first element of the part in its tensor; NULL: not wanted */
     int64_t q_row, k_row, v_row;
     bool add_q, add_k, add_v;
-    int parts; /* of a head wider than a tile: its width is padded to so many */
+    unsigned *numbers; /* what blocks that take numbers count up; zero before the launch */
+    int parts;         /* of a head wider than a tile: its width is padded to so many */
 };
 
 /* Visible keys of sequence b for any query. */
@@ -64,19 +65,25 @@ __device__ static inline int attention_seen(const AttentionCall &x, int end, int
     return x.causal && i + x.offset + 1 < end ? i + x.offset + 1 : end;
 }
 
-/* Which tile a block works at: number n of all, `tiles` a head. Heads whose keys fit in the cache
- * together run together, those with the longest rows first where `descending`. */
+/* Which tile number n of all is, `tiles` a head. Heads whose keys fit in the cache together run
+ * together, those with the longest rows first where `descending`. */
 struct AttentionPlace {
     int64_t b, h;
     int tile;
 };
 __device__ static inline AttentionPlace attention_place(const AttentionCall &x, int64_t heads,
-                                                        int tiles, bool descending) {
+                                                        int tiles, bool descending,
+                                                        unsigned number) {
     const unsigned together = (unsigned)x.heads_at_once, set = together * (unsigned)tiles;
-    const unsigned within = blockIdx.x % set, tile = within / together;
-    const unsigned head = blockIdx.x / set * together + within % together;
+    const unsigned within = number % set, tile = within / together;
+    const unsigned head = number / set * together + within % together;
     return {head / (unsigned)heads, head % (unsigned)heads,
             descending ? tiles - 1 - (int)tile : (int)tile};
+}
+/* The tile of a block that works at one. */
+__device__ static inline AttentionPlace attention_place(const AttentionCall &x, int64_t heads,
+                                                        int tiles, bool descending) {
+    return attention_place(x, heads, tiles, descending, blockIdx.x);
 }
 
 /* Four numbers of each of four lanes whose numbers differ in the bits low and high: transposed. */
