@@ -154,6 +154,8 @@ static void test_resume_on_a_device(void **state) {
     need_emulation();
     check_resume("lstm", "cuda-emulated", "micro_batch=4");
     check_resume("lstm", "cuda-emulated", "checkpoint_every=3");
+    /* long enough for copies that attention keeps for its backward */
+    check_resume("transformer", "cuda-emulated", "products=bf16 length=64 layers=1 budget=15step");
 }
 
 static void test_data_do_not_depend_on_model(void **state) {

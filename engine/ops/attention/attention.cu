@@ -333,7 +333,7 @@ static Kept kept(const OpCall *call) {
                  1u << view.q_input | 1u << view.k_input | 1u << view.v_input};
     size_t inputs = 0;
     for (int i = 0; i < call->inputs; i++)
-        if (kept.instead >> i & 1u) inputs += (size_t)tensor_size(call->in[i]) * sizeof(float);
+        if (kept.instead >> i & 1u) inputs += tensor_bytes(call->in[i]);
     return kept.bytes > inputs ? Kept{} : kept;
 }
 
