@@ -18,6 +18,21 @@ unsigned most_cluster(const Run *run) {
     return static_cast<GpuState *>(state_of(run))->properties.major >= 9 ? 4 : 1;
 }
 
+size_t most_shared(const Run *run) {
+    return static_cast<GpuState *>(state_of(run))->properties.sharedMemPerBlockOptin;
+}
+
+unsigned resident_blocks_of(const Run *run, const char *name, const void *kernel, unsigned threads,
+                            size_t shared) {
+    int each = 0; /* on a multiprocessor */
+    cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error == cudaSuccess)
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, (int)threads, shared);
+    note_launch(run, name, error);
+    return (unsigned)each * (unsigned)state_of(run)->processors;
+}
+
 bool has_warpgroup_products(const Run *run) {
     const cudaDeviceProp &properties = static_cast<GpuState *>(state_of(run))->properties;
     return properties.major == 9 && properties.minor == 0;
