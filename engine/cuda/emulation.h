@@ -80,7 +80,7 @@ int meet_block_or(int x); /* whether any thread of the block brings a number oth
 void await_met(const unsigned *counter, unsigned count);
 
 /* Most blocks and threads that run at the same time, and bytes of a block's shared memory. */
-enum { MOST_RESIDENT = 16, MOST_FIBRES = 4096, MOST_SHARED = 227 * 1024 };
+enum { MOST_RESIDENT = 32, MOST_FIBRES = 8192, MOST_SHARED = 227 * 1024 };
 
 enum Together { CLUSTER, RESIDENT };
 /* `size` blocks run at the same time: of a cluster, or all of the grid. */

@@ -38,7 +38,8 @@ struct Sharing {
     int own;            /* units of a block, even */
     int down, across;   /* tiles of a block's rows and of its 4 own columns */
     int slices;         /* of the terms */
-    int share;          /* terms of a slice in one chunk, a multiple of 4 */
+    int share;          /* terms of a slice in one chunk, a multiple of 8 */
+    int turn;           /* rows of a chunk that the threads copy at once */
     int slots;          /* of a thread for cells: a sequence's unit */
 
     __host__ __device__ int columns() const {
@@ -50,9 +51,13 @@ struct Sharing {
     __host__ __device__ int chunks() const {
         return (H + chunk() - 1) / chunk();
     }
-    __host__ __device__ int stage() const { /* floats, rows PAD apart */
-        return rows * (chunk() + PAD);
+    __host__ __device__ int pitch() const { /* floats from row to row of the ring */
+        return chunk() + PAD;
     }
+    __host__ __device__ int stage() const {
+        return rows * pitch();
+    }
+
     __host__ __device__ int space() const { /* floats of the ring, where then the sums lie */
         return max(STAGES * stage(), (int)THREADS * TILE * TILE);
     }
@@ -79,7 +84,8 @@ struct Worker {
     int tile, slice;
     int down, across; /* of the tile */
     bool works;
-    float *w, *space, *cells;
+    int copied, piece, pieces; /* first row and term that it copies of a chunk, and how often */
+    float *w, *space, *ring, *cells;
     unsigned *group, *team; /* counters */
 
     __device__ Worker(const Sharing &sharing, unsigned *counters) : s(sharing) {
@@ -91,6 +97,9 @@ struct Worker {
         tile = (int)threadIdx.x % tiles;
         slice = (int)threadIdx.x / tiles;
         works = slice < s.slices;
+        piece = (int)threadIdx.x % (s.chunk() / 4) * 4;
+        copied = (int)threadIdx.x / (s.chunk() / 4);
+        pieces = copied < s.turn ? max(0, (count - copied + s.turn - 1) / s.turn) : 0;
         /* Neighbouring lanes read the same state, lanes two apart the same weights: such loads
          * need half as many turns. */
         if (s.down % 2 == 0 && s.across % 2 == 0) {
@@ -103,6 +112,7 @@ struct Worker {
         }
         w = shared_memory<float>();
         space = w + s.H * s.columns();
+        ring = space + copied * s.pitch() + piece;
         cells = space + s.space();
         group = counters + number * COUNTER_APART;
         team = counters + (MOST_BLOCKS + (int)blockIdx.x) / TEAM * COUNTER_APART;
@@ -114,58 +124,88 @@ struct Worker {
             w[i] = read(i / s.columns(), i % s.columns());
     }
 
-    /* The states' terms of one chunk into the ring; row 0 lies at `from`, the next ld further. */
-    __device__ void fetch(const float *from, int64_t ld, int chunk) const {
+    /* One chunk of the states' terms into the ring, zeros behind the last one. This thread's first
+     * piece of it lies at `from`, the next `step` further. */
+    __device__ void fetch(const float *from, int64_t step, int chunk) const {
         if (chunk < s.chunks()) {
-            const int pieces = s.chunk() / 4, turn = THREADS / pieces;
-            const int piece = (int)threadIdx.x % pieces, term = chunk * s.chunk() + piece * 4;
-            float *to = space + chunk % STAGES * s.stage() + piece * 4;
-            const int row = (int)threadIdx.x / pieces;
-            if (row < turn && term < s.H)
-                for (int r = row; r < count; r += turn)
-                    copy_async(to + r * (s.chunk() + PAD), from + r * ld + term);
+            const bool exists = chunk * s.chunk() + piece < s.H;
+            float *to = ring + chunk % STAGES * s.stage();
+            from += chunk * s.chunk();
+            for (int i = 0; i < pieces; i++, from += step, to += s.turn * s.pitch())
+                if (exists)
+                    copy_async(to, from);
+                else
+                    store<4>(to, Lanes<4>{});
         }
         copy_commit();
     }
 
-    /* This thread's share of the sums of a chunk. */
-    __device__ void add(int chunk, Lanes<4> sums[TILE][2]) const {
-        const int start = slice * s.share, term = chunk * s.chunk() + start;
-        const int terms = min(s.share, s.H - term), columns = s.columns();
-        const float *const x = space + chunk % STAGES * s.stage() + start;
-        const float *weights = w + term * columns + across * 4;
-        int row[TILE];
+    /* Four terms of a tile's rows, and where their weights lie, the first of them read. */
+    struct Terms {
+        Lanes<4> a[TILE], b[2];
+        const float *weights;
+    };
+    __device__ void read(Terms &of, const float *x, const int row[TILE], int term) const {
+        of.weights = w + min(term, s.H - 4) * s.columns() + across * 4;
 #pragma unroll
-        for (int i = 0; i < TILE; i++)
-            row[i] = min(i * s.down + down, count - 1) * (s.chunk() + PAD);
-        for (int k = 0; k < terms; k += 4) {
-            Lanes<4> a[TILE];
+        for (int i = 0; i < TILE; i++) of.a[i] = load<4>(x + row[i]);
+        of.b[0] = load<4>(of.weights);
+        of.b[1] = load<4>(of.weights + s.columns() / 2);
+    }
+    __device__ void add(Lanes<4> sums[TILE][2], const Terms &of) const {
+        Lanes<4> b[2] = {of.b[0], of.b[1]}, next[2] = {};
 #pragma unroll
-            for (int i = 0; i < TILE; i++) a[i] = load<4>(x + row[i] + k);
+        for (int j = 0; j < 4; j++) {
+            if (j < 3) {
+                next[0] = load<4>(of.weights + (2 * j + 2) * (s.columns() / 2));
+                next[1] = load<4>(of.weights + (2 * j + 3) * (s.columns() / 2));
+            }
 #pragma unroll
-            for (int j = 0; j < 4; j++, weights += columns)
+            for (int i = 0; i < TILE; i++)
 #pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const Lanes<4> b = load<4>(weights + half * columns / 2);
-#pragma unroll
-                    for (int i = 0; i < TILE; i++)
-#pragma unroll
-                        for (int n = 0; n < 4; n++) sums[i][half].of[n] += a[i].of[j] * b.of[n];
-                }
+                for (int n = 0; n < TILE; n++)
+                    sums[i][n / 4].of[n % 4] += of.a[i].of[j] * b[n / 4].of[n % 4];
+            b[0] = next[0];
+            b[1] = next[1];
         }
     }
 
-    /* Sums of all slices, each slice's left in shared memory for total(). */
+    /* Sums of all slices, each slice's left in shared memory for total(). While four terms are
+     * multiplied the next four are read, those of the next chunk too. */
     __device__ void multiply(const float *from, int64_t ld) const {
+        const int chunks = s.chunks();
+        const int start = min(slice, s.slices - 1) * s.share; /* idle threads repeat the last one */
+        int row[TILE];
+#pragma unroll
+        for (int i = 0; i < TILE; i++)
+            row[i] = min(i * s.down + down, count - 1) * s.pitch() + start;
         Lanes<4> sums[TILE][2] = {};
-        for (int chunk = 0; chunk < STAGES - 1; chunk++) fetch(from, ld, chunk);
-        for (int chunk = 0; chunk < s.chunks(); chunk++) {
-            copy_wait<STAGES - 2>();
-            __syncthreads();
-            fetch(from, ld, chunk + STAGES - 1);
-            if (works) add(chunk, sums);
+        Terms even, odd;
+        const int64_t step = s.turn * ld;
+        from += copied * ld + piece;
+        for (int chunk = 0; chunk < STAGES; chunk++) fetch(from, step, chunk);
+        copy_wait<STAGES - 1>();
+        __syncthreads();
+        read(even, space, row, start);
+        for (int chunk = 0; chunk < chunks; chunk++) {
+            const float *x = space + chunk % STAGES * s.stage();
+            int term = chunk * s.chunk() + start;
+            for (int k = 0; k < s.share; k += 8, x += 8, term += 8) {
+                read(odd, x + 4, row, term + 4);
+                add(sums, even);
+                if (k + 8 < s.share) {
+                    read(even, x + 8, row, term + 8);
+                } else {
+                    copy_wait<STAGES - 2>();
+                    __syncthreads(); /* the next chunk is here, this one has been read */
+                    fetch(from, step, chunk + STAGES);
+                    if (chunk + 1 < chunks)
+                        read(even, space + (chunk + 1) % STAGES * s.stage(), row,
+                             (chunk + 1) * s.chunk() + start);
+                }
+                add(sums, odd);
+            }
         }
-        __syncthreads(); /* nobody reads the ring any more */
 #pragma unroll
         for (int e = 0; e < SUMS; e++)
             store<4>(space + (e * THREADS + (int)threadIdx.x) * 4, sums[e / 2][e % 2]);
@@ -218,10 +258,9 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
     for (int64_t t = 0; t < L; t++) {
         const bool recurs = t > 0 || x.h0;
         if (t > 0) meet(own.group, (unsigned)(s.blocks * t));
-        if (t > 0)
-            own.multiply(x.h + (own.first * L + t - 1) * H, L * H);
-        else if (recurs)
-            own.multiply(x.h0 + own.first * H, H);
+        if (recurs)
+            own.multiply(t > 0 ? x.h + (own.first * L + t - 1) * H : x.h0 + own.first * H,
+                         t > 0 ? L * H : H);
         else
             wait_copies();
         float *const G = inputs + t % 2 * 4 * s.cells(); /* then after the activation */
@@ -360,8 +399,9 @@ static Sharing share_out(int64_t B, int64_t H, unsigned most, size_t bytes) {
         s.slices = THREADS / (s.down * s.across);
         if (s.slices < 2) continue; /* so many rows keep a plain product busy */
         s.slots = (SUMS + s.slices - 1) / s.slices;
-        for (s.share = 4; s.share <= 16 && s.chunk() / 4 <= THREADS; s.share += 4) {
+        for (s.share = 8; s.share <= 16 && s.chunk() / 4 <= THREADS; s.share += 8) {
             if (shared_bytes(s) > bytes) continue;
+            s.turn = THREADS / (s.chunk() / 4);
             const int64_t time = 128 * s.chunks() * s.share + s.rows * H / 6;
             if (best.groups && time > least) continue;
             best = s;
