@@ -13,22 +13,22 @@
  * Floors of a step, with 132 multiprocessors of 128 multiply-adds a cycle that read 24 bytes a
  * cycle from the second-level cache when all of them do:
  *
- *                  groups   rows x columns x H   products   reading h
- *     B64H512           4      16 x 64 x 512      4096         1365      cycles
- *     B64H1024          1     64 x 32 x 1024     16384        10923
+ *                  groups   rows x columns x H   multiply-adds   reading h
+ *     B64H512           4      16 x 64 x 512         4096          1365      cycles
+ *     B64H1024          1     64 x 32 x 1024        16384         10923
+ *     the same, bf16    2     32 x 64 x 1024            -          5461
  *
  * Reading goes on under the products, in chunks of a ring. On top come a meeting (a release, an
  * acquire and a trip to the cache on the way in, some 2000 cycles; 4000 backward), the sum over
- * slices (128 KB through shared memory, 1024) and the gates.
- *
- * A thread has 8 x 8 sums: 16 loads of 16 bytes from shared memory for 256 multiply-adds. Few
- * tiles cover what a block makes, so slices of the terms share them; then the slices are added. */
-#include "engine/cuda/copies.cuh"
+ * slices (float: 128 KB through shared memory, 1024) and the gates. Few tiles cover what a block
+ * makes, so slices of the terms share them; then the slices are added. */
 #include "engine/cuda/handover.cuh"
 #include "engine/ops/lstm/lstm_steps.cuh"
+#include "engine/ops/lstm/lstm_tiles.cuh"
 
-enum { THREADS = 256, TILE = 8, TEAM = 4, STAGES = 4, PAD = 4 };
-enum { SUMS = TILE * TILE / 4 /* of a thread, in fours */ };
+enum { THREADS = 256, TEAM = 4, STAGES = 4 };
+/* Floats of shared memory for each cell, which is a unit of a sequence. */
+enum { FORWARD_CELL = 9, ADJOINT_CELL = 8, CELL = FORWARD_CELL };
 
 /* How the grid shares B sequences and H units. */
 struct Sharing {
@@ -37,101 +37,83 @@ struct Sharing {
     int rows;           /* sequences of a group, at most */
     int own;            /* units of a block, even */
     int down, across;   /* tiles of a block's rows and of its 4 own columns */
+    int columns, terms; /* 4 own and H, filled up to whole tiles */
     int slices;         /* of the terms */
-    int share;          /* terms of a slice in one chunk, a multiple of 8 */
+    int share;          /* terms of a slice in one chunk */
+    int chunk, chunks;  /* terms of one and how many */
+    int pitch, stage;   /* floats from row to row and from chunk to chunk of the ring */
     int turn;           /* rows of a chunk that the threads copy at once */
-    int slots;          /* of a thread for cells: a sequence's unit */
-
-    __host__ __device__ int columns() const {
-        return 4 * own;
-    }
-    __host__ __device__ int chunk() const {
-        return slices * share;
-    }
-    __host__ __device__ int chunks() const {
-        return (H + chunk() - 1) / chunk();
-    }
-    __host__ __device__ int pitch() const { /* floats from row to row of the ring */
-        return chunk() + PAD;
-    }
-    __host__ __device__ int stage() const {
-        return rows * pitch();
-    }
-
-    __host__ __device__ int space() const { /* floats of the ring, where then the sums lie */
-        return max(STAGES * stage(), (int)THREADS * TILE * TILE);
-    }
-    __host__ __device__ int cells() const {
-        return slots * THREADS;
-    }
+    int weights, space; /* bytes of weights; of the ring, where then the sums lie */
+    int cells;          /* of a block's threads */
 };
 
-/* Floats of shared memory for each cell. */
-enum { CELL_INPUTS = 8, CELL_FORWARD = CELL_INPUTS + 1, CELL_ADJOINT = 8 };
-
-static size_t shared_bytes(const Sharing &s) {
-    return ((size_t)s.H * (size_t)s.columns() + (size_t)s.space() +
-            (size_t)s.cells() * CELL_FORWARD) *
-           sizeof(float);
-}
-
 /* What a thread knows of its block's part. */
-struct Worker {
+template <class Tiles> struct Worker {
+    typedef typename Tiles::Weight Weight;
+    typedef typename Tiles::Terms Terms;
+    enum { EACH = Tiles::THREADS_EACH, HELD = Tiles::HELD, FOURS = Tiles::FOURS };
+    enum { DEPTH = Tiles::DEPTH };
+
     const Sharing &s;
     int64_t first;  /* sequence of the group */
     int count;      /* of its sequences */
     int part, unit; /* of the block in its group; its first unit */
-    int tile, slice;
-    int down, across; /* of the tile */
+    Tile tile;
+    int place, slice; /* of the thread among those of all tiles; which slice */
     bool works;
     int copied, piece, pieces; /* first row and term that it copies of a chunk, and how often */
-    float *w, *space, *ring, *cells;
+    Weight *w;
+    float *space, *ring, *cells;
     unsigned *group, *team; /* counters */
 
     __device__ Worker(const Sharing &sharing, unsigned *counters) : s(sharing) {
-        const int number = (int)blockIdx.x / s.blocks, tiles = s.down * s.across;
+        const int thread = (int)threadIdx.x, number = (int)blockIdx.x / s.blocks;
         part = (int)blockIdx.x % s.blocks;
         unit = part * s.own;
         first = (int64_t)number * s.rows;
         count = min(s.rows, s.B - (int)first);
-        tile = (int)threadIdx.x % tiles;
-        slice = (int)threadIdx.x / tiles;
+        place = thread % (EACH * s.down * s.across);
+        slice = thread / (EACH * s.down * s.across);
         works = slice < s.slices;
-        piece = (int)threadIdx.x % (s.chunk() / 4) * 4;
-        copied = (int)threadIdx.x / (s.chunk() / 4);
+        copied = thread / (s.chunk / 4);
+        piece = thread % (s.chunk / 4) * 4;
         pieces = copied < s.turn ? max(0, (count - copied + s.turn - 1) / s.turn) : 0;
-        /* Neighbouring lanes read the same state, lanes two apart the same weights: such loads
-         * need half as many turns. */
+        const int t = place / EACH;
+        tile = {t / s.across, t % s.across, s.down, s.across, place % EACH};
+        /* Neighbouring tiles read the same states, those two apart the same weights: if they are
+         * lanes, such loads need half as many turns. */
         if (s.down % 2 == 0 && s.across % 2 == 0) {
-            const int square = tile / 4;
-            across = square % (s.across / 2) * 2 + tile % 2;
-            down = square / (s.across / 2) * 2 + tile / 2 % 2;
-        } else {
-            across = tile % s.across;
-            down = tile / s.across;
+            tile.down = t / 4 / (s.across / 2) * 2 + t / 2 % 2;
+            tile.across = t / 4 % (s.across / 2) * 2 + t % 2;
         }
-        w = shared_memory<float>();
-        space = w + s.H * s.columns();
-        ring = space + copied * s.pitch() + piece;
-        cells = space + s.space();
+        w = shared_memory<Weight>();
+        space = shared_memory<float>() + s.weights / (int)sizeof(float);
+        ring = space + copied * s.pitch + piece;
+        cells = space + s.space / (int)sizeof(float);
         group = counters + number * COUNTER_APART;
         team = counters + (MOST_BLOCKS + (int)blockIdx.x) / TEAM * COUNTER_APART;
     }
 
-    /* Weights (H, columns) into shared memory: fill(term, column), zero for units that are not. */
-    template <class Read> __device__ void keep(const Read &read) const {
-        for (int i = (int)threadIdx.x; i < s.H * s.columns(); i += THREADS)
-            w[i] = read(i / s.columns(), i % s.columns());
+    /* Weights into shared memory: read(term, column). BY_TERMS: four neighbouring terms lie side by
+     * side where they are read. */
+    template <bool BY_TERMS, class Read> __device__ void keep(const Read &read) const {
+        for (int i = (int)threadIdx.x; i < s.terms * s.columns; i += THREADS) {
+            const int four = i / (4 * s.columns), in = i % (4 * s.columns);
+            const int term = BY_TERMS ? four * 4 + in % 4 : i / s.columns;
+            const int column = BY_TERMS ? in / 4 : i % s.columns;
+            const bool exists = term < s.H && column < 4 * s.own;
+            Tiles::keep(w, s.columns, term, column, exists ? read(term, column) : 0.0f);
+        }
     }
 
     /* One chunk of the states' terms into the ring, zeros behind the last one. This thread's first
      * piece of it lies at `from`, the next `step` further. */
     __device__ void fetch(const float *from, int64_t step, int chunk) const {
-        if (chunk < s.chunks()) {
-            const bool exists = chunk * s.chunk() + piece < s.H;
-            float *to = ring + chunk % STAGES * s.stage();
-            from += chunk * s.chunk();
-            for (int i = 0; i < pieces; i++, from += step, to += s.turn * s.pitch())
+        if (chunk < s.chunks) {
+            const bool exists = chunk * s.chunk + piece < s.H;
+            float *to = ring + chunk % STAGES * s.stage;
+            from += chunk * s.chunk;
+            for (int i = 0; i < pieces; i++, from += step, to += s.turn * s.pitch)
                 if (exists)
                     copy_async(to, from);
                 else
@@ -140,102 +122,80 @@ struct Worker {
         copy_commit();
     }
 
-    /* Four terms of a tile's rows, and where their weights lie, the first of them read. */
-    struct Terms {
-        Lanes<4> a[TILE], b[2];
-        const float *weights;
-    };
-    __device__ void read(Terms &of, const float *x, const int row[TILE], int term) const {
-        of.weights = w + min(term, s.H - 4) * s.columns() + across * 4;
-#pragma unroll
-        for (int i = 0; i < TILE; i++) of.a[i] = load<4>(x + row[i]);
-        of.b[0] = load<4>(of.weights);
-        of.b[1] = load<4>(of.weights + s.columns() / 2);
-    }
-    __device__ void add(Lanes<4> sums[TILE][2], const Terms &of) const {
-        Lanes<4> b[2] = {of.b[0], of.b[1]}, next[2] = {};
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            if (j < 3) {
-                next[0] = load<4>(of.weights + (2 * j + 2) * (s.columns() / 2));
-                next[1] = load<4>(of.weights + (2 * j + 3) * (s.columns() / 2));
-            }
-#pragma unroll
-            for (int i = 0; i < TILE; i++)
-#pragma unroll
-                for (int n = 0; n < TILE; n++)
-                    sums[i][n / 4].of[n % 4] += of.a[i].of[j] * b[n / 4].of[n % 4];
-            b[0] = next[0];
-            b[1] = next[1];
-        }
-    }
-
-    /* Sums of all slices, each slice's left in shared memory for total(). While four terms are
-     * multiplied the next four are read, those of the next chunk too. */
+    /* Sums over all terms of states, row 0 at `from`, the next ld further; each slice's are left in
+     * shared memory for total(). While some terms are multiplied the next are read, those of the
+     * next chunk too. */
     __device__ void multiply(const float *from, int64_t ld) const {
-        const int chunks = s.chunks();
         const int start = min(slice, s.slices - 1) * s.share; /* idle threads repeat the last one */
-        int row[TILE];
+        const Weight *const weights = w + Tiles::first_weight(tile);
+        int row[HELD];
 #pragma unroll
-        for (int i = 0; i < TILE; i++)
-            row[i] = min(i * s.down + down, count - 1) * s.pitch() + start;
-        Lanes<4> sums[TILE][2] = {};
+        for (int i = 0; i < HELD; i++)
+            row[i] = min(Tiles::held_row(tile, i), count - 1) * s.pitch + start +
+                     Tiles::held_column(tile);
+        const auto read = [&](Terms &of, const float *x, int term) {
+            Tiles::read(of, x, row, weights + min(term, s.terms - DEPTH) * s.columns, s.columns);
+        };
+        typename Tiles::Sums sums = {};
         Terms even, odd;
         const int64_t step = s.turn * ld;
         from += copied * ld + piece;
         for (int chunk = 0; chunk < STAGES; chunk++) fetch(from, step, chunk);
         copy_wait<STAGES - 1>();
         __syncthreads();
-        read(even, space, row, start);
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            const float *x = space + chunk % STAGES * s.stage();
-            int term = chunk * s.chunk() + start;
-            for (int k = 0; k < s.share; k += 8, x += 8, term += 8) {
-                read(odd, x + 4, row, term + 4);
-                add(sums, even);
-                if (k + 8 < s.share) {
-                    read(even, x + 8, row, term + 8);
+        read(even, space, start);
+        for (int chunk = 0; chunk < s.chunks; chunk++) {
+            const float *x = space + chunk % STAGES * s.stage;
+            int term = chunk * s.chunk + start;
+            for (int k = 0; k < s.share; k += 2 * DEPTH, x += 2 * DEPTH, term += 2 * DEPTH) {
+                read(odd, x + DEPTH, term + DEPTH);
+                Tiles::add(sums, even, s.columns);
+                if (k + 2 * DEPTH < s.share) {
+                    read(even, x + 2 * DEPTH, term + 2 * DEPTH);
                 } else {
                     copy_wait<STAGES - 2>();
                     __syncthreads(); /* the next chunk is here, this one has been read */
                     fetch(from, step, chunk + STAGES);
-                    if (chunk + 1 < chunks)
-                        read(even, space + (chunk + 1) % STAGES * s.stage(), row,
-                             (chunk + 1) * s.chunk() + start);
+                    if (chunk + 1 < s.chunks)
+                        read(even, space + (chunk + 1) % STAGES * s.stage,
+                             (chunk + 1) * s.chunk + start);
                 }
-                add(sums, odd);
+                Tiles::add(sums, odd, s.columns);
             }
         }
 #pragma unroll
-        for (int e = 0; e < SUMS; e++)
-            store<4>(space + (e * THREADS + (int)threadIdx.x) * 4, sums[e / 2][e % 2]);
+        for (int e = 0; e < FOURS; e++)
+            store<4>(space + (e * THREADS + (int)threadIdx.x) * 4, Tiles::take(sums, e));
         __syncthreads();
     }
     __device__ Lanes<4> total(int e) const {
         Lanes<4> sum = {};
         for (int i = 0; i < s.slices; i++) {
-            const Lanes<4> part = load<4>(space + (e * THREADS + i * s.down * s.across + tile) * 4);
+            const Lanes<4> part =
+                load<4>(space + (e * THREADS + i * EACH * s.down * s.across + place) * 4);
             for (int n = 0; n < 4; n++) sum.of[n] += part.of[n];
         }
         return sum;
     }
 
-    /* The block's cells are shared out as its sums, in fours, are: body(row, four, slot, e) for
-     * those of this thread, sequence first + row and columns 4 four and on. */
+    /* The block's (rows, own) cells are shared out as its sums, in fours, are: body(row, four,
+     * slot, e) for those of this thread. It has the cell of sequence first + row and unit
+     * unit + four, and the sums of columns 4 four and on. */
     template <class Body> __device__ void each_cell(const Body &body) const {
         if (!works) return;
-        for (int e = slice, slot = (int)threadIdx.x; e < SUMS; e += s.slices, slot += THREADS) {
-            const int row = e / 2 * s.down + down, four = e % 2 * s.across + across;
-            if (row < count) body(row, four, slot, e);
+        for (int e = slice, slot = (int)threadIdx.x; e < FOURS; e += s.slices, slot += THREADS) {
+            const int row = Tiles::row(tile, e), four = Tiles::four(tile, e);
+            if (row < count && four < s.own) body(row, four, slot, e);
         }
     }
 };
 
+template <class Tiles>
 KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *counters) {
-    const Worker own(s, counters);
+    const Worker<Tiles> own(s, counters);
     const int64_t L = x.L, H = x.H;
-    float *const c = own.cells, *const inputs = c + s.cells(); /* four each, of two steps */
-    own.keep([&](int term, int column) {
+    float *const c = own.cells, *const inputs = c + s.cells; /* four each, of two steps */
+    own.template keep<false>([&](int term, int column) {
         const int u = own.unit + column / 4;
         return u < s.H ? x.w[term * 4 * H + column % 4 * H + u] : 0.0f;
     });
@@ -245,7 +205,7 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
             const int u = own.unit + four;
             if (u >= s.H) return;
             const float *const from = x.gates + ((own.first + row) * L + t) * 4 * H + u;
-            float *const to = inputs + (t % 2 * s.cells() + slot) * 4;
+            float *const to = inputs + (t % 2 * s.cells + slot) * 4;
             for (int gate = 0; gate < 4; gate++) copy_async_if(true, to + gate, from + gate * H);
         });
         copy_commit();
@@ -263,7 +223,7 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
                          t > 0 ? L * H : H);
         else
             wait_copies();
-        float *const G = inputs + t % 2 * 4 * s.cells(); /* then after the activation */
+        float *const G = inputs + t % 2 * 4 * s.cells; /* then after the activation */
         own.each_cell([&](int row, int four, int slot, int e) {
             const int u = own.unit + four;
             if (u >= s.H) return;
@@ -297,13 +257,14 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
 }
 
 /* parts (4, B, H): of dh, by gate. */
+template <class Tiles>
 KERNEL void __launch_bounds__(THREADS, 1)
     adjoint_steps(Adjoint x, Sharing s, unsigned *counters, float *parts) {
-    const Worker own(s, counters);
-    const int64_t L = x.L, H = x.H, cells = s.cells();
+    const Worker<Tiles> own(s, counters);
+    const int64_t L = x.L, H = x.H, cells = s.cells;
     const int gate = own.part % TEAM, team = own.unit - gate * s.own; /* its first unit */
     float *const c = own.cells, *const dc = c + cells, *const inputs = dc + cells;
-    own.keep([&](int term, int column) {
+    own.template keep<true>([&](int term, int column) {
         const int u = team + column;
         return u < s.H ? x.w[u * 4 * H + gate * H + term] : 0.0f;
     });
@@ -383,58 +344,92 @@ KERNEL void __launch_bounds__(THREADS, 1)
 }
 
 /* The sharing among at most `most` blocks that takes least time by the floors above; groups = 0
- * where none fits. */
-static Sharing share_out(int64_t B, int64_t H, unsigned most, size_t bytes) {
+ * where none fits, or where so many rows keep plain products busy. */
+template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned most, size_t bytes) {
     Sharing best = {};
     int64_t least = 0;
+    const auto up = [](int n, int to) { return (n + to - 1) / to; };
     for (int groups = 1; groups <= (int)most / TEAM && groups <= B; groups++) {
         Sharing s = {(int)B, (int)H};
-        s.rows = (int)((B + groups - 1) / groups);
-        s.groups = (int)((B + s.rows - 1) / s.rows);
+        s.rows = up(s.B, groups);
+        s.groups = up(s.B, s.rows);
         s.blocks = (int)most / groups / TEAM * TEAM;
-        s.own = ((int)H + s.blocks - 1) / s.blocks;
-        s.own += s.own % 2;
-        s.down = (s.rows + TILE - 1) / TILE;
-        s.across = s.columns() / TILE;
-        s.slices = THREADS / (s.down * s.across);
-        if (s.slices < 2) continue; /* so many rows keep a plain product busy */
-        s.slots = (SUMS + s.slices - 1) / s.slices;
-        for (s.share = 8; s.share <= 16 && s.chunk() / 4 <= THREADS; s.share += 8) {
-            if (shared_bytes(s) > bytes) continue;
-            s.turn = THREADS / (s.chunk() / 4);
-            const int64_t time = 128 * s.chunks() * s.share + s.rows * H / 6;
-            if (best.groups && time > least) continue;
+        s.own = up(up(s.H, s.blocks), 2) * 2;
+        s.blocks = up(up(s.H, s.own), TEAM) * TEAM;
+        s.down = up(s.rows, Tiles::ROWS);
+        s.across = up(4 * s.own, Tiles::COLUMNS);
+        s.columns = s.across * Tiles::COLUMNS;
+        s.terms = up(s.H, Tiles::DEPTH) * Tiles::DEPTH;
+        s.slices = THREADS / (Tiles::THREADS_EACH * s.down * s.across);
+        if (!s.slices) continue;
+        s.cells = up(Tiles::FOURS, s.slices) * THREADS;
+        s.weights = s.terms * s.columns * (int)sizeof(typename Tiles::Weight);
+        for (int twice = 1; twice <= 2; twice++) {
+            s.share = twice * 2 * Tiles::DEPTH;
+            s.chunk = s.slices * s.share;
+            s.chunks = up(s.H, s.chunk);
+            s.pitch = s.chunk + Tiles::PAD;
+            s.stage = s.rows * s.pitch;
+            s.space = max(STAGES * s.stage, (int)THREADS * Tiles::FOURS * 4) * (int)sizeof(float);
+            s.turn = THREADS / (s.chunk / 4);
+            const size_t all =
+                (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
+            const int reading = s.rows * s.H / 6;
+            const int adding = Tiles::CYCLES * s.chunks * s.share;
+            if (all > bytes || !s.turn || max(reading, adding) > Tiles::MOST_CYCLES) continue;
+            if (best.groups && reading + adding > least) continue;
             best = s;
-            least = time;
+            least = reading + adding;
         }
     }
     return best;
 }
 
-/* How a launch would share the work, with counters at zero; none where it does not fit. */
-static Sharing prepare(const Run *run, int64_t B, int64_t H, unsigned fit, unsigned *counters) {
-    if (run->products != PRODUCTS_FLOAT || H % 4 != 0 || H > 4096 || B > 65536) return {};
-    const unsigned most = MOST_BLOCKS;
-    const Sharing s = share_out(B, H, fit < most ? fit : most, most_shared(run));
+/* Whether a kernel may be launched with this sharing, and then its counters are at zero. */
+static bool prepared(const Run *run, const Sharing &s, unsigned *counters) {
     if (s.groups) for_each(run, RESIDENT_COUNTERS, [=] __device__(int64_t i) { counters[i] = 0; });
-    return s;
+    return s.groups != 0;
+}
+
+template <class Tiles, class Steps, class... P, class... A>
+static bool launched(const char *name, const Run *run, void (*kernel)(P...), int64_t B,
+                     const Steps &x, unsigned *counters, A... rest) {
+    if (x.H % 4 != 0 || x.H > 4096 || B > 4096) return false;
+    const size_t bytes = most_shared(run);
+    const unsigned fit = resident_blocks(name, run, kernel, THREADS, bytes);
+    const unsigned most = min(fit, (unsigned)MOST_BLOCKS);
+    const Sharing s = share_out<Tiles>(B, x.H, most, bytes);
+    if (!prepared(run, s, counters)) return false;
+    const size_t shared =
+        (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
+    launch_resident(name, run, kernel, (unsigned)(s.groups * s.blocks), THREADS, shared, x, s,
+                    counters, rest...);
+    return true;
 }
 
 bool resident_steps(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
-    const unsigned fit = RESIDENT_BLOCKS(run, steps, THREADS, most_shared(run));
-    const Sharing s = prepare(run, B, x.H, fit, counters);
-    if (!s.groups) return false;
-    LAUNCH_RESIDENT(run, steps, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x, s,
-                    counters);
-    return true;
+    const char *const name = "lstm resident steps";
+    switch (run->products) {
+    case PRODUCTS_TF32:
+        return launched<Tf32Tiles>(name, run, steps<Tf32Tiles>, B, x, counters);
+    case PRODUCTS_BF16:
+        return launched<Bf16Tiles>(name, run, steps<Bf16Tiles>, B, x, counters);
+    case PRODUCTS_FLOAT:
+        break;
+    }
+    return launched<FloatTiles>(name, run, steps<FloatTiles>, B, x, counters);
 }
 
 bool resident_adjoint_steps(const Run *run, int64_t B, const Adjoint &x, float *parts,
                             unsigned *counters) {
-    const unsigned fit = RESIDENT_BLOCKS(run, adjoint_steps, THREADS, most_shared(run));
-    const Sharing s = prepare(run, B, x.H, fit, counters);
-    if (!s.groups) return false;
-    LAUNCH_RESIDENT(run, adjoint_steps, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s),
-                    x, s, counters, parts);
-    return true;
+    const char *const name = "lstm resident adjoint steps";
+    switch (run->products) {
+    case PRODUCTS_TF32:
+        return launched<Tf32Tiles>(name, run, adjoint_steps<Tf32Tiles>, B, x, counters, parts);
+    case PRODUCTS_BF16:
+        return launched<Bf16Tiles>(name, run, adjoint_steps<Bf16Tiles>, B, x, counters, parts);
+    case PRODUCTS_FLOAT:
+        break;
+    }
+    return launched<FloatTiles>(name, run, adjoint_steps<FloatTiles>, B, x, counters, parts);
 }
