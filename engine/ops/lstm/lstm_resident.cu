@@ -26,7 +26,7 @@
 #include "engine/ops/lstm/lstm_steps.cuh"
 #include "engine/ops/lstm/lstm_tiles.cuh"
 
-enum { THREADS = 256, TEAM = 4, STAGES = 4 };
+enum { THREADS = 256, TEAM = 4, STAGES = 4, BARRIER_CYCLES = 150 };
 /* Floats of shared memory for each cell, which is a unit of a sequence. */
 enum { FORWARD_CELL = 9, ADJOINT_CELL = 8, CELL = FORWARD_CELL };
 
@@ -343,11 +343,15 @@ KERNEL void __launch_bounds__(THREADS, 1)
     });
 }
 
+static size_t shared_bytes(const Sharing &s) {
+    return (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
+}
+
 /* The sharing among at most `most` blocks that takes least time by the floors above; groups = 0
  * where none fits, or where so many rows keep plain products busy. */
 template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned most, size_t bytes) {
     Sharing best = {};
-    int64_t least = 0;
+    int least = 0;
     const auto up = [](int n, int to) { return (n + to - 1) / to; };
     for (int groups = 1; groups <= (int)most / TEAM && groups <= B; groups++) {
         Sharing s = {(int)B, (int)H};
@@ -364,22 +368,21 @@ template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned m
         if (!s.slices) continue;
         s.cells = up(Tiles::FOURS, s.slices) * THREADS;
         s.weights = s.terms * s.columns * (int)sizeof(typename Tiles::Weight);
-        for (int twice = 1; twice <= 2; twice++) {
-            s.share = twice * 2 * Tiles::DEPTH;
+        for (int times = 1; times <= 4; times++) {
+            s.share = times * 2 * Tiles::DEPTH;
             s.chunk = s.slices * s.share;
             s.chunks = up(s.H, s.chunk);
             s.pitch = s.chunk + Tiles::PAD;
             s.stage = s.rows * s.pitch;
             s.space = max(STAGES * s.stage, (int)THREADS * Tiles::FOURS * 4) * (int)sizeof(float);
             s.turn = THREADS / (s.chunk / 4);
-            const size_t all =
-                (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
-            const int reading = s.rows * s.H / 6;
-            const int adding = Tiles::CYCLES * s.chunks * s.share;
-            if (all > bytes || !s.turn || max(reading, adding) > Tiles::MOST_CYCLES) continue;
-            if (best.groups && reading + adding > least) continue;
+            const int reading = s.rows * s.H / 6; /* cycles */
+            const int adding = s.chunks * (Tiles::CYCLES * s.share + BARRIER_CYCLES);
+            const int time = max(reading, adding) + reading / s.chunks;
+            if (shared_bytes(s) > bytes || !s.turn || time > Tiles::MOST_CYCLES) continue;
+            if (best.groups && time >= least) continue;
             best = s;
-            least = reading + adding;
+            least = time;
         }
     }
     return best;
@@ -400,10 +403,8 @@ static bool launched(const char *name, const Run *run, void (*kernel)(P...), int
     const unsigned most = min(fit, (unsigned)MOST_BLOCKS);
     const Sharing s = share_out<Tiles>(B, x.H, most, bytes);
     if (!prepared(run, s, counters)) return false;
-    const size_t shared =
-        (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
-    launch_resident(name, run, kernel, (unsigned)(s.groups * s.blocks), THREADS, shared, x, s,
-                    counters, rest...);
+    launch_resident(name, run, kernel, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x,
+                    s, counters, rest...);
     return true;
 }
 
