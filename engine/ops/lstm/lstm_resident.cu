@@ -178,15 +178,21 @@ template <class Tiles> struct Worker {
         return sum;
     }
 
-    /* The block's (rows, own) cells are shared out as its sums, in fours, are: body(row, four,
-     * slot, e) for those of this thread. It has the cell of sequence first + row and unit
-     * unit + four, and the sums of columns 4 four and on. */
-    template <class Body> __device__ void each_cell(const Body &body) const {
+    /* The fours of columns whose sums this thread adds up, as multiply's threads share them:
+     * body(sequence, four, slot, e) for the four of columns 4 four and on. */
+    template <class Body> __device__ void each_four(const Body &body) const {
         if (!works) return;
         for (int e = slice, slot = (int)threadIdx.x; e < FOURS; e += s.slices, slot += THREADS) {
             const int row = Tiles::row(tile, e), four = Tiles::four(tile, e);
-            if (row < count && four < s.own) body(row, four, slot, e);
+            if (row < count && four < s.own) body(first + row, four, slot, e);
         }
+    }
+    /* The block's cells in the same way, that of unit `four` of its own for each four:
+     * body(sequence, unit, slot, e). */
+    template <class Body> __device__ void each_cell(const Body &body) const {
+        each_four([&](int64_t b, int four, int slot, int e) {
+            if (unit + four < s.H) body(b, unit + four, slot, e);
+        });
     }
 };
 
@@ -201,19 +207,14 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
     });
     const auto prefetch = [&](int64_t t) {
         if (t >= L) return;
-        own.each_cell([&](int row, int four, int slot, int) {
-            const int u = own.unit + four;
-            if (u >= s.H) return;
-            const float *const from = x.gates + ((own.first + row) * L + t) * 4 * H + u;
+        own.each_cell([&](int64_t b, int u, int slot, int) {
+            const float *const from = x.gates + (b * L + t) * 4 * H + u;
             float *const to = inputs + (t % 2 * s.cells + slot) * 4;
             for (int gate = 0; gate < 4; gate++) copy_async_if(true, to + gate, from + gate * H);
         });
         copy_commit();
     };
-    own.each_cell([&](int row, int four, int slot, int) {
-        const int u = own.unit + four;
-        c[slot] = x.c0 && u < s.H ? x.c0[(own.first + row) * H + u] : 0.0f;
-    });
+    own.each_cell([&](int64_t b, int u, int slot, int) { c[slot] = x.c0 ? x.c0[b * H + u] : 0; });
     prefetch(0);
     for (int64_t t = 0; t < L; t++) {
         const bool recurs = t > 0 || x.h0;
@@ -224,9 +225,7 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
         else
             wait_copies();
         float *const G = inputs + t % 2 * 4 * s.cells; /* then after the activation */
-        own.each_cell([&](int row, int four, int slot, int e) {
-            const int u = own.unit + four;
-            if (u >= s.H) return;
+        own.each_cell([&](int64_t b, int u, int slot, int e) {
             const Lanes<4> sum = recurs ? own.total(e) : Lanes<4>{};
             Lanes<4> g = load<4>(G + slot * 4);
             for (unsigned gate = 0; gate < 4; gate++)
@@ -234,25 +233,23 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
             c[slot] = g.of[1] * c[slot] + g.of[0] * g.of[2];
             store<4>(G + slot * 4, g);
             const float h = g.of[3] * tanhf(c[slot]);
-            x.h[((own.first + row) * L + t) * H + u] = h;
-            if (x.h_last && t + 1 == L) x.h_last[(own.first + row) * H + u] = h;
+            x.h[(b * L + t) * H + u] = h;
+            if (x.h_last && t + 1 == L) x.h_last[b * H + u] = h;
         });
         hand_over(own.group);
         prefetch(t + 1);
         if (!x.activated) continue;
-        own.each_cell([&](int row, int four, int slot, int) {
-            const int u = own.unit + four;
-            if (u >= s.H) return;
-            const int64_t at = (own.first + row) * L + t;
-            const Lanes<4> g = load<4>(G + slot * 4);
-            for (int gate = 0; gate < 4; gate++)
-                x.activated[at * 4 * H + gate * H + u] = g.of[gate];
-            x.c[at * H + u] = c[slot];
+        own.each_cell([&](int64_t b, int u, int slot,
+                          int) { /* nobody waits for these */
+                                 const int64_t at = b * L + t;
+                                 const Lanes<4> g = load<4>(G + slot * 4);
+                                 for (int gate = 0; gate < 4; gate++)
+                                     x.activated[at * 4 * H + gate * H + u] = g.of[gate];
+                                 x.c[at * H + u] = c[slot];
         });
     }
-    own.each_cell([&](int row, int four, int slot, int) {
-        const int u = own.unit + four;
-        if (x.c_last && u < s.H) x.c_last[(own.first + row) * H + u] = c[slot];
+    own.each_cell([&](int64_t b, int u, int slot, int) {
+        if (x.c_last) x.c_last[b * H + u] = c[slot];
     });
 }
 
@@ -268,22 +265,19 @@ KERNEL void __launch_bounds__(THREADS, 1)
         const int u = team + column;
         return u < s.H ? x.w[u * 4 * H + gate * H + term] : 0.0f;
     });
-    /* Of step t: four gates, the cotangent of h and the state before. */
+    /* Of step t: four gates, the cotangent of h, the state before. */
     const auto prefetch = [&](int64_t t) {
-        own.each_cell([&](int row, int four, int slot, int) {
-            const int u = own.unit + four;
-            if (u >= s.H) return;
-            const int64_t b = own.first + row, at = b * L + t;
-            const float *const from[] = {x.activated + at * 4 * H + u,
-                                         x.activated + at * 4 * H + H + u,
-                                         x.activated + at * 4 * H + 2 * H + u,
-                                         x.activated + at * 4 * H + 3 * H + u,
-                                         x.dh + at * H + u,
-                                         t > 0  ? x.c + (at - 1) * H + u
-                                         : x.c0 ? x.c0 + b * H + u
-                                                : NULL};
-            for (int i = 0; i < 6; i++)
-                copy_async_if(from[i] != NULL, inputs + i * cells + slot, from[i]);
+        own.each_cell([&](int64_t b, int u, int slot, int) {
+            const int64_t at = b * L + t;
+            float *const to = inputs + slot;
+            const float *const G = x.activated + at * 4 * H + u;
+            for (int i = 0; i < 4; i++) copy_async_if(true, to + i * cells, G + i * H);
+            copy_async_if(true, to + 4 * cells, x.dh + at * H + u);
+            if (t > 0 || x.c0)
+                copy_async_if(true, to + 5 * cells,
+                              t > 0 ? x.c + (at - 1) * H + u : x.c0 + b * H + u);
+            else
+                to[5 * cells] = 0;
         });
         copy_commit();
     };
@@ -292,10 +286,7 @@ KERNEL void __launch_bounds__(THREADS, 1)
         for (int r = 1; r < TEAM; r++) sum += parts[r * s.B * H + at];
         return sum;
     };
-    own.each_cell([&](int row, int four, int slot, int) {
-        const int u = own.unit + four;
-        if (u >= s.H) return;
-        const int64_t b = own.first + row;
+    own.each_cell([&](int64_t b, int u, int slot, int) {
         c[slot] = x.c[(b * L + L - 1) * H + u];
         dc[slot] = x.dc_last ? x.dc_last[b * H + u] : 0.0f;
     });
@@ -303,17 +294,14 @@ KERNEL void __launch_bounds__(THREADS, 1)
     wait_copies();
     unsigned met = 0;
     for (int64_t t = L - 1; t >= 0; t--) {
-        own.each_cell([&](int row, int four, int slot, int) {
-            const int u = own.unit + four;
-            if (u >= s.H) return;
-            const int64_t b = own.first + row, at = b * L + t;
+        own.each_cell([&](int64_t b, int u, int slot, int) {
             const float *const in = inputs + slot;
             const float i = in[0], f = in[cells], g = in[2 * cells], o = in[3 * cells];
             const float before = in[5 * cells], bent = tanhf(c[slot]);
             const float later = met ? later_h(b * H + u) : x.dh_last ? x.dh_last[b * H + u] : 0.0f;
             const float to_h = later + in[4 * cells];
             const float to_c = dc[slot] + to_h * o * (1 - bent * bent);
-            float *const d = x.d_gates + at * 4 * H + u;
+            float *const d = x.d_gates + (b * L + t) * 4 * H + u;
             d[0] = to_c * g * i * (1 - i);
             d[H] = to_c * before * f * (1 - f);
             d[2 * H] = to_c * i * (1 - g * g);
@@ -327,17 +315,15 @@ KERNEL void __launch_bounds__(THREADS, 1)
         met++;
         meet(own.group, (unsigned)s.blocks * met);
         own.multiply(x.d_gates + (own.first * L + t) * 4 * H + gate * H, L * 4 * H);
-        own.each_cell([&](int row, int four, int, int e) {
+        own.each_four([&](int64_t b, int four, int, int e) {
             const int u = team + four * 4;
-            if (u < s.H) store<4>(parts + (gate * s.B + own.first + row) * H + u, own.total(e));
+            if (u < s.H) store<4>(parts + (gate * s.B + b) * H + u, own.total(e));
         });
         hand_over(own.team);
         meet(own.team, TEAM * met);
     }
-    own.each_cell([&](int row, int four, int slot, int) {
-        const int u = own.unit + four;
-        if (u >= s.H) return;
-        const int64_t at = (own.first + row) * H + u;
+    own.each_cell([&](int64_t b, int u, int slot, int) {
+        const int64_t at = b * H + u;
         if (x.dh0) put(x.dh0 + at, later_h(at), x.add_h0);
         if (x.dc0) put(x.dc0 + at, dc[slot], x.add_c0);
     });
