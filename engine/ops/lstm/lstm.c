@@ -61,7 +61,7 @@ static const OpCase cases[] = {
     {"B260L2H2", .in = {NORMAL(260, 2, 8), WEIGHTS(2)}},
     {"B3L4H83",
      .in = {NORMAL(3, 4, 332), {.shape = SHAPE(83, 332), .fill = FILL_NORMAL, .a = 0.1}}},
-    /* Four blocks of a GPU together; too wide for that. */
+    /* Four blocks of a GPU together. */
     {"B2L3H150", .in = {NORMAL(2, 3, 600),
                         {.shape = SHAPE(150, 600), .fill = FILL_NORMAL, .a = 0.1},
                         NORMAL(2, 150),
@@ -82,6 +82,11 @@ static const OpCase cases[] = {
                                 NORMAL(5, 268)}},
     {"B1L1H260",
      .in = {NORMAL(1, 1, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    /* A launch or two for each step. */
+    {"B2L3H258", .in = {NORMAL(2, 3, 1032),
+                        {.shape = SHAPE(258, 1032), .fill = FILL_NORMAL, .a = 0.1},
+                        NORMAL(2, 258),
+                        NORMAL(2, 258)}},
     {"B1L2H261",
      .in = {NORMAL(1, 2, 1044), {.shape = SHAPE(261, 1044), .fill = FILL_NORMAL, .a = 0.1}}},
     {"carried-L1", .in = {NORMAL(3, 1, 20), WEIGHTS(5), NORMAL(3, 5), NORMAL(3, 5)}},

@@ -171,9 +171,9 @@ template <class Tiles> struct Worker {
     __device__ Lanes<4> total(int e) const {
         Lanes<4> sum = {};
         for (int i = 0; i < s.slices; i++) {
-            const Lanes<4> part =
+            const Lanes<4> more =
                 load<4>(space + (e * THREADS + i * EACH * s.down * s.across + place) * 4);
-            for (int n = 0; n < 4; n++) sum.of[n] += part.of[n];
+            for (int n = 0; n < 4; n++) sum.of[n] += more.of[n];
         }
         return sum;
     }
