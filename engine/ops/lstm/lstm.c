@@ -76,6 +76,8 @@ static const OpCase cases[] = {
                          NORMAL(17, 264)}},
     {"B61L2H260",
      .in = {NORMAL(61, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"B127L2H260", /* and its ring of states has room for two chunks only */
+     .in = {NORMAL(127, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
     {"carried-B5L1H268", .in = {NORMAL(5, 1, 1072),
                                 {.shape = SHAPE(268, 1072), .fill = FILL_NORMAL, .a = 0.1},
                                 NORMAL(5, 268),

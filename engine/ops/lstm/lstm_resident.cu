@@ -26,7 +26,8 @@
 #include "engine/ops/lstm/lstm_steps.cuh"
 #include "engine/ops/lstm/lstm_tiles.cuh"
 
-enum { THREADS = 256, TEAM = 4, STAGES = 4, BARRIER_CYCLES = 150 };
+enum { THREADS = 256, TEAM = 4 };
+enum { CHUNK_CYCLES = 300 /* a barrier and some 130 instructions of each of 8 warps */ };
 /* Floats of shared memory for each cell, which is a unit of a sequence. */
 enum { FORWARD_CELL = 9, ADJOINT_CELL = 8, CELL = FORWARD_CELL };
 
@@ -41,6 +42,7 @@ struct Sharing {
     int slices;         /* of the terms */
     int share;          /* terms of a slice in one chunk */
     int chunk, chunks;  /* terms of one and how many */
+    int stages;         /* of the ring of chunks: 2 or 4 */
     int pitch, stage;   /* floats from row to row and from chunk to chunk of the ring */
     int turn;           /* rows of a chunk that the threads copy at once */
     int weights, space; /* bytes of weights; of the ring, where then the sums lie */
@@ -111,15 +113,24 @@ template <class Tiles> struct Worker {
     __device__ void fetch(const float *from, int64_t step, int chunk) const {
         if (chunk < s.chunks) {
             const bool exists = chunk * s.chunk + piece < s.H;
-            float *to = ring + chunk % STAGES * s.stage;
+            float *to = ring + (chunk & (s.stages - 1)) * s.stage;
+            const int hop = s.turn * s.pitch;
             from += chunk * s.chunk;
-            for (int i = 0; i < pieces; i++, from += step, to += s.turn * s.pitch)
-                if (exists)
-                    copy_async(to, from);
-                else
-                    store<4>(to, Lanes<4>{});
+            if (exists)
+                for (int i = 0; i < pieces; i++, from += step, to += hop) copy_async(to, from);
+            else
+                for (int i = 0; i < pieces; i++, to += hop) store<4>(to, Lanes<4>{});
         }
         copy_commit();
+    }
+
+    /* All threads wait for a chunk: all but the newest stages - LESS have come. */
+    template <int LESS> __device__ void await_chunk() const {
+        if (s.stages == 4)
+            copy_wait<4 - LESS>();
+        else
+            copy_wait<2 - LESS>();
+        __syncthreads();
     }
 
     /* Sums over all terms of states, row 0 at `from`, the next ld further; each slice's are left in
@@ -140,12 +151,11 @@ template <class Tiles> struct Worker {
         Terms even, odd;
         const int64_t step = s.turn * ld;
         from += copied * ld + piece;
-        for (int chunk = 0; chunk < STAGES; chunk++) fetch(from, step, chunk);
-        copy_wait<STAGES - 1>();
-        __syncthreads();
+        for (int chunk = 0; chunk < s.stages; chunk++) fetch(from, step, chunk);
+        await_chunk<1>();
         read(even, space, start);
         for (int chunk = 0; chunk < s.chunks; chunk++) {
-            const float *x = space + chunk % STAGES * s.stage;
+            const float *x = space + (chunk & (s.stages - 1)) * s.stage;
             int term = chunk * s.chunk + start;
             for (int k = 0; k < s.share; k += 2 * DEPTH, x += 2 * DEPTH, term += 2 * DEPTH) {
                 read(odd, x + DEPTH, term + DEPTH);
@@ -153,11 +163,10 @@ template <class Tiles> struct Worker {
                 if (k + 2 * DEPTH < s.share) {
                     read(even, x + 2 * DEPTH, term + 2 * DEPTH);
                 } else {
-                    copy_wait<STAGES - 2>();
-                    __syncthreads(); /* the next chunk is here, this one has been read */
-                    fetch(from, step, chunk + STAGES);
+                    await_chunk<2>(); /* and all threads have read this one */
+                    fetch(from, step, chunk + s.stages);
                     if (chunk + 1 < s.chunks)
-                        read(even, space + (chunk + 1) % STAGES * s.stage,
+                        read(even, space + ((chunk + 1) & (s.stages - 1)) * s.stage,
                              (chunk + 1) * s.chunk + start);
                 }
                 Tiles::add(sums, odd, s.columns);
@@ -354,16 +363,17 @@ template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned m
         if (!s.slices) continue;
         s.cells = up(Tiles::FOURS, s.slices) * THREADS;
         s.weights = s.terms * s.columns * (int)sizeof(typename Tiles::Weight);
-        for (int times = 1; times <= 4; times++) {
-            s.share = times * 2 * Tiles::DEPTH;
+        for (int choice = 0; choice < 8; choice++) {
+            s.stages = choice % 2 ? 2 : 4;
+            s.share = (choice / 2 + 1) * 2 * Tiles::DEPTH;
             s.chunk = s.slices * s.share;
             s.chunks = up(s.H, s.chunk);
             s.pitch = s.chunk + Tiles::PAD;
             s.stage = s.rows * s.pitch;
-            s.space = max(STAGES * s.stage, (int)THREADS * Tiles::FOURS * 4) * (int)sizeof(float);
+            s.space = max(s.stages * s.stage, (int)THREADS * Tiles::FOURS * 4) * (int)sizeof(float);
             s.turn = THREADS / (s.chunk / 4);
             const int reading = s.rows * s.H / 6; /* cycles */
-            const int adding = s.chunks * (Tiles::CYCLES * s.share + BARRIER_CYCLES);
+            const int adding = s.chunks * (Tiles::CYCLES * s.share + CHUNK_CYCLES);
             const int time = max(reading, adding) + reading / s.chunks;
             if (shared_bytes(s) > bytes || !s.turn || time > Tiles::MOST_CYCLES) continue;
             if (best.groups && time >= least) continue;
