@@ -175,7 +175,7 @@ static inline size_t most_shared(const Run *) {
     return emulation::MOST_SHARED;
 }
 template <class... P>
-unsigned resident_blocks(const char *, const Run *, void (*)(P...), unsigned threads, size_t) {
+unsigned resident_blocks(const Run *, void (*)(P...), unsigned threads, size_t) {
     return std::min<unsigned>(emulation::MOST_RESIDENT, emulation::MOST_FIBRES / threads);
 }
 

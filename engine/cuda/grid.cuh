@@ -146,12 +146,10 @@ void launch_resident(const char *name, const Run *run, void (*kernel)(P...), A..
     launch_with(&attribute, name, run, kernel, rest...);
 }
 
-unsigned resident_blocks_of(const Run *run, const char *name, const void *kernel, unsigned threads,
-                            size_t shared);
+unsigned resident_blocks_of(const Run *run, const void *kernel, unsigned threads, size_t shared);
 template <class... P>
-unsigned resident_blocks(const char *name, const Run *run, void (*kernel)(P...), unsigned threads,
-                         size_t shared) {
-    return resident_blocks_of(run, name, reinterpret_cast<const void *>(kernel), threads, shared);
+unsigned resident_blocks(const Run *run, void (*kernel)(P...), unsigned threads, size_t shared) {
+    return resident_blocks_of(run, reinterpret_cast<const void *>(kernel), threads, shared);
 }
 #endif
 
@@ -160,9 +158,8 @@ unsigned resident_blocks(const char *name, const Run *run, void (*kernel)(P...),
 /* The same with blocks of a cluster, side by side along x, before the grid. */
 #define LAUNCH_CLUSTER(run, kernel, ...) launch_cluster(#kernel, run, kernel, __VA_ARGS__)
 /* LAUNCH of a grid whose blocks all run at the same time, so that they may wait for each other
- * (await_met in handover.cuh): of at most RESIDENT_BLOCKS(run, kernel, threads, bytes) blocks. */
+ * (meet in handover.cuh): at most resident_blocks(run, kernel, threads, bytes of shared memory). */
 #define LAUNCH_RESIDENT(run, kernel, ...) launch_resident(#kernel, run, kernel, __VA_ARGS__)
-#define RESIDENT_BLOCKS(run, kernel, ...) resident_blocks(#kernel, run, kernel, __VA_ARGS__)
 
 /* Blocks of `size` that cover n. */
 static inline unsigned blocks_for(int64_t n, int64_t size) {

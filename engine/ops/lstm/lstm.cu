@@ -351,7 +351,7 @@ static void backward(const OpCall *call, const Run *run) {
     if (!kept(run, B, x)) {
         unsigned *const counters = carver.take<unsigned>(RESIDENT_COUNTERS);
         float *const states = carver.take<float>(4 * B * H);
-        if (!resident_adjoint_steps(run, B, x, states, counters))
+        if (!resident_adjoint_steps(run, B, x, counters, states))
             wide_adjoint_steps(run, B, x, states, states + B * H);
     }
     if (to && add_gates)

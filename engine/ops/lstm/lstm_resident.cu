@@ -116,10 +116,11 @@ template <class Tiles> struct Worker {
             float *to = ring + (chunk & (s.stages - 1)) * s.stage;
             const int hop = s.turn * s.pitch;
             from += chunk * s.chunk;
-            if (exists)
-                for (int i = 0; i < pieces; i++, from += step, to += hop) copy_async(to, from);
-            else
-                for (int i = 0; i < pieces; i++, to += hop) store<4>(to, Lanes<4>{});
+#pragma unroll 4
+            for (int i = 0; exists && i < pieces; i++, from += step, to += hop)
+                copy_async(to, from);
+#pragma unroll 1
+            for (int i = 0; !exists && i < pieces; i++, to += hop) store<4>(to, Lanes<4>{});
         }
         copy_commit();
     }
@@ -342,6 +343,10 @@ static size_t shared_bytes(const Sharing &s) {
     return (size_t)s.weights + (size_t)s.space + (size_t)s.cells * CELL * sizeof(float);
 }
 
+static void zero_counters(const Run *run, unsigned *counters) {
+    for_each(run, RESIDENT_COUNTERS, [=] __device__(int64_t i) { counters[i] = 0; });
+}
+
 /* The sharing among at most `most` blocks that takes least time by the floors above; groups = 0
  * where none fits, or where so many rows keep plain products busy. */
 template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned most, size_t bytes) {
@@ -384,49 +389,51 @@ template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned m
     return best;
 }
 
-/* Whether a kernel may be launched with this sharing, and then its counters are at zero. */
-static bool prepared(const Run *run, const Sharing &s, unsigned *counters) {
-    if (s.groups) for_each(run, RESIDENT_COUNTERS, [=] __device__(int64_t i) { counters[i] = 0; });
-    return s.groups != 0;
+/* How a launch would share the work, with counters at zero; none where it does not fit. */
+template <class Tiles>
+static Sharing prepared(const Run *run, int64_t B, int64_t H, unsigned fit, unsigned *counters) {
+    if (H % 4 != 0 || H > 4096 || B > 4096) return {};
+    const Sharing s = share_out<Tiles>(B, H, min(fit, (unsigned)MOST_BLOCKS), most_shared(run));
+    if (s.groups) zero_counters(run, counters);
+    return s;
 }
 
-template <class Tiles, class Steps, class... P, class... A>
-static bool launched(const char *name, const Run *run, void (*kernel)(P...), int64_t B,
-                     const Steps &x, unsigned *counters, A... rest) {
-    if (x.H % 4 != 0 || x.H > 4096 || B > 4096) return false;
-    const size_t bytes = most_shared(run);
-    const unsigned fit = resident_blocks(name, run, kernel, THREADS, bytes);
-    const unsigned most = min(fit, (unsigned)MOST_BLOCKS);
-    const Sharing s = share_out<Tiles>(B, x.H, most, bytes);
-    if (!prepared(run, s, counters)) return false;
-    launch_resident(name, run, kernel, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x,
-                    s, counters, rest...);
+template <class Tiles>
+static bool launched(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
+    const unsigned fit = resident_blocks(run, steps<Tiles>, THREADS, most_shared(run));
+    const Sharing s = prepared<Tiles>(run, B, x.H, fit, counters);
+    if (!s.groups) return false;
+    LAUNCH_RESIDENT(run, steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x,
+                    s, counters);
+    return true;
+}
+template <class Tiles>
+static bool launched(const Run *run, int64_t B, const Adjoint &x, unsigned *counters,
+                     float *parts) {
+    const unsigned fit = resident_blocks(run, adjoint_steps<Tiles>, THREADS, most_shared(run));
+    const Sharing s = prepared<Tiles>(run, B, x.H, fit, counters);
+    if (!s.groups) return false;
+    LAUNCH_RESIDENT(run, adjoint_steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS,
+                    shared_bytes(s), x, s, counters, parts);
     return true;
 }
 
-bool resident_steps(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
-    const char *const name = "lstm resident steps";
+template <class... A> static bool launched_by_products(const Run *run, const A &...rest) {
     switch (run->products) {
     case PRODUCTS_TF32:
-        return launched<Tf32Tiles>(name, run, steps<Tf32Tiles>, B, x, counters);
+        return launched<Tf32Tiles>(run, rest...);
     case PRODUCTS_BF16:
-        return launched<Bf16Tiles>(name, run, steps<Bf16Tiles>, B, x, counters);
+        return launched<Bf16Tiles>(run, rest...);
     case PRODUCTS_FLOAT:
         break;
     }
-    return launched<FloatTiles>(name, run, steps<FloatTiles>, B, x, counters);
+    return launched<FloatTiles>(run, rest...);
 }
 
-bool resident_adjoint_steps(const Run *run, int64_t B, const Adjoint &x, float *parts,
-                            unsigned *counters) {
-    const char *const name = "lstm resident adjoint steps";
-    switch (run->products) {
-    case PRODUCTS_TF32:
-        return launched<Tf32Tiles>(name, run, adjoint_steps<Tf32Tiles>, B, x, counters, parts);
-    case PRODUCTS_BF16:
-        return launched<Bf16Tiles>(name, run, adjoint_steps<Bf16Tiles>, B, x, counters, parts);
-    case PRODUCTS_FLOAT:
-        break;
-    }
-    return launched<FloatTiles>(name, run, adjoint_steps<FloatTiles>, B, x, counters, parts);
+bool resident_steps(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
+    return launched_by_products(run, B, x, counters);
+}
+bool resident_adjoint_steps(const Run *run, int64_t B, const Adjoint &x, unsigned *counters,
+                            float *parts) {
+    return launched_by_products(run, B, x, counters, parts);
 }
