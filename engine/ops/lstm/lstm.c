@@ -78,13 +78,13 @@ static const OpCase cases[] = {
      .in = {NORMAL(61, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
     {"B127L2H260", /* and its ring of states has room for two chunks only */
      .in = {NORMAL(127, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"B1L2H260",
+     .in = {NORMAL(1, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    /* Two launches for each step: one step, units in no multiple of 4. */
     {"carried-B5L1H268", .in = {NORMAL(5, 1, 1072),
                                 {.shape = SHAPE(268, 1072), .fill = FILL_NORMAL, .a = 0.1},
                                 NORMAL(5, 268),
                                 NORMAL(5, 268)}},
-    {"B1L1H260",
-     .in = {NORMAL(1, 1, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
-    /* A launch or two for each step. */
     {"B2L3H258", .in = {NORMAL(2, 3, 1032),
                         {.shape = SHAPE(258, 1032), .fill = FILL_NORMAL, .a = 0.1},
                         NORMAL(2, 258),

@@ -99,12 +99,18 @@ template <class Tiles> struct Worker {
     /* Weights into shared memory: read(term, column). BY_TERMS: four neighbouring terms lie side by
      * side where they are read. */
     template <bool BY_TERMS, class Read> __device__ void keep(const Read &read) const {
-        for (int i = (int)threadIdx.x; i < s.terms * s.columns; i += THREADS) {
-            const int four = i / (4 * s.columns), in = i % (4 * s.columns);
-            const int term = BY_TERMS ? four * 4 + in % 4 : i / s.columns;
-            const int column = BY_TERMS ? in / 4 : i % s.columns;
-            const bool exists = term < s.H && column < 4 * s.own;
-            Tiles::keep(w, s.columns, term, column, exists ? read(term, column) : 0.0f);
+        const int deep = BY_TERMS ? 4 : 1, period = deep * s.columns;
+        int in = (int)threadIdx.x % period, term = (int)threadIdx.x / period * deep;
+#pragma unroll 4
+        while (term < s.terms) {
+            const int t = term + in % deep, column = in / deep;
+            const bool exists = t < s.H && column < 4 * s.own;
+            Tiles::keep(w, s.columns, t, column, exists ? read(t, column) : 0.0f);
+            in += THREADS % period;
+            term += THREADS / period * deep;
+            if (in < period) continue;
+            in -= period;
+            term += deep;
         }
     }
 
@@ -389,10 +395,12 @@ template <class Tiles> static Sharing share_out(int64_t B, int64_t H, unsigned m
     return best;
 }
 
-/* How a launch would share the work, with counters at zero; none where it does not fit. */
+/* How a launch would share the work, with counters at zero; none where it does not fit, or for one
+ * step, which is not worth moving the weights. */
 template <class Tiles>
-static Sharing prepared(const Run *run, int64_t B, int64_t H, unsigned fit, unsigned *counters) {
-    if (H % 4 != 0 || H > 4096 || B > 4096) return {};
+static Sharing prepared(const Run *run, int64_t B, int64_t L, int64_t H, unsigned fit,
+                        unsigned *counters) {
+    if (L < 2 || H % 4 != 0 || H > 4096 || B > 4096) return {};
     const Sharing s = share_out<Tiles>(B, H, min(fit, (unsigned)MOST_BLOCKS), most_shared(run));
     if (s.groups) zero_counters(run, counters);
     return s;
@@ -401,7 +409,7 @@ static Sharing prepared(const Run *run, int64_t B, int64_t H, unsigned fit, unsi
 template <class Tiles>
 static bool launched(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
     const unsigned fit = resident_blocks(run, steps<Tiles>, THREADS, most_shared(run));
-    const Sharing s = prepared<Tiles>(run, B, x.H, fit, counters);
+    const Sharing s = prepared<Tiles>(run, B, x.L, x.H, fit, counters);
     if (!s.groups) return false;
     LAUNCH_RESIDENT(run, steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x,
                     s, counters);
@@ -411,7 +419,7 @@ template <class Tiles>
 static bool launched(const Run *run, int64_t B, const Adjoint &x, unsigned *counters,
                      float *parts) {
     const unsigned fit = resident_blocks(run, adjoint_steps<Tiles>, THREADS, most_shared(run));
-    const Sharing s = prepared<Tiles>(run, B, x.H, fit, counters);
+    const Sharing s = prepared<Tiles>(run, B, x.L, x.H, fit, counters);
     if (!s.groups) return false;
     LAUNCH_RESIDENT(run, adjoint_steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS,
                     shared_bytes(s), x, s, counters, parts);

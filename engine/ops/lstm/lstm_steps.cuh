@@ -27,8 +27,9 @@ __device__ static inline float activated_gate(unsigned gate, float x) {
 }
 
 /* All steps of a wide LSTM by one launch (lstm_resident.cu). False, and nothing done, where the
- * weights do not fit into the multiprocessors' shared memory, H is no multiple of 4, or so many
- * rows keep plain products busy. counters: RESIDENT_COUNTERS; parts: of dh, (4, B, H). */
+ * weights do not fit into the multiprocessors' shared memory, H is no multiple of 4, there is one
+ * step, or so many rows keep plain products busy. counters: RESIDENT_COUNTERS; parts: of dh, (4, B,
+ * H). */
 enum { MOST_BLOCKS = 512, COUNTER_APART = 8 /* a sector of memory for each */ };
 enum { RESIDENT_COUNTERS = 2 * (MOST_BLOCKS / 4) * COUNTER_APART };
 bool resident_steps(const Run *run, int64_t B, const Cells &x, unsigned *counters);
