@@ -28,8 +28,9 @@
 
 enum { THREADS = 256, TEAM = 4 };
 enum { CHUNK_CYCLES = 300 /* a barrier and some 130 instructions of each of 8 warps */ };
-/* Floats of shared memory for each cell, which is a unit of a sequence. */
-enum { FORWARD_CELL = 9, ADJOINT_CELL = 8, CELL = FORWARD_CELL };
+/* A cell is a unit of a sequence; floats of shared memory for each: the state and twice four gates,
+ * backward the state, its cotangent and six inputs. */
+enum { CELL = 9 };
 
 /* How the grid shares B sequences and H units. */
 struct Sharing {
