@@ -214,7 +214,7 @@ template <class Tiles> struct Worker {
 };
 
 template <class Tiles>
-KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *counters) {
+KERNEL void __launch_bounds__(THREADS, 1) whole_grid_steps(Cells x, Sharing s, unsigned *counters) {
     const Worker<Tiles> own(s, counters);
     const int64_t L = x.L, H = x.H;
     float *const c = own.cells, *const inputs = c + s.cells; /* four each, of two steps */
@@ -273,7 +273,7 @@ KERNEL void __launch_bounds__(THREADS, 1) steps(Cells x, Sharing s, unsigned *co
 /* parts (4, B, H): of dh, by gate. */
 template <class Tiles>
 KERNEL void __launch_bounds__(THREADS, 1)
-    adjoint_steps(Adjoint x, Sharing s, unsigned *counters, float *parts) {
+    whole_grid_adjoint_steps(Adjoint x, Sharing s, unsigned *counters, float *parts) {
     const Worker<Tiles> own(s, counters);
     const int64_t L = x.L, H = x.H, cells = s.cells;
     const int gate = own.part % TEAM, team = own.unit - gate * s.own; /* its first unit */
@@ -409,20 +409,21 @@ static Sharing prepared(const Run *run, int64_t B, int64_t L, int64_t H, unsigne
 
 template <class Tiles>
 static bool launched(const Run *run, int64_t B, const Cells &x, unsigned *counters) {
-    const unsigned fit = resident_blocks(run, steps<Tiles>, THREADS, most_shared(run));
+    const unsigned fit = resident_blocks(run, whole_grid_steps<Tiles>, THREADS, most_shared(run));
     const Sharing s = prepared<Tiles>(run, B, x.L, x.H, fit, counters);
     if (!s.groups) return false;
-    LAUNCH_RESIDENT(run, steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS, shared_bytes(s), x,
-                    s, counters);
+    LAUNCH_RESIDENT(run, whole_grid_steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS,
+                    shared_bytes(s), x, s, counters);
     return true;
 }
 template <class Tiles>
 static bool launched(const Run *run, int64_t B, const Adjoint &x, unsigned *counters,
                      float *parts) {
-    const unsigned fit = resident_blocks(run, adjoint_steps<Tiles>, THREADS, most_shared(run));
+    const unsigned fit =
+        resident_blocks(run, whole_grid_adjoint_steps<Tiles>, THREADS, most_shared(run));
     const Sharing s = prepared<Tiles>(run, B, x.L, x.H, fit, counters);
     if (!s.groups) return false;
-    LAUNCH_RESIDENT(run, adjoint_steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS,
+    LAUNCH_RESIDENT(run, whole_grid_adjoint_steps<Tiles>, (unsigned)(s.groups * s.blocks), THREADS,
                     shared_bytes(s), x, s, counters, parts);
     return true;
 }
