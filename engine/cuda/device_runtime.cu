@@ -18,6 +18,10 @@ unsigned most_cluster(const Run *run) {
     return static_cast<GpuState *>(state_of(run))->properties.major >= 9 ? 4 : 1;
 }
 
+size_t most_shared(const Run *run) {
+    return static_cast<GpuState *>(state_of(run))->properties.sharedMemPerBlockOptin;
+}
+
 bool has_warpgroup_products(const Run *run) {
     const cudaDeviceProp &properties = static_cast<GpuState *>(state_of(run))->properties;
     return properties.major == 9 && properties.minor == 0;
@@ -36,6 +40,16 @@ void note_launch(const Run *run, const char *kernel, cudaError_t error) {
 
 static void note(GpuState *state, const char *what, cudaError_t error) {
     if (error != cudaSuccess) gpu_note(state, what, "", cudaGetErrorString(error));
+}
+
+unsigned resident_blocks_of(const Run *run, const void *kernel, unsigned threads, size_t shared) {
+    int each = 0; /* on a multiprocessor */
+    cudaError_t error =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    if (error == cudaSuccess)
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, (int)threads, shared);
+    note(static_cast<GpuState *>(state_of(run)), "asking how many blocks fit", error);
+    return (unsigned)each * (unsigned)state_of(run)->processors;
 }
 
 KERNEL void probe(int *out) {

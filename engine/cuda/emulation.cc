@@ -17,10 +17,11 @@ Thread current;
 
 namespace {
 
-enum State { READY, AT_WARP, AT_ARRIVALS, AT_BLOCK, AT_CLUSTER, DONE };
-enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024, SHARED_BYTES = 227 * 1024 };
-enum { MOST_CLUSTER = 4, MOST_FIBRES = MOST_CLUSTER * (int)MOST_THREADS };
-enum { SHARED_APART = (int)SHARED_BYTES + 1024 }; /* from block to block of a cluster */
+enum State { READY, AT_WARP, AT_ARRIVALS, AT_COUNT, AT_BLOCK, AT_CLUSTER, DONE };
+enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024 };
+enum { MOST_CLUSTER = 4 };
+static_assert(MOST_CLUSTER * (int)MOST_THREADS <= (int)MOST_FIBRES);
+enum { SHARED_APART = (int)MOST_SHARED + 1024 }; /* from block to block of a cluster */
 
 struct Fibre {
     jmp_buf place;
@@ -77,12 +78,14 @@ struct Machine {
     std::vector<BulkCopy> bulk;
     bool copies_wait = false;
     bool progress = false; /* some thread does more than wait for arrivals */
+    bool resident = false; /* the whole grid runs at the same time */
+    bool moved = false;    /* some thread does more than wait for a count */
     jmp_buf scheduler;
     Fibre *running = nullptr;
     void (*body)(void *) = nullptr;
     void *arguments = nullptr;
     const char *kernel = "";
-    int any[MOST_CLUSTER] = {}; /* of meet_block_or */
+    int any[MOST_RESIDENT] = {}; /* of meet_block_or */
 };
 Machine machine;
 
@@ -104,6 +107,7 @@ size_t fibre_number() {
 void give_way(State state) {
     machine.running->state = state;
     machine.progress |= state != AT_ARRIVALS;
+    machine.moved |= state != AT_COUNT;
     machine.running->thread = current;
     if (_setjmp(machine.running->place) == 0) _longjmp(machine.scheduler, 1);
 }
@@ -137,7 +141,7 @@ void prepare_machine() {
     if (memory == MAP_FAILED) complain("no memory for stacks");
     machine.stacks = static_cast<unsigned char *>(memory);
     machine.shared =
-        static_cast<unsigned char *>(std::aligned_alloc(64, (size_t)MOST_CLUSTER * SHARED_APART));
+        static_cast<unsigned char *>(std::aligned_alloc(64, (size_t)MOST_RESIDENT * SHARED_APART));
     for (unsigned i = 0; i < MOST_FIBRES; i++) {
         Fibre *fibre = &machine.fibres[i];
         fibre->started = false;
@@ -165,7 +169,7 @@ void run_warp(unsigned first, unsigned last, int order) {
             Fibre *fibre = &machine.fibres[first + place(order, i, last - first)];
             if (fibre->state == READY) resume(fibre);
             waiting += fibre->state == AT_WARP;
-            stalled += fibre->state == AT_ARRIVALS;
+            stalled += fibre->state == AT_ARRIVALS || fibre->state == AT_COUNT;
         }
         if (!waiting || (stalled && waiting + stalled == last - first)) return;
         if (waiting != last - first) complain("some threads of a warp do not reach a shuffle");
@@ -182,7 +186,8 @@ void wake(unsigned first, unsigned threads) {
     for (unsigned i = first; i < first + threads; i++) machine.fibres[i].state = READY;
 }
 
-/* Runs a block until all its threads wait for the cluster or have ended: how many wait. */
+/* Runs a block until all its threads wait for the cluster or have ended, or one waits for another
+ * block's count: how many wait for the cluster. */
 unsigned run_block(unsigned first, unsigned threads, int order) {
     const unsigned warps = (threads + WARP - 1) / WARP;
     for (;;) {
@@ -198,7 +203,7 @@ unsigned run_block(unsigned first, unsigned threads, int order) {
             continue;
         }
         const unsigned waiting = count_in(first, threads, AT_BLOCK);
-        if (!waiting) break;
+        if (!waiting || count_in(first, threads, AT_COUNT)) break;
         if (waiting != threads) complain("some threads do not reach a barrier");
         wake(first, threads);
     }
@@ -208,9 +213,17 @@ unsigned run_block(unsigned first, unsigned threads, int order) {
 void run_cluster(unsigned blocks, unsigned threads, int order) {
     wake(0, blocks * threads);
     for (;;) {
-        unsigned waiting = 0;
+        unsigned waiting = 0, counting = 0;
+        machine.moved = false;
         for (unsigned b = 0; b < blocks; b++)
             waiting += run_block(place(order, b, blocks) * threads, threads, order);
+        for (unsigned i = 0; i < blocks * threads; i++) {
+            if (machine.fibres[i].state != AT_COUNT) continue;
+            machine.fibres[i].state = READY;
+            counting++;
+        }
+        if (counting && !machine.moved) complain("blocks wait for counts that never come");
+        if (counting) continue;
         if (!waiting) return;
         if (waiting != blocks * threads) complain("some threads do not reach a cluster's barrier");
         wake(0, blocks * threads);
@@ -233,6 +246,12 @@ void meet_block() {
 
 void meet_cluster() {
     give_way(AT_CLUSTER);
+}
+
+void await_met(const unsigned *counter, unsigned count) {
+    if (!machine.resident) complain("blocks of this grid need not run at the same time");
+    while (*counter < count) give_way(AT_COUNT);
+    machine.moved = true;
 }
 
 unsigned char *in_block(void *own, unsigned rank) {
@@ -341,9 +360,10 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
     count_arrival(barrier, 0, -(int64_t)bytes);
 }
 
-void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim3 block,
-              size_t shared, void (*body)(void *), void *arguments) {
+void run_grid(const Run *run, const char *name, Together together, unsigned size, dim3 grid,
+              dim3 block, size_t shared, void (*body)(void *), void *arguments) {
     prepare_machine();
+    machine.resident = together == RESIDENT;
     machine.kernel = name;
     machine.body = body;
     machine.arguments = arguments;
@@ -352,16 +372,18 @@ void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim
         complain("1 to 32 whole warps a block");
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535)
         complain("a grid has 1 to 2^31 - 1 blocks, 65535 in y and z");
-    if (!cluster || cluster > MOST_CLUSTER || grid.x % cluster)
+    if (together == CLUSTER && (!size || size > MOST_CLUSTER || grid.x % size))
         complain("clusters of up to 4 blocks along x divide a grid");
-    if (shared > SHARED_BYTES) complain("more shared memory than an H100 has");
+    if (together == RESIDENT && (size > MOST_RESIDENT || size * block.x > MOST_FIBRES))
+        complain("more blocks than run at the same time");
+    if (shared > MOST_SHARED) complain("more shared memory than an H100 has");
     const Opened opened(state_of(run));
     const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     const int order = run->threads;
     machine.copies_wait = order > 1;
-    for (uint64_t b = 0; b < blocks; b += cluster) {
-        const uint64_t number = order == 2 ? blocks - cluster - b : b;
-        for (unsigned rank = 0; rank < cluster; rank++) {
+    for (uint64_t b = 0; b < blocks; b += size) {
+        const uint64_t number = order == 2 ? blocks - size - b : b;
+        for (unsigned rank = 0; rank < size; rank++) {
             const dim3 at((unsigned)((number + rank) % grid.x),
                           (unsigned)(number / grid.x % grid.y),
                           (unsigned)(number / grid.x / grid.y));
@@ -371,7 +393,7 @@ void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim
                 machine.fibres[rank * block.x + i].thread = {dim3(i, 0, 0), at,   block, grid,
                                                              own,           rank, 0};
         }
-        run_cluster(cluster, block.x, order);
+        run_cluster(size, block.x, order);
     }
 }
 

@@ -76,8 +76,16 @@ void products_wait(int running);
 
 int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */
 
-void run_grid(const Run *run, const char *name, unsigned cluster, dim3 grid, dim3 block,
-              size_t shared, void (*body)(void *), void *arguments);
+/* Until a block of a resident grid has counted so far; another one may be about to. */
+void await_met(const unsigned *counter, unsigned count);
+
+/* Most blocks and threads that run at the same time, and bytes of a block's shared memory. */
+enum { MOST_RESIDENT = 32, MOST_FIBRES = 8192, MOST_SHARED = 227 * 1024 };
+
+enum Together { CLUSTER, RESIDENT };
+/* `size` blocks run at the same time: of a cluster, or all of the grid. */
+void run_grid(const Run *run, const char *name, Together together, unsigned size, dim3 grid,
+              dim3 block, size_t shared, void (*body)(void *), void *arguments);
 
 } // namespace emulation
 
@@ -163,15 +171,23 @@ static inline float rsqrtf(float x) {
     return 1.0f / sqrtf(x);
 }
 
+static inline size_t most_shared(const Run *) {
+    return emulation::MOST_SHARED;
+}
+template <class... P>
+unsigned resident_blocks(const Run *, void (*)(P...), unsigned threads, size_t) {
+    return std::min<unsigned>(emulation::MOST_RESIDENT, emulation::MOST_FIBRES / threads);
+}
+
 template <class... P, class... A>
-void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
-                    dim3 grid, dim3 block, size_t shared, A... arguments) {
+void launch_with(emulation::Together together, unsigned size, const char *name, const Run *run,
+                 void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
     struct Bound {
         void (*kernel)(P...);
         std::tuple<P...> arguments;
     } bound = {kernel, std::tuple<P...>(static_cast<P>(arguments)...)};
     emulation::run_grid(
-        run, name, cluster, grid, block, shared,
+        run, name, together, size, grid, block, shared,
         [](void *context) {
             const Bound *self = static_cast<const Bound *>(context);
             std::apply(self->kernel, self->arguments);
@@ -180,9 +196,20 @@ void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsi
 }
 
 template <class... P, class... A>
-void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
-                  size_t shared, A... arguments) {
-    launch_cluster(name, run, kernel, 1, grid, block, shared, arguments...);
+void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
+                    A... rest) {
+    launch_with(emulation::CLUSTER, cluster, name, run, kernel, rest...);
+}
+
+template <class... P, class... A>
+void launch_resident(const char *name, const Run *run, void (*kernel)(P...), unsigned blocks,
+                     A... rest) {
+    launch_with(emulation::RESIDENT, blocks, name, run, kernel, blocks, rest...);
+}
+
+template <class... P, class... A>
+void launch_named(const char *name, const Run *run, void (*kernel)(P...), A... rest) {
+    launch_with(emulation::CLUSTER, 1, name, run, kernel, rest...);
 }
 
 #endif

@@ -84,6 +84,8 @@ template <class T> __device__ inline T *in_block(T *own, unsigned rank) {
 #endif
 }
 unsigned most_cluster(const Run *run);
+/* Bytes of shared memory that a block may ask for at its launch. */
+size_t most_shared(const Run *run);
 /* Whether the GPU runs code for sm_90a (warpgroup.cuh). */
 bool has_warpgroup_products(const Run *run);
 
@@ -105,20 +107,18 @@ void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 g
     note_launch(run, name, error);
 }
 
+/* A launch with an attribute, or NULL. */
 template <class... P, class... A>
-void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
-                    dim3 grid, dim3 block, size_t shared, A... arguments) {
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = cluster;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+void launch_with(const cudaLaunchAttribute *attribute, const char *name, const Run *run,
+                 void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
+    cudaLaunchAttribute own = attribute ? *attribute : cudaLaunchAttribute{};
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = stream_of(run);
-    config.attrs = &attribute;
-    config.numAttrs = cluster > 1; /* older GPUs know no such attribute */
+    config.attrs = &own;
+    config.numAttrs = attribute != NULL;
     cudaError_t error =
         cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
@@ -126,12 +126,40 @@ void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsi
         error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
     note_launch(run, name, error);
 }
+
+template <class... P, class... A>
+void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
+                    A... rest) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = cluster;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    /* older GPUs know no such attribute */
+    launch_with(cluster > 1 ? &attribute : NULL, name, run, kernel, rest...);
+}
+
+template <class... P, class... A>
+void launch_resident(const char *name, const Run *run, void (*kernel)(P...), A... rest) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+    launch_with(&attribute, name, run, kernel, rest...);
+}
+
+unsigned resident_blocks_of(const Run *run, const void *kernel, unsigned threads, size_t shared);
+template <class... P>
+unsigned resident_blocks(const Run *run, void (*kernel)(P...), unsigned threads, size_t shared) {
+    return resident_blocks_of(run, reinterpret_cast<const void *>(kernel), threads, shared);
+}
 #endif
 
 /* LAUNCH(run, (kernel<int>), grid, block, bytes of shared memory, arguments...) */
 #define LAUNCH(run, kernel, ...) launch_named(#kernel, run, kernel, __VA_ARGS__)
 /* The same with blocks of a cluster, side by side along x, before the grid. */
 #define LAUNCH_CLUSTER(run, kernel, ...) launch_cluster(#kernel, run, kernel, __VA_ARGS__)
+/* LAUNCH of a grid whose blocks all run at the same time, so that they may wait for each other
+ * (meet in handover.cuh): at most resident_blocks(run, kernel, threads, bytes of shared memory). */
+#define LAUNCH_RESIDENT(run, kernel, ...) launch_resident(#kernel, run, kernel, __VA_ARGS__)
 
 /* Blocks of `size` that cover n. */
 static inline unsigned blocks_for(int64_t n, int64_t size) {

@@ -1,7 +1,8 @@
-/* Blocks of one launch that hand work on to others: a block takes a number, and waits only for
- * blocks of smaller numbers. Those have begun, whatever order the hardware starts blocks in, so
- * they end without waiting for a block that has no room yet. Who waits and for how long changes no
- * result: what is read is complete. Counters are zeroed before the launch. */
+/* Blocks of one launch that hand work on to others. In any grid a block takes a number, and waits
+ * (await_count) only for blocks of smaller numbers: those have begun, whatever order the hardware
+ * starts blocks in, so they end without waiting for a block that has no room yet. In a resident
+ * grid (LAUNCH_RESIDENT) any block may wait for any other (meet). Who waits and for how long
+ * changes no result: what is read is complete. Counters are zeroed before the launch. */
 #ifndef LONGHAUL_CUDA_HANDOVER_H
 #define LONGHAUL_CUDA_HANDOVER_H
 
@@ -17,6 +18,9 @@ static inline void count_up(unsigned *counter) {
 static inline void await_count(const unsigned *counter, unsigned count) {
     if (*counter < count) emulation::complain("a block waits for one that has not begun");
 }
+static inline void await_met(const unsigned *counter, unsigned count) {
+    emulation::await_met(counter, count);
+}
 #else
 __device__ static inline unsigned next_number(unsigned *counter) {
     return atomicAdd(counter, 1u);
@@ -26,12 +30,16 @@ __device__ static inline unsigned next_number(unsigned *counter) {
 __device__ static inline void count_up(unsigned *counter) {
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
 }
+__device__ static inline unsigned count_so_far(const unsigned *counter) {
+    unsigned now;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
+    return now;
+}
 __device__ static inline void await_count(const unsigned *counter, unsigned count) {
-    for (;;) {
-        unsigned now;
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
-        if (now >= count) break;
-        __nanosleep(64);
+    while (count_so_far(counter) < count) __nanosleep(64);
+}
+__device__ static inline void await_met(const unsigned *counter, unsigned count) {
+    while (count_so_far(counter) < count) {
     }
 }
 #endif
@@ -47,6 +55,12 @@ __device__ static inline unsigned take_number(unsigned *counter) {
 __device__ static inline void hand_over(unsigned *counter) {
     __syncthreads();
     if (threadIdx.x == 0) count_up(counter);
+}
+/* In a resident grid: all threads wait until so many blocks, of any number, have handed over. Not
+ * for long, so without sleeping in between. */
+__device__ static inline void meet(const unsigned *counter, unsigned count) {
+    if (threadIdx.x == 0) await_met(counter, count);
+    __syncthreads();
 }
 
 #endif

@@ -61,11 +61,34 @@ static const OpCase cases[] = {
     {"B260L2H2", .in = {NORMAL(260, 2, 8), WEIGHTS(2)}},
     {"B3L4H83",
      .in = {NORMAL(3, 4, 332), {.shape = SHAPE(83, 332), .fill = FILL_NORMAL, .a = 0.1}}},
-    /* Four blocks of a GPU together; too wide for that. */
+    /* Four blocks of a GPU together. */
     {"B2L3H150", .in = {NORMAL(2, 3, 600),
                         {.shape = SHAPE(150, 600), .fill = FILL_NORMAL, .a = 0.1},
                         NORMAL(2, 150),
                         NORMAL(2, 150)}},
+    /* All steps in one launch of blocks that meet: sequences that do not fill a tile, units that do
+     * not fill the blocks; in groups of blocks, the last one with fewer sequences. */
+    {"B3L4H260",
+     .in = {NORMAL(3, 4, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"B17L2H264", .in = {NORMAL(17, 2, 1056),
+                         {.shape = SHAPE(264, 1056), .fill = FILL_NORMAL, .a = 0.1},
+                         NORMAL(17, 264),
+                         NORMAL(17, 264)}},
+    {"B61L2H260",
+     .in = {NORMAL(61, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"B127L2H260", /* and its ring of states has room for two chunks only */
+     .in = {NORMAL(127, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    {"B1L2H260",
+     .in = {NORMAL(1, 2, 1040), {.shape = SHAPE(260, 1040), .fill = FILL_NORMAL, .a = 0.1}}},
+    /* Two launches for each step: one step, units in no multiple of 4. */
+    {"carried-B5L1H268", .in = {NORMAL(5, 1, 1072),
+                                {.shape = SHAPE(268, 1072), .fill = FILL_NORMAL, .a = 0.1},
+                                NORMAL(5, 268),
+                                NORMAL(5, 268)}},
+    {"B2L3H258", .in = {NORMAL(2, 3, 1032),
+                        {.shape = SHAPE(258, 1032), .fill = FILL_NORMAL, .a = 0.1},
+                        NORMAL(2, 258),
+                        NORMAL(2, 258)}},
     {"B1L2H261",
      .in = {NORMAL(1, 2, 1044), {.shape = SHAPE(261, 1044), .fill = FILL_NORMAL, .a = 0.1}}},
     {"carried-L1", .in = {NORMAL(3, 1, 20), WEIGHTS(5), NORMAL(3, 5), NORMAL(3, 5)}},

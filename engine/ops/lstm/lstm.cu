@@ -7,32 +7,16 @@
  * lane a sixteenth of the gates.
  *
  * Up to 256 units four blocks of a cluster do the same, where the GPU has clusters; they send each
- * other their part of the state and meet at every step. Wider ones take a product of the whole
- * batch and a pass over the units for each step. */
+ * other their part of the state and meet at every step. Wider ones are shared out over the whole
+ * grid (lstm_resident.cu); those that this does not take need a product of the whole batch and a
+ * pass over the units for each step. */
 #include "engine/ops/lstm/lstm.h"
 
-#include "engine/cuda/activation.cuh"
 #include "engine/cuda/product.h"
 #include "engine/cuda/quad.cuh"
-#include "engine/ops/lstm/lstm_plan.h"
+#include "engine/ops/lstm/lstm_steps.cuh"
 
 enum { KEPT_ANYWHERE = 128 /* units */ };
-
-struct Cells {
-    int64_t L, H;
-    const float *gates, *w, *h0, *c0;
-    float *h, *h_last, *c_last;
-    float *activated, *c; /* saved; NULL outside of training */
-};
-
-struct Adjoint {
-    int64_t L, H;
-    const float *activated, *c, *c0, *dh, *dh_last, *dc_last;
-    const float *w;
-    float *d_gates;   /* (B, L, 4H) before the activation */
-    float *dh0, *dc0; /* (B, H) or NULL */
-    bool add_h0, add_c0;
-};
 
 /* A lane's share of the recurrent weights: four for each of SHARE terms, the first KEPT of them in
  * registers and the others in shared memory, [term][thread]. */
@@ -72,11 +56,6 @@ template <int SHARE> struct Weights {
         return (size_t)(SHARE - KEPT) * threads * sizeof(float4);
     }
 };
-
-/* One of a unit's four gates after activation; the gate's number is 2 for tanh. */
-__device__ static inline float activated_gate(unsigned gate, float x) {
-    return gate == 2 ? tanhf(x) : sigmoid_of(x);
-}
 
 /* How SPAN^2 blocks share 4 SHARE SPAN units; all are of one cluster. */
 template <int SHARE, int SPAN> struct Span {
@@ -339,6 +318,7 @@ static void forward(const OpCall *call, const Run *run) {
     const int64_t B = extent(call->in[LSTM_GATES], 0);
     if (kept(run, B, x)) return;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    if (resident_steps(run, B, x, carver.take<unsigned>(RESIDENT_COUNTERS))) return;
     float *const sums = carver.take<float>(B * 4 * x.H);
     wide_steps(run, B, x, sums, carver.take<float>(B * x.H));
 }
@@ -369,8 +349,10 @@ static void backward(const OpCall *call, const Run *run) {
     x.add_h0 = call->accumulate[LSTM_H0];
     x.add_c0 = call->accumulate[LSTM_C0];
     if (!kept(run, B, x)) {
-        float *const dh = carver.take<float>(B * H);
-        wide_adjoint_steps(run, B, x, dh, carver.take<float>(B * H));
+        unsigned *const counters = carver.take<unsigned>(RESIDENT_COUNTERS);
+        float *const states = carver.take<float>(4 * B * H);
+        if (!resident_adjoint_steps(run, B, x, counters, states))
+            wide_adjoint_steps(run, B, x, states, states + B * H);
     }
     if (to && add_gates)
         for_each(run, rows * 4 * H, [=] __device__(int64_t i) { to[i] += d_gates[i]; });
@@ -396,9 +378,11 @@ static void backward(const OpCall *call, const Run *run) {
 static size_t scratch(const OpCall *call, Phase phase) {
     const int64_t H = extent(call->in[LSTM_W], 0), B = extent(call->in[LSTM_GATES], 0);
     const int64_t rows = B * extent(call->in[LSTM_GATES], 1);
-    const size_t states = H > KEPT_ANYWHERE ? carved(B * H, sizeof(float)) : 0;
-    if (phase == PHASE_FORWARD) return 5 * states;
-    return 2 * states + carved(rows * 4 * H, sizeof(float)) + carved(rows * H, sizeof(float));
+    const size_t state = carved(B * H, sizeof(float));
+    const size_t counters = carved(RESIDENT_COUNTERS, sizeof(unsigned));
+    const size_t wide = H > KEPT_ANYWHERE ? 5 * state + counters : 0;
+    if (phase == PHASE_FORWARD) return wide;
+    return wide + carved(rows * 4 * H, sizeof(float)) + carved(rows * H, sizeof(float));
 }
 
 CUDA_OP(lstm, {forward, backward}, scratch);
