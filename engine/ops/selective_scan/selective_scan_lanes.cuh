@@ -92,9 +92,6 @@ __device__ static inline float softplus_fast(float x) {
     p = p * s + 8.33332986e-2f;
     return r * s * p + (r + max(x, 0.0f));
 }
-__device__ static inline float sigmoid_fast(float x) {
-    return fast_reciprocal(1.0f + fast_exp2(-LOG2_E * x));
-}
 
 /* Through y silu(z): g from the gradient of the product to that of y. */
 __device__ static inline void gate_adjoint(float &g, float &dz, float z, float y) {
