@@ -94,6 +94,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan given) {
             }
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
+                if (WHOLE && KNOWS_WHOLE && g % 2 == 0) __syncwarp(); /* keeps powers spread out */
                 float sums[PAIR][QUAD];
 #pragma unroll
                 for (int i = 0; i < QUAD; i++) {
