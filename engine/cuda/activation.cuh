@@ -33,6 +33,11 @@ __device__ static inline float sigmoid_of(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
+/* The same by the special-function unit alone: some 3 units in the last place. */
+__device__ static inline float sigmoid_fast(float x) {
+    return fast_reciprocal(1.0f + fast_exp2(-LOG2_E * x));
+}
+
 /* log(1 + e^x); linear above 20, as in the papers' code. */
 __device__ static inline float softplus_of(float x) {
     return x > 20.0f ? x : log1pf(expf(x));
@@ -46,6 +51,47 @@ __device__ static inline float gelu_argument_slope(float x) {
     return 0.7978845608f * (1.0f + 3.0f * 0.044715f * x * x);
 }
 
+/* The standard normal distribution at -|x|: tail, its integral from below, is e^(-x^2 / 2) times a
+ * polynomial of degree nine in z = (t - 3) / (t + 3) that errs by 7e-9, t = |x|; beyond 14 both are
+ * zero. What z and x^2 lose by rounding is put back, so that tail errs by some 3e-7 of itself. */
+struct Normal {
+    float t, tail, bell; /* bell: e^(-x^2 / 2) */
+};
+__device__ static inline Normal normal_of(float x) {
+    const float t = fabsf(x) > 14.0f ? 14.0f : fabsf(x); /* keeps what is not a number */
+    const float r = fast_reciprocal(t + 3.0f), rough = (t - 3.0f) * r;
+    const float z = fmaf(r, fmaf(-t, rough, fmaf(-3.0f, rough + 1.0f, t)), rough);
+    float p = 5.41508598e-05f;
+    p = p * z + 1.16037379e-04f;
+    p = p * z + -3.39911348e-04f;
+    p = p * z + -9.84182814e-04f;
+    p = p * z + 2.90470268e-03f;
+    p = p * z + 6.13218313e-03f;
+    p = p * z + -4.62133139e-02f;
+    p = p * z + 1.23225018e-01f;
+    p = p * z + -2.06402615e-01f;
+    p = p * z + 1.21513948e-01f;
+    /* exponent -x^2 / 2 log2(e), its constant in two parts; lost: what is missing, of e's power */
+    constexpr float HALF_LOG2_E = 0.721347520f, REST = 6.67487908e-09f;
+    const float square = t * t, power = -HALF_LOG2_E * square;
+    const float lost = -0.5f * fmaf(t, t, -square) +
+                       (0.693147181f * fmaf(-HALF_LOG2_E, square, -power) - REST * square);
+    const float rounded = fast_exp2(power), bell = rounded + rounded * lost;
+    return {t, p * bell, bell};
+}
+
+/* x Phi(x) = max(x, 0) - |x| Phi(-|x|): no cancellation on the negative side. */
+__device__ static inline float gelu_of(float x) {
+    const Normal n = normal_of(x);
+    return max(x, 0.0f) - n.t * n.tail;
+}
+/* Phi(x) + x phi(x), of which t = Phi(-|x|) - |x| phi(x) is the value at -|x| */
+__device__ static inline float gelu_slope(float x) {
+    const Normal n = normal_of(x);
+    const float t = n.tail - n.t * 0.3989422804f * n.bell;
+    return x < 0 ? t : 1.0f - t;
+}
+
 __device__ static inline float activation_of(Activation activation, float x) {
     switch (activation) {
     case ACTIVATION_RELU:
@@ -53,7 +99,7 @@ __device__ static inline float activation_of(Activation activation, float x) {
     case ACTIVATION_SQUARED_RELU:
         return x > 0 ? x * x : 0;
     case ACTIVATION_GELU:
-        return 0.5f * x * erfcf(-0.7071067812f * x);
+        return gelu_of(x);
     case ACTIVATION_GELU_TANH:
         return 0.5f * x * (1.0f + tanhf(gelu_argument(x)));
     case ACTIVATION_SILU:
@@ -77,8 +123,8 @@ __device__ static inline float activation_slope(Activation activation, float x) 
         return x > 0 ? 1.0f : 0.0f;
     case ACTIVATION_SQUARED_RELU:
         return x > 0 ? 2 * x : 0;
-    case ACTIVATION_GELU: /* Phi(x) + x phi(x) */
-        return 0.5f * erfcf(-0.7071067812f * x) + x * 0.3989422804f * expf(-0.5f * x * x);
+    case ACTIVATION_GELU:
+        return gelu_slope(x);
     case ACTIVATION_GELU_TANH: {
         const float t = tanhf(gelu_argument(x));
         return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * gelu_argument_slope(x);
@@ -102,6 +148,49 @@ __device__ static inline float activation_slope(Activation activation, float x) 
         break;
     }
     return 1.0f;
+}
+
+/* body(activation) with a constant, so that elements of a loop inside it make no choice. */
+template <class Body>
+__device__ static inline void for_activation(Activation activation, const Body &body) {
+    switch (activation) {
+    case ACTIVATION_RELU:
+        return body(ACTIVATION_RELU);
+    case ACTIVATION_SQUARED_RELU:
+        return body(ACTIVATION_SQUARED_RELU);
+    case ACTIVATION_GELU:
+        return body(ACTIVATION_GELU);
+    case ACTIVATION_GELU_TANH:
+        return body(ACTIVATION_GELU_TANH);
+    case ACTIVATION_SILU:
+        return body(ACTIVATION_SILU);
+    case ACTIVATION_SIGMOID:
+        return body(ACTIVATION_SIGMOID);
+    case ACTIVATION_TANH:
+        return body(ACTIVATION_TANH);
+    case ACTIVATION_SOFTPLUS:
+        return body(ACTIVATION_SOFTPLUS);
+    case ACTIVATION_NONE:
+    case ACTIVATION_COUNT:
+        break;
+    }
+    body(ACTIVATION_NONE);
+}
+template <int V>
+__device__ static inline Lanes<V> activation_of(Activation activation, const Lanes<V> &x) {
+    Lanes<V> y = {};
+    for_activation(activation, [&](Activation own) {
+        for (int v = 0; v < V; v++) y.of[v] = activation_of(own, x.of[v]);
+    });
+    return y;
+}
+template <int V>
+__device__ static inline Lanes<V> activation_slope(Activation activation, const Lanes<V> &x) {
+    Lanes<V> slope = {};
+    for_activation(activation, [&](Activation own) {
+        for (int v = 0; v < V; v++) slope.of[v] = activation_slope(own, x.of[v]);
+    });
+    return slope;
 }
 
 #endif

@@ -39,8 +39,10 @@ KERNEL void __launch_bounds__(TOTAL_LINES *TOTAL_COLUMNS)
     __shared__ T lines[TOTAL_LINES][TOTAL_COLUMNS];
     const int own = (int)threadIdx.x % TOTAL_COLUMNS, line = (int)threadIdx.x / TOTAL_COLUMNS;
     const int64_t c = (int64_t)blockIdx.x * TOTAL_COLUMNS + own;
+    const int64_t end = c < columns ? slices : 0;
     T sum = 0;
-    for (int64_t slice = line; slice < slices && c < columns; slice += TOTAL_LINES)
+#pragma unroll 8 /* loads in flight */
+    for (int64_t slice = line; slice < end; slice += TOTAL_LINES)
         sum += partial[slice * columns + c];
     lines[line][own] = sum;
     __syncthreads();

@@ -64,9 +64,6 @@ static inline void multiply_tf32(float c[4], const uint32_t a[4], uint32_t b0, u
                     float_of_bits(all[(column + i % 2) * 4 + k % 4].b[k / 4] & kept);
 }
 
-static inline uint32_t two_bf16(float low, float high) {
-    return bfloat_of(low) | (uint32_t)bfloat_of(high) << 16;
-}
 static inline uint32_t tf32_bits(float x) {
     const uint32_t bits = bits_of(x);
     if ((bits & 0x7F800000u) == 0x7F800000u) return bits;

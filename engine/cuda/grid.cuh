@@ -248,6 +248,15 @@ __device__ static inline void put(float *gradient, float value, bool accumulate)
     *gradient = accumulate ? *gradient + value : value;
 }
 
+template <int V>
+__device__ static inline void put(float *gradient, Lanes<V> value, bool accumulate) {
+    if (accumulate) {
+        const Lanes<V> before = load<V>(gradient);
+        for (int v = 0; v < V; v++) value.of[v] = before.of[v] + value.of[v];
+    }
+    store<V>(gradient, value);
+}
+
 /* in[i] of the call or NULL; its gradient when backward must write it, else NULL. */
 static inline const Tensor *input_of(const OpCall *call, int i) {
     return i < call->inputs ? call->in[i] : NULL;

@@ -44,12 +44,6 @@ __device__ static inline void multiply_tf32(float c[4], const uint32_t a[4], uin
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Nearest, ties to even; the first in the low half. */
-__device__ static inline uint32_t two_bf16(float low, float high) {
-    uint32_t both;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-    return both;
-}
 /* Nearest, ties away from zero. */
 __device__ static inline uint32_t tf32_bits(float x) {
     uint32_t bits;

@@ -42,6 +42,29 @@ __device__ static inline float float_of(bfloat x) {
     return float_of_bits((uint32_t)x << 16);
 }
 
+/* Two of them, the first in the low half; and eight, by one access of 16 bytes of device memory:
+ * the compiler makes four of what is written without saying so. */
+#ifdef LONGHAUL_EMULATED
+static inline uint32_t two_bf16(float low, float high) {
+    return bfloat_of(low) | (uint32_t)bfloat_of(high) << 16;
+}
+static inline void store_rounded(bfloat *to, const float x[8]) {
+    for (int i = 0; i < 8; i++) to[i] = bfloat_of(x[i]);
+}
+#else
+__device__ static inline uint32_t two_bf16(float low, float high) {
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+__device__ static inline void store_rounded(bfloat *to, const float x[8]) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(two_bf16(x[0], x[1])), "r"(two_bf16(x[2], x[3])), "r"(two_bf16(x[4], x[5])),
+                 "r"(two_bf16(x[6], x[7]))
+                 : "memory");
+}
+#endif
+
 /* A matrix's copy in bfloat16; data is NULL when the run asks for none. */
 struct Rounded {
     bfloat *data;
@@ -49,11 +72,8 @@ struct Rounded {
 
     /* Behind the matrix's columns x is zero (pieces.cuh). */
     __device__ void put(int64_t row, int64_t first, const Piece &x) const {
-        struct alignas(16) Eight {
-            bfloat of[PIECE];
-        } eight;
-        for (int e = 0; e < PIECE; e++) eight.of[e] = bfloat_of(x.of[e]);
-        *reinterpret_cast<Eight *>(data + row * ld + first) = eight;
+        static_assert(PIECE == 8);
+        store_rounded(data + row * ld + first, x.of);
     }
 };
 

@@ -40,6 +40,7 @@ static const OpCase cases[] = {
     {.name = "B3L7V5D3", .in = {IDS(5, 3, 7), TABLE(5, 3)}, FACTOR(1)},
     {.name = "B2L3x5V11D67", .in = {IDS(11, 2, 3, 5), TABLE(11, 67)}, FACTOR(8)},
     {.name = "R300V9D1036", .in = {IDS(9, 300), TABLE(9, 1036)}, FACTOR(1)},
+    {.name = "R520V1500D132", .in = {IDS(1500, 520), TABLE(1500, 132)}, FACTOR(2)},
     {.name = "R1009V2D40", .in = {IDS(2, 1009), TABLE(2, 40)}, FACTOR(0.5f)},
     {.name = "B64L64V256D64",
      .in = {IDS(256, 64, 64), TABLE(256, 64)},

@@ -1,8 +1,9 @@
 /* The gradient of the table in two steps, whatever the ids: filler ids may be most of a batch, and
  * most rows of a large table may not occur. Positions are cut into slices. First, a warp for each
- * position that is the first of its id in its slice adds the slice's rows of that id; then a warp
- * for each row of the table adds the sums of the slices in which it occurs. The order is always the
- * same and nothing is atomic. */
+ * position that is the first of several of its id in its slice adds the slice's rows of that id;
+ * then a warp for each row of the table adds, of the slices in which it occurs, these sums or the
+ * only row. The order is always the same and nothing is atomic. Bound by memory: the gradient read
+ * once where ids differ, the table's written once. */
 #include "engine/ops/embedding/embedding.h"
 
 #include "engine/cuda/rows.cuh"
@@ -18,24 +19,24 @@ struct TableGradient {
     const int32_t *ids;
     int64_t positions, entries, width, slice, slices;
     const float *dy;
-    float *sums;    /* (positions, width): at the first position of an id in its slice */
-    int32_t *first; /* (entries, slices): that position, -1 where there is none */
+    float *sums;    /* (positions, width): at the first of several positions of an id in a slice */
+    int32_t *first; /* (entries, slices): that position + positions; the only one; or -1 */
     float *table;
     float factor;
     bool accumulate;
 };
 
-/* Rows of EACH pieces of V floats a lane that are added in order; so many loads wait at once. */
+/* Rows of EACH pieces of V floats a lane that are added in order; so many loads wait at once. Row
+ * numbers from `positions` on are of the sums. */
 template <int EACH, int V> struct RowSum {
     enum { TOGETHER = EACH < IN_FLIGHT ? IN_FLIGHT / EACH : 1 };
     Lanes<V> sum[EACH];
-    const float *rows;
-    int64_t width, column;
-    int64_t waiting[TOGETHER];
+    const TableGradient &x;
+    int64_t column;
+    const float *waiting[TOGETHER];
     int count;
 
-    __device__ RowSum(const float *from, int64_t w, int64_t c)
-        : sum{}, rows(from), width(w), column(c), count(0) {
+    __device__ RowSum(const TableGradient &of, int64_t c) : sum{}, x(of), column(c), count(0) {
     }
     __device__ void flush() {
         Lanes<V> part[TOGETHER][EACH];
@@ -45,7 +46,7 @@ template <int EACH, int V> struct RowSum {
             for (int e = 0; e < EACH; e++) {
                 const int64_t c = column + (int64_t)e * (int)WARP * V;
                 part[i][e] = Lanes<V>{};
-                if (i < count && c < width) part[i][e] = load<V>(rows + waiting[i] * width + c);
+                if (i < count && c < x.width) part[i][e] = load<V>(waiting[i] + c);
             }
 #pragma unroll
         for (int i = 0; i < TOGETHER; i++)
@@ -55,9 +56,11 @@ template <int EACH, int V> struct RowSum {
         count = 0;
     }
     __device__ void add(int64_t row) {
+        const float *const from =
+            row < x.positions ? x.dy + row * x.width : x.sums + (row - x.positions) * x.width;
 #pragma unroll
         for (int i = 0; i < TOGETHER; i++)
-            if (i == count) waiting[i] = row; /* places of registers are constants */
+            if (i == count) waiting[i] = from; /* places of registers are constants */
         if (++count == TOGETHER) flush();
     }
     template <class Put> __device__ void finish(const Put &put_piece) {
@@ -65,7 +68,7 @@ template <int EACH, int V> struct RowSum {
 #pragma unroll
         for (int e = 0; e < EACH; e++) {
             const int64_t c = column + (int64_t)e * (int)WARP * V;
-            if (c < width) put_piece(c, sum[e]);
+            if (c < x.width) put_piece(c, sum[e]);
         }
     }
 };
@@ -77,13 +80,18 @@ template <int EACH, int V> KERNEL void __launch_bounds__(THREADS) slice_sums(Tab
     const int32_t id = x.ids[own];
     const int64_t from = own / x.slice * x.slice, end = from + x.slice;
     const int64_t to = end < x.positions ? end : x.positions;
-    for (int64_t at = from; at < own; at += WARP) {
+    bool several = false;
+    for (int64_t at = from; at < to; at += WARP) {
         const int64_t k = at + lane;
-        if (__ballot_sync(0xFFFFFFFFu, k < own && x.ids[k < own ? k : own] == id)) return;
+        const bool same = k < to && k != own && x.ids[k < to ? k : own] == id;
+        if (__ballot_sync(0xFFFFFFFFu, same && k < own)) return;
+        several |= __ballot_sync(0xFFFFFFFFu, same) != 0;
     }
-    if (lane == 0) x.first[id * x.slices + own / x.slice] = (int32_t)own;
+    if (lane == 0)
+        x.first[id * x.slices + own / x.slice] = (int32_t)(several ? own + x.positions : own);
+    if (!several) return;
     for (int64_t column = lane * V; column - lane * V < x.width; column += EACH * (int)WARP * V) {
-        RowSum<EACH, V> rows(x.dy, x.width, column);
+        RowSum<EACH, V> rows(x, column);
         for (int64_t at = own; at < to; at += WARP) {
             const int64_t k = at + lane;
             for (unsigned hits =
@@ -101,7 +109,7 @@ template <int EACH, int V> KERNEL void __launch_bounds__(THREADS) slice_totals(T
     const int64_t id = global_thread() / WARP;
     if (id >= x.entries) return; /* whole warps */
     for (int64_t column = lane * V; column - lane * V < x.width; column += EACH * (int)WARP * V) {
-        RowSum<EACH, V> rows(x.sums, x.width, column);
+        RowSum<EACH, V> rows(x, column);
         for (int64_t at = 0; at < x.slices; at += WARP) {
             const int64_t s = at + lane;
             const int32_t first = s < x.slices ? x.first[id * x.slices + s] : -1;

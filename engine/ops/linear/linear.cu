@@ -38,10 +38,9 @@ static void forward(const OpCall *call, const Run *run) {
     if (activation == ACTIVATION_NONE) return;
     const int64_t n = rows * outputs;
     for_each_four(run, n, [=] __device__(int64_t first) {
-        Four value = some(inner, first, n);
+        Four value = activation_of(activation, some(inner, first, n));
         const Four before = some(residual, first, n);
-        for (int e = 0; e < FOUR; e++)
-            value.of[e] = activation_of(activation, value.of[e]) + before.of[e];
+        for (int e = 0; e < FOUR; e++) value.of[e] += before.of[e];
         y.put_some(first, n, value);
     });
 }
@@ -60,8 +59,9 @@ struct InnerGradient {
     }
     __device__ Piece make(int64_t row, int64_t first, const Loaded &x) const {
         Piece y = x.dy;
-        if (activation != ACTIVATION_NONE)
-            for (int e = 0; e < PIECE; e++) y.of[e] *= activation_slope(activation, x.inner.of[e]);
+        for_activation(activation, [&](Activation own) {
+            for (int e = 0; e < PIECE; e++) y.of[e] *= activation_slope(own, x.inner.of[e]);
+        });
         d.put(row, first, y);
         if (copy.data) copy.put(row, first, y);
         return y;

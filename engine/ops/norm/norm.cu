@@ -1,5 +1,6 @@
 /* A team of threads for each row, which it keeps in registers: memory is read once. Bound by it:
  * 8 bytes an element forward, 12 backward. */
+#include <algorithm>
 #include <cassert>
 
 #include "engine/ops/norm/norm.h"
@@ -7,9 +8,9 @@
 #include "engine/cuda/rounded.cuh"
 
 enum { THREADS = 128, WIDE = 256, WIDEST = 1024 };
-/* Rows whose gradients of gamma and beta are summed together: four blocks for each of the 132
- * multiprocessors of the largest GPU at hand, and at least some rows for each warp. */
-enum { SLICES = 528, SLICE_ROWS = 16 };
+/* Rows whose gradients of gamma and beta are summed together make a slice, a block: as many as run
+ * at once on the 132 multiprocessors of the largest GPU at hand, and some rows for each warp. */
+enum { MULTIPROCESSORS = 132, SLICE_ROWS = 16 };
 
 struct Rows {
     const float *x, *gamma, *beta;
@@ -36,6 +37,22 @@ template <int TEAM, int EACH, int V> struct Team {
             return warp_sum(x);
         else
             return block_sum(x, space);
+    }
+    /* Of two numbers, with one barrier: a block gives two spaces, in turn. */
+    __device__ static void sums(float &x, float &y, Lanes<2> *space) {
+        x = warp_sum(x);
+        y = warp_sum(y);
+        if constexpr (TEAM != WARP) {
+            if (threadIdx.x % WARP == 0) space[threadIdx.x / WARP] = {{x, y}};
+            __syncthreads();
+            x = y = 0;
+#pragma unroll
+            for (int i = 0; i < TEAM / (int)WARP; i++) {
+                const Lanes<2> own = space[i];
+                x += own.of[0];
+                y += own.of[1];
+            }
+        }
     }
 };
 
@@ -88,17 +105,32 @@ struct Adjoint {
 template <int TEAM, int EACH, int V>
 KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM) adjoint(Rows r, Adjoint a) {
     typedef Team<TEAM, EACH, V> Own;
-    __shared__ float space[WARP];
+    __shared__ Lanes<2> space[2][WARP];
     const int64_t slice = blockIdx.x, teams = blockDim.x / TEAM, team = threadIdx.x / TEAM;
     const int64_t from = slice * r.rows / a.slices, to = (slice + 1) * r.rows / a.slices;
-    Lanes<V> gamma_sum[EACH] = {}, beta_sum[EACH] = {};
+    constexpr bool AHEAD = EACH * V <= 8; /* the next row's numbers have room in registers */
+    Lanes<V> gamma_sum[EACH] = {}, beta_sum[EACH] = {}, x[EACH], dy[EACH];
+    const float share = 1.0f / (float)r.width;
+    float next_inverse = 0, next_mean = 0;
+    const auto fetch = [&](int64_t row) {
+        if (row >= to) return;
+        Own::each(r.width, [&](int k, int64_t c) {
+            x[k] = load<V>(r.x + row * r.width + c);
+            dy[k] = load<V>(a.dy + row * r.width + c);
+        });
+        next_inverse = r.inverse[row];
+        next_mean = r.mean ? r.mean[row] : 0.0f;
+    };
+    if (AHEAD) fetch(from + team);
+    int turn = 0;
     for (int64_t row = from + team; row < to; row += teams) {
-        const float inverse = r.inverse[row], mean = r.mean ? r.mean[row] : 0.0f;
+        const float inverse = AHEAD ? next_inverse : r.inverse[row];
+        const float mean = AHEAD ? next_mean : r.mean ? r.mean[row] : 0.0f;
         Lanes<V> normal[EACH], g[EACH];
         float plain = 0, along = 0;
         Own::each(r.width, [&](int k, int64_t c) {
-            normal[k] = load<V>(r.x + row * r.width + c);
-            g[k] = load<V>(a.dy + row * r.width + c);
+            normal[k] = AHEAD ? x[k] : load<V>(r.x + row * r.width + c);
+            g[k] = AHEAD ? dy[k] : load<V>(a.dy + row * r.width + c);
             const Lanes<V> gamma = load_or<V>(r.gamma, c, 1.0f);
             for (int e = 0; e < V; e++) {
                 normal[k].of[e] = (normal[k].of[e] - mean) * inverse;
@@ -109,9 +141,11 @@ KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM) adjoint(Rows r
                 along += g[k].of[e] * normal[k].of[e];
             }
         });
+        if (AHEAD) fetch(row + teams);
         if (!a.dx) continue;
-        plain = r.mean ? Own::sum(plain, space) / (float)r.width : 0.0f;
-        along = Own::sum(along, space) / (float)r.width;
+        Own::sums(plain, along, space[turn ^= 1]);
+        plain = r.mean ? plain * share : 0.0f;
+        along *= share;
         Own::each(r.width, [&](int k, int64_t c) {
             float *const dx = a.dx + row * r.width + c;
             Lanes<V> value = {};
@@ -130,14 +164,14 @@ KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM) adjoint(Rows r
         return;
     }
     float *const sums = shared_memory<float>(); /* (2, width), team after team */
-    for (int64_t turn = 0; turn < teams; turn++) {
+    for (int64_t place = 0; place < teams; place++) {
         __syncthreads();
-        if (turn != team) continue;
+        if (place != team) continue;
         Own::each(r.width, [&](int k, int64_t c) {
             for (int e = 0; e < V; e++) {
                 float *const at = sums + c + e;
-                at[0] = gamma_sum[k].of[e] + (turn ? at[0] : 0.0f);
-                at[r.width] = beta_sum[k].of[e] + (turn ? at[r.width] : 0.0f);
+                at[0] = gamma_sum[k].of[e] + (place ? at[0] : 0.0f);
+                at[r.width] = beta_sum[k].of[e] + (place ? at[r.width] : 0.0f);
             }
         });
     }
@@ -152,17 +186,19 @@ KERNEL void __launch_bounds__(TEAM == WARP ? (int)THREADS : TEAM) adjoint(Rows r
 struct TeamKernels {
     int64_t width; /* at most */
     int team;
+    int blocks; /* backward, of a multiprocessor: by registers */
     void (*forward)(Rows, Result);
     void (*backward)(Rows, Adjoint);
 };
-#define TEAM_ROW(team, each, v)                                                                    \
-    { team *each *v, team, normalise<team, each, v>, adjoint<team, each, v> }
-static const TeamKernels by_fours[] = {
-    TEAM_ROW(WARP, 1, 4), TEAM_ROW(WARP, 2, 4), TEAM_ROW(WARP, 4, 4), TEAM_ROW(WIDE, 1, 4),
-    TEAM_ROW(WIDE, 2, 4), TEAM_ROW(WIDE, 4, 4), TEAM_ROW(WIDE, 8, 4), TEAM_ROW(WIDEST, 32, 4)};
-static const TeamKernels by_ones[] = {TEAM_ROW(WARP, 2, 1), TEAM_ROW(WARP, 8, 1),
-                                      TEAM_ROW(WIDE, 4, 1), TEAM_ROW(WIDE, 32, 1),
-                                      TEAM_ROW(WIDEST, 32, 1)};
+#define TEAM_ROW(team, each, v, blocks)                                                            \
+    { team *each *v, team, blocks, normalise<team, each, v>, adjoint<team, each, v> }
+static const TeamKernels by_fours[] = {TEAM_ROW(WARP, 1, 4, 4), TEAM_ROW(WARP, 2, 4, 4),
+                                       TEAM_ROW(WARP, 4, 4, 4), TEAM_ROW(WIDE, 1, 4, 4),
+                                       TEAM_ROW(WIDE, 2, 4, 3), TEAM_ROW(WIDE, 4, 4, 2),
+                                       TEAM_ROW(WIDE, 8, 4, 1), TEAM_ROW(WIDEST, 32, 4, 2)};
+static const TeamKernels by_ones[] = {TEAM_ROW(WARP, 2, 1, 4), TEAM_ROW(WARP, 8, 1, 4),
+                                      TEAM_ROW(WIDE, 4, 1, 4), TEAM_ROW(WIDE, 32, 1, 1),
+                                      TEAM_ROW(WIDEST, 32, 1, 2)};
 
 template <size_t N>
 static const TeamKernels *first_fit(const TeamKernels (&list)[N], int64_t width) {
@@ -199,9 +235,9 @@ static void forward(const OpCall *call, const Run *run) {
                  threads, 0, r, result_of(call, 0));
 }
 
-static int64_t slices_of(int64_t rows) {
+static int64_t slices_of(int64_t rows, int64_t width) {
     const int64_t slices = (rows + SLICE_ROWS - 1) / SLICE_ROWS;
-    return slices < SLICES ? slices : (int64_t)SLICES;
+    return std::min(slices, (int64_t)MULTIPROCESSORS * kernels_for(width)->blocks);
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -213,7 +249,7 @@ static void backward(const OpCall *call, const Run *run) {
     a.dy = call->out[0]->gradient;
     a.dx = gradient_of(call, 0);
     a.accumulate = call->accumulate[0];
-    a.slices = slices_of(r.rows);
+    a.slices = slices_of(r.rows, r.width);
     if (gamma) a.gamma = carver.take<float>(a.slices * r.width);
     if (beta) a.beta = carver.take<float>(a.slices * r.width);
     const int threads = kernels->team == WARP ? (int)THREADS : kernels->team;
@@ -226,7 +262,7 @@ static void backward(const OpCall *call, const Run *run) {
 static size_t scratch(const OpCall *call, Phase phase) {
     if (phase == PHASE_FORWARD) return 0;
     const int64_t rows = rows_of(call->in[0]), width = extent(call->in[0], -1);
-    return 2 * carved(slices_of(rows) * width, sizeof(float));
+    return 2 * carved(slices_of(rows, width) * width, sizeof(float));
 }
 
 static Roundable roundable(const OpCall *) {

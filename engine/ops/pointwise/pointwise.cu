@@ -14,11 +14,12 @@ KERNEL void __launch_bounds__(THREADS)
     if (first >= n) return;
     const Lanes<V> p = some(a, first, n), q = some(b, first, n);
     Lanes<V> to;
+    if constexpr (F == POINTWISE_GATE) to = activation_of(activation, q);
+    if constexpr (F == POINTWISE_ACTIVATE) to = activation_of(activation, p);
     for (int e = 0; e < V; e++) {
         if constexpr (F == POINTWISE_ADD) to.of[e] = p.of[e] + q.of[e];
         if constexpr (F == POINTWISE_MULTIPLY) to.of[e] = p.of[e] * q.of[e];
-        if constexpr (F == POINTWISE_GATE) to.of[e] = p.of[e] * activation_of(activation, q.of[e]);
-        if constexpr (F == POINTWISE_ACTIVATE) to.of[e] = activation_of(activation, p.of[e]);
+        if constexpr (F == POINTWISE_GATE) to.of[e] *= p.of[e];
         if constexpr (F == POINTWISE_SCALE) to.of[e] = factor * p.of[e];
     }
     y.put_some(first, n, to);
@@ -36,18 +37,23 @@ KERNEL void __launch_bounds__(THREADS)
     if (first >= n) return;
     const Lanes<V> g = some(dy, first, n);
     const Lanes<V> p = some(reads_a ? a : NULL, first, n), q = some(reads_b ? b : NULL, first, n);
-    Lanes<V> to_a = g, to_b = g;
+    Lanes<V> to_a = g, to_b = g, value, slope;
+    if constexpr (F == POINTWISE_GATE)
+        for_activation(activation, [&](Activation own) {
+            value = activation_of(own, q);
+            slope = activation_slope(own, q);
+        });
+    if constexpr (F == POINTWISE_ACTIVATE) slope = activation_slope(activation, p);
     for (int e = 0; e < V; e++) {
         if constexpr (F == POINTWISE_MULTIPLY) {
             to_a.of[e] = g.of[e] * q.of[e];
             to_b.of[e] = g.of[e] * p.of[e];
         }
         if constexpr (F == POINTWISE_GATE) {
-            to_a.of[e] = g.of[e] * activation_of(activation, q.of[e]);
-            to_b.of[e] = g.of[e] * p.of[e] * activation_slope(activation, q.of[e]);
+            to_a.of[e] = g.of[e] * value.of[e];
+            to_b.of[e] = g.of[e] * p.of[e] * slope.of[e];
         }
-        if constexpr (F == POINTWISE_ACTIVATE)
-            to_a.of[e] = g.of[e] * activation_slope(activation, p.of[e]);
+        if constexpr (F == POINTWISE_ACTIVATE) to_a.of[e] = g.of[e] * slope.of[e];
         if constexpr (F == POINTWISE_SCALE) to_a.of[e] = g.of[e] * factor;
     }
     if (da) put_some(da, first, n, to_a, accumulate_a);

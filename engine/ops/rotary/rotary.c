@@ -51,6 +51,7 @@ Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes
 static const Rotary h1d2 = {1, 2, 1e4, false}, h3d10 = {3, 10, 1e4, false};
 static const Rotary h3d10_interleaved = {3, 10, 5e5, true}, h4d64 = {4, 64, 1e4, false};
 static const Rotary h2d34_interleaved = {2, 34, 1e4, true}, h32d64 = {32, 64, 1e4, false};
+static const Rotary h2d8 = {2, 8, 1e4, false}, h2d12_interleaved = {2, 12, 1e4, true};
 
 /* cos and sin come from float tables of two angles, 1e-7 each; angles are exact, in double. */
 static const OpCase cases[] = {
@@ -58,6 +59,14 @@ static const OpCase cases[] = {
     {.name = "L37H3D10_of_41", .in = {NORMAL(2, 37, 41)}, .attributes = &h3d10},
     {.name = "interleaved_L131H3D10", .in = {NORMAL(2, 131, 40)}, .attributes = &h3d10_interleaved},
     {.name = "interleaved_L5H2D34", .in = {NORMAL(3, 5, 68)}, .attributes = &h2d34_interleaved},
+    {.name = "L37H2D8_of_20", .in = {NORMAL(2, 37, 20)}, .attributes = &h2d8},
+    {.name = "L5H2D8", .in = {NORMAL(2, 5, 16)}, .attributes = &h2d8},
+    {.name = "interleaved_L9H2D12_of_28",
+     .in = {NORMAL(2, 9, 28)},
+     .attributes = &h2d12_interleaved},
+    {.name = "interleaved_L9H2D12_of_27",
+     .in = {NORMAL(2, 9, 27)},
+     .attributes = &h2d12_interleaved},
     {.name = "step131071", .in = {NORMAL(3, 1, 40), POSITION(131071)}, .attributes = &h3d10},
     {.name = "from1000", .in = {NORMAL(1, 70, 40), POSITION(1000)}, .attributes = &h3d10},
     {.name = "L512H4D64_of_384",

@@ -2,45 +2,105 @@
 
 #include "engine/cuda/grid.cuh"
 
-/* cos and sin of every position and pair, in double precision: a float's angle would be wrong by
- * 0.01 at position 10^5. Made once a call, then used by all sequences and heads. */
+/* cos of every position's pairs and then sin of them, in double precision: a float's angle would be
+ * wrong by 0.01 at position 10^5. Made once a call, then used by all sequences and heads. */
 static void make_table(const OpCall *call, const Run *run, float *table) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
-    const int64_t pairs = a->width / 2;
+    const Divisor pairs = divide_by(a->width / 2);
     const double step = -2 * log(a->theta) / (double)a->width;
     const int32_t *position = input_of(call, 1) ? call->in[1]->integers : NULL;
-    for_each(run, extent(call->in[0], 1) * pairs, [=] __device__(int64_t i) {
-        const double t = (double)((position ? position[0] : 0) + i / pairs);
-        const double angle = t * exp(step * (double)(i % pairs));
-        table[2 * i] = (float)cos(angle);
-        table[2 * i + 1] = (float)sin(angle);
+    for_each(run, extent(call->in[0], 1) * pairs.d, [=] __device__(int64_t i) {
+        const int64_t row = pairs.of(i), pair = i - row * pairs.d;
+        const double t = (double)((position ? position[0] : 0) + row);
+        const double angle = t * exp(step * (double)pair);
+        float *const to = table + row * 2 * pairs.d + pair;
+        to[0] = (float)cos(angle);
+        to[pairs.d] = (float)sin(angle);
     });
 }
 
-/* sign -1 turns back: the transpose, for gradients. */
+/* V pairs that a thread turns: their second members are `apart` channels after the first ones, or
+ * MIXED with them, first and second in turn. */
+template <int V, bool MIXED> struct Pairs {
+    enum { CHANNELS = MIXED ? 2 * V : V }; /* of one access */
+    Lanes<V> a, b;
+
+    __device__ Pairs(const float *from, int64_t apart) {
+        const Lanes<CHANNELS> x = load<CHANNELS>(from);
+        if constexpr (MIXED) {
+            for (int v = 0; v < V; v++) {
+                a.of[v] = x.of[2 * v];
+                b.of[v] = x.of[2 * v + 1];
+            }
+        } else {
+            a = x;
+            b = load<V>(from + apart);
+        }
+    }
+    __device__ void turn(const Lanes<V> &cosine, const Lanes<V> &sine, float sign) {
+        for (int v = 0; v < V; v++) {
+            const float first = a.of[v], second = b.of[v], s = sine.of[v] * sign;
+            a.of[v] = first * cosine.of[v] - second * s;
+            b.of[v] = second * cosine.of[v] + first * s;
+        }
+    }
+    __device__ void put_to(float *to, int64_t apart, bool accumulate) const {
+        if constexpr (MIXED) {
+            Lanes<CHANNELS> x;
+            for (int v = 0; v < V; v++) {
+                x.of[2 * v] = a.of[v];
+                x.of[2 * v + 1] = b.of[v];
+            }
+            put(to, x, accumulate);
+        } else {
+            put(to, a, accumulate);
+            put(to + apart, b, accumulate);
+        }
+    }
+};
+
+/* Bound by memory, 8 bytes a channel: a thread turns V pairs of a head, or copies channels behind
+ * the heads. sign -1 turns back: the transpose, for gradients. */
+template <int V, bool MIXED>
+static void rotate_by(const OpCall *call, const Run *run, const float *from, float *to, float sign,
+                      bool accumulate) {
+    enum { CHANNELS = Pairs<V, MIXED>::CHANNELS };
+    const Rotary *a = static_cast<const Rotary *>(call->attributes);
+    const int64_t E = extent(call->in[0], 2), width = a->width, pairs = width / 2;
+    const int64_t rotated = a->heads * width, turning = a->heads * pairs / V;
+    const Divisor L = divide_by(extent(call->in[0], 1));
+    const Divisor of_row = divide_by(turning + (E - rotated) / CHANNELS);
+    const Divisor of_head = divide_by(pairs / V);
+    const int64_t stride = a->interleaved ? 2 : 1, apart = a->interleaved ? 1 : pairs;
+    float *const table = static_cast<float *>(call->scratch);
+    make_table(call, run, table);
+    for_each(run, rows_of(call->in[0]) * of_row.d, [=] __device__(int64_t i) {
+        const int64_t row = of_row.of(i), own = i - row * of_row.d;
+        if (own >= turning) {
+            const int64_t c = row * E + rotated + (own - turning) * CHANNELS;
+            put(to + c, load<CHANNELS>(from + c), accumulate);
+            return;
+        }
+        const int64_t head = of_head.of(own), pair = (own - head * of_head.d) * V;
+        const int64_t c = row * E + head * width + pair * stride;
+        const float *const angle = table + (row - L.of(row) * L.d) * width + pair;
+        Pairs<V, MIXED> x(from + c, apart);
+        x.turn(load<V>(angle), load<V>(angle + pairs), sign);
+        x.put_to(to + c, apart, accumulate);
+    });
+}
+
+/* 16 bytes an access where rows and heads allow. */
 static void rotate(const OpCall *call, const Run *run, const float *from, float *to, float sign,
                    bool accumulate) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
-    const Divisor L = divide_by(extent(call->in[0], 1)), E = divide_by(extent(call->in[0], 2));
-    const Divisor d = divide_by(a->width);
-    const int64_t pairs = a->width / 2, rotated = a->heads * a->width;
-    const bool interleaved = a->interleaved;
-    float *const table = static_cast<float *>(call->scratch);
-    make_table(call, run, table);
-    for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
-        const int64_t row = E.of(i), c = i - row * E.d;
-        if (c >= rotated) {
-            put(to + i, from[i], accumulate);
-            return;
-        }
-        const int64_t inside = c - d.of(c) * d.d;
-        const int64_t pair = interleaved ? inside / 2 : inside < pairs ? inside : inside - pairs;
-        const bool second = interleaved ? inside % 2 : inside >= pairs;
-        const int64_t other = i + (second ? -1 : 1) * (interleaved ? 1 : pairs);
-        const float *turn = table + 2 * ((row - L.of(row) * L.d) * pairs + pair);
-        const float along = from[i] * turn[0], across = from[other] * turn[1] * sign;
-        put(to + i, second ? along + across : along - across, accumulate);
-    });
+    const bool fours = extent(call->in[0], 2) % 4 == 0;
+    if (fours && a->interleaved && a->width % 4 == 0)
+        rotate_by<2, true>(call, run, from, to, sign, accumulate);
+    else if (fours && !a->interleaved && a->width % 8 == 0)
+        rotate_by<4, false>(call, run, from, to, sign, accumulate);
+    else
+        rotate_by<1, false>(call, run, from, to, sign, accumulate);
 }
 
 static void forward(const OpCall *call, const Run *run) {

@@ -79,6 +79,8 @@ static const OpCase cases[] = {
     {"B2L333E11N5", .in = {INPUTS(2, 333, 11, 5), NORMAL(2, 333, 11), NORMAL(2, 11, 5)}},
     {"B2L130E12N8", .in = {INPUTS(2, 130, 12, 8), NORMAL(2, 130, 12), NORMAL(2, 12, 8)}},
     {"B1L150E9N21", .in = {INPUTS(1, 150, 9, 21), NORMAL(1, 150, 9)}},
+    {"B1L130E50N16", .in = {INPUTS(1, 130, 50, 16), NORMAL(1, 130, 50), NORMAL(1, 50, 16)}},
+    {"B2L37E64N16", .in = {INPUTS(2, 37, 64, 16), {0}, NORMAL(2, 64, 16)}},
     {"carried-L1", .in = {INPUTS(2, 1, 19, 4), NORMAL(2, 1, 19), NORMAL(2, 19, 4)}},
     {"carried-L20", .in = {INPUTS(2, 20, 19, 4), {0}, NORMAL(2, 19, 4)}},
     /* Step sizes in the linear part of softplus; the states forget at once. */

@@ -11,9 +11,9 @@
  * Bounds, a token of 32 channels of N = 16 in training, in cycles of a quarter of a multiprocessor
  * (an H200 has 528 of them, 1.8 cycles a nanosecond; a warp's special function takes it 8, other
  * instructions 1; shared memory gives a warp a float each every 4, or every 2 where lanes agree):
- * - forward: 768 bytes (170), 20 special functions (160), 153 instructions of which 80 are the
+ * - forward: 768 bytes (170), 20 special functions (160), 150 instructions of which 80 are the
  *   states' own (delta A, its power, input, state, output), 100 of shared memory;
- * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 394
+ * - backward: 1152 bytes (255), 37 special functions (296: decays are computed twice), 388
  *   instructions of which 224 are the states' own and 60 sums over channels and states, 320 of
  *   shared memory. */
 #include "engine/ops/selective_scan/selective_scan.h"
@@ -23,13 +23,14 @@
 
 /* A segment of WARP_CHANNELS channels a warp. OUTPUTS: with y, otherwise only what the segment does
  * to a state. Shared: decays and states, two tiles of weights, steps, two tiles of tokens. */
-template <bool OUTPUTS, bool EVEN>
-KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
-    const Stand at = stand_of(x);
+template <bool OUTPUTS, bool EVEN, bool WHOLE>
+KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan given) {
+    const Scan &x = as_known<WHOLE>(given);
+    const Stand at = stand_of<EVEN, WHOLE>(x);
     const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
     const int64_t E = x.plan.E;
-    const unsigned threads = blockDim.x;
+    const unsigned threads = block_threads<WHOLE>();
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
     float4 *const states = decays + groups * PAIR * threads;
     float4 *const all_steps = shared_memory<float4>() + 2 * groups * PAIR * threads;
@@ -83,8 +84,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
                 bring_weights(x, at, stage, tile + ends, ends ? 0 : group + 1,
                               weights + buffer * WEIGHTS);
             if (ends && tile + 1 < at.last) fetch(tile + 1);
-            const States A = states_at(decays, group);
-            States s = states_at(states, group);
+            const States A = states_at<WHOLE>(decays, group);
+            States s = states_at<WHOLE>(states, group);
             if (OUTPUTS && x.states) {
                 float *const kept = saved_states(x, at, tile);
 #pragma unroll
@@ -93,6 +94,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
             }
 #pragma unroll
             for (int g = 0; g < OWN; g++) {
+                if (WHOLE && KNOWS_WHOLE && g % 2 == 0) __syncwarp(); /* keeps powers spread out */
                 float sums[PAIR][QUAD];
 #pragma unroll
                 for (int i = 0; i < QUAD; i++) {
@@ -112,7 +114,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
                 y.v[g].x += quad_share<APART>(sums[0], at.part);
                 y.v[g].y += quad_share<APART>(sums[1], at.part);
             }
-            keep_states(states, group, s);
+            keep_states<WHOLE>(states, group, s);
         }
         if constexpr (OUTPUTS) {
             const Own u = own_of(mine + OWN);
@@ -136,7 +138,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan(const Scan x) {
     float *const to = OUTPUTS ? x.next : x.ends;
     const int64_t row = (OUTPUTS ? at.b : at.b * x.segments + at.segment) * E + at.e;
     if (to && (!OUTPUTS || at.segment == x.segments - 1))
-        store_states(at, to + row * N, N, groups, states);
+        store_states<WHOLE>(at, to + row * N, N, groups, states);
     if (!OUTPUTS) store_delta_sums(x, at, row, delta_sum);
 }
 
@@ -177,6 +179,12 @@ static unsigned grid_of(const Scan &x) {
     return (unsigned)(x.blocks * x.segments * x.plan.B);
 }
 
+/* A kernel for an even number of channels and WHOLE, one for an even number, or one for any. */
+typedef void Kernel(Scan);
+static Kernel *kernel_for(const Scan &x, Kernel *whole, Kernel *even, Kernel *any) {
+    return x.plan.E % PAIR != 0 ? any : is_whole(x) ? whole : even;
+}
+
 static void take_segments(Scan *x, Carver *carver) {
     if (x->segments == 1) return;
     x->ends = carver->take<float>(x->plan.B * x->segments * x->plan.E * x->plan.N);
@@ -188,7 +196,6 @@ static void forward(const OpCall *call, const Run *run) {
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const float *const start = data_of(call, SCAN_STATE);
     const unsigned threads = (unsigned)x.warps * WARP;
-    const bool even = x.plan.E % PAIR == 0;
     take_segments(&x, &carver);
     x.states = call->saves ? call->saved[SCAN_SAVED_STATES]->data : NULL;
     x.y = call->saves > 1 ? call->saved[SCAN_SAVED_Y]->data : NULL;
@@ -196,13 +203,17 @@ static void forward(const OpCall *call, const Run *run) {
     x.next = call->outputs > 1 ? call->out[1]->data : NULL;
     x.entry = start;
     if (x.segments > 1) {
-        LAUNCH(run, (even ? scan<false, true> : scan<false, false>), grid_of(x), threads,
-               shared_bytes(x, 2, SCAN_PLACES), x);
+        launch_named("selective_scan segments", run,
+                     kernel_for(x, scan<false, true, true>, scan<false, true, false>,
+                                scan<false, false, false>),
+                     grid_of(x), threads, shared_bytes(x, 2, SCAN_PLACES), x);
         join_segments(run, x, start, false);
         x.entry = x.ends;
     }
-    LAUNCH(run, (even ? scan<true, true> : scan<true, false>), grid_of(x), threads,
-           shared_bytes(x, 2, SCAN_PLACES), x);
+    launch_named(
+        "selective_scan", run,
+        kernel_for(x, scan<true, true, true>, scan<true, true, false>, scan<true, false, false>),
+        grid_of(x), threads, shared_bytes(x, 2, SCAN_PLACES), x);
 }
 
 /* Gradients of B and C, of the blocks' sums. */
@@ -232,7 +243,6 @@ static void backward(const OpCall *call, const Run *run) {
     const int64_t N = x.plan.N, E = x.plan.E, B = x.plan.B, rows = B * x.segments;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     const unsigned threads = (unsigned)x.warps * WARP;
-    const bool even = x.plan.E % PAIR == 0;
     const float *const dnext = call->outputs > 1 ? call->out[1]->gradient : NULL;
     x.states = call->saved[SCAN_SAVED_STATES]->data;
     x.y = call->saves > 1 ? call->saved[SCAN_SAVED_Y]->data : NULL;
@@ -252,13 +262,18 @@ static void backward(const OpCall *call, const Run *run) {
     take_segments(&x, &carver);
     x.entry = dnext;
     if (x.segments > 1) {
-        LAUNCH(run, (even ? scan_adjoint_ends<true> : scan_adjoint_ends<false>), grid_of(x),
-               threads, shared_bytes(x, 2, SCAN_PLACES) + gate_bytes(x), x);
+        launch_named("selective_scan backward segments", run,
+                     kernel_for(x, scan_adjoint_ends<true, true>, scan_adjoint_ends<true, false>,
+                                scan_adjoint_ends<false, false>),
+                     grid_of(x), threads, shared_bytes(x, 2, SCAN_PLACES) + gate_bytes(x), x);
         join_segments(run, x, dnext, true);
         x.entry = x.ends;
     }
-    LAUNCH(run, (even ? scan_backward<true> : scan_backward<false>), grid_of(x), threads,
-           shared_bytes(x, 3, BACKWARD_PLACES) + gate_bytes(x) + part_bytes(x), x);
+    launch_named("selective_scan backward", run,
+                 kernel_for(x, scan_backward<true, true>, scan_backward<true, false>,
+                            scan_backward<false, false>),
+                 grid_of(x), threads,
+                 shared_bytes(x, 3, BACKWARD_PLACES) + gate_bytes(x) + part_bytes(x), x);
     sum_blocks(run, x, call);
     const auto add = [&](const float *part, int64_t columns, int input) {
         if (float *to = gradient_of(call, input))

@@ -13,12 +13,13 @@ enum {
 
 /* What a segment adds to the adjoint that flows out of it to earlier tokens, from zero. Shared:
  * decays and adjoints, steps, two tiles of weights, two of tokens, gates. */
-template <bool EVEN>
-KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan x) {
-    const Stand at = stand_of(x);
+template <bool EVEN, bool WHOLE>
+KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan given) {
+    const Scan &x = as_known<WHOLE>(given);
+    const Stand at = stand_of<EVEN, WHOLE>(x);
     const Stage stage = stage_of(x, at);
     const int N = (int)x.plan.N, groups = (int)x.groups;
-    const unsigned threads = blockDim.x;
+    const unsigned threads = block_threads<WHOLE>();
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
     float4 *const carries = decays + groups * PAIR * threads;
     float4 *const all_steps = shared_memory<float4>() + 2 * groups * PAIR * threads;
@@ -78,8 +79,8 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
                 bring_weights(x, at, stage, tile - ends, ends ? 0 : group + 1,
                               weights + buffer * WEIGHTS);
             if (ends && tile > at.first) fetch(tile - 1);
-            const States A = states_at(decays, group);
-            States carry = states_at(carries, group);
+            const States A = states_at<WHOLE>(decays, group);
+            States carry = states_at<WHOLE>(carries, group);
 #pragma unroll
             for (int t = TILE - 1; t >= 0; t--) {
                 const Step step = step_of(at, steps, t);
@@ -94,11 +95,11 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_adjoint_ends(const Scan 
                             (carry.of[c].of[j] + C.of[j] * (c == 0 ? gate.x : gate.y));
                 }
             }
-            keep_states(carries, group, carry);
+            keep_states<WHOLE>(carries, group, carry);
         }
     }
     const int64_t row = (at.b * x.segments + at.segment) * x.plan.E + at.e;
-    store_states(at, x.ends + row * N, N, groups, carries);
+    store_states<WHOLE>(at, x.ends + row * N, N, groups, carries);
     store_delta_sums(x, at, row, delta_sum);
 }
 
@@ -143,6 +144,7 @@ struct QuadSums {
     int row;            /* of part_BC */
     unsigned turn;
 };
+template <bool WHOLE>
 __device__ static inline QuadSums quad_sums_of(const Scan &x, const Stand &at, float4 *parts) {
     const int lane = (int)threadIdx.x % WARP, which = lane / 16;
     const int part = lane / 4 % 2 * 2 + lane / 8 % 2;
@@ -152,7 +154,7 @@ __device__ static inline QuadSums quad_sums_of(const Scan &x, const Stand &at, f
     sums.from = parts + (((int)at.warp * 2 + which) * (int)QUAD + part) * PART_ROW + sums.turn;
     sums.to = x.part_BC + ((at.block * x.plan.B + at.b) * at.L + at.warp) * (int64_t)sums.row +
               which * GROUP + part * 4 + sums.turn;
-    for (int i = (int)threadIdx.x; i < 2 * PARTS; i += (int)blockDim.x)
+    for (int i = (int)threadIdx.x; i < 2 * PARTS; i += (int)block_threads<WHOLE>())
         parts[i] = make_float4(0, 0, 0, 0);
     __syncthreads();
     return sums;
@@ -176,11 +178,12 @@ __device__ static inline void sum_quads(const Stand &at, const QuadSums &sums, i
 /* Shared: decays, adjoints and sums for A, steps, two tiles of weights, a tile of tokens (step
  * sizes, u, dy, z, y) and what of them is needed at its end (u, slope of softplus), gates,
  * states, parts of sums. */
-template <bool EVEN>
-KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
-    const Stand at = stand_of(x);
+template <bool EVEN, bool WHOLE>
+KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan given) {
+    const Scan &x = as_known<WHOLE>(given);
+    const Stand at = stand_of<EVEN, WHOLE>(x);
     const int N = (int)x.plan.N, groups = (int)x.groups;
-    const unsigned threads = blockDim.x;
+    const unsigned threads = block_threads<WHOLE>();
     float4 *const decays = shared_memory<float4>() + threadIdx.x;
     float4 *const carries = decays + groups * PAIR * threads;
     float4 *const sums_A = carries + groups * PAIR * threads;
@@ -193,7 +196,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
     float2 *const gates = all_gates + at.warp * TILE * GATE_ROW;
     float4 *const all_starts = reinterpret_cast<float4 *>(all_gates + x.warps * TILE * GATE_ROW);
     float4 *const starts = all_starts + threadIdx.x, *const parts = all_starts + PAIR * threads;
-    const QuadSums quad_sums = quad_sums_of(x, at, parts);
+    const QuadSums quad_sums = quad_sums_of<WHOLE>(x, at, parts);
     float4 *const own_parts = parts + at.part * PART_ROW + at.warp * QUADS + at.quad;
     for (int g = 0; g < groups; g++) {
 #pragma unroll
@@ -265,7 +268,7 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
             wait_copies();
             __syncthreads();
             const float *const now = weights + buffer * WEIGHTS;
-            const States start = states_at(starts, 0);
+            const States start = states_at<WHOLE>(starts, 0);
             buffer ^= 1;
             const bool ends = group + 1 == groups;
             if (!ends || tile > at.first) {
@@ -274,8 +277,9 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                 fetch_states(tile - ends, ends ? 0 : group + 1);
             }
             if (ends && tile > at.first) fetch(tile - 1);
-            const States A = states_at(decays, group);
-            States carry = states_at(carries, group), sum_A = states_at(sums_A, group);
+            const States A = states_at<WHOLE>(decays, group);
+            States carry = states_at<WHOLE>(carries, group),
+                   sum_A = states_at<WHOLE>(sums_A, group);
             float *const sums_to = quad_sums.to + group * 2 * GROUP;
             States before[TILE], s = start;
 #pragma unroll
@@ -309,9 +313,12 @@ KERNEL void __launch_bounds__(MOST_WARPS *WARP, 2) scan_backward(const Scan x) {
                         sum_quads(at, quad_sums, first, ahead, four % 2, sums_to);
                 sum_quads(at, quad_sums, first, 0, four % 2, sums_to);
             }
-            keep_states(carries, group, carry);
-            keep_states(sums_A, group, sum_A);
+            keep_states<WHOLE>(carries, group, carry);
+            keep_states<WHOLE>(sums_A, group, sum_A);
         }
+        if constexpr (WHOLE && KNOWS_WHOLE)
+            __syncwarp(); /* so that loads for what follows do not take registers from the loop
+                             above */
         Own du, draw;
         const Own u = own_of(kept), slope = own_of(kept + OWN);
 #pragma unroll

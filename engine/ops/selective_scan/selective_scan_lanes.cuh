@@ -80,6 +80,32 @@ static Scan scan_of(const OpCall *call) {
     return x;
 }
 
+/* What most models have: blocks of MOST_WARPS warps and one whole group of states. Kernels that are
+ * WHOLE know it when they are compiled. */
+static bool is_whole(const Scan &x) {
+    return x.warps == MOST_WARPS && x.plan.N == GROUP;
+}
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 900
+constexpr bool KNOWS_WHOLE = false; /* for older GPUs the compiler spills registers then */
+#else
+constexpr bool KNOWS_WHOLE = true;
+#endif
+template <bool WHOLE> __device__ static inline decltype(auto) as_known(const Scan &given) {
+    if constexpr (WHOLE && KNOWS_WHOLE) {
+        Scan x = given;
+        x.plan.N = GROUP;
+        x.groups = 1;
+        x.warps = MOST_WARPS;
+        return x;
+    } else {
+        return (given);
+    }
+}
+
+template <bool WHOLE> __device__ static inline unsigned block_threads() {
+    return WHOLE && KNOWS_WHOLE ? (unsigned)MOST_WARPS * WARP : blockDim.x;
+}
+
 /* log(1 + e^x) with a small relative error everywhere: log1p(w) = 2 atanh(r / 2), r = 2 w / (2 + w)
  * and w <= 1; the polynomial in r^2 errs by 2e-8, and only what it adds to r is rounded with it.
  * Above 20 the sum is x, as in the papers' code. */
@@ -91,9 +117,6 @@ __device__ static inline float softplus_fast(float x) {
     p = p * s + 1.25023629e-2f;
     p = p * s + 8.33332986e-2f;
     return r * s * p + (r + max(x, 0.0f));
-}
-__device__ static inline float sigmoid_fast(float x) {
-    return fast_reciprocal(1.0f + fast_exp2(-LOG2_E * x));
 }
 
 /* Through y silu(z): g from the gradient of the product to that of y. */
@@ -130,7 +153,8 @@ struct Stand {
     int first, last;           /* tiles */
     int64_t b, origin;         /* of the lane's first token and channel in (B, L, E) */
 };
-__device__ static inline Stand stand_of(const Scan &x) {
+/* EVEN: E is, so that both channels exist or neither. */
+template <bool EVEN, bool WHOLE> __device__ static inline Stand stand_of(const Scan &x) {
     Stand s;
     s.warp = threadIdx.x / WARP;
     const unsigned lane = threadIdx.x % WARP;
@@ -143,7 +167,7 @@ __device__ static inline Stand stand_of(const Scan &x) {
     s.L = (int)x.plan.L;
 #pragma unroll
     for (int c = 0; c < PAIR; c++) {
-        s.live[c] = s.e + c < x.plan.E;
+        s.live[c] = s.e + (WHOLE && KNOWS_WHOLE && EVEN ? 0 : c) < x.plan.E;
         s.own[c] = s.live[c] ? s.L - (int)s.part : 0;
     }
     s.first = s.segment * (int)x.tiles;
@@ -315,18 +339,22 @@ __device__ static inline float4 entry_of(const Scan &x, const Stand &at, int c, 
 struct States {
     Four of[PAIR];
 };
-__device__ static inline States states_at(const float4 *place, int group) {
+template <bool WHOLE> __device__ static inline States states_at(const float4 *place, int group) {
     States s;
 #pragma unroll
-    for (int c = 0; c < PAIR; c++) s.of[c] = four_of(place[(group * PAIR + c) * blockDim.x]);
+    for (int c = 0; c < PAIR; c++)
+        s.of[c] = four_of(place[(group * PAIR + c) * block_threads<WHOLE>()]);
     return s;
 }
+template <bool WHOLE>
 __device__ static inline void keep_states(float4 *place, int group, const States &s) {
 #pragma unroll
-    for (int c = 0; c < PAIR; c++) place[(group * PAIR + c) * blockDim.x] = packed(s.of[c].of);
+    for (int c = 0; c < PAIR; c++)
+        place[(group * PAIR + c) * block_threads<WHOLE>()] = packed(s.of[c].of);
 }
 
 /* All of them, to rows of N from channel e's on. */
+template <bool WHOLE>
 __device__ static inline void store_states(const Stand &at, float *rows, int N, int groups,
                                            const float4 *place) {
     for (int g = 0; g < groups; g++) {
@@ -334,7 +362,7 @@ __device__ static inline void store_states(const Stand &at, float *rows, int N, 
         for (int c = 0; c < PAIR; c++)
             if (at.live[c])
                 store_four(rows + c * N, g * GROUP + (int)at.part * 4, N,
-                           place[(g * PAIR + c) * blockDim.x]);
+                           place[(g * PAIR + c) * block_threads<WHOLE>()]);
     }
 }
 
