@@ -69,10 +69,11 @@ typedef struct Kept {
     uint32_t instead; /* bit i: backward then does not read in[i]'s data */
 } Kept;
 
-/* With PRODUCTS_BF16, bit i: in[i] is read only after rounding, in both phases, so that a rounded
- * copy, or in[i] itself as TENSOR_BF16, gives the same numbers; bit j: out[j] can be written so. */
+/* With PRODUCTS_BF16. inputs, bit i: in[i] is read only after rounding, in both phases, so that it
+ * may as well be TENSOR_BF16; copies: where it is not, a rounded copy is read (OpCall.copies);
+ * outputs, bit j: out[j] can be written as TENSOR_BF16. */
 typedef struct Roundable {
-    uint32_t inputs, outputs;
+    uint32_t inputs, copies, outputs;
 } Roundable;
 
 /* backward reads out[j]->gradient (never NULL for j = 0; NULL means zero for j > 0) and writes

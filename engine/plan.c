@@ -226,7 +226,7 @@ static void find_copies(Tape *tape) {
     const DeviceRemote *remote = tape->device->kind->remote;
     for (int c = 0; c < tape->call_count; c++) {
         OpCall *call = tape->calls[c];
-        const uint32_t inputs = remote->roundable(tape->device, call).inputs;
+        const uint32_t inputs = remote->roundable(tape->device, call).copies;
         for (int i = 0; i < call->inputs && call->segment < 0; i++) {
             const Tensor *in = call->in[i];
             int input;

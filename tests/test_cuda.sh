@@ -81,12 +81,13 @@ loss() { # DEVICE key=value ...
         "$@" --device "$device" --results "$work/$device" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
     grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$device" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
 }
-for row in 'lstm float' 'transformer float' 'transformer bf16' 's4d bf16'; do
-    read -r model products <<<"$row"
-    on_cpu=$(loss cpu model="$model" products="$products")
-    emulated=$(loss cuda-emulated model="$model" products="$products")
+for row in 'lstm float' 'transformer float' 'transformer bf16' 'transformer bf16 positions=rotary' 's4d bf16'; do
+    read -r model products more <<<"$row"
+    settings=(model="$model" products="$products" ${more:+"$more"})
+    on_cpu=$(loss cpu "${settings[@]}")
+    emulated=$(loss cuda-emulated "${settings[@]}")
     awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
-        complain "test loss of a small $model, $products: '$on_cpu' on the CPU, '$emulated' emulated"
+        complain "test loss of a small $row: '$on_cpu' on the CPU, '$emulated' emulated"
 done
 # ---- timing: marks, emptied caches, ceilings, replays that stay on the device. Numbers of an emulation
 # mean nothing; that every row has some is what is asked.

@@ -273,7 +273,7 @@ static Kept keep_second(const Device *device, const OpCall *call) {
 }
 static Roundable round_first(const Device *device, const OpCall *call) {
     (void)device;
-    return call->op == &square ? (Roundable){1, 1} : (Roundable){0};
+    return call->op == &square ? (Roundable){1, 1, 1} : (Roundable){0};
 }
 static const DeviceRemote planned_remote = {
     .scratch = no_scratch, .kept = keep_second, .roundable = round_first};

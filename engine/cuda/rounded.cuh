@@ -42,14 +42,14 @@ __device__ static inline float float_of(bfloat x) {
     return float_of_bits((uint32_t)x << 16);
 }
 
-/* Two of them, the first in the low half; and eight, by one access of 16 bytes of device memory:
- * the compiler makes four of what is written without saying so. */
+/* Two of them, the first in the low half; and four or eight, by one access of 8 or 16 bytes of
+ * device memory: the compiler makes several of what is written without saying so. */
 #ifdef LONGHAUL_EMULATED
 static inline uint32_t two_bf16(float low, float high) {
     return bfloat_of(low) | (uint32_t)bfloat_of(high) << 16;
 }
-static inline void store_rounded(bfloat *to, const float x[8]) {
-    for (int i = 0; i < 8; i++) to[i] = bfloat_of(x[i]);
+template <int N> static inline void store_rounded(bfloat *to, const float (&x)[N]) {
+    for (int i = 0; i < N; i++) to[i] = bfloat_of(x[i]);
 }
 #else
 __device__ static inline uint32_t two_bf16(float low, float high) {
@@ -57,7 +57,12 @@ __device__ static inline uint32_t two_bf16(float low, float high) {
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
-__device__ static inline void store_rounded(bfloat *to, const float x[8]) {
+__device__ static inline void store_rounded(bfloat *to, const float (&x)[4]) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(two_bf16(x[0], x[1])), "r"(two_bf16(x[2], x[3]))
+                 : "memory");
+}
+__device__ static inline void store_rounded(bfloat *to, const float (&x)[8]) {
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
                  "r"(two_bf16(x[0], x[1])), "r"(two_bf16(x[2], x[3])), "r"(two_bf16(x[4], x[5])),
                  "r"(two_bf16(x[6], x[7]))
@@ -102,20 +107,48 @@ static inline Rounded rounded(const Run *run, const float *data, int64_t rows, i
     return copy;
 }
 
+/* An input in float32 or, where the plan says that every reader rounds it, in bfloat16. */
+struct Source {
+    const float *data;
+    const bfloat *rounded;
+
+    __host__ __device__ Source from(int64_t first) const {
+        return rounded ? Source{NULL, rounded + first} : Source{data + first, NULL};
+    }
+    __device__ float one(int64_t i) const {
+        return rounded ? float_of(rounded[i]) : data[i];
+    }
+    /* Numbers first .. first+3, from a multiple of four on. */
+    __device__ Four four(int64_t first) const {
+        struct alignas(8) Few {
+            bfloat of[FOUR];
+        };
+        if (!rounded) return load<FOUR>(data + first);
+        const Few few = *reinterpret_cast<const Few *>(rounded + first);
+        return {
+            {float_of(few.of[0]), float_of(few.of[1]), float_of(few.of[2]), float_of(few.of[3])}};
+    }
+};
+static inline Source source_of(const OpCall *call, int i) {
+    const Tensor *in = call->in[i];
+    if (in->type == TENSOR_BF16) return {NULL, in->rounded};
+    return {in->data, NULL};
+}
+
 /* A result in float32 or, where the plan says that every reader rounds it, in bfloat16: rows are
  * then whole pieces. */
 struct Result {
     float *data;
     bfloat *rounded;
 
-    /* Numbers first .. first+V-1 */
-    template <int V> __device__ void put(int64_t first, const Lanes<V> &x) const {
-        struct alignas(V * sizeof(bfloat)) Few {
-            bfloat of[V];
-        } few;
-        if (!rounded) return store<V>(data + first, x);
-        for (int e = 0; e < V; e++) few.of[e] = bfloat_of(x.of[e]);
-        *reinterpret_cast<Few *>(rounded + first) = few;
+    /* Numbers first .. first+V-1; only float32 is added to. */
+    template <int V>
+    __device__ void put(int64_t first, const Lanes<V> &x, bool accumulate = false) const {
+        if (!rounded) return ::put(data + first, x, accumulate);
+        if constexpr (V == FOUR)
+            store_rounded(rounded + first, x.of);
+        else
+            for (int e = 0; e < V; e++) rounded[first + e] = bfloat_of(x.of[e]);
     }
     /* first .. first+3, or as many as there are of n */
     __device__ void put_some(int64_t first, int64_t n, const Four &x) const {

@@ -6,10 +6,10 @@
 
 enum { COPY_THREADS = 256, MOST_COPIES = 3 };
 
-/* to (B, heads, padded, parts D) = from (B, rows, heads, width) with rows `row` floats apart; zero
+/* to (B, heads, padded, parts D) = from (B, rows, heads, width) with rows `row` numbers apart; zero
  * beyond. */
 struct HeadCopy {
-    const float *from;
+    Source from;
     void *to;
     int heads, rows, padded;
     int64_t row;
@@ -41,9 +41,9 @@ template <int D> struct CopyShape {
     static_assert(ATTENTION_ROWS % ROWS == 0 && STEP % 8 == 0, "blocks within tiles");
 };
 
-/* Four numbers from `from` on of each of a thread's rows below `seen`, `apart` floats apart. */
+/* Four numbers from `from` on of each of a thread's rows below `seen`, `apart` numbers apart. */
 template <int D>
-__device__ static inline void read_rows(Lanes<4> (&four)[CopyShape<D>::TURNS], const float *from,
+__device__ static inline void read_rows(Lanes<4> (&four)[CopyShape<D>::TURNS], const Source &from,
                                         int64_t apart, int row, int seen, int channels,
                                         bool fours) {
     typedef CopyShape<D> S;
@@ -51,8 +51,7 @@ __device__ static inline void read_rows(Lanes<4> (&four)[CopyShape<D>::TURNS], c
 #pragma unroll
         for (int t = 0; t < S::TURNS; t++) {
             four[t] = {};
-            if (row + t * S::STEP < seen && channels > 0)
-                four[t] = load<4>(from + t * S::STEP * apart);
+            if (row + t * S::STEP < seen && channels > 0) four[t] = from.four(t * S::STEP * apart);
         }
         return;
     }
@@ -61,7 +60,7 @@ __device__ static inline void read_rows(Lanes<4> (&four)[CopyShape<D>::TURNS], c
 #pragma unroll
         for (int k = 0; k < 4; k++)
             four[t].of[k] =
-                row + t * S::STEP < seen && k < channels ? from[t * S::STEP * apart + k] : 0;
+                row + t * S::STEP < seen && k < channels ? from.one(t * S::STEP * apart + k) : 0;
 }
 
 /* WITH_NOTES: of dO, whose rows are added up with those of O on the way. */
@@ -90,10 +89,10 @@ KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
 #pragma unroll 1
     for (int c = lane * 4; c < width; c += S::LANES * 4) {
         Lanes<4> four[S::TURNS];
-        read_rows<D>(four, copy.from + at + c, copy.row, row, seen, x.width - c, copy.fours);
+        read_rows<D>(four, copy.from.from(at + c), copy.row, row, seen, x.width - c, copy.fours);
         if constexpr (WITH_NOTES) {
             Lanes<4> out[S::TURNS];
-            read_rows<D>(out, x.out + at + c, copy.row, row, seen, x.width - c, copy.fours);
+            read_rows<D>(out, {x.out + at + c, NULL}, copy.row, row, seen, x.width - c, copy.fours);
 #pragma unroll
             for (int t = 0; t < S::TURNS; t++)
                 for (int k = 0; k < 4; k++) sums[t] += out[t].of[k] * four[t].of[k];
@@ -226,7 +225,7 @@ static void launch_copies(const Run *run, const AttentionCall &x, HeadCopies &co
     });
 }
 
-static HeadCopy copy_of(const AttentionCall &x, const float *from, void *to, bool of_keys,
+static HeadCopy copy_of(const AttentionCall &x, const Source &from, void *to, bool of_keys,
                         int64_t row) {
     HeadCopy copy = {};
     copy.from = from;
@@ -236,7 +235,11 @@ static HeadCopy copy_of(const AttentionCall &x, const float *from, void *to, boo
     copy.padded = of_keys ? x.padded_keys : x.padded_queries;
     copy.row = row;
     copy.hide = of_keys;
-    copy.fours = row % 4 == 0 && x.width % 4 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+    copy.fours = row % 4 == 0 && x.width % 4 == 0 && !from.rounded &&
+                 reinterpret_cast<uintptr_t>(from.data) % sizeof(Four) == 0;
+    if (from.rounded)
+        copy.fours = row % 4 == 0 && x.width % 4 == 0 &&
+                     reinterpret_cast<uintptr_t>(from.rounded) % (FOUR * sizeof(bfloat)) == 0;
     return copy;
 }
 
@@ -256,10 +259,12 @@ static void copy_inputs(const OpCall *call, const Run *run, AttentionCall *x, Ca
     if (call->kept_bytes && phase == PHASE_BACKWARD) return;
     HeadCopies copies = {};
     copies.tiled = tiled;
-    copies.copy[0] =
-        copy_of(*x, call->in[view.q_input]->data + view.q_column, q, false, view.q_row);
-    copies.copy[1] = copy_of(*x, call->in[view.k_input]->data + view.k_column, k, true, view.k_row);
-    copies.copy[2] = copy_of(*x, call->in[view.v_input]->data + view.v_column, v, true, view.v_row);
+    const auto part = [&](int input, int64_t column) {
+        return source_of(call, input).from(column);
+    };
+    copies.copy[0] = copy_of(*x, part(view.q_input, view.q_column), q, false, view.q_row);
+    copies.copy[1] = copy_of(*x, part(view.k_input, view.k_column), k, true, view.k_row);
+    copies.copy[2] = copy_of(*x, part(view.v_input, view.v_column), v, true, view.v_row);
     launch_copies(run, *x, copies, 3);
 }
 
@@ -269,7 +274,7 @@ static void copy_out_gradient(const OpCall *call, const Run *run, AttentionCall 
     void *const g = carver->take<unsigned char>(copy_bytes(call, attention_view(call), false));
     HeadCopies copies = {};
     copies.tiled = tiled;
-    copies.copy[0] = copy_of(*x, call->out[0]->gradient, g, false, x->heads * x->width);
+    copies.copy[0] = copy_of(*x, {call->out[0]->gradient, NULL}, g, false, x->heads * x->width);
     copies.out = call->out[0]->data;
     copies.log_sum = x->log_sum;
     copies.notes = carver->take<AttentionNote>(x->batch * x->heads * x->padded_queries);
@@ -325,16 +330,23 @@ static size_t scratch(const OpCall *call, Phase phase) {
     return copies + carved(copy_bytes(call, view, false), 1) + carved(rows, sizeof(AttentionNote));
 }
 
+static uint32_t copied_inputs(const AttentionView &view) {
+    return 1u << view.q_input | 1u << view.k_input | 1u << view.v_input;
+}
+
 /* The copies, where padding leaves them no larger than the inputs, which backward then need not
  * read. */
 static Kept kept(const OpCall *call) {
     const AttentionView view = attention_view(call);
-    Kept kept = {input_copies(call, view),
-                 1u << view.q_input | 1u << view.k_input | 1u << view.v_input};
+    Kept kept = {input_copies(call, view), copied_inputs(view)};
     size_t inputs = 0;
     for (int i = 0; i < call->inputs; i++)
         if (kept.instead >> i & 1u) inputs += tensor_bytes(call->in[i]);
     return kept.bytes > inputs ? Kept{} : kept;
 }
+static Roundable roundable(const OpCall *call) {
+    if (input_of(call, ATTENTION_POSITION)) return {};
+    return {copied_inputs(attention_view(call)), 0, 0};
+}
 
-CUDA_OP(attention, {forward, backward}, scratch, kept);
+CUDA_OP(attention, {forward, backward}, scratch, kept, roundable);

@@ -219,7 +219,7 @@ static void backward(const OpCall *call, const Run *run) {
 }
 
 static Roundable roundable(const OpCall *) {
-    return {1u << 0 | 1u << 1, 0};
+    return {1u << 0 | 1u << 1, 1u << 0 | 1u << 1, 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {

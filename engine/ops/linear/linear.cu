@@ -132,7 +132,8 @@ static void backward(const OpCall *call, const Run *run) {
 
 /* x and W; and what a pass of our own writes, not the product. */
 static Roundable roundable(const OpCall *call) {
-    return {1u << 0 | 1u << 1, activation_in(call) == ACTIVATION_NONE ? 0 : 1u << 0};
+    const uint32_t inputs = 1u << 0 | 1u << 1;
+    return {inputs, inputs, activation_in(call) == ACTIVATION_NONE ? 0 : 1u << 0};
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {

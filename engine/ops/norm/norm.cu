@@ -266,7 +266,7 @@ static size_t scratch(const OpCall *call, Phase phase) {
 }
 
 static Roundable roundable(const OpCall *) {
-    return {0, 1u << 0};
+    return {0, 0, 1u << 0};
 }
 
 CUDA_OP(norm, {forward, backward}, scratch, NULL, roundable);

@@ -99,7 +99,7 @@ static void backward(const OpCall *call, const Run *run) {
 }
 
 static Roundable roundable(const OpCall *) {
-    return {0, 1u << 0};
+    return {0, 0, 1u << 0};
 }
 
 CUDA_OP(pointwise, {forward, backward}, NULL, NULL, roundable);

@@ -1,6 +1,6 @@
 #include "engine/ops/rotary/rotary.h"
 
-#include "engine/cuda/grid.cuh"
+#include "engine/cuda/rounded.cuh"
 
 /* cos of every position's pairs and then sin of them, in double precision: a float's angle would be
  * wrong by 0.01 at position 10^5. Made once a call, then used by all sequences and heads. */
@@ -44,17 +44,17 @@ template <int V, bool MIXED> struct Pairs {
             b.of[v] = second * cosine.of[v] + first * s;
         }
     }
-    __device__ void put_to(float *to, int64_t apart, bool accumulate) const {
+    __device__ void put_to(const Result &to, int64_t at, int64_t apart, bool accumulate) const {
         if constexpr (MIXED) {
             Lanes<CHANNELS> x;
             for (int v = 0; v < V; v++) {
                 x.of[2 * v] = a.of[v];
                 x.of[2 * v + 1] = b.of[v];
             }
-            put(to, x, accumulate);
+            to.put(at, x, accumulate);
         } else {
-            put(to, a, accumulate);
-            put(to + apart, b, accumulate);
+            to.put(at, a, accumulate);
+            to.put(at + apart, b, accumulate);
         }
     }
 };
@@ -62,8 +62,8 @@ template <int V, bool MIXED> struct Pairs {
 /* Bound by memory, 8 bytes a channel: a thread turns V pairs of a head, or copies channels behind
  * the heads. sign -1 turns back: the transpose, for gradients. */
 template <int V, bool MIXED>
-static void rotate_by(const OpCall *call, const Run *run, const float *from, float *to, float sign,
-                      bool accumulate) {
+static void rotate_by(const OpCall *call, const Run *run, const float *from, const Result &to,
+                      float sign, bool accumulate) {
     enum { CHANNELS = Pairs<V, MIXED>::CHANNELS };
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
     const int64_t E = extent(call->in[0], 2), width = a->width, pairs = width / 2;
@@ -78,7 +78,7 @@ static void rotate_by(const OpCall *call, const Run *run, const float *from, flo
         const int64_t row = of_row.of(i), own = i - row * of_row.d;
         if (own >= turning) {
             const int64_t c = row * E + rotated + (own - turning) * CHANNELS;
-            put(to + c, load<CHANNELS>(from + c), accumulate);
+            to.put(c, load<CHANNELS>(from + c), accumulate);
             return;
         }
         const int64_t head = of_head.of(own), pair = (own - head * of_head.d) * V;
@@ -86,13 +86,13 @@ static void rotate_by(const OpCall *call, const Run *run, const float *from, flo
         const float *const angle = table + (row - L.of(row) * L.d) * width + pair;
         Pairs<V, MIXED> x(from + c, apart);
         x.turn(load<V>(angle), load<V>(angle + pairs), sign);
-        x.put_to(to + c, apart, accumulate);
+        x.put_to(to, c, apart, accumulate);
     });
 }
 
 /* 16 bytes an access where rows and heads allow. */
-static void rotate(const OpCall *call, const Run *run, const float *from, float *to, float sign,
-                   bool accumulate) {
+static void rotate(const OpCall *call, const Run *run, const float *from, const Result &to,
+                   float sign, bool accumulate) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
     const bool fours = extent(call->in[0], 2) % 4 == 0;
     if (fours && a->interleaved && a->width % 4 == 0)
@@ -104,12 +104,12 @@ static void rotate(const OpCall *call, const Run *run, const float *from, float 
 }
 
 static void forward(const OpCall *call, const Run *run) {
-    rotate(call, run, call->in[0]->data, call->out[0]->data, 1, false);
+    rotate(call, run, call->in[0]->data, result_of(call, 0), 1, false);
 }
 
 static void backward(const OpCall *call, const Run *run) {
     float *const dx = gradient_of(call, 0);
-    if (dx) rotate(call, run, call->out[0]->gradient, dx, -1, call->accumulate[0]);
+    if (dx) rotate(call, run, call->out[0]->gradient, {dx, NULL}, -1, call->accumulate[0]);
 }
 
 static size_t scratch(const OpCall *call, Phase) {
@@ -117,4 +117,8 @@ static size_t scratch(const OpCall *call, Phase) {
     return carved(extent(call->in[0], 1) * a->width, sizeof(float));
 }
 
-CUDA_OP(rotary, {forward, backward}, scratch);
+static Roundable roundable(const OpCall *) {
+    return {0, 0, 1u << 0};
+}
+
+CUDA_OP(rotary, {forward, backward}, scratch, NULL, roundable);
