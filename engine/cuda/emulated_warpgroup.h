@@ -101,7 +101,7 @@ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b)
 }
 template <int N, bool ADD, bool ALONG_K>
 static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
-    emulated_reads(b, 0, N, false);
+    emulated_reads(b, 0, N, ALONG_K);
     emulation::product_later([&c, &a, b] {
         EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
         emulation::gather(own, all);
