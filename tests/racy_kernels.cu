@@ -185,7 +185,7 @@ enum Early { READS, OVERWRITES, FREES, READS_ON };
 template <Early EARLY> KERNEL void multiplies(bool sound, const bfloat *in, float *out) {
     const auto early = [&](Early what) { return !sound && EARLY == what; };
     __shared__ Arrivals come, gone;
-    const WarpgroupTile tile = {reinterpret_cast<bfloat *>(tile_memory())};
+    const WarpgroupTile tile = {reinterpret_cast<bfloat *>(tile_memory()), 0};
     if (threadIdx.x == 0) {
         arrivals_open(&come, 1);
         arrivals_open(&gone, WARPGROUP / (int)WARP);
@@ -197,7 +197,7 @@ template <Early EARLY> KERNEL void multiplies(bool sound, const bfloat *in, floa
         for (int i = 0; i < TILES; i++) {
             if (i > 0) await(&gone, (unsigned)(i - 1) % 2);
             arrive_expecting(&come, TILE_NUMBERS * sizeof(bfloat));
-            copy_bulk(tile.start, in, TILE_NUMBERS * sizeof(bfloat), &come);
+            copy_bulk(tile.start(), in, TILE_NUMBERS * sizeof(bfloat), &come);
         }
         return;
     }
@@ -207,11 +207,11 @@ template <Early EARLY> KERNEL void multiplies(bool sound, const bfloat *in, floa
         begin_products();
         multiply_rows<64, PANEL>(sums, tile, 0, tile, 64);
         end_products();
-        if (early(OVERWRITES) && threadIdx.x == 0) *tile.start = 0;
+        if (early(OVERWRITES) && threadIdx.x == 0) *tile.start() = 0;
         if (!early(FREES)) wait_products<0>();
         if (threadIdx.x % WARP == 0) arrive(&gone);
         if (early(FREES)) wait_products<0>();
-        if (early(READS_ON)) out[threadIdx.x] = *tile.start;
+        if (early(READS_ON)) out[threadIdx.x] = *tile.start();
     }
     out[threadIdx.x] = sums[0][0];
 }
