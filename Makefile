@@ -67,14 +67,16 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-.PHONY: all test emulated libraries prefix help install clean format FORCE
+.PHONY: all test emulated races libraries prefix help install clean format FORCE
 .SECONDARY:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
 
 emulated: $(BUILD)/liblonghaul_cuda_emulated.so ## the CUDA kernels for the CPU: longhaul check --device cuda-emulated
 
-test: all $(TESTS) emulated ## every unit test and every test script; ends with "N passed, N failed"
+races: $(BUILD)/liblonghaul_cuda_races.so ## the same, looking for data races: longhaul check --device cuda-races
+
+test: all $(TESTS) emulated races $(BUILD)/tests/racy_kernels ## every unit test and every test script; ends with "N passed, N failed"
 	+@BUILD='$(BUILD)' tests/run.sh $(TESTS) $(sort $(wildcard tests/test_*.sh))
 
 DESTINATION = $(DESTDIR)$(PREFIX)
@@ -123,16 +125,35 @@ $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
 	$(NVCC) -shared -o $@ $^ -lcublasLt
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
-EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) $(wildcard engine/cuda/*.cc)
-EMULATED_OBJECTS := $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.o)
-$(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_OBJECTS)
+EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) \
+                    $(filter-out engine/cuda/races.cc,$(wildcard engine/cuda/*.cc))
+EMULATED_FLAGS   := -x c++ -std=c++20 -g -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
+                    -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
+                    -DLONGHAUL_EMULATED
+$(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.o)
 	$(CXX) -shared -o $@ $^
 
 $(BUILD)/%.emulated.o: %
 	@mkdir -p $(@D)
-	$(CXX) -x c++ -std=c++20 -O2 -g -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
-	    -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
-	    -DLONGHAUL_EMULATED -MMD -MP -c -o $@ $<
+	$(CXX) $(EMULATED_FLAGS) -O2 -MMD -MP -c -o $@ $<
+
+# Once more with every access of a kernel reported to engine/cuda/races.cc, which takes the place of libtsan. (The
+# warnings are those of the plain one; -O3 adds some that are wrong.)
+RACES_OBJECTS := $(patsubst %,$(BUILD)/%.races.o,$(EMULATED_SOURCES) engine/cuda/races.cc)
+RACES_LDFLAGS := -Wl,--wrap=memcpy,--wrap=memmove,--wrap=memset
+$(BUILD)/liblonghaul_cuda_races.so: $(RACES_OBJECTS)
+	$(CXX) -shared -Wl,--no-undefined $(RACES_LDFLAGS) -o $@ $^
+
+# Tells whether it does: kernels with races, and without.
+RACY_OBJECTS := $(patsubst %,$(BUILD)/%.races.o,tests/racy_kernels.cu $(wildcard engine/cuda/*.cc))
+$(BUILD)/tests/racy_kernels: $(filter-out %emulated_product.cc.races.o,$(RACY_OBJECTS))
+	$(CXX) $(RACES_LDFLAGS) -o $@ $^
+
+$(BUILD)/%.cu.races.o: INSTRUMENTED = -O3 -w -fsanitize=thread
+$(BUILD)/%.cc.races.o: INSTRUMENTED = -O2
+$(BUILD)/%.races.o: %
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) $(INSTRUMENTED) -DLONGHAUL_RACES -MMD -MP -c -o $@ $<
 
 # Other architectures are another library.
 $(BUILD)/cuda_machine_code: FORCE

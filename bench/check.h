@@ -15,6 +15,7 @@ typedef struct CheckOptions {
     const char *device; /* whose kernels of operations; NULL: the CPU's, every instruction set */
     Products products;  /* what a GPU's matrix products round their inputs to; widens tolerances */
     double work_limit;  /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
+    bool one_order;     /* not also on 2 and 3 threads, for the same bits */
     FILE *out;
 } CheckOptions;
 

@@ -35,7 +35,12 @@ typedef struct Flags {
     int isa;                         /* kernels: 0 best, else 1 + Isa */
 } Flags;
 
-typedef enum FlagDevice { DEVICE_CPU, DEVICE_CUDA, DEVICE_CUDA_EMULATED } FlagDevice;
+typedef enum FlagDevice {
+    DEVICE_CPU,
+    DEVICE_CUDA,
+    DEVICE_CUDA_EMULATED,
+    DEVICE_CUDA_RACES
+} FlagDevice;
 typedef enum FlagFormat {
     FORMAT_CONSOLE,
     FORMAT_MARKDOWN,

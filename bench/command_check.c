@@ -2,6 +2,10 @@
 #include "bench/check.h"
 #include "bench/command.h"
 
+/* FLOPs of benchmark rows; 0: many. The emulation is some hundred times slower than a kernel of the
+ * CPU, and ten times more where it looks for races, which no row shows for being large. */
+static const double work_limits[] = {[DEVICE_CUDA_EMULATED] = 2e6, [DEVICE_CUDA_RACES] = 2e5};
+
 static Status check(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     const char *device = flags->device == DEVICE_CPU ? NULL : flag_device(flags);
@@ -12,8 +16,8 @@ static Status check(const Invocation *invocation, Error *error) {
     const CheckOptions options = {
         .device = device,
         .products = (Products)flags->products,
-        /* the emulation is some hundred times slower than a kernel of the CPU */
-        .work_limit = flags->device == DEVICE_CUDA_EMULATED ? 2e6 : 0,
+        .work_limit = work_limits[flags->device],
+        .one_order = flags->device == DEVICE_CUDA_RACES, /* what is not ordered is found in any */
         .out = stdout,
         .filter = invocation->argument_count ? invocation->arguments[0] : NULL,
         .verbose = !invocation->flags.quiet,
@@ -42,8 +46,9 @@ const Command command_check = {
               "independence, indifference to padding, one-token form, equal bits, loss at the\n"
               "start, learning by heart.\n"
               "With --device cuda the operations' kernels of the GPU instead; cuda-emulated runs\n"
-              "the same kernels on the CPU (make emulated). --products tf32 or bf16 lets their\n"
-              "matrix products round inputs, and allows the errors that this makes.\n"
+              "the same kernels on the CPU (make emulated), cuda-races does and looks for data\n"
+              "races (make races). --products tf32 or bf16 lets their matrix products round\n"
+              "inputs, and allows the errors that this makes.\n"
               "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
     .flags = "device products quiet",
     .most_arguments = 1,

@@ -34,8 +34,8 @@ static const Option options[] = {
      "model with which crossover lengths are sought"},
     {"threshold", OPTION_REAL, FLAG(threshold), "0.05", 0, 1000, NULL,
      "relative change of time that counts"},
-    {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated",
-     "what computes; cuda-emulated is for tests"},
+    {"device", OPTION_CHOICE, FLAG(device), "cpu", 0, -1, "cpu|cuda|cuda-emulated|cuda-races",
+     "what computes; the last two are for tests"},
     {"products", OPTION_CHOICE, FLAG(products), "float", 0, -1, "float|tf32|bf16",
      "what matrix products round their inputs to"},
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
@@ -70,8 +70,10 @@ static const Option options[] = {
 const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};
 
 const char *flag_device(const Flags *flags) {
-    static const char *const names[] = {
-        [DEVICE_CPU] = "cpu", [DEVICE_CUDA] = "cuda", [DEVICE_CUDA_EMULATED] = "cuda-emulated"};
+    static const char *const names[] = {[DEVICE_CPU] = "cpu",
+                                        [DEVICE_CUDA] = "cuda",
+                                        [DEVICE_CUDA_EMULATED] = "cuda-emulated",
+                                        [DEVICE_CUDA_RACES] = "cuda-races"};
     return names[flags->device];
 }
 

@@ -7,9 +7,10 @@
 #include <xmmintrin.h>
 #endif
 
-extern const DeviceKind device_cpu, device_cuda, device_cuda_emulated;
+extern const DeviceKind device_cpu, device_cuda, device_cuda_emulated, device_cuda_races;
 
-static const DeviceKind *const kinds[] = {&device_cpu, &device_cuda, &device_cuda_emulated};
+static const DeviceKind *const kinds[] = {&device_cpu, &device_cuda, &device_cuda_emulated,
+                                          &device_cuda_races};
 
 const DeviceKind *const *device_list(int *count) {
     *count = (int)(sizeof kinds / sizeof kinds[0]);

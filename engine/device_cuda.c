@@ -107,6 +107,10 @@ static Status emulated_open(Device *device, Error *error) {
                         error);
 }
 
+static Status races_open(Device *device, Error *error) {
+    return open_library(device, RACES_LIBRARY_FILE, "make races builds it (needs g++)", error);
+}
+
 static Loaded *loaded_of(const Device *device) {
     return device->state;
 }
@@ -286,10 +290,12 @@ static const DeviceRemote remote = {
     .kernels = cuda_kernels, .available = cuda_available, .describe = cuda_describe,               \
     .remote = &remote
 
-extern const DeviceKind device_cuda, device_cuda_emulated;
+extern const DeviceKind device_cuda, device_cuda_emulated, device_cuda_races;
 const DeviceKind device_cuda = {.name = "cuda", .open = cuda_open, KIND_COMMON};
 const DeviceKind device_cuda_emulated = {
     .name = "cuda-emulated", .for_tests = true, .open = emulated_open, KIND_COMMON};
+const DeviceKind device_cuda_races = {
+    .name = "cuda-races", .for_tests = true, .open = races_open, KIND_COMMON};
 
 void cuda_machine_code(char *text, size_t bytes) {
     Loaded loaded;

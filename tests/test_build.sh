@@ -72,6 +72,6 @@ grep -q 'holds something else' "$folder/log" || fail "no reason for a refused fo
 
 # `make help` lists every phony target.
 help=$(make -s -C "$top" help)
-for target in all test emulated libraries prefix install clean format help; do
+for target in all test emulated races libraries prefix install clean format help; do
     grep -q "make $target " <<<"$help" || fail "make help does not list $target"
 done

@@ -10,10 +10,7 @@
 template <class T> static inline void copy_async_if(bool exists, T *to, const void *from) {
     if ((uintptr_t)to % sizeof(T) || (exists && (uintptr_t)from % sizeof(T)))
         emulation::complain("a copy is not aligned");
-    if (exists)
-        emulation::copy_later(to, from, sizeof(T));
-    else
-        *to = T{};
+    emulation::copy_later(to, exists ? from : nullptr, sizeof(T));
 }
 static inline void copy_async(void *to, const void *from) {
     copy_async_if(true, static_cast<Lanes<4> *>(to), from);

@@ -7,6 +7,7 @@
 
 #include "engine/cuda/backend.h"
 #include "engine/cuda/emulated_memory.h"
+#include "engine/cuda/races.h"
 
 static void protect(EmulatedState *state, int protection) {
     for (const Mapping &mapping : state->mappings)
@@ -34,7 +35,10 @@ static bool emulated_open(void **state, char *, size_t) {
 
 static void emulated_close(void *state) {
     EmulatedState *own = static_cast<EmulatedState *>(static_cast<CudaState *>(state));
-    for (const Mapping &mapping : own->mappings) munmap(mapping.start, mapping.bytes);
+    for (const Mapping &mapping : own->mappings) {
+        races::forget_device(mapping.start);
+        munmap(mapping.start, mapping.bytes);
+    }
     delete own;
 }
 
@@ -48,6 +52,7 @@ static bool emulated_allocate(void *state, size_t bytes, void **memory, char *me
         return false;
     }
     own->mappings.push_back({start, pages(bytes)});
+    races::watch_device(start, pages(bytes));
     *memory = start;
     return true;
 }
@@ -56,6 +61,7 @@ static void emulated_release(void *state, void *memory, size_t) {
     EmulatedState *own = static_cast<EmulatedState *>(static_cast<CudaState *>(state));
     for (size_t i = 0; i < own->mappings.size(); i++) {
         if (own->mappings[i].start != memory) continue;
+        races::forget_device(memory);
         munmap(memory, own->mappings[i].bytes);
         own->mappings.erase(own->mappings.begin() + (std::ptrdiff_t)i);
         return;

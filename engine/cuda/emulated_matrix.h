@@ -12,7 +12,7 @@ template <class T> inline void gather(const T &x, T all[WARP]) {
     const int parity = current.parity ^= 1;
     static_assert(sizeof x <= LANE_BYTES, "space of a lane");
     std::memcpy(shuffle_space(emulated_lane(), parity), &x, sizeof x);
-    meet_warp();
+    meet_shuffle();
     for (unsigned lane = 0; lane < WARP; lane++)
         std::memcpy(&all[lane], shuffle_space(lane, parity), sizeof x);
 }

@@ -46,7 +46,8 @@ template <int N> static inline void hold(float (&)[N][4]) {
 
 /* Element (x, k) of an operand; x: a row of A or a column of B. Along K: columns of the tile, in
  * groups of eight rows `stride` apart. Else rows of the tile are K, panels `leading` apart. */
-static inline float emulated_element(uint64_t descriptor, unsigned x, unsigned k, bool along_k) {
+static inline const unsigned char *emulated_place(uint64_t descriptor, unsigned x, unsigned k,
+                                                  bool along_k) {
     const auto field = [&](int bit) { return (unsigned)(descriptor >> bit & 0x3FFF) * 16; };
     if (descriptor >> 49 != (uint64_t)1 << 13)
         emulation::complain("a tile is not described as swizzled by 128 bytes without offset");
@@ -55,9 +56,24 @@ static inline float emulated_element(uint64_t descriptor, unsigned x, unsigned k
         field(0) + (along_k ? x / 8 * stride + x % 8 * 128 + k * 2
                             : x / 64 * leading + x % 64 * 2 + k / 8 * stride + k % 8 * 128);
     at ^= at / 128 % 8 * 16;
+    return emulation::current.shared + at;
+}
+/* Elements belong to the whole warp's product, not to the lane that happens to multiply them. */
+__attribute__((no_sanitize("thread"))) static inline float
+emulated_element(uint64_t descriptor, unsigned x, unsigned k, bool along_k) {
     bfloat element;
-    std::memcpy(&element, emulation::current.shared + at, sizeof element);
+    std::memcpy(&element, emulated_place(descriptor, x, k, along_k), sizeof element);
     return float_of(element);
+}
+/* A warp's product reads `count` rows of A or columns of B from x on, until it is waited for: 16
+ * bytes lie together. The first lane, which also arrives for its warp, says so. */
+static inline void emulated_reads(uint64_t descriptor, unsigned x, unsigned count, bool along_k) {
+    enum { CHUNK = 8, DEPTH = 16 };
+    if (emulated_lane() != 0) return;
+    for (unsigned i = 0; i < count; i += along_k ? 1 : CHUNK)
+        for (unsigned k = 0; k < DEPTH; k += along_k ? CHUNK : 1)
+            emulation::product_reads(emulated_place(descriptor, x + i, k, along_k),
+                                     CHUNK * sizeof(bfloat));
 }
 
 template <int N, class A>
@@ -73,6 +89,8 @@ static inline void emulated_products(float (&c)[N / 8][4], A a, uint64_t b, bool
 }
 template <int N, bool ADD>
 static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
+    emulated_reads(a, threadIdx.x % WARPGROUP / WARP * 16, 16, true);
+    emulated_reads(b, 0, N, true);
     emulation::product_later([&c, a, b] {
         const unsigned row = threadIdx.x % WARPGROUP / WARP * 16 + emulated_lane() / 4;
         const auto element = [&](unsigned half, unsigned k) {
@@ -83,6 +101,7 @@ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b)
 }
 template <int N, bool ADD, bool ALONG_K>
 static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
+    emulated_reads(b, 0, N, ALONG_K);
     emulation::product_later([&c, &a, b] {
         EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
         emulation::gather(own, all);

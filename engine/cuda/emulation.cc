@@ -4,12 +4,14 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <vector>
 
 #include "engine/cuda/emulated_matrix.h"
 #include "engine/cuda/emulated_memory.h"
+#include "engine/cuda/races.h"
 
 namespace emulation {
 
@@ -17,11 +19,11 @@ Thread current;
 
 namespace {
 
-enum State { READY, AT_WARP, AT_ARRIVALS, AT_COUNT, AT_BLOCK, AT_CLUSTER, DONE };
+enum State { READY, AT_SHUFFLE, AT_WARP, AT_ARRIVALS, AT_COUNT, AT_BLOCK, AT_CLUSTER, DONE };
 enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024 };
 enum { MOST_CLUSTER = 4 };
 static_assert(MOST_CLUSTER * (int)MOST_THREADS <= (int)MOST_FIBRES);
-enum { SHARED_APART = (int)MOST_SHARED + 1024 }; /* from block to block of a cluster */
+enum { SHARED_APART = (int)MOST_SHARED + 1024 }; /* from block to block, in whole pages */
 
 struct Fibre {
     jmp_buf place;
@@ -35,7 +37,7 @@ struct Fibre {
 struct Copies {
     struct Copy {
         void *to;
-        const void *from;
+        const void *from; /* NULL: zeros */
         size_t bytes;
         int group;
     };
@@ -51,6 +53,11 @@ struct Products {
     };
     std::vector<Product> running;
     int groups = 0;
+};
+
+/* What lanes bring to two shuffles. */
+struct Shuffles {
+    alignas(16) unsigned char of[2][WARP][LANE_BYTES];
 };
 
 struct BulkCopy {
@@ -72,7 +79,8 @@ struct Machine {
     std::vector<Fibre> fibres;
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
-    alignas(16) unsigned char shuffles[(int)MOST_FIBRES / WARP][2][WARP][LANE_BYTES];
+    /* of each warp; not in the library's data, whose races are looked for */
+    std::unique_ptr<Shuffles[]> shuffles;
     std::vector<Copies> copies;     /* of each thread */
     std::vector<Products> products; /* the same */
     std::vector<BulkCopy> bulk;
@@ -118,6 +126,8 @@ void fibre_main() {
         machine.body(machine.arguments);
         if (!machine.products[fibre_number()].running.empty())
             complain("a thread ends before its products");
+        if (!machine.copies[fibre_number()].under_way.empty())
+            complain("a thread ends before its copies");
         give_way(DONE);
     }
 }
@@ -125,6 +135,7 @@ void fibre_main() {
 void resume(Fibre *fibre) {
     machine.running = fibre;
     current = fibre->thread;
+    races::thread_runs((unsigned)fibre_number());
     if (_setjmp(machine.scheduler) != 0) return;
     if (fibre->started) _longjmp(fibre->place, 1);
     fibre->started = true;
@@ -141,7 +152,9 @@ void prepare_machine() {
     if (memory == MAP_FAILED) complain("no memory for stacks");
     machine.stacks = static_cast<unsigned char *>(memory);
     machine.shared =
-        static_cast<unsigned char *>(std::aligned_alloc(64, (size_t)MOST_RESIDENT * SHARED_APART));
+        static_cast<unsigned char *>(std::aligned_alloc(4096, (size_t)MOST_RESIDENT * SHARED_APART));
+    machine.shuffles = std::make_unique<Shuffles[]>((int)MOST_FIBRES / WARP);
+    races::watch_shared(machine.shared, SHARED_APART, MOST_RESIDENT);
     for (unsigned i = 0; i < MOST_FIBRES; i++) {
         Fibre *fibre = &machine.fibres[i];
         fibre->started = false;
@@ -164,15 +177,18 @@ unsigned place(int order, unsigned i, unsigned n) {
 /* Runs a warp until all its threads wait for others of the block or have ended. */
 void run_warp(unsigned first, unsigned last, int order) {
     for (;;) {
-        unsigned waiting = 0, stalled = 0;
+        unsigned waiting = 0, meeting = 0, stalled = 0;
         for (unsigned i = 0; i < last - first; i++) {
             Fibre *fibre = &machine.fibres[first + place(order, i, last - first)];
             if (fibre->state == READY) resume(fibre);
-            waiting += fibre->state == AT_WARP;
+            meeting += fibre->state == AT_WARP;
+            waiting += fibre->state == AT_SHUFFLE || fibre->state == AT_WARP;
             stalled += fibre->state == AT_ARRIVALS || fibre->state == AT_COUNT;
         }
         if (!waiting || (stalled && waiting + stalled == last - first)) return;
         if (waiting != last - first) complain("some threads of a warp do not reach a shuffle");
+        if (meeting && meeting != waiting) complain("one warp shuffles and meets at a barrier");
+        if (meeting) races::warp_met(first, last);
         for (unsigned i = first; i < last; i++) machine.fibres[i].state = READY;
     }
 }
@@ -205,6 +221,7 @@ unsigned run_block(unsigned first, unsigned threads, int order) {
         const unsigned waiting = count_in(first, threads, AT_BLOCK);
         if (!waiting || count_in(first, threads, AT_COUNT)) break;
         if (waiting != threads) complain("some threads do not reach a barrier");
+        races::block_met(first / threads);
         wake(first, threads);
     }
     return count_in(first, threads, AT_CLUSTER);
@@ -226,6 +243,7 @@ void run_cluster(unsigned blocks, unsigned threads, int order) {
         if (counting) continue;
         if (!waiting) return;
         if (waiting != blocks * threads) complain("some threads do not reach a cluster's barrier");
+        races::cluster_met();
         wake(0, blocks * threads);
     }
 }
@@ -233,7 +251,11 @@ void run_cluster(unsigned blocks, unsigned threads, int order) {
 } // namespace
 
 unsigned char *shuffle_space(unsigned lane, int parity) {
-    return machine.shuffles[fibre_number() / WARP][parity][lane];
+    return machine.shuffles[fibre_number() / WARP].of[parity][lane];
+}
+
+void meet_shuffle() {
+    give_way(AT_SHUFFLE);
 }
 
 void meet_warp() {
@@ -252,6 +274,7 @@ void await_met(const unsigned *counter, unsigned count) {
     if (!machine.resident) complain("blocks of this grid need not run at the same time");
     while (*counter < count) give_way(AT_COUNT);
     machine.moved = true;
+    races::count_awaited(counter, count);
 }
 
 unsigned char *in_block(void *own, unsigned rank) {
@@ -269,12 +292,20 @@ int meet_block_or(int x) {
     return any;
 }
 
+static void make_copy(void *to, const void *from, size_t bytes) {
+    if (from)
+        races::move(to, from, bytes);
+    else
+        races::clear(to, bytes);
+}
+
 void copy_later(void *to, const void *from, size_t bytes) {
     Copies &own = machine.copies[fibre_number()];
+    races::flies(races::COPY, own.groups, from, to, bytes);
     if (machine.copies_wait)
         own.under_way.push_back({to, from, bytes, own.groups});
     else
-        std::memcpy(to, from, bytes);
+        make_copy(to, from, bytes);
 }
 
 void copies_commit() {
@@ -285,10 +316,11 @@ void copies_wait(int pending) {
     Copies &own = machine.copies[fibre_number()];
     const auto done = [&](const Copies::Copy &copy) {
         if (copy.group >= own.groups - pending) return false;
-        std::memcpy(copy.to, copy.from, copy.bytes);
+        make_copy(copy.to, copy.from, copy.bytes);
         return true;
     };
     std::erase_if(own.under_way, done);
+    races::landed(races::COPY, own.groups - pending);
 }
 
 void product_later(std::function<void()> product) {
@@ -297,6 +329,10 @@ void product_later(std::function<void()> product) {
         own.running.push_back({std::move(product), own.groups});
     else
         product();
+}
+
+void product_reads(const void *at, size_t bytes) {
+    races::flies(races::PRODUCT, machine.products[fibre_number()].groups, at, nullptr, bytes);
 }
 
 void products_commit() {
@@ -309,6 +345,7 @@ void products_wait(int running) {
     while (done < own.running.size() && own.running[done].group < own.groups - running)
         own.running[done++].make();
     own.running.erase(own.running.begin(), own.running.begin() + (std::ptrdiff_t)done);
+    races::landed(races::PRODUCT, own.groups - running);
 }
 
 /* Some of what a barrier waits for has come: its phase may end. */
@@ -321,6 +358,7 @@ static void count_arrival(uint64_t *barrier, unsigned arrivals, int64_t bytes) {
     if (!state.left && !state.bytes) {
         state.left = state.count;
         state.phase ^= 1;
+        races::phase_ends(barrier);
     }
     std::memcpy(barrier, &state, sizeof state);
 }
@@ -328,9 +366,11 @@ static void count_arrival(uint64_t *barrier, unsigned arrivals, int64_t bytes) {
 void arrivals_open(uint64_t *barrier, unsigned count) {
     const ArrivalState state = {(uint16_t)(count & 0x7FFF), 0, (uint16_t)count, 0};
     std::memcpy(barrier, &state, sizeof state);
+    races::arrivals_open(barrier);
 }
 
 void arrive(uint64_t *barrier, unsigned expected_bytes) {
+    races::arrives(barrier);
     count_arrival(barrier, 1, expected_bytes);
 }
 
@@ -338,7 +378,7 @@ void await(uint64_t *barrier, unsigned parity) {
     for (;;) {
         const auto done = [&](const BulkCopy &copy) {
             if (copy.barrier != barrier) return false;
-            std::memcpy(copy.to, copy.from, copy.bytes);
+            races::move(copy.to, copy.from, copy.bytes);
             count_arrival(barrier, 0, -(int64_t)copy.bytes);
             return true;
         };
@@ -349,15 +389,31 @@ void await(uint64_t *barrier, unsigned parity) {
         give_way(AT_ARRIVALS);
     }
     machine.progress = true;
+    races::awaited(barrier);
 }
 
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier) {
+    races::flies_bulk(barrier, from, to, bytes);
     if (machine.copies_wait) {
         machine.bulk.push_back({to, from, bytes, barrier});
         return;
     }
-    std::memcpy(to, from, bytes);
+    races::move(to, from, bytes);
     count_arrival(barrier, 0, -(int64_t)bytes);
+}
+
+unsigned next_number(unsigned *counter) {
+    return (*counter)++;
+}
+
+void count_up(unsigned *counter) {
+    races::counts_up(counter);
+    ++*counter;
+}
+
+void await_count(const unsigned *counter, unsigned count) {
+    if (*counter < count) complain("a block waits for one that has not begun");
+    races::count_awaited(counter, count);
 }
 
 void run_grid(const Run *run, const char *name, Together together, unsigned size, dim3 grid,
@@ -381,6 +437,7 @@ void run_grid(const Run *run, const char *name, Together together, unsigned size
     const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     const int order = run->threads;
     machine.copies_wait = order > 1;
+    races::launch_begins(grid.x, grid.y);
     for (uint64_t b = 0; b < blocks; b += size) {
         const uint64_t number = order == 2 ? blocks - size - b : b;
         for (unsigned rank = 0; rank < size; rank++) {
@@ -393,7 +450,9 @@ void run_grid(const Run *run, const char *name, Together together, unsigned size
                 machine.fibres[rank * block.x + i].thread = {dim3(i, 0, 0), at,   block, grid,
                                                              own,           rank, 0};
         }
+        races::cluster_begins(number, size, block.x);
         run_cluster(size, block.x, order);
+        races::cluster_ends();
     }
 }
 

@@ -51,13 +51,14 @@ enum { LANE_BYTES = 32 };
 
 /* Bytes of one lane's value in shuffle number `parity` of the running warp. */
 unsigned char *shuffle_space(unsigned lane, int parity);
+void meet_shuffle();
 void meet_warp();
 void meet_block();
 void meet_cluster();
 /* The same place in the shared memory of another block of the cluster. */
 unsigned char *in_block(void *own, unsigned rank);
 /* A copy happens at once in one order of threads and when it is waited for in the others, so that
- * both a read too early and a write too early change bits. */
+ * both a read too early and a write too early change bits. From NULL: zeros. */
 void copy_later(void *to, const void *from, size_t bytes);
 void copies_commit();
 void copies_wait(int pending);
@@ -70,8 +71,13 @@ void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
 /* Products of a warpgroup, in groups: done at once or, in the orders in which copies come late,
  * when this thread waits for them. */
 void product_later(std::function<void()> product);
+void product_reads(const void *at, size_t bytes);
 void products_commit();
 void products_wait(int running);
+/* Counters in device memory (handover.cuh). */
+unsigned next_number(unsigned *counter);
+void count_up(unsigned *counter);
+void await_count(const unsigned *counter, unsigned count);
 [[noreturn]] void complain(const char *what);
 
 int meet_block_or(int x); /* whether any thread of the block brings a number other than 0 */
@@ -111,7 +117,7 @@ static inline unsigned emulated_lane() {
 template <class T> inline T __shfl_sync(unsigned, T value, unsigned from) {
     const int parity = emulation::current.parity ^= 1;
     std::memcpy(emulation::shuffle_space(emulated_lane(), parity), &value, sizeof value);
-    emulation::meet_warp();
+    emulation::meet_shuffle();
     std::memcpy(&value, emulation::shuffle_space(from % 32, parity), sizeof value);
     return value;
 }
@@ -121,7 +127,7 @@ template <class T> inline T __shfl_xor_sync(unsigned mask, T value, unsigned oth
 static inline unsigned __ballot_sync(unsigned, int vote) {
     const int parity = emulation::current.parity ^= 1;
     *emulation::shuffle_space(emulated_lane(), parity) = vote != 0;
-    emulation::meet_warp();
+    emulation::meet_shuffle();
     unsigned votes = 0;
     for (unsigned lane = 0; lane < 32; lane++)
         votes |= (unsigned)*emulation::shuffle_space(lane, parity) << lane;

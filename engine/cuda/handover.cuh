@@ -9,18 +9,10 @@
 #include "engine/cuda/grid.cuh"
 
 #ifdef LONGHAUL_EMULATED
-static inline unsigned next_number(unsigned *counter) {
-    return (*counter)++;
-}
-static inline void count_up(unsigned *counter) {
-    ++*counter;
-}
-static inline void await_count(const unsigned *counter, unsigned count) {
-    if (*counter < count) emulation::complain("a block waits for one that has not begun");
-}
-static inline void await_met(const unsigned *counter, unsigned count) {
-    emulation::await_met(counter, count);
-}
+using emulation::await_count;
+using emulation::await_met;
+using emulation::count_up;
+using emulation::next_number;
 #else
 __device__ static inline unsigned next_number(unsigned *counter) {
     return atomicAdd(counter, 1u);

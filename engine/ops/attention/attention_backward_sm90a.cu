@@ -231,6 +231,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
             ask_ahead(turn + 1);
         hold(da);
         hold(dv);
+        if (OF_KEYS && of_next) __syncwarp(); /* of the notes, each lane has read its own */
         if (of_next && threadIdx.x % WARP == 0) arrive(&come.free[stage]);
     };
     if (turns > 0) {

@@ -186,6 +186,7 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     for (unsigned turn = 0;; turn++) {
         await(&come.q, turn % 2);
         const unsigned number = number_space;
+        __syncwarp(); /* all lanes have it, before the first one gives it back */
         if (number >= all_pieces) return;
         const ForwardPiece<D> piece(x, pieces, number);
         const int tiles = piece.tiles(x, group);
@@ -239,7 +240,6 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
             hold(o);
             release_tile(come.v_free, tiles - 1);
         } else {
-            __syncwarp(); /* all lanes have the number */
             release(&come.q_free);
         }
         if (group >= piece.idle)
