@@ -7,14 +7,18 @@
 
 constexpr float LOG2_E = 1.44269504f;
 
-/* 2^x and 1 / x by the special-function unit alone: some 2 units in the last place, results
- * below the smallest normal number are zero. For loops that are bound by such functions. */
+/* 2^x, 1 / x and the square root by the special-function unit alone: some 2 units in the last
+ * place, what is below the smallest normal number is zero. For loops that are bound by such
+ * functions. */
 #ifdef LONGHAUL_EMULATED
 static inline float fast_exp2(float x) {
     return exp2f(x);
 }
 static inline float fast_reciprocal(float x) {
     return 1.0f / x;
+}
+static inline float fast_root(float x) {
+    return sqrtf(x);
 }
 #else
 __device__ static inline float fast_exp2(float x) {
@@ -25,6 +29,11 @@ __device__ static inline float fast_exp2(float x) {
 __device__ static inline float fast_reciprocal(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ static inline float fast_root(float x) {
+    float y;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 #endif

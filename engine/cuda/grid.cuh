@@ -181,6 +181,12 @@ template <int V> __device__ static inline void store(float *p, const Lanes<V> &x
     *reinterpret_cast<Lanes<V> *>(p) = x;
 }
 
+/* The compiler moves no load of what may be written across it: those before are asked for together,
+ * whatever waits behind. */
+__device__ static inline void loads_asked_for() {
+    asm volatile("" ::: "memory");
+}
+
 /* Four floats of device memory by one access, aligned so, where the compiler would make several of
  * what is written without saying so. */
 #ifdef LONGHAUL_EMULATED
