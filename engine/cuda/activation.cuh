@@ -47,6 +47,22 @@ __device__ static inline float sigmoid_fast(float x) {
     return fast_reciprocal(1.0f + fast_exp2(-LOG2_E * x));
 }
 
+/* tanh(x) for |x| below TANH_NEAR, where 1 - 2 / (1 + e^(2 |x|)) cancels: errs by 8e-8. */
+constexpr float TANH_NEAR = 0.6f;
+__device__ static inline float tanh_near(float x) {
+    const float square = x * x;
+    float p = 0.0155909061f;
+    p = p * square + -0.0522010885f;
+    p = p * square + 0.133129835f;
+    p = p * square + -0.333325952f;
+    return x + x * (square * p);
+}
+/* By the special-function unit alone: some 4 units in the last place, no branch. */
+__device__ static inline float tanh_fast(float x) {
+    const float r = fast_reciprocal(1.0f + fast_exp2(2.0f * LOG2_E * fabsf(x)));
+    return fabsf(x) < TANH_NEAR ? tanh_near(x) : copysignf(1.0f - 2.0f * r, x);
+}
+
 /* log(1 + e^x); linear above 20, as in the papers' code. */
 __device__ static inline float softplus_of(float x) {
     return x > 20.0f ? x : log1pf(expf(x));
