@@ -154,19 +154,18 @@ KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
     });
     float dh = exists && x.dh_last ? x.dh_last[b * H + u] : 0;
     float dc = exists && x.dc_last ? x.dc_last[b * H + u] : 0;
-    int64_t row = (b + 1) * x.L - 1;
-    const float *activated = x.activated + row * 4 * H + gate * H + u;
-    float next_G = exists ? *activated : 0, next_dy = exists ? x.dh[row * H + u] : 0;
-    float next_c = exists ? x.c[row * H + u] : 0;
+    const int64_t row = (b + 1) * x.L - 1;
+    int64_t at = row * H + u, at_gate = row * 4 * H + gate * H + u; /* of this step */
+    float next_G = exists ? x.activated[at_gate] : 0, next_dy = exists ? x.dh[at] : 0;
+    float next_c = exists ? x.c[at] : 0;
     if constexpr (SPAN > 1) Of::sync(); /* all blocks have begun */
-    for (int64_t t = x.L - 1; t >= 0; t--, row--) {
+    for (int t = (int)x.L - 1; t >= 0; t--, at -= H, at_gate -= 4 * H) {
         const float G = next_G, dy = next_dy, now = next_c;
-        activated -= 4 * H;
         next_c = 0;
         if (exists && t > 0) {
-            next_G = *activated;
-            next_dy = x.dh[(row - 1) * H + u];
-            next_c = x.c[(row - 1) * H + u];
+            next_G = x.activated[at_gate - 4 * H];
+            next_dy = x.dh[at - H];
+            next_c = x.c[at - H];
         } else if (exists && x.c0) {
             next_c = x.c0[b * H + u];
         }
@@ -182,7 +181,7 @@ KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
         for (int k = 0; k < SPAN; k++) /* SPAN copies of this lane, SPAN blocks each */
             Of::send(buffer + gate * Of::UNITS + u, copy * SPAN + k, d);
         Of::sync();
-        if (exists && copy == 0) x.d_gates[row * 4 * H + gate * H + u] = d;
+        if (exists && copy == 0) x.d_gates[at_gate] = d;
         float sums[4] = {};
         weights.multiply(buffer + place * 4, 64 * SPAN, sums);
         dh = quad_share(sums, own);
