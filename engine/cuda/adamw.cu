@@ -1,34 +1,47 @@
 /* AdamW over all parameters at once, and the norm that clips it. The norm stays on the device: the
  * update reads it there, and the host need not wait. Sums have a fixed order. */
+#include "engine/cuda/activation.cuh"
 #include "engine/cuda/backend.h"
 
 enum { THREADS = 256, V = 4 }; /* parts begin and end at multiples of 16 numbers */
 
+/* sums += squares of `count` fours that lie so far apart. */
+template <int COUNT>
+__device__ static inline void add_squares(const float *__restrict__ from, int64_t apart,
+                                          double sums[V]) {
+    Lanes<V> some[COUNT];
+    for (int k = 0; k < COUNT; k++) some[k] = load<V>(from + k * apart);
+    for (int k = 0; k < COUNT; k++)
+        for (int e = 0; e < V; e++) sums[e] += (double)some[k].of[e] * (double)some[k].of[e];
+}
 KERNEL void __launch_bounds__(THREADS)
     norm_partials(const float *__restrict__ gradients, int64_t size, double *partials) {
     __shared__ double space[WARP];
-    double sum = 0;
-    for (int64_t i = global_thread(); i < size; i += (int64_t)gridDim.x * blockDim.x) {
-        const double g = gradients[i];
-        sum += g * g;
-    }
-    sum = block_sum(sum, space);
+    const int64_t apart = (int64_t)NORM_BLOCKS * THREADS * V;
+    double sums[V] = {};
+    int64_t i = global_thread() * V;
+#pragma unroll 1
+    for (; i + apart < size; i += 2 * apart) add_squares<2>(gradients + i, apart, sums);
+    if (i < size) add_squares<1>(gradients + i, apart, sums);
+    const double sum = block_sum((sums[0] + sums[1]) + (sums[2] + sums[3]), space);
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-KERNEL void norm_total(const double *__restrict__ partials, NormResult *result) {
+KERNEL void norm_total(const double *__restrict__ partials, double clip, NormResult *result) {
     __shared__ double space[WARP];
     const double sum = block_sum(partials[threadIdx.x], space);
     if (threadIdx.x != 0) return;
-    result->norm = sqrt(sum);
-    if (!(result->norm <= 1.7e308)) result->broken = 1; /* infinite or not-a-number */
+    const double norm = sqrt(sum);
+    result->norm = norm;
+    result->scale = clip > 0 && norm > clip ? (float)(clip / norm) : 1.0f;
+    if (!(norm <= 1.7e308)) result->broken = 1; /* infinite or not-a-number */
 }
 
-void launch_norm(const Run *run, const AdamWFlat *flat) {
+void launch_norm(const Run *run, const AdamWFlat *flat, double clip) {
     CudaState *state = state_of(run);
     LAUNCH(run, norm_partials, NORM_BLOCKS, THREADS, 0, flat->gradients, flat->size,
            state->partials);
-    LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, state->norm);
+    LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, clip, state->norm);
 }
 
 /* A part's constants, rounded once from double as the CPU does (engine/adamw_cpu.c). */
@@ -47,7 +60,7 @@ struct Parts {
 
 KERNEL void __launch_bounds__(THREADS)
     update(float *__restrict__ values, float *__restrict__ gradients, float *__restrict__ moment1,
-           float *__restrict__ moment2, Parts parts, double clip, const NormResult *norm) {
+           float *__restrict__ moment2, Parts parts, const NormResult *norm) {
     const int64_t i = parts.from + global_thread() * V;
     if (i >= parts.part[parts.count - 1].to) return;
     int k = 0;
@@ -61,16 +74,18 @@ KERNEL void __launch_bounds__(THREADS)
     const Constants c = parts.part[k];
     if (c.frozen) return;
     const Lanes<V> gradient = load<V>(gradients + i);
-    store<V>(gradients + i, Lanes<V>{});
-    if (norm->broken) return;
-    const float scale = clip > 0 && norm->norm > clip ? (float)(clip / norm->norm) : 1.0f;
     Lanes<V> m = load<V>(moment1 + i), v = load<V>(moment2 + i), value = load<V>(values + i);
+    const bool broken = norm->broken;
+    const float scale = norm->scale;
+    loads_asked_for();
+    store<V>(gradients + i, Lanes<V>{});
+    if (broken) return;
     for (int e = 0; e < V; e++) {
         const float g = gradient.of[e] * scale;
         m.of[e] = m.of[e] * c.keep1 + g * c.take1;
         v.of[e] = v.of[e] * c.keep2 + g * g * c.take2;
-        value.of[e] =
-            value.of[e] * c.shrink - c.rate * m.of[e] / (sqrtf(v.of[e]) * c.root + c.epsilon);
+        const float size = fast_root(v.of[e]) * c.root + c.epsilon;
+        value.of[e] = value.of[e] * c.shrink - c.rate * m.of[e] * fast_reciprocal(size);
     }
     store<V>(moment1 + i, m);
     store<V>(moment2 + i, v);
@@ -94,8 +109,7 @@ static Constants constants_of(const AdamWPart *part) {
     return c;
 }
 
-void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                   double clip) {
+void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count) {
     for (int first = 0; first < count; first += PARTS) {
         Parts some = {};
         some.from = parts[first].from;
@@ -104,6 +118,6 @@ void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts
         const int64_t size = some.part[some.count - 1].to - some.from;
         if (size == 0) continue;
         LAUNCH(run, update, blocks_for(size, THREADS * V), THREADS, 0, flat->values,
-               flat->gradients, flat->moment1, flat->moment2, some, clip, state_of(run)->norm);
+               flat->gradients, flat->moment1, flat->moment2, some, state_of(run)->norm);
     }
 }

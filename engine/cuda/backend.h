@@ -11,11 +11,11 @@ extern const CudaLibrary backend;
 /* The kernels behind AdamW: norm of all gradients, then the update (engine/cuda/adamw.cu). */
 struct NormResult {
     double norm; /* of the last step */
+    float scale; /* of the gradients, so that it is at most the clip; 1 where there is none */
     int broken;  /* whether that of any step was not finite */
 };
-void launch_norm(const Run *run, const AdamWFlat *flat);
-void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count,
-                   double clip);
-enum { NORM_BLOCKS = 256 }; /* partial sums of the norm */
+void launch_norm(const Run *run, const AdamWFlat *flat, double clip);
+void launch_update(const Run *run, const AdamWFlat *flat, const AdamWPart *parts, int count);
+enum { NORM_BLOCKS = 1024 }; /* partial sums of the norm: as many as a block adds */
 
 #endif

@@ -12,7 +12,8 @@ typedef Lanes<FOUR> Four;
 __device__ static inline Four some(const float *p, int64_t first, int64_t n) {
     if (p && first + FOUR <= n) return load<FOUR>(p + first);
     Four x = {};
-    for (int e = 0; p && first + e < n; e++) x.of[e] = p[first + e];
+    for (int e = 0; e < FOUR; e++)
+        if (p && first + e < n) x.of[e] = p[first + e];
     return x;
 }
 /* The same way back: p = x or p += x. */
@@ -27,7 +28,8 @@ __device__ static inline void put_some(float *p, int64_t first, int64_t n, const
         store<FOUR>(p + first, sum);
         return;
     }
-    for (int e = 0; first + e < n; e++) p[first + e] = sum.of[e];
+    for (int e = 0; e < FOUR; e++)
+        if (first + e < n) p[first + e] = sum.of[e];
 }
 
 /* body(first) for first = 0, 4, 8 ... below n. */

@@ -181,6 +181,26 @@ template <int V> __device__ static inline void store(float *p, const Lanes<V> &x
     *reinterpret_cast<Lanes<V> *>(p) = x;
 }
 
+/* The compiler moves no load of what may be written across it: those before are asked for together,
+ * whatever waits behind. */
+__device__ static inline void loads_asked_for() {
+    asm volatile("" ::: "memory");
+}
+
+/* Four floats of device memory by one access, aligned so, where the compiler would make several of
+ * what is written without saying so. */
+#ifdef LONGHAUL_EMULATED
+static inline void store_four(float *to, const float x[4]) {
+    store<4>(to, {{x[0], x[1], x[2], x[3]}});
+}
+#else
+__device__ static inline void store_four(float *to, const float x[4]) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3])
+                 : "memory");
+}
+#endif
+
 /* Quotients by a number that is known at the launch: a multiplication and a shift instead of the
  * hundred instructions of a 64-bit division (Granlund and Montgomery 1994). With m the quotient
  * 2^(31 + s) / d rounded up and s = ceil(log2 d), n m / 2^(31 + s) errs by less than 1 / d for n

@@ -35,8 +35,8 @@ static void update(void *state, const AdamWFlat *flat, const AdamWPart *parts, i
     Run run = {};
     run.threads = 1;
     run.device = &own;
-    launch_norm(&run, flat);
-    launch_update(&run, flat, parts, count, clip);
+    launch_norm(&run, flat, clip);
+    launch_update(&run, flat, parts, count);
     if (norm) backend.download(state, norm, &own->norm->norm, sizeof *norm);
 }
 

@@ -6,13 +6,17 @@
 
 enum { LOSS_THREADS = 1024 };
 
-/* *loss = sum of weights[r] values[r]; a row of weight 0 is not read as a number. */
+/* *loss = sum of weights[r] values[r]; a row of weight 0 is not counted, whatever its value. */
 KERNEL void __launch_bounds__(LOSS_THREADS)
-    sum_weighted(const float *values, const float *weights, int64_t rows, float *loss) {
+    sum_weighted(const float *__restrict__ values, const float *__restrict__ weights, int64_t rows,
+                 float *loss) {
     __shared__ double space[WARP];
     double sum = 0;
-    for (int64_t r = threadIdx.x; r < rows; r += LOSS_THREADS)
-        if (weights[r] != 0.0f) sum += (double)weights[r] * (double)values[r];
+#pragma unroll 8 /* loads in flight */
+    for (int64_t r = threadIdx.x; r < rows; r += LOSS_THREADS) {
+        const float weight = weights[r], value = values[r];
+        sum += (double)weight * (double)(weight != 0.0f ? value : 0.0f);
+    }
     sum = block_sum(sum, space);
     if (threadIdx.x == 0) *loss = (float)sum;
 }

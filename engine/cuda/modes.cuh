@@ -28,8 +28,10 @@ __device__ static inline Complex operator/(Complex a, Complex b) {
     return (1.0 / (b.re * b.re + b.im * b.im)) * (a * conjugate(b));
 }
 __device__ static inline Complex exponential(Complex a) {
+    double sine, cosine;
+    sincos(a.im, &sine, &cosine);
     const double size = exp(a.re);
-    return {size * cos(a.im), size * sin(a.im)};
+    return {size * cosine, size * sine};
 }
 
 struct ModeParameters {

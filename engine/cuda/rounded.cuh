@@ -153,7 +153,8 @@ struct Result {
     /* first .. first+3, or as many as there are of n */
     __device__ void put_some(int64_t first, int64_t n, const Four &x) const {
         if (rounded || first + FOUR <= n) return put<FOUR>(first, x);
-        for (int e = 0; first + e < n; e++) data[first + e] = x.of[e];
+        for (int e = 0; e < FOUR; e++)
+            if (first + e < n) data[first + e] = x.of[e];
     }
 };
 static inline Result result_of(const OpCall *call, int j) {

@@ -1,8 +1,11 @@
-/* Logits of some rows at a time by a product, then a warp for each row: one pass finds the largest
- * and the sum. While training, logits are kept where the plan has room for them (HEAD_TERMS),
- * otherwise backward makes them again. */
+/* Logits of some rows at a time by a product, then a warp or a block for each row: one pass finds
+ * the largest and the sum. While training, logits are kept where the plan has room for them
+ * (HEAD_TERMS), otherwise backward makes them again. */
 #include "engine/ops/cross_entropy/cross_entropy.h"
 
+#include <cfloat>
+
+#include "engine/cuda/activation.cuh"
 #include "engine/cuda/loss.cuh"
 #include "engine/cuda/product.h"
 #include "engine/ops/cross_entropy/cross_entropy_plan.h"
@@ -15,19 +18,10 @@ static int64_t piece_rows(const HeadPlan *plan) {
     return rows < 64 ? 64 : rows < plan->rows ? rows : plan->rows;
 }
 
-/* Lane by lane and then over the warp: largest value, its lowest place, sum of exp(x - largest). */
-struct Peak {
-    float top, sum;
-    int32_t place;
-};
-
-__device__ static inline Peak merge(Peak a, Peak b) {
-    const bool first = a.top > b.top || (a.top == b.top && a.place < b.place);
-    const float top = first ? a.top : b.top;
-    Peak both = {top, 0, first ? a.place : b.place};
-    if (a.sum > 0) both.sum += a.sum * expf(a.top - top);
-    if (b.sum > 0) both.sum += b.sum * expf(b.top - top);
-    return both;
+/* e^x for x <= 0 by the special-function unit. x log2(e) is rounded, which x's own rounding hides:
+ * errs by some 2.4e-7 + 1.2e-7 |x| of itself, at most 2e-7 of 1. */
+__device__ static inline float exp_of(float x) {
+    return fast_exp2(LOG2_E * x);
 }
 
 struct RowResults {
@@ -36,37 +30,114 @@ struct RowResults {
     int32_t *prediction;
 };
 
-KERNEL void __launch_bounds__(THREADS)
-    rows_of_logits(const float *__restrict__ logits, int64_t rows, int64_t V, RowResults to) {
-    const int64_t row = global_thread() / WARP;
-    const int lane = (int)threadIdx.x % WARP;
-    if (row >= rows) return; /* whole warps */
-    const float *x = logits + row * V;
-    Peak peak = {-INFINITY, 0, INT32_MAX};
-    for (int64_t v = lane; v < V; v += WARP) {
-        const float value = x[v];
-        if (value > peak.top) {
-            peak.sum = peak.sum * expf(peak.top - value) + 1;
-            peak.top = value;
-            peak.place = (int32_t)v;
-        } else {
-            peak.sum += expf(value - peak.top);
+/* The logits of a row that one of TEAM threads takes at a time, N neighbours a load, from `first`
+ * on; behind the row -INFINITY. */
+template <int N, int TEAM> struct Batch {
+    static constexpr int LOADS = 16 / N, APART = TEAM * N, LAST = (LOADS - 1) * APART;
+    Lanes<N> at[LOADS];
+
+    __device__ Batch(const float *__restrict__ row, int first) {
+        for (int j = 0; j < LOADS; j++) at[j] = load<N>(row + first + j * APART);
+    }
+    __device__ Batch(const float *__restrict__ row, int first, int V) {
+        for (int j = 0; j < LOADS; j++) {
+            for (int e = 0; e < N; e++) at[j].of[e] = -INFINITY;
+            if (first + j * APART < V) at[j] = load<N>(row + first + j * APART);
         }
     }
-    for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        Peak other;
-        other.top = __shfl_xor_sync(0xFFFFFFFFu, peak.top, offset);
-        other.sum = __shfl_xor_sync(0xFFFFFFFFu, peak.sum, offset);
-        other.place = __shfl_xor_sync(0xFFFFFFFFu, peak.place, offset);
-        /* both partners merge in the same order, so that their bits agree */
-        peak = (lane & offset) ? merge(other, peak) : merge(peak, other);
+    __device__ float top() const {
+        float most[LOADS];
+        for (int j = 0; j < LOADS; j++) {
+            most[j] = at[j].of[0];
+            for (int e = 1; e < N; e++) most[j] = fmaxf(most[j], at[j].of[e]);
+        }
+        for (int n = LOADS / 2; n > 0; n /= 2)
+            for (int j = 0; j < n; j++) most[j] = fmaxf(most[j], most[j + n]);
+        return most[0];
     }
-    if (lane != 0) return;
-    to.loss[row] = peak.top + logf(peak.sum) - x[to.classes[row]];
-    to.prediction[row] = peak.place;
+    __device__ float sum(float base) const {
+        float sums[LOADS];
+        for (int j = 0; j < LOADS; j++) {
+            sums[j] = exp_of(at[j].of[0] - base);
+            for (int e = 1; e < N; e++) sums[j] += exp_of(at[j].of[e] - base);
+        }
+        for (int n = LOADS / 2; n > 0; n /= 2)
+            for (int j = 0; j < n; j++) sums[j] += sums[j + n];
+        return sums[0];
+    }
+    __device__ int place(float value, int first, int V) const {
+        int lowest = INT32_MAX;
+        for (int j = LOADS - 1; j >= 0; j--)
+            for (int e = N - 1; e >= 0; e--)
+                if (at[j].of[e] == value && first + j * APART + e < V)
+                    lowest = first + j * APART + e;
+        return lowest;
+    }
+};
+
+/* TEAM threads, a warp or a block, have a row. Each keeps its largest logit, the batch that has it
+ * first, and the sum of exp(logit - base), one rescaling a batch; base is the largest but finite,
+ * so that a logit of -INFINITY adds zero. */
+template <int N, int TEAM>
+KERNEL void __launch_bounds__(THREADS)
+    rows_of_logits(const float *__restrict__ logits, int64_t rows, int V, RowResults to) {
+    constexpr int WARPS = TEAM / (int)WARP;
+    __shared__ float tops[WARPS], sums[WARPS];
+    __shared__ int places[WARPS];
+    const int64_t row = global_thread() / TEAM;
+    const int own = (int)threadIdx.x % TEAM, warp = own / WARP;
+    if (row >= rows) return; /* whole teams */
+    const float *__restrict__ x = logits + row * V;
+    const int32_t wanted = to.classes[row];
+    const float chosen = (uint32_t)wanted < (uint32_t)V ? x[wanted] : NAN;
+    float top = -INFINITY, base = -FLT_MAX, sum = 0;
+    int first = own * N, from = first;
+    const auto add = [&](const Batch<N, TEAM> &batch) {
+        const float most = batch.top(), next = fmaxf(base, most);
+        from = most > top ? first : from;
+        top = fmaxf(top, most);
+        sum = sum * exp_of(base - next) + batch.sum(next);
+        base = next;
+    };
+    for (; first + Batch<N, TEAM>::LAST < V; first += 16 * TEAM) add({x, first});
+    if (first < V) add({x, first, V});
+    float all = warp_max(top);
+    if (WARPS > 1) {
+        if (own % WARP == 0) tops[warp] = all;
+        __syncthreads();
+        for (int i = 0; i < WARPS; i++) all = fmaxf(all, tops[i]);
+    }
+    sum = warp_sum(sum * exp_of(base - fmaxf(all, -FLT_MAX)));
+    int place = top == all ? Batch<N, TEAM>(x, from, V).place(top, from, V) : INT32_MAX;
+    for (int offset = WARP / 2; offset > 0; offset /= 2)
+        place = min(place, __shfl_xor_sync(0xFFFFFFFFu, place, offset));
+    if (WARPS > 1) {
+        if (own % WARP == 0) {
+            sums[warp] = sum;
+            places[warp] = place;
+        }
+        __syncthreads();
+        for (int i = 1; i < WARPS && own == 0; i++) {
+            sum += sums[i];
+            place = min(place, places[i]);
+        }
+    }
+    if (own != 0) return;
+    to.loss[row] = (all - chosen) + logf(sum);
+    to.prediction[row] = place;
     if (!to.top) return;
-    to.top[row] = peak.top;
-    to.inverse[row] = 1.0f / peak.sum;
+    to.top[row] = all;
+    to.inverse[row] = 1.0f / sum;
+}
+
+/* A block for a row whose threads all have 16 logits, otherwise a warp. */
+template <int N>
+static void pass_rows(const Run *run, const float *logits, int64_t rows, int64_t V, RowResults to) {
+    if (V >= 16 * (int64_t)THREADS)
+        LAUNCH(run, (rows_of_logits<N, THREADS>), (unsigned)rows, THREADS, 0, logits, rows, V, to);
+    else
+        LAUNCH(run, (rows_of_logits<N, WARP>), blocks_for(rows * WARP, THREADS), THREADS, 0, logits,
+               rows, V, to);
 }
 
 /* x and the table as products read them; empty copies where that is float32. */
@@ -117,8 +188,7 @@ static void forward(const OpCall *call, const Run *run) {
         to.prediction = call->out[2]->integers + first;
         to.top = training ? call->saved[HEAD_TOP]->data + first : NULL;
         to.inverse = training ? call->saved[HEAD_INVERSE]->data + first : NULL;
-        LAUNCH(run, rows_of_logits, blocks_for(rows * WARP, THREADS), THREADS, 0, logits, rows,
-               plan.classes, to);
+        (plan.classes % 4 == 0 ? pass_rows<4> : pass_rows<1>)(run, logits, rows, plan.classes, to);
     }
     weighted_sum(run, call->out[1]->data, call->in[4]->data, plan.rows, call->out[0]->data);
 }
@@ -127,28 +197,40 @@ static void forward(const OpCall *call, const Run *run) {
 struct LogitGradient {
     Pieces logits, gradient; /* may be one */
     Rounded copy;
-    const float *top, *inverse, *weights, *d_loss, *d_rows;
+    const float *top, *inverse, *weights, *d_loss;
+    const float *d_rows; /* the weights again where there is none, times zero: no branch */
+    float rows_count;
     const int32_t *classes;
 
-    struct Loaded {
-        Piece logits;
-        float top, scale; /* scale: of the softmax; 0 for a row of no weight */
-        float weight;
+    struct About {
+        float top, inverse, weight; /* weight: 0 where the gradient is */
         int32_t own;
     };
-    __device__ Loaded get(int64_t row, int64_t first) const {
-        const float g = d_loss[0] * weights[row] + (d_rows ? d_rows[row] : 0.0f);
-        const Piece none = {};
-        return {g == 0.0f ? none : logits.get(row, first), top[row], g * inverse[row], g,
-                classes[row]};
+    typedef Piece Loaded;
+
+    bool whole() const {
+        return logits.whole() && gradient.whole();
     }
-    __device__ Piece make(int64_t row, int64_t first, const Loaded &x) const {
+    __device__ About about(int64_t row) const {
+        const float weight = d_loss[0] * weights[row] + rows_count * d_rows[row];
+        return {top[row], inverse[row], weight, classes[row]};
+    }
+    template <bool WHOLE>
+    __device__ Piece get(int64_t row, int64_t first, const About &about) const {
+        return about.weight == 0.0f ? Piece{} : logits.get<WHOLE>(row, first);
+    }
+    template <bool WHOLE>
+    __device__ Piece make(int64_t row, int64_t first, const About &about, const Piece &x) const {
         Piece y = {};
-        for (int e = 0; e < PIECE && x.weight != 0.0f; e++)
-            if (first + e < logits.columns)
-                y.of[e] =
-                    x.scale * expf(x.logits.of[e] - x.top) - (first + e == x.own ? x.weight : 0.0f);
-        gradient.put(row, first, y);
+        if (about.weight != 0.0f) {
+            const float scale = about.weight * about.inverse;
+            const int own = about.own - (int)first, end = (int)(logits.columns - first);
+            for (int e = 0; e < PIECE; e++)
+                if (WHOLE || e < end) y.of[e] = scale * exp_of(x.of[e] - about.top);
+            if (0 <= own && own < PIECE)
+                for (int e = 0; e < PIECE; e++) y.of[e] -= e == own ? about.weight : 0.0f;
+        }
+        gradient.put<WHOLE>(row, first, y);
         if (copy.data) copy.put(row, first, y);
         return y;
     }
@@ -163,7 +245,8 @@ static LogitGradient logit_gradient(const OpCall *call, const HeadPlan &plan, in
             call->saved[HEAD_INVERSE]->data + first,
             call->in[4]->data + first,
             call->out[0]->gradient,
-            d_rows ? d_rows + first : NULL,
+            (d_rows ? d_rows : call->in[4]->data) + first,
+            d_rows ? 1.0f : 0.0f,
             call->in[3]->integers + first};
 }
 

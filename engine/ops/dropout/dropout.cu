@@ -1,35 +1,68 @@
-/* A thread draws one block of four random words and so handles four elements. */
+/* A thread draws blocks of four random words and so handles four elements with each. */
 #include "engine/ops/dropout/dropout.h"
 
 #include "engine/cuda/elements.cuh"
 #include "engine/cuda/philox.cuh"
 
-enum { THREADS = 256, WORDS = FOUR };
+enum { THREADS = 256, WORDS = FOUR, EACH = 4 /* blocks of a thread, for one key */ };
 
-KERNEL void __launch_bounds__(THREADS)
-    mask(const float *x, float *y, int64_t n, const RunValues *values, uint64_t stream,
-         uint32_t bound, bool all, float factor, bool accumulate) {
-    const int64_t block = global_thread();
-    if (block * WORDS >= n) return;
-    uint32_t key[2], words[WORDS];
-    philox_key(values->seed, stream, key);
-    const uint64_t item = values->pass;
+struct Mask {
+    const float *x;
+    float *y;
+    int64_t n;
+    const RunValues *values;
+    uint64_t stream;
+    uint32_t bound;
+    bool all;
+    float factor;
+    bool accumulate;
+};
+
+/* What becomes of the four elements of a block. */
+__device__ static inline Four masked(const Mask &m, const uint32_t key[2], uint64_t item,
+                                     int64_t block, Four x) {
+    uint32_t words[WORDS];
     const uint32_t counter[4] = {(uint32_t)block, (uint32_t)((uint64_t)block >> 32), (uint32_t)item,
                                  (uint32_t)(item >> 32)};
     philox_block(key, counter, words);
-    Four value = some(x, block * WORDS, n);
     for (int k = 0; k < WORDS; k++)
-        value.of[k] = all || words[k] < bound ? factor * value.of[k] : 0.0f;
-    put_some(y, block * WORDS, n, value, accumulate);
+        x.of[k] = m.all || words[k] < m.bound ? m.factor * x.of[k] : 0.0f;
+    return x;
+}
+
+KERNEL void __launch_bounds__(THREADS) mask(Mask m) {
+    const int64_t first = (int64_t)blockIdx.x * THREADS * EACH + threadIdx.x;
+    const int64_t last = first + (EACH - 1) * THREADS;
+    uint32_t key[2];
+    philox_key(m.values->seed, m.stream, key);
+    const uint64_t item = m.values->pass;
+    if ((last + 1) * WORDS <= m.n) {
+        Four x[EACH];
+        for (int k = 0; k < EACH; k++) x[k] = load<FOUR>(m.x + (first + k * THREADS) * WORDS);
+        for (int k = 0; k < EACH; k++) x[k] = masked(m, key, item, first + k * THREADS, x[k]);
+        for (int k = 0; k < EACH; k++) put(m.y + (first + k * THREADS) * WORDS, x[k], m.accumulate);
+        return;
+    }
+#pragma unroll 1
+    for (int64_t block = first; block <= last && block * WORDS < m.n; block += THREADS)
+        put_some(m.y, block * WORDS, m.n,
+                 masked(m, key, item, block, some(m.x, block * WORDS, m.n)), m.accumulate);
 }
 
 static void apply(const OpCall *call, const Run *run, const float *x, float *y, bool accumulate) {
     const Dropout *attributes = static_cast<const Dropout *>(call->attributes);
     const int64_t n = tensor_size(call->in[0]);
     const double kept = run->training ? 1 - attributes->rate : 1;
-    LAUNCH(run, mask, blocks_for((n + WORDS - 1) / WORDS, THREADS), THREADS, 0, x, y, n,
-           run_values(run), stream_number("dropout") ^ (uint64_t)call->number,
-           dropout_bound(attributes), !run->training, (float)(1 / kept), accumulate);
+    const Mask m = {x,
+                    y,
+                    n,
+                    run_values(run),
+                    stream_number("dropout") ^ (uint64_t)call->number,
+                    dropout_bound(attributes),
+                    !run->training,
+                    (float)(1 / kept),
+                    accumulate};
+    LAUNCH(run, mask, blocks_for((n + WORDS - 1) / WORDS, THREADS * EACH), THREADS, 0, m);
 }
 
 static void forward(const OpCall *call, const Run *run) {

@@ -9,10 +9,11 @@ static void apply(const OpCall *call, const Run *run, const float *from, float *
     const float last = attributes->max_length > 1 ? (float)(attributes->max_length - 1) : 1.0f;
     const float shift = attributes->shift;
     const float *rate = call->in[1]->data;
-    const int64_t C = extent(call->in[0], 1);
+    const Divisor channels = divide_by(extent(call->in[0], 1));
     for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
-        const float time = (float)(i / C) / last;
-        put(to + i, from[i] * (expf(-fabsf(rate[i % C]) * time) + shift), accumulate);
+        const int64_t step = channels.of(i);
+        const float time = (float)step / last, size = fabsf(rate[i - step * channels.d]);
+        put(to + i, from[i] * (expf(-size * time) + shift), accumulate);
     });
 }
 

@@ -54,15 +54,24 @@ struct InnerGradient {
     struct Loaded {
         Piece dy, inner;
     };
-    __device__ Loaded get(int64_t row, int64_t first) const {
-        return {dy.get(row, first), inner.get(row, first)};
+    struct About {};
+
+    bool whole() const {
+        return dy.whole() && inner.whole() && d.whole();
     }
-    __device__ Piece make(int64_t row, int64_t first, const Loaded &x) const {
+    __device__ About about(int64_t) const {
+        return {};
+    }
+    template <bool WHOLE> __device__ Loaded get(int64_t row, int64_t first, const About &) const {
+        return {dy.get<WHOLE>(row, first), inner.get<WHOLE>(row, first)};
+    }
+    template <bool WHOLE>
+    __device__ Piece make(int64_t row, int64_t first, const About &, const Loaded &x) const {
         Piece y = x.dy;
         for_activation(activation, [&](Activation own) {
             for (int e = 0; e < PIECE; e++) y.of[e] *= activation_slope(own, x.inner.of[e]);
         });
-        d.put(row, first, y);
+        d.put<WHOLE>(row, first, y);
         if (copy.data) copy.put(row, first, y);
         return y;
     }

@@ -21,7 +21,7 @@ enum { KEPT_ANYWHERE = 128 /* units */ };
 /* A lane's share of the recurrent weights: four for each of SHARE terms, the first KEPT of them in
  * registers and the others in shared memory, [term][thread]. */
 template <int SHARE> struct Weights {
-    static constexpr int KEPT = SHARE < 21 ? SHARE : 21;
+    static constexpr int KEPT = SHARE < 21 ? SHARE : 21, THREADS = 16 * SHARE; /* of the block */
     float4 kept[KEPT];
     float4 *others;
     template <class Read> __device__ void load(float4 *space, const Read &read) {
@@ -31,7 +31,7 @@ template <int SHARE> struct Weights {
             if (i < KEPT)
                 kept[i < KEPT ? i : 0] = read(i);
             else
-                others[(i - KEPT) * blockDim.x] = read(i);
+                others[(i - KEPT) * THREADS] = read(i);
         }
     }
     /* sum[0 .. 3] += weights times the terms that lie in x, four side by side, so far apart. */
@@ -44,7 +44,7 @@ template <int SHARE> struct Weights {
             for (int j = 0; j < 4; j++) {
                 const int at = i + j;
                 const float4 w =
-                    at < KEPT ? kept[at < KEPT ? at : 0] : others[(at - KEPT) * blockDim.x];
+                    at < KEPT ? kept[at < KEPT ? at : 0] : others[(at - KEPT) * THREADS];
                 sum[0] += w.x * term[j];
                 sum[1] += w.y * term[j];
                 sum[2] += w.z * term[j];
@@ -52,8 +52,8 @@ template <int SHARE> struct Weights {
             }
         }
     }
-    static size_t shared_bytes(unsigned threads) {
-        return (size_t)(SHARE - KEPT) * threads * sizeof(float4);
+    static size_t shared_bytes() {
+        return (size_t)(SHARE - KEPT) * THREADS * sizeof(float4);
     }
 };
 
@@ -102,6 +102,9 @@ template <int SHARE, int SPAN> KERNEL void __launch_bounds__(16 * SHARE, 1) kept
     float c = exists && x.c0 ? x.c0[b * H + u] : 0, h = 0;
     int64_t at = b * L * 4 * H + gate * H + u; /* in (B, L, 4H) */
     float next = exists ? x.gates[at] : 0;
+    const bool keeps = exists && part < QUAD && x.activated;
+    const bool writes = exists && (part == 0 || (part == 1 && x.c)); /* h or c */
+    float *to = (part == 0 ? x.h : x.c) + (b * L * H + u);
     Of::sync();
     for (int t = 0; t < L; t++, at += 4 * H) {
         const float input = next;
@@ -114,14 +117,12 @@ template <int SHARE, int SPAN> KERNEL void __launch_bounds__(16 * SHARE, 1) kept
         const float i = from_lane(G, quad), f = from_lane(G, quad + 1);
         const float g = from_lane(G, quad + 2), o = from_lane(G, quad + 3);
         c = f * c + i * g;
-        h = o * tanhf(c);
+        h = o * tanh_fast(c);
         if (part < Of::BLOCKS) Of::send(state + (t + 1) % 2 * Of::UNITS + u, part, h);
         Of::sync();
-        if (!exists || part >= QUAD) continue;
-        if (x.activated) x.activated[at] = G;
-        const int64_t row = b * L + t;
-        if (part == 0) x.h[row * H + u] = h;
-        if (part == 1 && x.c) x.c[row * H + u] = c;
+        if (keeps) x.activated[at] = G;
+        if (writes) *to = part == 0 ? h : c;
+        to += H;
     }
     if (!exists || part != 0 || !x.h_last) return;
     x.h_last[b * H + u] = h;
@@ -153,37 +154,34 @@ KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
     });
     float dh = exists && x.dh_last ? x.dh_last[b * H + u] : 0;
     float dc = exists && x.dc_last ? x.dc_last[b * H + u] : 0;
-    int64_t row = (b + 1) * x.L - 1;
-    const float *activated = x.activated + row * 4 * H + gate * H + u;
-    float next_G = exists ? *activated : 0, next_dy = exists ? x.dh[row * H + u] : 0;
-    float next_c = exists ? x.c[row * H + u] : 0;
+    const int64_t row = (b + 1) * x.L - 1;
+    int64_t at = row * H + u, at_gate = row * 4 * H + gate * H + u; /* of this step */
+    float next_G = exists ? x.activated[at_gate] : 0, next_dy = exists ? x.dh[at] : 0;
+    float next_c = exists ? x.c[at] : 0;
     if constexpr (SPAN > 1) Of::sync(); /* all blocks have begun */
-    for (int64_t t = x.L - 1; t >= 0; t--, row--) {
+    for (int t = (int)x.L - 1; t >= 0; t--, at -= H, at_gate -= 4 * H) {
         const float G = next_G, dy = next_dy, now = next_c;
-        activated -= 4 * H;
         next_c = 0;
         if (exists && t > 0) {
-            next_G = *activated;
-            next_dy = x.dh[(row - 1) * H + u];
-            next_c = x.c[(row - 1) * H + u];
+            next_G = x.activated[at_gate - 4 * H];
+            next_dy = x.dh[at - H];
+            next_c = x.c[at - H];
         } else if (exists && x.c0) {
             next_c = x.c0[b * H + u];
         }
         const float i = from_lane(G, first + own), f = from_lane(G, first + own + 4);
         const float g = from_lane(G, first + own + 8), o = from_lane(G, first + own + 12);
-        const float bent = tanhf(now), to_h = dh + dy;
-        const float to_c = dc + to_h * o * (1 - bent * bent);
-        const float d = gate == 0   ? to_c * g * i * (1 - i)
-                        : gate == 1 ? to_c * next_c * f * (1 - f)
-                        : gate == 2 ? to_c * i * (1 - g * g)
-                                    : to_h * bent * o * (1 - o);
+        const float bent = tanh_fast(now), to_h = dh + dy;
+        const float to_c = dc + to_h * (o * (1 - bent * bent));
+        const float factor = gate == 0 ? g : gate == 1 ? next_c : gate == 2 ? i : bent;
+        const float d = (gate == 3 ? to_h : to_c) * (factor * gate_slope(gate, G));
         dc = to_c * f;
         float *const buffer = gradients + t % 2 * 4 * Of::UNITS;
 #pragma unroll
         for (int k = 0; k < SPAN; k++) /* SPAN copies of this lane, SPAN blocks each */
             Of::send(buffer + gate * Of::UNITS + u, copy * SPAN + k, d);
         Of::sync();
-        if (exists && copy == 0) x.d_gates[row * 4 * H + gate * H + u] = d;
+        if (exists && copy == 0) x.d_gates[at_gate] = d;
         float sums[4] = {};
         weights.multiply(buffer + place * 4, 64 * SPAN, sums);
         dh = quad_share(sums, own);
@@ -200,15 +198,13 @@ KERNEL void __launch_bounds__(16 * SHARE, 1) kept_adjoint_steps(Adjoint x) {
 template <int SHARE, int SPAN> static void launch_kept(const Run *run, int64_t B, const Cells &x) {
     using Of = Span<SHARE, SPAN>;
     LAUNCH_CLUSTER(run, (kept_steps<SHARE, SPAN>), Of::BLOCKS, (unsigned)B * Of::BLOCKS,
-                   Of::THREADS,
-                   2 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(Of::THREADS), x);
+                   Of::THREADS, 2 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(), x);
 }
 template <int SHARE, int SPAN>
 static void launch_kept(const Run *run, int64_t B, const Adjoint &x) {
     using Of = Span<SHARE, SPAN>;
     LAUNCH_CLUSTER(run, (kept_adjoint_steps<SHARE, SPAN>), Of::BLOCKS, (unsigned)B * Of::BLOCKS,
-                   Of::THREADS,
-                   8 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(Of::THREADS), x);
+                   Of::THREADS, 8 * Of::UNITS * sizeof(float) + Weights<SHARE>::shared_bytes(), x);
 }
 static bool keeps_weights(const Run *run, int64_t H) {
     return H <= (most_cluster(run) >= 4 ? 256 : 128);
@@ -251,7 +247,7 @@ static void wide_steps(const Run *run, int64_t B, const Cells &x, float *sums, f
                 if (x.activated) x.activated[place] = G[gate];
             }
             const float before = !first ? c[at] : x.c0 ? x.c0[at] : 0.0f;
-            const float now = G[1] * before + G[0] * G[2], h = G[3] * tanhf(now);
+            const float now = G[1] * before + G[0] * G[2], h = G[3] * tanh_fast(now);
             c[at] = now;
             x.h[row * H + u] = h;
             if (x.c) x.c[row * H + u] = now;
@@ -282,7 +278,7 @@ static void wide_adjoint_steps(const Run *run, int64_t B, const Adjoint &x, floa
             float *const d = x.d_gates + row * 4 * H + u;
             const float i = G[0], f = G[H], g = G[2 * H], o = G[3 * H];
             const float before = t > 0 ? x.c[(row - 1) * H + u] : x.c0 ? x.c0[at] : 0.0f;
-            const float bent = tanhf(x.c[row * H + u]);
+            const float bent = tanh_fast(x.c[row * H + u]);
             const float later_h = !last ? dh[at] : x.dh_last ? x.dh_last[at] : 0.0f;
             const float later_c = !last ? dc[at] : x.dc_last ? x.dc_last[at] : 0.0f;
             const float to_h = later_h + x.dh[row * H + u];
@@ -358,9 +354,10 @@ static void backward(const OpCall *call, const Run *run) {
         for_each(run, rows * 4 * H, [=] __device__(int64_t i) { to[i] += d_gates[i]; });
     float *const dw = gradient_of(call, LSTM_W);
     if (!dw) return;
+    const Divisor units = divide_by(H), steps = divide_by(L);
     for_each(run, rows * H, [=] __device__(int64_t i) {
-        const int64_t t = i / H % L, b = i / H / L;
-        before[i] = t > 0 ? h[i - H] : h0 ? h0[b * H + i % H] : 0.0f;
+        const int64_t row = units.of(i), b = steps.of(row);
+        before[i] = row > b * L ? h[i - H] : h0 ? h0[b * H + i - row * H] : 0.0f;
     });
     Product p = {}; /* before^T d_gates */
     p.transposed_a = true;

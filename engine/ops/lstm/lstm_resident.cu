@@ -249,7 +249,7 @@ KERNEL void __launch_bounds__(THREADS, 1) whole_grid_steps(Cells x, Sharing s, u
                 g.of[gate] = activated_gate(gate, sum.of[gate] + g.of[gate]);
             c[slot] = g.of[1] * c[slot] + g.of[0] * g.of[2];
             store<4>(G + slot * 4, g);
-            const float h = g.of[3] * tanhf(c[slot]);
+            const float h = g.of[3] * tanh_fast(c[slot]);
             x.h[(b * L + t) * H + u] = h;
             if (x.h_last && t + 1 == L) x.h_last[b * H + u] = h;
         });
@@ -314,7 +314,7 @@ KERNEL void __launch_bounds__(THREADS, 1)
         own.each_cell([&](int64_t b, int u, int slot, int) {
             const float *const in = inputs + slot;
             const float i = in[0], f = in[cells], g = in[2 * cells], o = in[3 * cells];
-            const float before = in[5 * cells], bent = tanhf(c[slot]);
+            const float before = in[5 * cells], bent = tanh_fast(c[slot]);
             const float later = met ? later_h(b * H + u) : x.dh_last ? x.dh_last[b * H + u] : 0.0f;
             const float to_h = later + in[4 * cells];
             const float to_c = dc[slot] + to_h * o * (1 - bent * bent);

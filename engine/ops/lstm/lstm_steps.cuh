@@ -21,9 +21,19 @@ struct Adjoint {
     bool add_h0, add_c0;
 };
 
-/* One of a unit's four gates after activation; the gate's number is 2 for tanh. */
+/* One of a unit's four gates after activation; the gate's number is 2 for tanh. Lanes of one warp
+ * have different gates, and a branch would take both ways one after the other: signs and factors
+ * are chosen instead. */
 __device__ static inline float activated_gate(unsigned gate, float x) {
-    return gate == 2 ? tanhf(x) : sigmoid_of(x);
+    const bool bends = gate == 2;
+    const float power = (bends ? 2.0f * LOG2_E : -LOG2_E) * (bends ? fabsf(x) : x);
+    const float r = fast_reciprocal(1.0f + fast_exp2(power));
+    const float y = (bends ? -2.0f : 1.0f) * r + (bends ? 1.0f : 0.0f);
+    return fabsf(x) < (bends ? TANH_NEAR : 0.0f) ? tanh_near(x) : copysignf(y, bends ? x : y);
+}
+/* Its derivative, of the activated gate. */
+__device__ static inline float gate_slope(unsigned gate, float G) {
+    return (gate == 2 ? 1.0f : G) - G * G;
 }
 
 /* All steps of a wide LSTM by one launch (lstm_resident.cu). False, and nothing done, where the

@@ -12,6 +12,7 @@ KERNEL void __launch_bounds__(THREADS) pooled(const float *__restrict__ x, const
     const int64_t b = blockIdx.y, c = (int64_t)blockIdx.x * CHANNELS + lane;
     const int64_t length = lengths ? lengths[b] : L, first = only_last ? length - 1 : 0;
     float sum = 0;
+#pragma unroll 8 /* loads in flight */
     for (int64_t t = first + stretch; c < D && t < length; t += STRETCHES)
         sum += x[(b * L + t) * D + c];
     sums[stretch][lane] = sum;
@@ -40,11 +41,12 @@ static void backward(const OpCall *call, const Run *run) {
     const int32_t *lengths = input_of(call, 1) ? call->in[1]->integers : NULL;
     const int64_t L = extent(call->in[0], 1), D = extent(call->in[0], 2);
     const bool only_last = is_last(call), accumulate = call->accumulate[0];
+    const Divisor channels = divide_by(D), steps = divide_by(L);
     for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
-        const int64_t t = i / D % L, b = i / D / L;
+        const int64_t row = channels.of(i), b = steps.of(row), t = row - b * L;
         const int64_t length = lengths ? lengths[b] : L, first = only_last ? length - 1 : 0;
         const bool inside = t >= first && t < length;
-        put(dx + i, inside ? dy[b * D + i % D] / (float)(length - first) : 0.0f, accumulate);
+        put(dx + i, inside ? dy[b * D + i - row * D] / (float)(length - first) : 0.0f, accumulate);
     });
 }
 

@@ -7,17 +7,31 @@
 
 enum { STRETCH = 16, THREADS = 128, SLICES = 64 };
 
+/* A block makes its channel's modes once, a thread each, for all of its powers. */
+struct SharedMode {
+    Complex c, log_step, step;
+};
+
 KERNEL void __launch_bounds__(THREADS)
     kernel_of_modes(ModeParameters p, int64_t L, float *__restrict__ K) {
+    __shared__ SharedMode modes[THREADS];
     const int64_t d = blockIdx.y, first = global_thread() * STRETCH;
-    if (first >= L) return;
     double sum[STRETCH] = {};
-    for (int64_t n = 0; n < p.M; n++) {
-        const DiscreteMode m = discrete_mode(p, d * p.M + n);
-        Complex term = m.c * mode_power(m, (double)first);
-        for (int k = 0; k < STRETCH; k++) {
-            sum[k] += 2 * term.re;
-            term = term * m.step;
+    for (int64_t n = 0; n < p.M; n += THREADS) {
+        const int count = (int)min(p.M - n, (int64_t)THREADS);
+        __syncthreads(); /* the modes before may still be read */
+        if ((int)threadIdx.x < count) {
+            const DiscreteMode m = discrete_mode(p, d * p.M + n + threadIdx.x);
+            modes[threadIdx.x] = {m.c, m.log_step, m.step};
+        }
+        __syncthreads();
+        for (int i = 0; i < count && first < L; i++) {
+            const SharedMode m = modes[i];
+            Complex term = m.c * exponential((double)first * m.log_step);
+            for (int k = 0; k < STRETCH; k++) {
+                sum[k] += 2 * term.re;
+                term = term * m.step;
+            }
         }
     }
     for (int k = 0; k < STRETCH && first + k < L; k++) K[(first + k) * p.D + d] = (float)sum[k];
