@@ -170,7 +170,9 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     return s;
 }
 
-/* ---- passes. c is the sequence: neighbouring threads take neighbouring sequences ---- */
+/* ---- passes. c is the sequence: neighbouring threads take neighbouring sequences. All factors are
+ * read before the first store: it could be what a later load reads, so the compiler lets every such
+ * load wait for the stores before it, one latency after the other ---- */
 
 /* read(c, j, v) gives the points j + q ROWS of sequence c. */
 template <int P, class Read>
@@ -187,8 +189,10 @@ __device__ inline void first_pass(const BlockSpace &s, const Read &read) {
             __syncthreads();
         }
 #pragma unroll
+        for (int q = 0; q < F::FIRST; q++) v[q] = v[q] * s.table[q * F::ROWS + j];
+#pragma unroll
         for (int q = 0; q < F::FIRST; q++)
-            s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[q] * s.table[q * F::ROWS + j];
+            s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[q];
     }
     __syncthreads();
 }
@@ -225,9 +229,9 @@ template <int P, bool INVERSE> __device__ inline void middle_pass(const BlockSpa
         }
         dft<R, INVERSE>(v);
 #pragma unroll
-        for (int q = 0; q < R; q++)
-            s.data[base + F::place(q * F::LAST, 0)] =
-                INVERSE ? v[q] : v[q] * table[q * F::LAST + j];
+        for (int q = 0; q < R && !INVERSE; q++) v[q] = v[q] * table[q * F::LAST + j];
+#pragma unroll
+        for (int q = 0; q < R; q++) s.data[base + F::place(q * F::LAST, 0)] = v[q];
     }
     __syncthreads();
 }

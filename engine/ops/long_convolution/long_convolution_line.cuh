@@ -93,12 +93,14 @@ __device__ inline void enter(const Line &o, const BlockSpace &space, const Unit 
         else
             read_cotangent<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
     });
-    turning_pass<Plan::P1, false>(space, [&](int, int c, int r, const float2 *v) {
+    turning_pass<Plan::P1, false>(space, [&](int, int c, int r, float2 *v) {
         const Tile<Plan> at(unit, tile, c);
         float2 *const to = work + at.work(r);
         const float2 *const by = o.between + at.between(r);
 #pragma unroll
-        for (int q = 0; q < F::LAST; q++) to[q * at.STEP * Plan::LANES] = v[q] * by[q * at.STEP];
+        for (int q = 0; q < F::LAST; q++) v[q] = v[q] * by[q * at.STEP];
+#pragma unroll
+        for (int q = 0; q < F::LAST; q++) to[q * at.STEP * Plan::LANES] = v[q];
     });
 }
 
