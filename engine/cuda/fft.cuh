@@ -50,6 +50,9 @@ template <int P> struct Fft {
      * that is all a thread has, 64. */
     static constexpr int BLOCKS = LAST == 32 || P > 1024 ? 2 : P < 256 ? 4 : 3;
     static constexpr int FEWER = BLOCKS > 2 ? BLOCKS - 1 : 2; /* where there is more to hold */
+    /* Columns of the first pass that a thread reads before it waits for any: all, but where 80
+     * registers do not hold 32 points. */
+    static constexpr int TOGETHER = P == 256 ? 1 : ROWS * MANY / FFT_THREADS;
     /* Shared memory: sequences side by side, one place more after each LAST points so that columns
      * as well as runs meet different banks; then the factors. */
     static constexpr int SPACE = (P + EACH) * MANY;
@@ -178,21 +181,30 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
 template <int P, class Read>
 __device__ inline void first_pass(const BlockSpace &s, const Read &read) {
     typedef Fft<P> F;
+    constexpr int N = F::TOGETHER;
 #pragma unroll
-    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
-        float2 v[F::FIRST];
-        read(c, j, v);
-        dft<F::FIRST, false>(v);
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n += N) {
+        float2 v[N][F::FIRST];
+#pragma unroll
+        for (int m = 0; m < N; m++) {
+            const int i = (int)threadIdx.x + (n + m) * FFT_THREADS;
+            read(i % F::MANY, i / F::MANY, v[m]);
+        }
         if (n == 0) { /* the factors are there, and the last user of the space is done */
             wait_copies();
             __syncthreads();
         }
 #pragma unroll
-        for (int q = 0; q < F::FIRST; q++) v[q] = v[q] * s.table[q * F::ROWS + j];
+        for (int m = 0; m < N; m++) {
+            const int i = (int)threadIdx.x + (n + m) * FFT_THREADS, c = i % F::MANY;
+            const int j = i / F::MANY;
+            dft<F::FIRST, false>(v[m]);
 #pragma unroll
-        for (int q = 0; q < F::FIRST; q++)
-            s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[q];
+            for (int q = 0; q < F::FIRST; q++) v[m][q] = v[m][q] * s.table[q * F::ROWS + j];
+#pragma unroll
+            for (int q = 0; q < F::FIRST; q++)
+                s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[m][q];
+        }
     }
     __syncthreads();
 }

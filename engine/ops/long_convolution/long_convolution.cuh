@@ -12,8 +12,10 @@
 #include "engine/cuda/fft.cuh"
 #include "engine/ops/long_convolution/long_convolution.h"
 
-/* Points of R at a time where registers are short. */
+/* Points of R at a time where registers are short: of complex numbers, of real ones. Every time
+ * waits for memory once. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
+template <int R> constexpr int some = R < 16 ? R : 16;
 
 /* A call as kernels see it, in device memory; NULL: not given or not wanted. */
 struct LongConvolution {
@@ -94,6 +96,23 @@ template <int R, bool ONCE> struct Column {
     }
 };
 
+/* Asks for the block's part of p, if there is one: of a row, channels d to d + LANES - 1 of tokens
+ * t + i every + w, i < COUNT, w < WIDTH. */
+template <int COUNT, int WIDTH, int LANES>
+__device__ inline void ask(const LongConvolution &x, const float *p, int64_t row, int64_t d, int t,
+                           int every) {
+    constexpr int SECTOR = 8, PIECES = (LANES + SECTOR - 1) / SECTOR; /* floats of 32 bytes */
+    if (!p) return;
+#pragma unroll
+    for (int n = 0; n < COUNT * WIDTH * PIECES; n += FFT_THREADS) {
+        const int i = n + (int)threadIdx.x, token = i / PIECES;
+        const int64_t at = t + token / WIDTH * every + token % WIDTH;
+        const int64_t channel = d + i % PIECES * SECTOR;
+        if (i < COUNT * WIDTH * PIECES && at < x.L && channel < x.D)
+            ask_for(p + (row * x.L + at) * x.D + channel);
+    }
+}
+
 template <int R> __device__ inline void twist_column(const float from[R], float2 v[R]) {
 #pragma unroll
     for (int q = 0; q < R; q++) {
@@ -123,7 +142,7 @@ __device__ inline void read_signal(const LongConvolution &x, int64_t row, int64_
 template <int R, bool ONCE>
 __device__ inline void read_cotangent(const LongConvolution &x, int64_t row, int64_t d, int t,
                                       int every, float2 v[R]) {
-    constexpr int M = few<R>;
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float g[R];
     column.get(x.dy, g);
@@ -174,7 +193,7 @@ __device__ inline void write_signal(const LongConvolution &x, int64_t row, int64
 template <int R, bool ONCE>
 __device__ inline void write_gradient(const LongConvolution &x, int64_t row, int64_t d, int t,
                                       int every, const float2 v[R]) {
-    constexpr int M = few<R>;
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float dx[R];
     real_column<R>(v, dx);
@@ -198,7 +217,7 @@ __device__ inline void write_gradient(const LongConvolution &x, int64_t row, int
 template <int R, bool ONCE>
 __device__ inline void write_filter_gradient(const LongConvolution &x, int64_t d, int t, int every,
                                              const float2 v[R]) {
-    constexpr int M = few<R>;
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     real_column<R>(v, h);

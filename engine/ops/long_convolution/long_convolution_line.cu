@@ -65,7 +65,8 @@ void long_convolution_line(const Run *run, const LongConvolution &x, Phase phase
     o.ring = c.ring;
     o.filter_ring = c.filter_ring;
     o.filters = wants_filters(x);
-    o.units = c.units;
+    o.units = (int)c.units;
+    o.rows = (int)x.B;
     o.slot = c.slot;
     float2 *const tables = carver.take<float2>(c.tables);
     o.table1 = tables;
