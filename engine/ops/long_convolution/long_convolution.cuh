@@ -15,7 +15,7 @@
 /* Points of R at a time where registers are short: of complex numbers, of real ones. Every time
  * waits for memory once. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
-template <int R> constexpr int some = R < 16 ? R : 16;
+template <int R> constexpr int some = R < 32 ? R : 8;
 
 /* A call as kernels see it, in device memory; NULL: not given or not wanted. */
 struct LongConvolution {
