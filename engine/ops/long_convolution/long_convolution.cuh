@@ -83,15 +83,22 @@ template <int R, bool ONCE> struct Column {
     }
     template <int M>
     __device__ void set(float *p, int from, const float v[M], bool accumulate) const {
-        float before[M] = {};
-        if (accumulate) get<M>(p, from, before);
+        float sum[M];
+#pragma unroll
+        for (int k = 0; k < M; k++) sum[k] = v[k];
+        if (accumulate) {
+            float before[M];
+            get<M>(p, from, before);
+#pragma unroll
+            for (int k = 0; k < M; k++) sum[k] += before[k];
+        }
         if (in >= R) {
 #pragma unroll
-            for (int k = 0; k < M; k++) write(p, from + k, before[k] + v[k]);
+            for (int k = 0; k < M; k++) write(p, from + k, sum[k]);
         } else {
 #pragma unroll
             for (int k = 0; k < M; k++)
-                if (from + k < in) write(p, from + k, before[k] + v[k]);
+                if (from + k < in) write(p, from + k, sum[k]);
         }
     }
 };

@@ -210,15 +210,18 @@ template <class Plan, bool BACKWARD> struct Stages {
  * they do not wait for each other's answers. Inputs need no slot: nothing is written before the
  * first pass's barriers, so there is none here. */
 template <class Plan, bool BACKWARD>
-__device__ inline void await_slots(const Line &o, const Unit &unit) {
+__device__ inline void await_slots(const Line &o, const Unit &unit, int kind) {
+    if (kind == FILTER) {
+        if (threadIdx.x == 0 && unit.group >= o.filter_ring)
+            await_count(o.turned + (unit.group - o.filter_ring + 1) * o.rows - 1,
+                        (unsigned)Plan::TURNS);
+        return;
+    }
     if (threadIdx.x == 0 && unit.number >= o.ring) {
         const Unit before(o, unit.number - o.ring);
         await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
     }
-    if (threadIdx.x == WARP && unit.group >= o.filter_ring)
-        await_count(o.turned + (unit.group - o.filter_ring + 1) * o.rows - 1,
-                    (unsigned)Plan::TURNS);
-    if (threadIdx.x == 2 * WARP && unit.group >= o.ring) { /* sums over rows have left */
+    if (threadIdx.x == WARP && unit.group >= o.ring) { /* sums over rows have left */
         const Unit before(o, (unit.group - o.ring + 1) * o.rows - 1);
         await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
     }
@@ -290,11 +293,11 @@ KERNEL void __launch_bounds__(FFT_THREADS, Plan::BLOCKS) long_line(const Line o)
     } else {
         i -= Plan::TURNS;
         const Unit unit(o, step);
-        const int kind = i / Plan::TILES;
+        const int kind = (i / Plan::TILES + 1) % S::IN; /* filters last: spectra turn until then */
         if (unit.number >= o.units || (kind == FILTER && !unit.first)) return;
         const BlockSpace space = block_space<Plan::P1>(o.table1);
         ask_to_enter<Plan>(o, unit, kind, i % Plan::TILES);
-        await_slots<Plan, BACKWARD>(o, unit);
+        await_slots<Plan, BACKWARD>(o, unit, kind);
         enter<Plan>(o, space, unit, kind, i % Plan::TILES);
         hand_over(o.entered + unit.number);
     }
