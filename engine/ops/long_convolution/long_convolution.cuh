@@ -42,10 +42,10 @@ template <int R, bool ONCE> struct Column {
     int64_t at;
     int step, in; /* points before the end */
 
-    __device__ Column(int64_t length, int64_t D, int64_t row, int64_t d, int t, int every)
+    __device__ Column(int64_t length, int64_t D, int row, int d, int t, int every)
         : at((row * length + t) * D + d), step(every * (int)D * (int)sizeof(float)), in(0) {
         const int rest = (int)length - t;
-        if (rest > 0 && d < D) in = (rest - 1) / every + 1;
+        if (rest > 0 && d < (int)D) in = (rest - 1) / every + 1;
     }
     template <class T> __device__ T *point(T *p, int k) const {
         typedef std::conditional_t<std::is_const_v<T>, const char, char> Byte;
@@ -103,20 +103,24 @@ template <int R, bool ONCE> struct Column {
     }
 };
 
-/* Asks for the block's part of p, if there is one: of a row, channels d to d + LANES - 1 of tokens
- * t + i every + w, i < COUNT, w < WIDTH. */
-template <int COUNT, int WIDTH, int LANES>
-__device__ inline void ask(const LongConvolution &x, const float *p, int64_t row, int64_t d, int t,
-                           int every) {
+/* Asks for the block's part of tensors, of those that exist: of a row, channels d to d + LANES - 1
+ * of tokens t + i every + w, i < COUNT, w < WIDTH. */
+template <int COUNT, int WIDTH, int LANES, class... Tensors>
+__device__ inline void ask(const LongConvolution &x, int row, int d, int t, int every,
+                           Tensors... tensors) {
     constexpr int SECTOR = 8, PIECES = (LANES + SECTOR - 1) / SECTOR; /* floats of 32 bytes */
-    if (!p) return;
-#pragma unroll
-    for (int n = 0; n < COUNT * WIDTH * PIECES; n += FFT_THREADS) {
-        const int i = n + (int)threadIdx.x, token = i / PIECES;
-        const int64_t at = t + token / WIDTH * every + token % WIDTH;
-        const int64_t channel = d + i % PIECES * SECTOR;
-        if (i < COUNT * WIDTH * PIECES && at < x.L && channel < x.D)
-            ask_for(p + (row * x.L + at) * x.D + channel);
+    constexpr int EVERY = FFT_THREADS / (PIECES * WIDTH), TIMES = COUNT / EVERY;
+    static_assert(EVERY * TIMES == COUNT, "whole turns of a block");
+    const int i = (int)(threadIdx.x % FFT_THREADS), token = i / PIECES;
+    const int channel = d + i % PIECES * SECTOR;
+    if (channel >= (int)x.D) return;
+    int at = t + token / WIDTH * every + token % WIDTH;
+    int64_t place = (row * x.L + at) * x.D + channel;
+#pragma unroll 1 /* unrolled, it takes registers from the passes around */
+    for (int n = 0; n < TIMES && at < (int)x.L; n++) {
+        ((void)(tensors && (ask_for(tensors + place), true)), ...);
+        at += EVERY * every;
+        place += EVERY * every * x.D;
     }
 }
 
@@ -136,8 +140,8 @@ template <int R> __device__ inline void real_column(const float2 v[R], float to[
 }
 
 template <int R, bool ONCE>
-__device__ inline void read_signal(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                   int every, float2 v[R]) {
+__device__ inline void read_signal(const LongConvolution &x, int row, int d, int t, int every,
+                                   float2 v[R]) {
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float u[R];
     column.get(x.u, u);
@@ -147,8 +151,8 @@ __device__ inline void read_signal(const LongConvolution &x, int64_t row, int64_
 
 /* On the way the gradient of the gate behind the sum. */
 template <int R, bool ONCE>
-__device__ inline void read_cotangent(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                      int every, float2 v[R]) {
+__device__ inline void read_cotangent(const LongConvolution &x, int row, int d, int t, int every,
+                                      float2 v[R]) {
     constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float g[R];
@@ -168,8 +172,7 @@ __device__ inline void read_cotangent(const LongConvolution &x, int64_t row, int
 }
 
 template <int R, bool ONCE>
-__device__ inline void read_filter(const LongConvolution &x, int64_t d, int t, int every,
-                                   float2 v[R]) {
+__device__ inline void read_filter(const LongConvolution &x, int d, int t, int every, float2 v[R]) {
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     column.get(x.filter, h);
@@ -185,8 +188,8 @@ __device__ inline void read_filter(const LongConvolution &x, int64_t d, int t, i
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_signal(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                    int every, const float2 v[R]) {
+__device__ inline void write_signal(const LongConvolution &x, int row, int d, int t, int every,
+                                    const float2 v[R]) {
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float sum[R], y[R];
     real_column<R>(v, sum);
@@ -198,8 +201,8 @@ __device__ inline void write_signal(const LongConvolution &x, int64_t row, int64
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_gradient(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                      int every, const float2 v[R]) {
+__device__ inline void write_gradient(const LongConvolution &x, int row, int d, int t, int every,
+                                      const float2 v[R]) {
     constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float dx[R];
@@ -222,7 +225,7 @@ __device__ inline void write_gradient(const LongConvolution &x, int64_t row, int
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_filter_gradient(const LongConvolution &x, int64_t d, int t, int every,
+__device__ inline void write_filter_gradient(const LongConvolution &x, int d, int t, int every,
                                              const float2 v[R]) {
     constexpr int M = some<R>;
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);

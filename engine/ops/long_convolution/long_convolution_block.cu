@@ -20,7 +20,7 @@ struct Blocks {
 template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t first = (int64_t)blockIdx.x * F::MANY;
+    const int first = (int)blockIdx.x * F::MANY;
     transform_in<P>(space, [&](int c, int j, float2 *v) {
         read_filter<F::FIRST, false>(b.x, first + c, j, F::ROWS, v);
     });
@@ -31,14 +31,14 @@ template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
 
 /* Of a block's channels. */
 template <int P> struct Place {
-    int group, row;
-    int64_t d;
+    int group, row, d;
     __device__ Place(const Blocks &b, unsigned block)
         : group((int)(block % (unsigned)b.groups)), row((int)(block / (unsigned)b.groups)),
-          d((int64_t)group * Fft<P>::MANY) {
+          d(group * Fft<P>::MANY) {
     }
-    __device__ void ask(const LongConvolution &x, const float *p) const {
-        ::ask<P, 1, Fft<P>::MANY>(x, p, row, d, 0, 1);
+    template <class... Tensors>
+    __device__ void ask(const LongConvolution &x, Tensors... tensors) const {
+        ::ask<P, 1, Fft<P>::MANY>(x, row, d, 0, 1, tensors...);
     }
 };
 
@@ -50,14 +50,13 @@ template <int P> KERNEL void BOUNDS(P) convolve(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
     const Place<P> at(b, blockIdx.x);
-    at.ask(b.x, b.x.post);
     transform_in<P>(space, [&](int c, int j, float2 *v) {
         read_signal<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
     });
+    at.ask(b.x, b.x.post);
     if (blockIdx.x + (unsigned)b.ahead < gridDim.x) {
         const Place<P> next(b, blockIdx.x + (unsigned)b.ahead);
-        next.ask(b.x, b.x.u);
-        next.ask(b.x, b.x.pre);
+        next.ask(b.x, b.x.u, b.x.pre);
     }
     turning_pass<P, true>(
         space, [&](int i, int, int, float2 *v) { Spectrum<P>(b.filter, at.group, i).multiply(v); });
@@ -79,17 +78,14 @@ template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoi
         transform_in<P>(space, [&](int c, int j, float2 *v) {
             read_signal<F::FIRST, false>(b.x, at.row, at.d + c, j, F::ROWS, v);
         });
-        at.ask(b.x, b.x.dy);
-        at.ask(b.x, b.x.post);
-        if (b.x.dpost) at.ask(b.x, b.x.sum);
+        at.ask(b.x, b.x.dy, b.x.post, b.x.dpost ? b.x.sum : NULL);
         turning_pass<P, false>(space, [&](int i, int, int, const float2 *v) {
             Spectrum<P>(b.signal, blockIdx.x, i).set(v, 1);
         });
         transform_in<P>(space, [&](int c, int j, float2 *v) {
             read_cotangent<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
         });
-        if (b.x.dpre) at.ask(b.x, b.x.u);
-        if (b.x.du) at.ask(b.x, b.x.pre);
+        at.ask(b.x, b.x.dpre ? b.x.u : NULL, b.x.du ? b.x.pre : NULL);
         turning_pass<P, true>(space, [&](int i, int, int, float2 *v) {
             correlate(Spectrum<P>(b.filter, at.group, i), Spectrum<P>(b.signal, blockIdx.x, i),
                       Spectrum<P>(b.correlation, blockIdx.x, i), begin, v);
@@ -104,7 +100,7 @@ template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoi
 template <int P> KERNEL void BOUNDS(P) filter_gradients(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t first = (int64_t)blockIdx.x * F::MANY;
+    const int first = (int)blockIdx.x * F::MANY;
     returning_pass<P>(space, [&](int i, int, int, float2 *v) {
 #pragma unroll
         for (int q = 0; q < F::LAST; q++) v[q] = make_float2(0, 0);

@@ -59,10 +59,9 @@ struct Unit {
 
 /* Sequences of a block over P1: tokens t2, and in them lanes. */
 template <class Plan> struct Tile {
-    int64_t d;
-    int lane, t2;
+    int d, lane, t2;
     __device__ Tile(const Unit &unit, int tile, int c)
-        : d((int64_t)unit.group * Plan::LANES + c % Plan::LANES), lane(c % Plan::LANES),
+        : d(unit.group * Plan::LANES + c % Plan::LANES), lane(c % Plan::LANES),
           t2(tile * (Plan::F1::MANY / Plan::LANES) + c / Plan::LANES) {
     }
     /* Frequency r of a run, the next are EACH apart. */
@@ -240,31 +239,25 @@ template <class Plan> __device__ inline void await_turned(const Line &o, const U
 }
 
 /* What threads read only when other data has come, or behind a barrier. */
-template <class Plan>
-__device__ inline void ask_tile(const Line &o, const Unit &unit, int tile, const float *p) {
+template <class Plan, class... Tensors>
+__device__ inline void ask_tile(const Line &o, const Unit &unit, int tile, Tensors... tensors) {
     constexpr int WIDTH = Plan::F1::MANY / Plan::LANES;
-    ask<Plan::P1, WIDTH, Plan::LANES>(o.x, p, unit.row, (int64_t)unit.group * Plan::LANES,
-                                      tile * WIDTH, Plan::P2);
+    ask<Plan::P1, WIDTH, Plan::LANES>(o.x, unit.row, unit.group * Plan::LANES, tile * WIDTH,
+                                      Plan::P2, tensors...);
 }
 template <class Plan>
 __device__ inline void ask_to_enter(const Line &o, const Unit &unit, int kind, int tile) {
-    if (kind == SIGNAL) {
-        ask_tile<Plan>(o, unit, tile, o.x.u);
-        ask_tile<Plan>(o, unit, tile, o.x.pre);
-    } else if (kind == COTANGENT) {
-        ask_tile<Plan>(o, unit, tile, o.x.dy);
-        ask_tile<Plan>(o, unit, tile, o.x.post);
-        if (o.x.dpost) ask_tile<Plan>(o, unit, tile, o.x.sum);
-    }
+    if (kind == SIGNAL)
+        ask_tile<Plan>(o, unit, tile, o.x.u, o.x.pre);
+    else if (kind == COTANGENT)
+        ask_tile<Plan>(o, unit, tile, o.x.dy, o.x.post, o.x.dpost ? o.x.sum : NULL);
 }
 template <class Plan, bool BACKWARD>
 __device__ inline void ask_to_leave(const Line &o, const Unit &unit, int kind, int tile) {
-    if (!BACKWARD) {
+    if (!BACKWARD)
         ask_tile<Plan>(o, unit, tile, o.x.post);
-    } else if (kind == COTANGENT) {
-        if (o.x.dpre) ask_tile<Plan>(o, unit, tile, o.x.u);
-        if (o.x.du) ask_tile<Plan>(o, unit, tile, o.x.pre);
-    }
+    else if (kind == COTANGENT)
+        ask_tile<Plan>(o, unit, tile, o.x.dpre ? o.x.u : NULL, o.x.du ? o.x.pre : NULL);
 }
 
 template <class Plan, bool BACKWARD>
