@@ -53,6 +53,8 @@ template <int P> struct Fft {
     /* Columns of the first pass that a thread reads before it waits for any: all, but where 80
      * registers do not hold 32 points. */
     static constexpr int TOGETHER = P == 256 ? 1 : ROWS * MANY / FFT_THREADS;
+    /* Factors that it reads before it stores: all, but where 128 registers do not hold them. */
+    static constexpr int FACTORS = FIRST < 32 ? FIRST : 8;
     /* Shared memory: sequences side by side, one place more after each LAST points so that columns
      * as well as runs meet different banks; then the factors. */
     static constexpr int SPACE = (P + EACH) * MANY;
@@ -173,9 +175,8 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     return s;
 }
 
-/* ---- passes. All factors are read before the first store: it could be what a later load reads, so
- * the compiler lets every such load wait for the stores before it, one latency after the other ----
- */
+/* ---- passes. Factors are read before stores: a store could be what a later load reads, so the
+ * compiler lets every such load wait for the stores before it, one latency after the other ---- */
 
 /* What a thread does as its n-th: column or run j of sequence c; neighbouring threads take
  * neighbouring sequences. i counts a block's. MANY divides FFT_THREADS, so that c is the same for
@@ -212,10 +213,14 @@ __device__ inline void first_pass(const BlockSpace &s, const Read &read) {
             const FftPart<P> part(n + m);
             dft<F::FIRST, false>(v[m]);
 #pragma unroll
-            for (int q = 0; q < F::FIRST; q++) v[m][q] = v[m][q] * s.table[q * F::ROWS + part.j];
+            for (int from = 0; from < F::FIRST; from += F::FACTORS) {
 #pragma unroll
-            for (int q = 0; q < F::FIRST; q++)
-                s.data[F::place(part.j, part.c) + F::place(q * F::ROWS, 0)] = v[m][q];
+                for (int q = from; q < from + F::FACTORS; q++)
+                    v[m][q] = v[m][q] * s.table[q * F::ROWS + part.j];
+#pragma unroll
+                for (int q = from; q < from + F::FACTORS; q++)
+                    s.data[F::place(part.j, part.c) + F::place(q * F::ROWS, 0)] = v[m][q];
+            }
         }
     }
     __syncthreads();
