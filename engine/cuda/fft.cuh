@@ -50,6 +50,11 @@ template <int P> struct Fft {
      * that is all a thread has, 64. */
     static constexpr int BLOCKS = LAST == 32 || P > 1024 ? 2 : P < 256 ? 4 : 3;
     static constexpr int FEWER = BLOCKS > 2 ? BLOCKS - 1 : 2; /* where there is more to hold */
+    /* Columns of the first pass that a thread reads before it waits for any: all, but where 80
+     * registers do not hold 32 points. */
+    static constexpr int TOGETHER = P == 256 ? 1 : ROWS * MANY / FFT_THREADS;
+    /* Factors that it reads before it stores: all, but where 128 registers do not hold them. */
+    static constexpr int FACTORS = FIRST < 32 ? FIRST : 8;
     /* Shared memory: sequences side by side, one place more after each LAST points so that columns
      * as well as runs meet different banks; then the factors. */
     static constexpr int SPACE = (P + EACH) * MANY;
@@ -170,25 +175,53 @@ template <int P> __device__ inline BlockSpace block_space(const float2 *table) {
     return s;
 }
 
-/* ---- passes. c is the sequence: neighbouring threads take neighbouring sequences ---- */
+/* ---- passes. Factors are read before stores: a store could be what a later load reads, so the
+ * compiler lets every such load wait for the stores before it, one latency after the other ---- */
+
+/* What a thread does as its n-th: column or run j of sequence c; neighbouring threads take
+ * neighbouring sequences. i counts a block's. MANY divides FFT_THREADS, so that c is the same for
+ * all n and the rest constants apart. */
+template <int P> struct FftPart {
+    int i, c, j;
+    __device__ FftPart(int n) {
+        const int thread = (int)(threadIdx.x % FFT_THREADS); /* tells the compiler its range */
+        i = thread + n * FFT_THREADS;
+        c = thread % Fft<P>::MANY;
+        j = thread / Fft<P>::MANY + n * (FFT_THREADS / Fft<P>::MANY);
+    }
+};
 
 /* read(c, j, v) gives the points j + q ROWS of sequence c. */
 template <int P, class Read>
 __device__ inline void first_pass(const BlockSpace &s, const Read &read) {
     typedef Fft<P> F;
+    constexpr int N = F::TOGETHER;
 #pragma unroll
-    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
-        float2 v[F::FIRST];
-        read(c, j, v);
-        dft<F::FIRST, false>(v);
+    for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n += N) {
+        float2 v[N][F::FIRST];
+#pragma unroll
+        for (int m = 0; m < N; m++) {
+            const FftPart<P> part(n + m);
+            read(part.c, part.j, v[m]);
+        }
         if (n == 0) { /* the factors are there, and the last user of the space is done */
             wait_copies();
             __syncthreads();
         }
 #pragma unroll
-        for (int q = 0; q < F::FIRST; q++)
-            s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] = v[q] * s.table[q * F::ROWS + j];
+        for (int m = 0; m < N; m++) {
+            const FftPart<P> part(n + m);
+            dft<F::FIRST, false>(v[m]);
+#pragma unroll
+            for (int from = 0; from < F::FIRST; from += F::FACTORS) {
+#pragma unroll
+                for (int q = from; q < from + F::FACTORS; q++)
+                    v[m][q] = v[m][q] * s.table[q * F::ROWS + part.j];
+#pragma unroll
+                for (int q = from; q < from + F::FACTORS; q++)
+                    s.data[F::place(part.j, part.c) + F::place(q * F::ROWS, 0)] = v[m][q];
+            }
+        }
     }
     __syncthreads();
 }
@@ -198,14 +231,14 @@ __device__ inline void final_pass(const BlockSpace &s, const Write &write) {
     typedef Fft<P> F;
 #pragma unroll
     for (int n = 0; n < F::ROWS * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, j = i / F::MANY;
+        const FftPart<P> part(n);
         float2 v[F::FIRST];
 #pragma unroll
         for (int q = 0; q < F::FIRST; q++)
-            v[q] = s.data[F::place(j, c) + F::place(q * F::ROWS, 0)] *
-                   conjugate(s.table[q * F::ROWS + j]);
+            v[q] = s.data[F::place(part.j, part.c) + F::place(q * F::ROWS, 0)] *
+                   conjugate(s.table[q * F::ROWS + part.j]);
         dft<F::FIRST, true>(v);
-        write(c, j, v);
+        write(part.c, part.j, v);
     }
 }
 
@@ -215,8 +248,9 @@ template <int P, bool INVERSE> __device__ inline void middle_pass(const BlockSpa
     const float2 *const table = s.table + P;
 #pragma unroll
     for (int n = 0; n < P / R * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
-        const int j = r % F::LAST, base = F::place(r / F::LAST * F::ROWS + j, c);
+        const FftPart<P> part(n);
+        const int j = part.j % F::LAST;
+        const int base = F::place(part.j / F::LAST * F::ROWS + j, part.c);
         float2 v[R];
 #pragma unroll
         for (int q = 0; q < R; q++) {
@@ -225,9 +259,9 @@ template <int P, bool INVERSE> __device__ inline void middle_pass(const BlockSpa
         }
         dft<R, INVERSE>(v);
 #pragma unroll
-        for (int q = 0; q < R; q++)
-            s.data[base + F::place(q * F::LAST, 0)] =
-                INVERSE ? v[q] : v[q] * table[q * F::LAST + j];
+        for (int q = 0; q < R && !INVERSE; q++) v[q] = v[q] * table[q * F::LAST + j];
+#pragma unroll
+        for (int q = 0; q < R; q++) s.data[base + F::place(q * F::LAST, 0)] = v[q];
     }
     __syncthreads();
 }
@@ -240,13 +274,13 @@ __device__ inline void turning_pass(const BlockSpace &s, const Spectrum &spectru
     typedef Fft<P> F;
 #pragma unroll
     for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
-        float2 *const data = s.data + F::place(r * F::LAST, c);
+        const FftPart<P> part(n);
+        float2 *const data = s.data + F::place(part.j * F::LAST, part.c);
         float2 v[F::LAST];
 #pragma unroll
         for (int q = 0; q < F::LAST; q++) v[q] = data[q * F::MANY];
         dft<F::LAST, false>(v);
-        spectrum(i, c, r, v);
+        spectrum(part.i, part.c, part.j, v);
         if constexpr (!BACK) continue;
         dft<F::LAST, true>(v);
 #pragma unroll
@@ -262,10 +296,10 @@ __device__ inline void returning_pass(const BlockSpace &s, const Spectrum &spect
     __syncthreads();
 #pragma unroll
     for (int n = 0; n < F::EACH * F::MANY / FFT_THREADS; n++) {
-        const int i = (int)threadIdx.x + n * FFT_THREADS, c = i % F::MANY, r = i / F::MANY;
-        float2 *const data = s.data + F::place(r * F::LAST, c);
+        const FftPart<P> part(n);
+        float2 *const data = s.data + F::place(part.j * F::LAST, part.c);
         float2 v[F::LAST];
-        spectrum(i, c, r, v);
+        spectrum(part.i, part.c, part.j, v);
         dft<F::LAST, true>(v);
 #pragma unroll
         for (int q = 0; q < F::LAST; q++) data[q * F::MANY] = v[q];

@@ -9,7 +9,13 @@
  *
  * A token and channel costs 10 log2(N) additions and multiplications (100 at 1024 tokens, 2 ps at
  * the peak of an H100) and 32 bytes of shared memory's traffic (1.2 ps) beside its 8 to 20 bytes of
- * device memory's (1.9 to 4.6 ps); long sequences 24 to 48 bytes of the cache's besides. */
+ * device memory's (1.9 to 4.6 ps); long sequences 24 to 48 bytes of the cache's besides.
+ *
+ * In Hopper's machine code convolve takes 70 FP32 instructions a token and channel at 1024 tokens,
+ * 54 of them in radix passes, where 50 are the least, and about 100 of all kinds; shared memory is
+ * used without bank conflicts. All of them are a third of the time measured before loads were moved
+ * ahead, device memory half of it: the rest was waiting. So what counts is how many loads wait one
+ * after the other. */
 #include "engine/ops/long_convolution/long_convolution.cuh"
 
 static LongConvolution convolution_of(const OpCall *call) {

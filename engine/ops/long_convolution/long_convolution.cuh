@@ -12,8 +12,10 @@
 #include "engine/cuda/fft.cuh"
 #include "engine/ops/long_convolution/long_convolution.h"
 
-/* Points of R at a time where registers are short. */
+/* Points of R at a time where registers are short: of complex numbers, of real ones. Every time
+ * waits for memory once. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
+template <int R> constexpr int some = R < 32 ? R : 8;
 
 /* A call as kernels see it, in device memory; NULL: not given or not wanted. */
 struct LongConvolution {
@@ -40,10 +42,10 @@ template <int R, bool ONCE> struct Column {
     int64_t at;
     int step, in; /* points before the end */
 
-    __device__ Column(int64_t length, int64_t D, int64_t row, int64_t d, int t, int every)
+    __device__ Column(int64_t length, int64_t D, int row, int d, int t, int every)
         : at((row * length + t) * D + d), step(every * (int)D * (int)sizeof(float)), in(0) {
         const int rest = (int)length - t;
-        if (rest > 0 && d < D) in = (rest - 1) / every + 1;
+        if (rest > 0 && d < (int)D) in = (rest - 1) / every + 1;
     }
     template <class T> __device__ T *point(T *p, int k) const {
         typedef std::conditional_t<std::is_const_v<T>, const char, char> Byte;
@@ -81,18 +83,46 @@ template <int R, bool ONCE> struct Column {
     }
     template <int M>
     __device__ void set(float *p, int from, const float v[M], bool accumulate) const {
-        float before[M] = {};
-        if (accumulate) get<M>(p, from, before);
+        float sum[M];
+#pragma unroll
+        for (int k = 0; k < M; k++) sum[k] = v[k];
+        if (accumulate) {
+            float before[M];
+            get<M>(p, from, before);
+#pragma unroll
+            for (int k = 0; k < M; k++) sum[k] += before[k];
+        }
         if (in >= R) {
 #pragma unroll
-            for (int k = 0; k < M; k++) write(p, from + k, before[k] + v[k]);
+            for (int k = 0; k < M; k++) write(p, from + k, sum[k]);
         } else {
 #pragma unroll
             for (int k = 0; k < M; k++)
-                if (from + k < in) write(p, from + k, before[k] + v[k]);
+                if (from + k < in) write(p, from + k, sum[k]);
         }
     }
 };
+
+/* Asks for the block's part of tensors, of those that exist: of a row, channels d to d + LANES - 1
+ * of tokens t + i every + w, i < COUNT, w < WIDTH. */
+template <int COUNT, int WIDTH, int LANES, class... Tensors>
+__device__ inline void ask(const LongConvolution &x, int row, int d, int t, int every,
+                           Tensors... tensors) {
+    constexpr int SECTOR = 8, PIECES = (LANES + SECTOR - 1) / SECTOR; /* floats of 32 bytes */
+    constexpr int EVERY = FFT_THREADS / (PIECES * WIDTH), TIMES = COUNT / EVERY;
+    static_assert(EVERY * TIMES == COUNT, "whole turns of a block");
+    const int i = (int)(threadIdx.x % FFT_THREADS), token = i / PIECES;
+    const int channel = d + i % PIECES * SECTOR;
+    if (channel >= (int)x.D) return;
+    int at = t + token / WIDTH * every + token % WIDTH;
+    int64_t place = (row * x.L + at) * x.D + channel;
+#pragma unroll 1 /* unrolled, it takes registers from the passes around */
+    for (int n = 0; n < TIMES && at < (int)x.L; n++) {
+        ((void)(tensors && (ask_for(tensors + place), true)), ...);
+        at += EVERY * every;
+        place += EVERY * every * x.D;
+    }
+}
 
 template <int R> __device__ inline void twist_column(const float from[R], float2 v[R]) {
 #pragma unroll
@@ -110,8 +140,8 @@ template <int R> __device__ inline void real_column(const float2 v[R], float to[
 }
 
 template <int R, bool ONCE>
-__device__ inline void read_signal(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                   int every, float2 v[R]) {
+__device__ inline void read_signal(const LongConvolution &x, int row, int d, int t, int every,
+                                   float2 v[R]) {
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float u[R];
     column.get(x.u, u);
@@ -121,9 +151,9 @@ __device__ inline void read_signal(const LongConvolution &x, int64_t row, int64_
 
 /* On the way the gradient of the gate behind the sum. */
 template <int R, bool ONCE>
-__device__ inline void read_cotangent(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                      int every, float2 v[R]) {
-    constexpr int M = few<R>;
+__device__ inline void read_cotangent(const LongConvolution &x, int row, int d, int t, int every,
+                                      float2 v[R]) {
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float g[R];
     column.get(x.dy, g);
@@ -142,8 +172,7 @@ __device__ inline void read_cotangent(const LongConvolution &x, int64_t row, int
 }
 
 template <int R, bool ONCE>
-__device__ inline void read_filter(const LongConvolution &x, int64_t d, int t, int every,
-                                   float2 v[R]) {
+__device__ inline void read_filter(const LongConvolution &x, int d, int t, int every, float2 v[R]) {
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     column.get(x.filter, h);
@@ -159,8 +188,8 @@ __device__ inline void read_filter(const LongConvolution &x, int64_t d, int t, i
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_signal(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                    int every, const float2 v[R]) {
+__device__ inline void write_signal(const LongConvolution &x, int row, int d, int t, int every,
+                                    const float2 v[R]) {
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float sum[R], y[R];
     real_column<R>(v, sum);
@@ -172,9 +201,9 @@ __device__ inline void write_signal(const LongConvolution &x, int64_t row, int64
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_gradient(const LongConvolution &x, int64_t row, int64_t d, int t,
-                                      int every, const float2 v[R]) {
-    constexpr int M = few<R>;
+__device__ inline void write_gradient(const LongConvolution &x, int row, int d, int t, int every,
+                                      const float2 v[R]) {
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float dx[R];
     real_column<R>(v, dx);
@@ -196,9 +225,9 @@ __device__ inline void write_gradient(const LongConvolution &x, int64_t row, int
 }
 
 template <int R, bool ONCE>
-__device__ inline void write_filter_gradient(const LongConvolution &x, int64_t d, int t, int every,
+__device__ inline void write_filter_gradient(const LongConvolution &x, int d, int t, int every,
                                              const float2 v[R]) {
-    constexpr int M = few<R>;
+    constexpr int M = some<R>;
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     real_column<R>(v, h);

@@ -7,8 +7,9 @@ enum { ENOUGH_BLOCKS = 256 };
 struct Blocks {
     LongConvolution x;
     const float2 *table;
-    int64_t groups; /* of channels */
-    int64_t slices; /* of rows, in adjoint */
+    int groups;     /* of channels */
+    int slices;     /* of rows, in adjoint */
+    int ahead;      /* blocks that run at once */
     float2 *filter; /* spectra over the number of points: (groups, WORK) */
     float2 *signal; /* (slices, groups, WORK), like the next */
     float2 *correlation;
@@ -19,7 +20,7 @@ struct Blocks {
 template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t first = (int64_t)blockIdx.x * F::MANY;
+    const int first = (int)blockIdx.x * F::MANY;
     transform_in<P>(space, [&](int c, int j, float2 *v) {
         read_filter<F::FIRST, false>(b.x, first + c, j, F::ROWS, v);
     });
@@ -28,44 +29,69 @@ template <int P> KERNEL void BOUNDS(P) filter_spectra(const Blocks b) {
     });
 }
 
+/* Of a block's channels. */
+template <int P> struct Place {
+    int group, row, d;
+    __device__ Place(const Blocks &b, unsigned block)
+        : group((int)(block % (unsigned)b.groups)), row((int)(block / (unsigned)b.groups)),
+          d(group * Fft<P>::MANY) {
+    }
+    template <class... Tensors>
+    __device__ void ask(const LongConvolution &x, Tensors... tensors) const {
+        ::ask<P, 1, Fft<P>::MANY>(x, row, d, 0, 1, tensors...);
+    }
+};
+
+/* A block's memory and arithmetic take turns, and blocks that start together stay in step. So the
+ * signal of the block that will come here next is asked for before this one's long middle. Tensors
+ * leave the second-level cache first: what stays is the spectra of the filters, which every row
+ * reads. */
 template <int P> KERNEL void BOUNDS(P) convolve(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t group = blockIdx.x % (unsigned)b.groups, row = blockIdx.x / (unsigned)b.groups;
-    const int64_t first = group * F::MANY;
+    const Place<P> at(b, blockIdx.x);
     transform_in<P>(space, [&](int c, int j, float2 *v) {
-        read_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
+        read_signal<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
     });
+    at.ask(b.x, b.x.post);
+    if (blockIdx.x + (unsigned)b.ahead < gridDim.x) {
+        const Place<P> next(b, blockIdx.x + (unsigned)b.ahead);
+        next.ask(b.x, b.x.u, b.x.pre);
+    }
     turning_pass<P, true>(
-        space, [&](int i, int, int, float2 *v) { Spectrum<P>(b.filter, group, i).multiply(v); });
+        space, [&](int i, int, int, float2 *v) { Spectrum<P>(b.filter, at.group, i).multiply(v); });
     transform_out<P>(space, [&](int c, int j, const float2 *v) {
-        write_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
+        write_signal<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
     });
 }
 
-/* Cotangents to gradients of the signal, and the sums of correlations. */
+/* Cotangents to gradients of the signal, and the sums of correlations. What a row needs later is
+ * asked for a pass ahead; spectra and the signal, which is read again, stay in the second-level
+ * cache. */
 template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoint(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t group = blockIdx.x % (unsigned)b.groups, slice = blockIdx.x / (unsigned)b.groups;
-    const int64_t first = group * F::MANY;
-    const int64_t from = slice * b.x.B / b.slices, to = (slice + 1) * b.x.B / b.slices;
-    for (int64_t row = from; row < to; row++) {
+    Place<P> at(b, blockIdx.x); /* its row is the slice, then a row */
+    const int to = (int)((at.row + 1) * b.x.B / b.slices);
+    at.row = (int)(at.row * b.x.B / b.slices);
+    for (bool begin = true; at.row < to; at.row++, begin = false) {
         transform_in<P>(space, [&](int c, int j, float2 *v) {
-            read_signal<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
+            read_signal<F::FIRST, false>(b.x, at.row, at.d + c, j, F::ROWS, v);
         });
+        at.ask(b.x, b.x.dy, b.x.post, b.x.dpost ? b.x.sum : NULL);
         turning_pass<P, false>(space, [&](int i, int, int, const float2 *v) {
             Spectrum<P>(b.signal, blockIdx.x, i).set(v, 1);
         });
         transform_in<P>(space, [&](int c, int j, float2 *v) {
-            read_cotangent<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
+            read_cotangent<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
         });
+        at.ask(b.x, b.x.dpre ? b.x.u : NULL, b.x.du ? b.x.pre : NULL);
         turning_pass<P, true>(space, [&](int i, int, int, float2 *v) {
-            correlate(Spectrum<P>(b.filter, group, i), Spectrum<P>(b.signal, blockIdx.x, i),
-                      Spectrum<P>(b.correlation, blockIdx.x, i), row == from, v);
+            correlate(Spectrum<P>(b.filter, at.group, i), Spectrum<P>(b.signal, blockIdx.x, i),
+                      Spectrum<P>(b.correlation, blockIdx.x, i), begin, v);
         });
         transform_out<P>(space, [&](int c, int j, const float2 *v) {
-            write_gradient<F::FIRST, false>(b.x, row, first + c, j, F::ROWS, v);
+            write_gradient<F::FIRST, true>(b.x, at.row, at.d + c, j, F::ROWS, v);
         });
     }
 }
@@ -74,7 +100,7 @@ template <int P> KERNEL void __launch_bounds__(FFT_THREADS, Fft<P>::FEWER) adjoi
 template <int P> KERNEL void BOUNDS(P) filter_gradients(const Blocks b) {
     typedef Fft<P> F;
     const BlockSpace space = block_space<P>(b.table);
-    const int64_t first = (int64_t)blockIdx.x * F::MANY;
+    const int first = (int)blockIdx.x * F::MANY;
     returning_pass<P>(space, [&](int i, int, int, float2 *v) {
 #pragma unroll
         for (int q = 0; q < F::LAST; q++) v[q] = make_float2(0, 0);
@@ -122,7 +148,12 @@ void long_convolution_block(const Run *run, const LongConvolution &x, Phase phas
     const BlockCut c = cut_of(x);
     Carver carver = {static_cast<unsigned char *>(scratch)};
     float2 *const table = carver.take<float2>(c.table);
-    Blocks b = {x, table, c.groups, c.slices, carver.take<float2>(c.array)};
+    Blocks b = {};
+    b.x = x;
+    b.table = table;
+    b.groups = (int)c.groups;
+    b.slices = (int)c.slices;
+    b.filter = carver.take<float2>(c.array);
     if (phase == PHASE_BACKWARD) {
         b.signal = carver.take<float2>(c.slices * c.array);
         b.correlation = carver.take<float2>(c.slices * c.array);
@@ -131,6 +162,7 @@ void long_convolution_block(const Run *run, const LongConvolution &x, Phase phas
         make_table<P>(run, table);
         BLOCKS(run, filter_spectra, P, b, c.groups);
         if (phase == PHASE_FORWARD) {
+            b.ahead = Fft<P>::BLOCKS * state_of(run)->processors;
             BLOCKS(run, convolve, P, b, c.groups * x.B);
             return;
         }

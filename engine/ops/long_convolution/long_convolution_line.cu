@@ -16,7 +16,11 @@ struct LineCut {
  * (by 1.08 at 16384 tokens on an H200; at 131072 by 1.01, which the room is not worth). Slots under
  * way take room in the second-level cache: for each unit between in and turn one, backward two; for
  * each between turn and out one; and the filter's, backward with that of the sum over rows. That is
- * 46 of 50 MB at 16384 tokens. */
+ * 46 of 50 MB at 16384 tokens.
+ * A step's blocks go out first and in last, with TURNS between them, so a slot that leaves in a
+ * step may be filled in the same one, if so many blocks are about all that run at once; otherwise
+ * there are slots to spare. Fewer slots are written again sooner: what nobody will read stays in
+ * the cache instead of going to device memory. */
 static LineCut cut_of(const LongConvolution &x, Phase phase) {
     LineCut c = {};
     with_plan(x.points, [&]<class Plan>() {
@@ -27,11 +31,13 @@ static LineCut cut_of(const LongConvolution &x, Phase phase) {
         c.units = (x.D + Plan::LANES - 1) / Plan::LANES * x.B;
         const bool forward = phase == PHASE_FORWARD;
         const int step = forward ? Stages<Plan, false>::ALL : Stages<Plan, true>::ALL;
-        const int resident = (Plan::BLOCKS * PROCESSORS + step - 1) / step;
-        c.lag = std::max(resident, !forward && Plan::POINTS <= 16384 ? 3 : 1);
+        const int resident = Plan::BLOCKS * PROCESSORS;
+        c.lag = std::max((resident + step - 1) / step, !forward && Plan::POINTS <= 16384 ? 3 : 1);
+        const int short_of = std::max(resident - resident / 8 - Plan::TURNS, 0);
+        const int spare = (short_of + step - 1) / step;
+        c.ring = 2 * c.lag + spare;
+        c.filter_ring = c.lag + spare;
     });
-    c.ring = 2 * c.lag + 2;
-    c.filter_ring = c.lag + 2;
     c.counters = 1 + 3 * c.units;
     return c;
 }
@@ -65,7 +71,8 @@ void long_convolution_line(const Run *run, const LongConvolution &x, Phase phase
     o.ring = c.ring;
     o.filter_ring = c.filter_ring;
     o.filters = wants_filters(x);
-    o.units = c.units;
+    o.units = (int)c.units;
+    o.rows = (int)x.B;
     o.slot = c.slot;
     float2 *const tables = carver.take<float2>(c.tables);
     o.table1 = tables;

@@ -35,7 +35,8 @@ struct Line {
     LongConvolution x;
     const float2 *table1, *table2; /* of the transforms over P1 and P2 */
     const float2 *between;         /* (k1, t2): exp(-2 pi i t2 (k1 - 1/4) / N) */
-    int64_t units, slot;           /* points of a slot */
+    int64_t slot;                  /* its points */
+    int units, rows;
     int lag, ring, filter_ring; /* slots; spectra of filters are done with when units have turned */
     bool filters;               /* their gradients are wanted */
     unsigned *number, *entered, *turned, *left; /* counters, of blocks for each unit */
@@ -43,10 +44,10 @@ struct Line {
     float2 *correlation; /* sum over rows; that of one row lies over the signal */
 };
 struct Unit {
-    int64_t number, group, row;
+    int number, group, row;
     bool first, last; /* row of the group */
-    __device__ Unit(const Line &o, int64_t n)
-        : number(n), group(n / o.x.B), row(n % o.x.B), first(row == 0), last(row == o.x.B - 1) {
+    __device__ Unit(const Line &o, int n)
+        : number(n), group(n / o.rows), row(n % o.rows), first(row == 0), last(row == o.rows - 1) {
     }
     __device__ float2 *work(const Line &o, int kind) const {
         return o.work[kind] + (kind == FILTER ? group % o.filter_ring : number % o.ring) * o.slot;
@@ -58,8 +59,7 @@ struct Unit {
 
 /* Sequences of a block over P1: tokens t2, and in them lanes. */
 template <class Plan> struct Tile {
-    int64_t d;
-    int lane, t2;
+    int d, lane, t2;
     __device__ Tile(const Unit &unit, int tile, int c)
         : d(unit.group * Plan::LANES + c % Plan::LANES), lane(c % Plan::LANES),
           t2(tile * (Plan::F1::MANY / Plan::LANES) + c / Plan::LANES) {
@@ -93,12 +93,14 @@ __device__ inline void enter(const Line &o, const BlockSpace &space, const Unit 
         else
             read_cotangent<F::FIRST, true>(o.x, unit.row, at.d, t, every, v);
     });
-    turning_pass<Plan::P1, false>(space, [&](int, int c, int r, const float2 *v) {
+    turning_pass<Plan::P1, false>(space, [&](int, int c, int r, float2 *v) {
         const Tile<Plan> at(unit, tile, c);
         float2 *const to = work + at.work(r);
         const float2 *const by = o.between + at.between(r);
 #pragma unroll
-        for (int q = 0; q < F::LAST; q++) to[q * at.STEP * Plan::LANES] = v[q] * by[q * at.STEP];
+        for (int q = 0; q < F::LAST; q++) v[q] = v[q] * by[q * at.STEP];
+#pragma unroll
+        for (int q = 0; q < F::LAST; q++) to[q * at.STEP * Plan::LANES] = v[q];
     });
 }
 
@@ -203,30 +205,32 @@ template <class Plan, bool BACKWARD> struct Stages {
     }
 };
 
-/* The slots are free, or what this stage reads is there. */
+/* The slots are free, or what this stage reads is there. Threads of different warps ask, so that
+ * they do not wait for each other's answers. Inputs need no slot: nothing is written before the
+ * first pass's barriers, so there is none here. */
 template <class Plan, bool BACKWARD>
-__device__ inline void await_slots(const Line &o, const Unit &unit) {
-    if (threadIdx.x == 0) {
-        if (unit.number >= o.ring) {
-            const Unit before(o, unit.number - o.ring);
-            await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
-        }
-        if (unit.group >= o.filter_ring)
-            await_count(o.turned + (unit.group - o.filter_ring + 1) * o.x.B - 1,
+__device__ inline void await_slots(const Line &o, const Unit &unit, int kind) {
+    if (kind == FILTER) {
+        if (threadIdx.x == 0 && unit.group >= o.filter_ring)
+            await_count(o.turned + (unit.group - o.filter_ring + 1) * o.rows - 1,
                         (unsigned)Plan::TURNS);
-        if (unit.group >= o.ring) { /* sums over rows have left */
-            const Unit before(o, (unit.group - o.ring + 1) * o.x.B - 1);
-            await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
-        }
+        return;
     }
-    __syncthreads();
+    if (threadIdx.x == 0 && unit.number >= o.ring) {
+        const Unit before(o, unit.number - o.ring);
+        await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
+    }
+    if (threadIdx.x == WARP && unit.group >= o.ring) { /* sums over rows have left */
+        const Unit before(o, (unit.group - o.ring + 1) * o.rows - 1);
+        await_count(o.left + before.number, Stages<Plan, BACKWARD>::leaving(o, before));
+    }
 }
 template <class Plan, bool BACKWARD>
 __device__ inline void await_entered(const Line &o, const Unit &unit) {
-    if (threadIdx.x == 0) {
+    if (threadIdx.x == 0)
         await_count(o.entered + unit.number, Stages<Plan, BACKWARD>::entering(unit));
-        if (!unit.first) await_count(o.turned + unit.number - 1, (unsigned)Plan::TURNS);
-    }
+    if (threadIdx.x == WARP && !unit.first)
+        await_count(o.turned + unit.number - 1, (unsigned)Plan::TURNS);
     __syncthreads();
 }
 template <class Plan> __device__ inline void await_turned(const Line &o, const Unit &unit) {
@@ -234,18 +238,41 @@ template <class Plan> __device__ inline void await_turned(const Line &o, const U
     __syncthreads();
 }
 
+/* What threads read only when other data has come, or behind a barrier. */
+template <class Plan, class... Tensors>
+__device__ inline void ask_tile(const Line &o, const Unit &unit, int tile, Tensors... tensors) {
+    constexpr int WIDTH = Plan::F1::MANY / Plan::LANES;
+    ask<Plan::P1, WIDTH, Plan::LANES>(o.x, unit.row, unit.group * Plan::LANES, tile * WIDTH,
+                                      Plan::P2, tensors...);
+}
+template <class Plan>
+__device__ inline void ask_to_enter(const Line &o, const Unit &unit, int kind, int tile) {
+    if (kind == SIGNAL)
+        ask_tile<Plan>(o, unit, tile, o.x.u, o.x.pre);
+    else if (kind == COTANGENT)
+        ask_tile<Plan>(o, unit, tile, o.x.dy, o.x.post, o.x.dpost ? o.x.sum : NULL);
+}
+template <class Plan, bool BACKWARD>
+__device__ inline void ask_to_leave(const Line &o, const Unit &unit, int kind, int tile) {
+    if (!BACKWARD)
+        ask_tile<Plan>(o, unit, tile, o.x.post);
+    else if (kind == COTANGENT)
+        ask_tile<Plan>(o, unit, tile, o.x.dpre ? o.x.u : NULL, o.x.du ? o.x.pre : NULL);
+}
+
 template <class Plan, bool BACKWARD>
 KERNEL void __launch_bounds__(FFT_THREADS, Plan::BLOCKS) long_line(const Line o) {
     typedef Stages<Plan, BACKWARD> S;
     constexpr int OUTS = S::OUT * Plan::TILES;
     const unsigned number = take_number(o.number);
-    const int64_t step = number / (unsigned)S::ALL;
+    const int step = (int)(number / (unsigned)S::ALL);
     int i = (int)(number % (unsigned)S::ALL);
     if (i < OUTS) {
         const Unit unit(o, step - 2 * o.lag);
         const int kind = i < Plan::TILES ? (BACKWARD ? COTANGENT : SIGNAL) : FILTER;
         if (step < 2 * o.lag || (kind == FILTER && !(o.filters && unit.last))) return;
         const BlockSpace space = block_space<Plan::P1>(o.table1);
+        ask_to_leave<Plan, BACKWARD>(o, unit, kind, i % Plan::TILES);
         await_turned<Plan>(o, unit);
         leave<Plan, BACKWARD>(o, space, unit, kind, i % Plan::TILES);
         hand_over(o.left + unit.number);
@@ -259,10 +286,11 @@ KERNEL void __launch_bounds__(FFT_THREADS, Plan::BLOCKS) long_line(const Line o)
     } else {
         i -= Plan::TURNS;
         const Unit unit(o, step);
-        const int kind = i / Plan::TILES;
+        const int kind = (i / Plan::TILES + 1) % S::IN; /* filters last: spectra turn until then */
         if (unit.number >= o.units || (kind == FILTER && !unit.first)) return;
         const BlockSpace space = block_space<Plan::P1>(o.table1);
-        await_slots<Plan, BACKWARD>(o, unit);
+        ask_to_enter<Plan>(o, unit, kind, i % Plan::TILES);
+        await_slots<Plan, BACKWARD>(o, unit, kind);
         enter<Plan>(o, space, unit, kind, i % Plan::TILES);
         hand_over(o.entered + unit.number);
     }
@@ -282,9 +310,10 @@ template <class Body> void with_plan(int64_t points, const Body &body) {
 
 template <bool BACKWARD> void run_line(const Run *run, const Line &o) {
     with_plan(o.x.points, [&]<class Plan>() {
-        const int64_t steps = o.units + 2 * o.lag;
-        LAUNCH(run, (long_line<Plan, BACKWARD>), (unsigned)(steps * Stages<Plan, BACKWARD>::ALL),
-               FFT_THREADS, Plan::BYTES, o);
+        const int64_t steps = (int64_t)o.units + 2 * o.lag;
+        const int64_t blocks = steps * Stages<Plan, BACKWARD>::ALL;
+        assert(blocks <= INT32_MAX && "more rows and channels");
+        LAUNCH(run, (long_line<Plan, BACKWARD>), (unsigned)blocks, FFT_THREADS, Plan::BYTES, o);
     });
 }
 
