@@ -17,6 +17,7 @@ PART (all of them when none is named; minutes on one H200):
 
   --device NAME   cuda, or cuda-emulated to try the script itself
   --seconds S     for each kernel (0.1)
+  --models A,B    of same and resume (all)
   --steps N       of resume (1500)
   --keep FOLDER   where files go (build/gpu)
   key=value       settings of the cells of same and resume
@@ -30,14 +31,14 @@ wrong() {
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 program=${BUILD:-$top/build}/longhaul
-device=cuda seconds=0.1 steps=1500 keep=$top/build/gpu parts=() settings=()
+device=cuda seconds=0.1 steps=1500 models='' keep=$top/build/gpu parts=() settings=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
         usage
         exit 0
         ;;
-    --device | --seconds | --steps | --keep)
+    --device | --seconds | --steps | --models | --keep)
         [ $# -ge 2 ] || wrong "$1 needs a value"
         printf -v "${1#--}" %s "$2"
         shift
@@ -61,7 +62,8 @@ failed() {
     echo "FAILED: $*"
 }
 value() { sed -nE "s/.*\"$1\": *\"?([^\",]+)\"?,?$/\1/p" "$2" | head -n 1; } # KEY FILE
-models=$("$program" list models | cut -d' ' -f1)
+models=${models//,/ }
+[ -n "$models" ] || models=$("$program" list models | cut -d' ' -f1)
 
 check() {
     echo '| products | checks |'
