@@ -7,13 +7,13 @@ usage() {
     cat <<'TEXT'
 bench/gpu.sh [PART ...] [--device cuda] [--seconds S] [--keep FOLDER] [-- key=value ...]
 
-PART (all of them when none is named; minutes on one H200):
-  check     every kernel against the references; float, and tf32 and bf16 where something multiplies (3)
-  same      each model, 30 steps of MQAR here and on the CPU: difference of the test loss (2)
+PART (all of them when none is named):
+  check     every kernel against the references; float, and tf32 and bf16 where something multiplies
+  same      each model, 30 steps of MQAR here and on the CPU: difference of the test loss
   resume    each model, killed twice with kill -9 and run again, beside a run left alone: SHA-256 of
-            weights and moments (2)
-  kernels   every kernel against the roof, float32 and bf16 (3)
-  standard  MQAR at its standard preset, seed 1, in bf16 (20 to 35: it goes on where it was stopped)
+            weights and moments
+  kernels   every kernel against the roof, float32 and bf16
+  standard  MQAR at its standard preset, seed 1, in bf16 (long: it goes on where it was stopped)
 
   --device NAME   cuda, or cuda-emulated to try the script itself
   --seconds S     for each kernel (0.1)

@@ -279,29 +279,42 @@ static const DeviceRemote planned_remote = {
     .scratch = no_scratch, .kept = keep_second, .roundable = round_first};
 static const DeviceKind planned_kind = {.name = "planned", .remote = &planned_remote};
 
+/* A tape with an input x, to be planned for a device that is never opened. */
+static Net open_planned(const DeviceKind *kind) {
+    Net net = {.device = {.kind = kind}, .parameters = parameters_open()};
+    net.tape = tape_open(net.parameters, TAPE_TRAIN);
+    net.x = tape_input(net.tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    return net;
+}
+static void plan_from(Net *net, Tensor *out, Products products) {
+    Error error = {0};
+    net->out = out;
+    tape_seed(net->tape, out);
+    tape_set_device(net->tape, &net->device, products);
+    assert_int_equal(tape_plan(net->tape, 1, &error), STATUS_OK);
+}
+static void close_planned(Net *net) {
+    tape_close(net->tape);
+    parameters_close(net->parameters);
+}
+
 enum { USED_BY_SUM = 1, USED_AS_SECOND = 2, USED_AS_VIEW = 4, USED_BY_CALLER = 8 };
 
 /* The type that the plan gives the result of a square which a square reads, with other uses. */
 static TensorType planned_type(Products products, const DeviceKind *kind, unsigned uses) {
-    Error error = {0};
-    Device device = {.kind = kind};
-    Parameters *parameters = parameters_open();
-    Tape *tape = tape_open(parameters, TAPE_TRAIN);
-    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
-    Tensor *a = apply(tape, &square, x, x);
+    Net net = open_planned(kind);
+    Tape *tape = net.tape;
+    Tensor *x = net.x, *a = apply(tape, &square, x, x);
     Tensor *out = apply(tape, &square, a, x);
     if (uses & USED_BY_SUM) out = apply(tape, &sum, a, out);
     if (uses & USED_AS_SECOND) out = apply(tape, &square, out, a);
     if (uses & USED_AS_VIEW) out = apply(tape, &square, tape_reshape(tape, a, SHAPE(N)), out);
     if (uses & USED_BY_CALLER) tape_keep(tape, a);
-    tape_seed(tape, out);
-    tape_set_device(tape, &device, products);
-    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    plan_from(&net, out, products);
     const TensorType type = a->type;
     assert_int_equal(x->type, TENSOR_FLOAT);
     assert_int_equal(out->type, TENSOR_FLOAT);
-    tape_close(tape);
-    parameters_close(parameters);
+    close_planned(&net);
     return type;
 }
 
@@ -322,16 +335,12 @@ static void test_rounded_results(void **state) {
  * backward, and who reads the copy needs the tensor no more. */
 static void test_shared_copies(void **state) {
     (void)state;
-    Error error = {0};
-    Device device = {.kind = &planned_kind};
-    Parameters *parameters = parameters_open();
-    Tape *tape = tape_open(parameters, TAPE_TRAIN);
-    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Net net = open_planned(&planned_kind);
+    Tape *tape = net.tape;
+    Tensor *x = net.x;
     Tensor *odd = tape_input(tape, "odd", TENSOR_FLOAT, SHAPE(N / 5, 5), true);
     Tensor *out = apply(tape, &square, x, apply(tape, &square, x, apply(tape, &square, odd, x)));
-    tape_seed(tape, out);
-    tape_set_device(tape, &device, PRODUCTS_BF16);
-    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    plan_from(&net, out, PRODUCTS_BF16);
     const OpCall *none = tape_call(tape, 0), *first = tape_call(tape, 1);
     const OpCall *second = tape_call(tape, 2);
     assert_int_equal(none->has_copy, 0); /* rows of 5 numbers */
@@ -343,18 +352,15 @@ static void test_shared_copies(void **state) {
     assert_int_equal(copy->bytes, (N * 2 + 63) / 64 * 64);
     assert_int_equal(copy->first[0], 1);
     assert_int_equal(copy->last[0], tape->step_count - 2);
-    tape_close(tape);
-    parameters_close(parameters);
+    close_planned(&net);
 }
 
 /* What a device keeps lives from the call's forward to its backward, apart from all else. */
 static void test_kept_by_device(void **state) {
     (void)state;
-    Error error = {0};
-    Device device = {.kind = &planned_kind};
-    Parameters *parameters = parameters_open();
-    Tape *tape = tape_open(parameters, TAPE_TRAIN);
-    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Net net = open_planned(&planned_kind);
+    Tape *tape = net.tape;
+    Tensor *x = net.x;
     const Op reader = {.name = "reader",
                        .inputs = 2,
                        .outputs = 1,
@@ -367,9 +373,7 @@ static void test_kept_by_device(void **state) {
     tape_segment(tape);
     out = apply(tape, &square, out, out);
     tape_segment_end(tape);
-    tape_seed(tape, out);
-    tape_set_device(tape, &device, PRODUCTS_FLOAT);
-    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    plan_from(&net, out, PRODUCTS_FLOAT);
     const OpCall *call = tape_call(tape, 0);
     assert_int_equal(call->kept_bytes, N * sizeof(float));
     assert_int_equal(tape_call(tape, 1)->kept_bytes, 0);
@@ -384,8 +388,7 @@ static void test_kept_by_device(void **state) {
             assert_true(other->offset >= kept->offset + kept->bytes ||
                         kept->offset >= other->offset + other->bytes);
     }
-    tape_close(tape);
-    parameters_close(parameters);
+    close_planned(&net);
 }
 
 int main(void) {
