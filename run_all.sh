@@ -15,7 +15,7 @@ cells are kept: the same command again continues, or answers at once.
 
   --task T           the suite T (bench/suites/T.yaml); --list names them
   --preset P         quick (minutes on two cores, the default), standard or paper
-  --model 'm*,!x'    only these architectures
+  --model 'm*,!x'    only these architectures; also one that the suite does not list, by its full name
   --seeds N          number of seeds, or a list: 1,2,7
   --budget B         of every cell: 2e12flop, 10min, 5000step, 1e7token
   --jobs N           cells at a time          --threads N    threads of one cell

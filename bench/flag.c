@@ -16,7 +16,7 @@ static const Option options[] = {
     {"output", OPTION_TEXT, FLAG(output), "", 0, -1, NULL, "file to write"},
     {"preset", OPTION_TEXT, FLAG(preset), "quick", 0, -1, NULL,
      "size of the suite: quick, standard or paper"},
-    {"model", OPTION_TEXT, FLAG(model), "", 0, -1, NULL, "only these models: 'm*,!mamba'"},
+    {"model", OPTION_TEXT, FLAG(model), "", 0, -1, NULL, "only these models: 'm*,!mamba'; one named in full may be new to the suite"},
     {"task", OPTION_TEXT, FLAG(task), "", 0, -1, NULL, "only these tasks: 'mqar,!copy*'"},
     {"seeds", OPTION_TEXT, FLAG(seeds), "", 0, -1, NULL,
      "how many seeds (3), or which (1,2,7), instead of the suite's"},

@@ -76,14 +76,19 @@ static Status copy_text(const Reader *reader, const YamlNode *node, const char *
     return STATUS_OK;
 }
 
-static Status check_model(const Reader *reader, const YamlNode *word) {
-    if (model_find(word->word)) return STATUS_OK;
-    Nearest nearest = {.wanted = word->word};
+/* "; did you mean 'mamba'?" or "". */
+static void model_advice(const char *name, char *advice, size_t bytes) {
+    Nearest nearest = {.wanted = name};
     int count;
     const Model *const *models = model_list(&count);
     for (int i = 0; i < count; i++) nearest_offer(&nearest, models[i]->name);
+    nearest_advice(&nearest, advice, bytes);
+}
+
+static Status check_model(const Reader *reader, const YamlNode *word) {
+    if (model_find(word->word)) return STATUS_OK;
     char advice[128];
-    nearest_advice(&nearest, advice, sizeof advice);
+    model_advice(word->word, advice, sizeof advice);
     return yaml_error(reader->yaml, word, reader->error, "unknown model '%s'%s", word->word,
                       advice);
 }
@@ -96,24 +101,52 @@ static Status check_model_names(const Reader *reader, const YamlNode *map) {
     return status;
 }
 
-static Status add_model(const Reader *reader, const YamlNode *word, Axis *models) {
-    Status status = yaml_expect(reader->yaml, word, YAML_WORD, "an entry of models", reader->error);
-    if (status == STATUS_OK) status = check_model(reader, word);
-    if (status != STATUS_OK) return status;
+static Status add_model(const Reader *reader, const char *name, const char *source, Axis *models) {
     Settings *choice = axis_choice(models);
     if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
-    char source[OPTION_TEXT_BYTES];
-    config_source(reader->yaml, word, source);
-    status = settings_add(choice, "model", word->word, source, reader->error);
+    Status status = settings_add(choice, "model", name, source, reader->error);
     const YamlNode *const levels[] = {reader->root, reader->preset};
     for (int i = 0; i < 2 && status == STATUS_OK; i++)
-        status = add_settings(reader, yaml_get(yaml_get(levels[i], "model"), word->word),
-                              word->word, choice);
+        status = add_settings(reader, yaml_get(yaml_get(levels[i], "model"), name), name, choice);
     return status;
 }
 
-static bool request_has(const char *patterns, const YamlNode *word) {
-    return word->kind != YAML_WORD || word_selected(patterns, word->word);
+/* An entry of the file's list, if the request lets it through. */
+static Status add_listed(const Reader *reader, const char *patterns, const YamlNode *word,
+                         Axis *models) {
+    Status status = yaml_expect(reader->yaml, word, YAML_WORD, "an entry of models", reader->error);
+    if (status == STATUS_OK) status = check_model(reader, word);
+    if (status != STATUS_OK || !word_selected(patterns, word->word)) return status;
+    char source[OPTION_TEXT_BYTES];
+    config_source(reader->yaml, word, source);
+    return add_model(reader, word->word, source, models);
+}
+
+static bool has_model(const Axis *models, const char *name) {
+    for (int i = 0; i < models->count; i++)
+        if (!strcmp(settings_find(&models->choices[i], "model")->value, name)) return true;
+    return false;
+}
+
+/* A model that the request names in full runs also where the file does not list it. */
+static Status add_named(const Reader *reader, const char *patterns, Axis *models) {
+    Status status = STATUS_OK;
+    for (const char *next = patterns; next && *next && status == STATUS_OK;) {
+        char name[OPTION_TEXT_BYTES], advice[128];
+        const size_t length = strcspn(next, ",");
+        snprintf(name, sizeof name, "%.*s", (int)length, next);
+        next += length + (next[length] == ',');
+        if (!*name || strpbrk(name, "!*?[") || has_model(models, name) ||
+            !word_selected(patterns, name))
+            continue;
+        model_advice(name, advice, sizeof advice);
+        status = model_find(name) ? add_model(reader, name, "--model", models)
+                                  : error_set(reader->error, STATUS_USAGE,
+                                              "--model: unknown model '%s'%s; `longhaul list "
+                                              "models` shows them",
+                                              name, advice);
+    }
+    return status;
 }
 
 static Status read_models(const Reader *reader, const char *patterns, Axis *models) {
@@ -126,9 +159,8 @@ static Status read_models(const Reader *reader, const char *patterns, Axis *mode
     if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->root, "model"));
     if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->preset, "model"));
     for (int i = 0; i < list->count && status == STATUS_OK; i++)
-        if (request_has(patterns, &list->children[i]))
-            status = add_model(reader, &list->children[i], models);
-    return status;
+        status = add_listed(reader, patterns, &list->children[i], models);
+    return status == STATUS_OK ? add_named(reader, patterns, models) : status;
 }
 
 /* One case: settings that name it, and under "set" those that only go with it. */

@@ -48,6 +48,7 @@ check 'argument too many' 2 'one argument too many' "$longhaul" sweep mqar copy
 check 'unknown suite' 2 "did you mean 'mqar'" "$longhaul" sweep mqra
 check 'missing suite file' 2 "$work/none.yaml" "$longhaul" sweep "$work/none.yaml"
 check 'empty selection' 2 'selects none' "$longhaul" sweep mqar --model 'x*'
+check 'misspelt model' 2 "did you mean 'mamba'" "$longhaul" sweep mqar --model lstm,mabma
 check 'unknown key' 2 "did you mean 'width'" "$longhaul" train "${cell[@]}" widht=4
 check 'not a number' 2 'finite number' "$longhaul" train "${cell[@]}" lr=nan
 check 'batch 0' 2 'out of range' "$longhaul" train "${cell[@]}" batch=0

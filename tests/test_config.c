@@ -233,6 +233,8 @@ static void suites_expand(void **state) {
         {"", "", NULL, 48, 8, 3, 2, 32},
         {"l*", "", NULL, 24, 4, 3, 2, 16},
         {"!lstm", "1", NULL, 12, 4, 3, 1, 12},
+        {"l*,mamba", "", NULL, 48, 8, 3, 2, 32}, /* one that the file does not list */
+        {"mamba,!mamba,l*", "", NULL, 24, 4, 3, 2, 16},
         {"", "3", NULL, 72, 8, 3, 3, 40},
         {"", "5,9", NULL, 48, 8, 3, 2, 32},
         {"", "", "lr=1e-4", 16, 8, 1, 2, 16},         /* replaces the tuned values */
@@ -404,6 +406,7 @@ static void bad_requests_are_explained(void **state) {
     } cases[] = {
         {{.suite = path, .preset = "quikc"}, NULL, "no preset 'quikc'; did you mean 'quick'?"},
         {{.suite = path, .preset = "quick", .models = "x*"}, NULL, "'x*' selects none"},
+        {{.suite = path, .preset = "quick", .models = "lstm,mabma"}, NULL, "mean 'mamba'"},
         {{.suite = path, .preset = "quick", .tasks = "copy"}, NULL, "nothing to run"},
         {{.suite = path, .preset = "quick", .seeds = "0"}, NULL, "--seeds 0"},
         {{.suite = path, .preset = "quick", .budget = "9"}, NULL, "flag --budget: budget=9"},
