@@ -10,6 +10,7 @@
 
 #include "bench/csv.h"
 #include "bench/home.h"
+#include "models/model.h"
 
 /* Words of the sources for the quantity that stands after them (or before: "2 layers"). */
 static const struct {
@@ -39,6 +40,12 @@ static const struct {
     {"fullattention", "transformer"},
     {"transformer", "transformer"},
     {"rwkv", "rwkv4"},
+    {"lineartransformer", "linear_attention"},
+    {"retention", "retnet"},
+    {"perceiverar", "perceiver"},
+    {"dsssoftmax", "dss"},
+    {"s4legs", "s4"},
+    {"h3s4", "h3"},
     {"selectivecopying", "selectivecopy"},
     {"inductionhead", "induction"},
     {"inductionheads", "induction"},
@@ -72,6 +79,17 @@ void published_name(const char *theirs, char ours[48]) {
     ours[length] = 0;
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
         if (!strcmp(ours, aliases[i].theirs)) snprintf(ours, 48, "%s", aliases[i].ours);
+    }
+}
+
+void published_model(const char *theirs, char ours[48]) {
+    published_name(theirs, ours);
+    int count;
+    const Model *const *models = model_list(&count);
+    for (int i = 0; i < count; i++) {
+        char plain[48];
+        published_name(models[i]->name, plain);
+        if (!strcmp(plain, ours)) snprintf(ours, 48, "%s", models[i]->name);
     }
 }
 
@@ -179,7 +197,7 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     published_name(csv_cell(csv, row, "task"), point->task);
     point->test_length = tested_at(csv_cell(csv, row, "setting"));
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
-    published_name(csv_cell(csv, row, "model"), point->model);
+    published_model(csv_cell(csv, row, "model"), point->model);
     point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
     point->uncertain = strstr(csv_cell(csv, row, "note"), "may be permuted") != NULL;
     point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;

@@ -49,5 +49,7 @@ Status published_open(const char *file, Published *published, Error *error);
 /* Our spelling of a source's name of a task or architecture: "Full attention" -> "transformer",
  * "Mamba-2" -> "mamba2". */
 void published_name(const char *theirs, char ours[48]);
+/* The same for an architecture; one of ours has our name: "Liquid-S4" -> "liquid_s4". */
+void published_model(const char *theirs, char ours[48]);
 
 #endif
