@@ -16,12 +16,9 @@
 
 #include "engine/ops/diagonal_modes/diagonal_modes.h"
 #include "engine/ops/diagonal_step/diagonal_step.h"
-#include "engine/ops/linear/linear.h"
 #include "engine/ops/long_convolution/long_convolution.h"
-#include "engine/ops/mask_padding/mask_padding.h"
-#include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/vandermonde/vandermonde.h"
-#include "models/backbone.h"
+#include "models/state_space.h"
 
 typedef enum Spectrum {
     SPECTRUM_LIN,
@@ -35,8 +32,7 @@ typedef enum Spectrum {
 typedef struct S4D {
     int64_t state;
     int init, discretisation;
-    double dt_min, dt_max, state_lr;
-    bool glu;
+    StateSpace layer;
 } S4D;
 
 static const Option options[] = {
@@ -46,22 +42,8 @@ static const Option options[] = {
      "initial eigenvalues (the paper's section 4)"},
     {"discretisation", OPTION_CHOICE, offsetof(S4D, discretisation), "zoh", 0, -1, "zoh|bilinear",
      "from continuous time to tokens"},
-    {"dt_min", OPTION_REAL, offsetof(S4D, dt_min), "0.001", 1e-8, 1e3, NULL,
-     "smallest initial step size"},
-    {"dt_max", OPTION_REAL, offsetof(S4D, dt_max), "0.1", 1e-8, 1e3, NULL,
-     "largest initial step size"},
-    {"state_lr", OPTION_REAL, offsetof(S4D, state_lr), "0.001", 0, 1, NULL,
-     "learning rate of log_dt, A_real and A_imag; 0: constant"},
-    {"glu", OPTION_SWITCH, offsetof(S4D, glu), "yes", 0, -1, NULL,
-     "gated output layer; no: a plain one"},
+    STATE_SPACE_OPTIONS(S4D, layer),
 };
-
-/* Step sizes start log-uniform. */
-static void fill_log_dt(float *log_dt, const Shape *shape, Random *random, double smallest,
-                        double largest) {
-    for (int64_t d = 0; d < shape->extent[0]; d++)
-        log_dt[d] = (float)(log(smallest) + log(largest / smallest) * random_real(random));
-}
 
 /* log(-Re lambda): 1/2 in every mode, and n + 1 in the real spectrum. */
 static void fill_A_real(float *A_real, const Shape *shape, Random *random, double spectrum,
@@ -109,11 +91,9 @@ static void fill_A_imag(float *A_imag, const Shape *shape, Random *random, doubl
 
 static DiagonalParameters parameters(Tape *tape, const S4D *own, int64_t D) {
     const int64_t M = own->state / 2;
-    const Group slow = {
-        .fixed_rate = own->state_lr, .no_decay = true, .frozen = own->state_lr == 0};
+    const Group slow = state_space_group(&own->layer);
     return (DiagonalParameters){
-        .log_dt = tape_parameter(tape, "log_dt", SHAPE(D),
-                                 init_fill(fill_log_dt, own->dt_min, own->dt_max), slow),
+        .log_dt = state_space_log_dt(tape, &own->layer, D),
         .A_real =
             tape_parameter(tape, "A_real", SHAPE(D, M), init_fill(fill_A_real, own->init, 0), slow),
         .A_imag =
@@ -145,44 +125,21 @@ static Tensor *convolve(Tape *tape, const ModelContext *context, DiagonalParamet
     return long_convolution(tape, u, kernel, ahead, (ConvolutionGates){.skip = skip});
 }
 
-/* PyTorch's start of a linear layer, weights and biases alike. */
-static Tensor *dense(Tape *tape, const char *name, Tensor *x) {
-    const int64_t D = extent(x, -1);
-    const Init init = init_uniform(1 / sqrt((double)D));
-    tape_scope(tape, "%s", name);
-    Tensor *weight = tape_parameter(tape, "weight", SHAPE(D, D), init, GROUP_DECAY);
-    Tensor *bias = tape_parameter(tape, "bias", SHAPE(D), init, GROUP_NO_DECAY);
-    tape_scope_end(tape);
-    return linear(tape, x, weight, bias, NULL, ACTIVATION_NONE);
-}
-
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const S4D *own = context->options;
     const DiagonalParameters modes = parameters(tape, own, extent(u, 2));
-    /* The filter that looks ahead must not see what stands behind the end of a sequence. */
-    if (!context->causal && context->lengths) u = mask_padding(tape, u, context->lengths);
-    Tensor *skip = tape_parameter(tape, "skip", SHAPE(extent(u, 2)), init_normal(1), GROUP_DECAY);
+    u = state_space_input(tape, context, u);
+    Tensor *skip = state_space_skip(tape, extent(u, 2));
     Tensor *y = tape_mode(tape) == TAPE_STEP ? step(tape, own, modes, u, skip)
                                              : convolve(tape, context, modes, u, skip);
-    y = backbone_dropout(tape, context->backbone, activate(tape, y, ACTIVATION_GELU));
-    if (!own->glu) return dense(tape, "out", y);
-    Tensor *value = dense(tape, "out.value", y);
-    return gate(tape, value, dense(tape, "out.gate", y), ACTIVATION_SIGMOID);
+    return state_space_output(tape, context, &own->layer, y);
 }
 
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     (void)backbone;
     const S4D *own = values;
-    if (own->state % 2)
-        return error_set(error, STATUS_USAGE,
-                         "state=%lld is odd; complex modes stand for two real states each: use "
-                         "%lld",
-                         (long long)own->state, (long long)own->state + 1);
-    if (own->dt_min > own->dt_max)
-        return error_set(error, STATUS_USAGE,
-                         "dt_min=%g is above dt_max=%g; initial step sizes lie between the two",
-                         own->dt_min, own->dt_max);
-    return STATUS_OK;
+    const Status even = state_space_check_even(own->state, error);
+    return even == STATUS_OK ? state_space_check(&own->layer, error) : even;
 }
 
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
