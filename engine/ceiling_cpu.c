@@ -1,6 +1,9 @@
 #include "engine/bf16_simd.h"
 #include "engine/ceiling.h"
 #include "engine/vmath.h"
+#if LANES == 16
+#include "engine/amx.h"
+#endif
 
 /* Independent chains hide the latency of the multiply-add (4 cycles, 2 a cycle: 8 at least). */
 enum { CHAINS = 12 };
@@ -18,8 +21,33 @@ static double multiply_add(int64_t rounds) {
     return (double)rounds * CHAINS * LANES * 2;
 }
 
+#if LANES == 16
+/* Products of bf16 pairs in tile registers. */
+static double multiply_tiles(int64_t rounds) {
+    enum { SUMS = 4 };
+    amx_open();
+    AMX_ZERO(0);
+    AMX_ZERO(1);
+    AMX_ZERO(2);
+    AMX_ZERO(3);
+    AMX_ZERO(4);
+    AMX_ZERO(5);
+    for (int64_t r = 0; r < rounds; r++) {
+        AMX_MULTIPLY(0, 4, 5);
+        AMX_MULTIPLY(1, 4, 5);
+        AMX_MULTIPLY(2, 4, 5);
+        AMX_MULTIPLY(3, 4, 5);
+    }
+    amx_close();
+    return (double)rounds * SUMS * 2 * AMX_ROWS * AMX_ROWS * (AMX_ROW_BYTES / 2);
+}
+#endif
+
 /* The same with products of bf16 pairs; nothing where the processor has no instruction for them. */
 static double multiply_pairs(int64_t rounds) {
+#if LANES == 16
+    if (matrix_tiles_granted()) return multiply_tiles(rounds);
+#endif
     if (!has_pair_product()) return 0;
     vfloat sum[CHAINS];
     for (int i = 0; i < CHAINS; i++) sum[i] = v_set((float)i);

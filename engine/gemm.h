@@ -1,9 +1,10 @@
 /* The matrix product C = S + A B of row-major float matrices, for kernel files: each calls the one
  * of its own instruction set, ISA(gemm)(...). With PRODUCTS_BF16 the numbers of A and B are rounded
- * on their way (engine/bf16_simd.h) and every instruction set gives the same bits; the sums are
- * float32. PRODUCTS_TF32 is for GPUs alone.
+ * on their way (engine/bf16_simd.h); the sums are float32, and every instruction set gives the same
+ * bits but one: tile registers add in an order of their own (engine/gemm_amx.h). PRODUCTS_TF32 is
+ * for GPUs alone.
  *
- * An element of C is the sum over k in one fixed order (blocks of GEMM_DEPTH, ascending), whatever
+ * On one processor an element of C is the sum over k in one fixed order (ascending), whatever
  * the place of the element, the packing and the number of threads: threads own rectangles of C and
  * never share a sum. So rows of a product do not depend on which other rows are computed with them.
  */
