@@ -157,8 +157,8 @@ static Tensor *project(Tape *tape, const ModelContext *context, const char *name
 static Tensor *step(Tape *tape, Tensor *v, Tensor *pre, Tensor *post, Tensor *h, Tensor *skip) {
     const Shape shape = SHAPE(extent(v, 0), extent(h, 0), extent(v, 2));
     Tensor *position = tape_position(tape);
-    Tensor *cache =
-        cache_append(tape, tape_carry(tape, "cache", shape), multiply(tape, pre, v), position, 0);
+    Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), multiply(tape, pre, v),
+                                 position, (CacheAppend){0});
     tape_carry_out(tape, "cache", cache);
     return multiply(tape, post, long_convolution_step(tape, cache, h, skip, position));
 }

@@ -14,10 +14,9 @@
  * which is made once a batch. State: N D floats a layer. */
 #include <math.h>
 
-#include "engine/ops/diagonal_modes/diagonal_modes.h"
-#include "engine/ops/diagonal_step/diagonal_step.h"
 #include "engine/ops/long_convolution/long_convolution.h"
 #include "engine/ops/vandermonde/vandermonde.h"
+#include "models/diagonal.h"
 #include "models/state_space.h"
 
 typedef enum Spectrum {
@@ -98,17 +97,7 @@ static DiagonalParameters parameters(Tape *tape, const S4D *own, int64_t D) {
             tape_parameter(tape, "A_real", SHAPE(D, M), init_fill(fill_A_real, own->init, 0), slow),
         .A_imag =
             tape_parameter(tape, "A_imag", SHAPE(D, M), init_fill(fill_A_imag, own->init, 0), slow),
-        /* a complex normal number of mean square 1 */
-        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), init_normal(sqrt(0.5)), GROUP_DECAY)};
-}
-
-/* u (B, 1, D): the next state and its output. */
-static Tensor *step(Tape *tape, const S4D *own, DiagonalParameters modes, Tensor *u, Tensor *skip) {
-    const Shape shape = SHAPE(extent(u, 0), extent(u, 2), 2, own->state / 2);
-    Tensor *table = diagonal_modes(tape, modes, (Discretisation)own->discretisation), *next;
-    Tensor *y = diagonal_step(tape, tape_carry(tape, "state", shape), u, table, skip, &next);
-    tape_carry_out(tape, "state", next);
-    return y;
+        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), diagonal_complex_normal(), GROUP_DECAY)};
 }
 
 /* u (B, L, D): the kernel, or both of them, and the convolution. */
@@ -118,8 +107,8 @@ static Tensor *convolve(Tape *tape, const ModelContext *context, DiagonalParamet
     const Vandermonde attributes = {(Discretisation)own->discretisation, extent(u, 1)};
     Tensor *ahead = NULL, *kernel = vandermonde(tape, modes, attributes);
     if (!context->causal) {
-        modes.C =
-            tape_parameter(tape, "C_reverse", modes.C->shape, init_normal(sqrt(0.5)), GROUP_DECAY);
+        modes.C = tape_parameter(tape, "C_reverse", modes.C->shape, diagonal_complex_normal(),
+                                 GROUP_DECAY);
         ahead = vandermonde(tape, modes, attributes);
     }
     return long_convolution(tape, u, kernel, ahead, (ConvolutionGates){.skip = skip});
@@ -130,8 +119,9 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const DiagonalParameters modes = parameters(tape, own, extent(u, 2));
     u = state_space_input(tape, context, u);
     Tensor *skip = state_space_skip(tape, extent(u, 2));
-    Tensor *y = tape_mode(tape) == TAPE_STEP ? step(tape, own, modes, u, skip)
-                                             : convolve(tape, context, modes, u, skip);
+    Tensor *y = tape_mode(tape) == TAPE_STEP
+                    ? diagonal_token(tape, modes, (Discretisation)own->discretisation, u, skip)
+                    : convolve(tape, context, modes, u, skip);
     return state_space_output(tape, context, &own->layer, y);
 }
 

@@ -13,21 +13,19 @@ typedef struct StateSpace {
     bool glu;              /* gated output layer */
 } StateSpace;
 
-/* Their rows in the option table of the struct Own, whose member of type StateSpace is named. */
-#define STATE_SPACE_OPTIONS(Own, member)                                                           \
+/* Their rows in the option table of the struct Own, whose member of type StateSpace is named: those
+ * of the state alone, and all of them. */
+#define STATE_SPACE_RATES(Own, member)                                                             \
     {"dt_min", OPTION_REAL, offsetof(Own, member.dt_min), "0.001", 1e-8,                           \
      1e3,      NULL,        "smallest initial step size"},                                         \
         {"dt_max", OPTION_REAL, offsetof(Own, member.dt_max), "0.1", 1e-8,                         \
          1e3,      NULL,        "largest initial step size"},                                      \
-        {"state_lr",                                                                               \
-         OPTION_REAL,                                                                              \
-         offsetof(Own, member.state_lr),                                                           \
-         "0.001",                                                                                  \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         "learning rate of the state's parameters (step size, A); 0: constant"},                   \
     {                                                                                              \
+        "state_lr", OPTION_REAL, offsetof(Own, member.state_lr), "0.001", 0, 1, NULL,              \
+            "learning rate of the state's parameters (step size, A); 0: constant"                  \
+    }
+#define STATE_SPACE_OPTIONS(Own, member)                                                           \
+    STATE_SPACE_RATES(Own, member), {                                                              \
         "glu", OPTION_SWITCH, offsetof(Own, member.glu), "yes", 0, -1, NULL,                       \
             "gated output layer; no: a plain one"                                                  \
     }

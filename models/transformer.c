@@ -96,8 +96,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
     Tensor *o;
     if (step) { /* keys are cached rotated */
         const Shape shape = SHAPE(extent(x, 0), tape_horizon(tape), 2 * kv_width);
-        Tensor *cache =
-            cache_append(tape, tape_carry(tape, "cache", shape), qkv, position, q_width);
+        Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), qkv, position,
+                                     (CacheAppend){.column = q_width});
         tape_carry_out(tape, "cache", cache);
         o = attention_step(tape, qkv, cache, position, &heads);
     } else {

@@ -29,9 +29,10 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     *backward = (Cost){0};
 }
 
-Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position, int64_t column) {
+Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position,
+                     CacheAppend attributes) {
     Tensor *in[] = {cache, x, position};
-    return tape_apply(tape, &op_cache_append, in, 3, &(CacheAppend){column})->out[0];
+    return tape_apply(tape, &op_cache_append, in, 3, &attributes)->out[0];
 }
 
 #define NORMAL(...)                                                                                \
@@ -39,7 +40,7 @@ Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position, int
 #define POSITION(t)                                                                                \
     { .shape = SHAPE(1), .fill = FILL_COUNT, .a = t }
 
-static const CacheAppend all = {0}, from_7 = {7};
+static const CacheAppend all = {0}, from_7 = {.column = 7}, ring = {.ring = true};
 
 static const OpCase cases[] = {
     {.name = "L1W1",
@@ -53,6 +54,10 @@ static const OpCase cases[] = {
     {.name = "full_L5W8",
      .in = {NORMAL(2, 5, 8), NORMAL(2, 1, 8), POSITION(5)},
      .attributes = &all,
+     .gradient_free = true},
+    {.name = "ring_L5W8",
+     .in = {NORMAL(2, 5, 8), NORMAL(2, 1, 8), POSITION(8)},
+     .attributes = &ring,
      .gradient_free = true},
     {.name = "L1024W512",
      .in = {NORMAL(4, 1024, 512), NORMAL(4, 1, 768), POSITION(500)},

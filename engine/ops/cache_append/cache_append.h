@@ -2,7 +2,8 @@
  *
  *     cache[b, position, 0 .. W-1] = x[b, 0, column .. column+W-1]
  *
- * Outside of training only; the result is the cache itself. */
+ * A ring holds the last of them: position modulo Lmax. Outside of training only; the result is the
+ * cache itself. */
 #ifndef LONGHAUL_OPS_CACHE_APPEND_H
 #define LONGHAUL_OPS_CACHE_APPEND_H
 
@@ -10,12 +11,13 @@
 
 typedef struct CacheAppend {
     int64_t column; /* first channel of x that is kept */
+    bool ring;      /* rows are used again; otherwise a position from Lmax on is not stored */
 } CacheAppend;
 
 extern const Op op_cache_append;
 
-/* cache (B, Lmax, W), x (B, 1, E) with column + W <= E, position int32 (1), below Lmax (a later
- * position is not stored) -> cache. */
-Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position, int64_t column);
+/* cache (B, Lmax, W), x (B, 1, E) with column + W <= E, position int32 (1) -> cache. */
+Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position,
+                     CacheAppend attributes);
 
 #endif

@@ -6,10 +6,10 @@ void long_convolution_step_reference(const ReferenceCall *call);
 static void shape(Tape *tape, OpCall *call) {
     const Tensor *cache = call->in[0], *filter = call->in[1], *skip = call->in[2];
     if (cache->shape.rank != 3 || filter->shape.rank != 2 ||
-        extent(filter, 1) != extent(cache, 2) || tensor_size(skip) != extent(cache, 2) ||
-        call->in[3]->type != TENSOR_INTEGER) {
+        extent(filter, 1) != extent(cache, 2) || extent(filter, 0) > extent(cache, 1) ||
+        tensor_size(skip) != extent(cache, 2) || call->in[3]->type != TENSOR_INTEGER) {
         tape_fail(tape, call,
-                  "expected cache (B, Lmax, D), filter (K, D), skip (D) and a position");
+                  "expected cache (B, R, D), filter (K, D) with K <= R, skip (D) and a position");
         return;
     }
     tape_output(tape, call, TENSOR_FLOAT, SHAPE(extent(cache, 0), 1, extent(cache, 2)));
@@ -42,6 +42,8 @@ static const OpCase cases[] = {
     ROW("L1D1", 1, 1, 1, 1, 0),
     ROW("L11D13", 3, 11, 11, 13, 6),
     ROW("short_filter", 2, 37, 5, 67, 36),
+    ROW("ring_L9", 2, 9, 9, 37, 30),
+    ROW("ring_L11K5", 2, 11, 5, 3, 24),
     ROW("L512D64", 2, 512, 512, 64, 511),
 };
 

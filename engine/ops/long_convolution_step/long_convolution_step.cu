@@ -12,15 +12,16 @@ KERNEL void __launch_bounds__(THREADS)
     __shared__ float sums[STRETCHES][CHANNELS];
     const int lane = (int)threadIdx.x % CHANNELS, stretch = (int)threadIdx.x / CHANNELS;
     const int64_t b = blockIdx.y, c = (int64_t)blockIdx.x * CHANNELS + lane, now = position[0];
+    const int64_t row = now % L;
     const float *x = cache + b * L * D + c;
     float sum = 0;
     for (int64_t k = stretch; c < D && k < K && k <= now; k += STRETCHES)
-        sum += filter[k * D + c] * x[(now - k) * D];
+        sum += filter[k * D + c] * x[(k <= row ? row - k : row - k + L) * D];
     sums[stretch][lane] = sum;
     __syncthreads();
     if (stretch > 0 || c >= D) return;
     for (int s = 1; s < STRETCHES; s++) sum += sums[s][lane];
-    y[b * D + c] = sum + skip[c] * x[now * D];
+    y[b * D + c] = sum + skip[c] * x[row * D];
 }
 
 static void forward(const OpCall *call, const Run *run) {

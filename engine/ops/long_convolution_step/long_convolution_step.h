@@ -10,8 +10,8 @@
 
 extern const Op op_long_convolution_step;
 
-/* cache (B, Lmax, D) with rows 0 .. position filled, filter (K, D), skip (D), position int32 (1)
- * -> (B, 1, D). Taps from K on count as zero. */
+/* cache (B, R, D), filter (K, D), K <= R, skip (D), position int32 (1) -> (B, 1, D). Input s lies
+ * in row s modulo R: all of them, or a ring of the last R. Taps from K on count as zero. */
 Tensor *long_convolution_step(Tape *tape, Tensor *cache, Tensor *filter, Tensor *skip,
                               Tensor *position);
 

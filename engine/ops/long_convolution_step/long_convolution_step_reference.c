@@ -10,10 +10,10 @@ void long_convolution_step_reference(const ReferenceCall *call) {
     for (int64_t b = 0; b < extent(cache, 0); b++)
         for (int64_t c = 0; c < width; c++) {
             const double *x = call->in[0] + b * length * width + c;
-            double sum = call->in[2][c] * x[position * width];
+            double sum = call->in[2][c] * x[position % length * width];
             for (int64_t s = 0; s <= position; s++)
                 if (position - s < taps)
-                    sum += call->in[1][(position - s) * width + c] * x[s * width];
+                    sum += call->in[1][(position - s) * width + c] * x[s % length * width];
             call->out[0][b * width + c] = sum;
         }
 }
