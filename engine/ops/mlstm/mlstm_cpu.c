@@ -1,0 +1,159 @@
+/* Heads are independent; a thread walks through the chunks of one with the state in its cache.
+ * Bound by the products: per token and head T (dk + dv) 3/4 multiply-adds inside the chunk, where T
+ * / 2 would be needed but strips follow the diagonal in steps, and 2 dk dv with the state. The T /
+ * 2 exponentials of a token cost some 10 instructions a vector, an eighth of the products at dk =
+ * dv = 32. */
+#include <omp.h>
+
+#include "engine/ops/mlstm/mlstm_chunk.h"
+
+void ISA(mlstm_backward)(const OpCall *call, const Run *run);
+
+typedef struct Forward {
+    float *weights;    /* P (T, T) */
+    float *q, *k;      /* weighted, (T, dk) */
+    float *notes;      /* of the chunk */
+    float *now, *next; /* C and n before and behind it; may be the same */
+    float *h;          /* of the chunk's first token, rows v_row apart */
+    double stabiliser; /* m, base 2 */
+    float floor[T];    /* 2^-m_i, for whole vectors */
+} Forward;
+
+/* The notes s, r and entry, and the floor of the normaliser. */
+static void open_gates(const Chunk *chunk, Forward *f) {
+    const int64_t n = chunk->count, H = chunk->plan->H;
+    float log_f[T] = {0}, m[T] = {0}, *s = f->notes + MLSTM_NOTE_S * T;
+    float *r = f->notes + MLSTM_NOTE_R * T, *entry = f->notes + MLSTM_NOTE_ENTRY * T;
+    for (int64_t i = 0; i < n; i++) log_f[i] = chunk->gates[i * 2 * H + H];
+    for (int64_t i = 0; i < T; i += LANES)
+        v_store(log_f + i, v_softplus(-v_load(log_f + i)) * -LOG2_E);
+    double b = 0, top = f->stabiliser;
+    for (int64_t i = 0; i < T; i++) {
+        if (i < n) {
+            b += (double)log_f[i];
+            s[i] = (float)((double)chunk->gates[i * 2 * H] * 1.4426950408889634 - b);
+            if ((double)s[i] > top) top = (double)s[i];
+            m[i] = (float)(b + top);
+        } else {
+            s[i] = 0; /* read with whole vectors, never used */
+        }
+        r[i] = (float)top;
+    }
+    for (int64_t i = 0; i < T; i += LANES) {
+        v_store(entry + i, v_exp2_weight((float)f->stabiliser - v_load(r + i)));
+        v_store(f->floor + i, v_exp(v_load(m + i) * -0.693147181f));
+    }
+    f->stabiliser = b + top;
+}
+
+/* Rows i .. end of the scores become weights; sums[i]: their sums. */
+static void weigh_scores(const Chunk *chunk, const Forward *f, int64_t i, int64_t end,
+                         float *sums) {
+    const vfloat scale = v_set(chunk->plan->scale);
+    for (; i < end; i++) {
+        float *row = f->weights + i * T;
+        vfloat sum = v_zero();
+        for (int64_t j = 0; j <= i; j += LANES) {
+            const vint later = lane_numbers() > (int32_t)(i - j);
+            const vfloat p = v_load(row + j) * scale * weights_at(f->notes, i, j);
+            const vfloat seen = v_select(later, v_zero(), p);
+            v_store(row + j, seen);
+            sum += seen;
+        }
+        for (int64_t j = (i / LANES + 1) * LANES; j < end; j += LANES) v_store(row + j, v_zero());
+        sums[i] = v_sum(sum);
+    }
+}
+
+/* From the sums of rows i .. end, plus what the entering state adds, the normaliser; weights and
+ * queries are divided by it. */
+static void normalise(const Chunk *chunk, const Forward *f, int64_t i, int64_t end, float *sums) {
+    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv;
+    const float *n = f->now + dk * dv, *entry = f->notes + MLSTM_NOTE_ENTRY * T;
+    float *inverse = f->notes + MLSTM_NOTE_INVERSE * T, *sign = f->notes + MLSTM_NOTE_SIGN * T;
+    for (; i < end; i++) {
+        const float factor = entry[i] * chunk->plan->scale;
+        if (chunk->enters) sums[i] += factor * dot(chunk->q + i * chunk->k_row, n, dk);
+        const float size = fabsf(sums[i]), floor = f->floor[i];
+        sign[i] = size < floor ? 0.0f : sums[i] < 0 ? -1.0f : 1.0f;
+        inverse[i] = 1 / ((size < floor ? floor : size) + MLSTM_EPSILON);
+        for (int64_t j = 0; j < end; j += LANES) {
+            float *p = f->weights + i * T + j;
+            v_store(p, v_load(p) * inverse[i]);
+        }
+        if (chunk->enters)
+            weigh_rows(f->q + i * dk, dk, chunk->q + i * chunk->k_row, 0, 1, dk, inverse + i,
+                       factor);
+    }
+}
+
+static void results(const Chunk *chunk, const Forward *f) {
+    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
+    float sums[T];
+    for (int64_t i = 0; i < n; i += STRIP) {
+        const int64_t end = smaller(n, i + STRIP);
+        multiply(chunk, GEMM_NT, end - i, end, dk, chunk->q + i * chunk->k_row, chunk->k_row,
+                 chunk->k, chunk->k_row, f->weights + i * T, T, false);
+        weigh_scores(chunk, f, i, end, sums);
+        normalise(chunk, f, i, end, sums);
+    }
+    if (chunk->enters)
+        multiply(chunk, GEMM_NN, n, dv, dk, f->q, dk, f->now, dv, f->h, chunk->v_row, false);
+    for (int64_t i = 0; i < n; i += STRIP) {
+        const int64_t end = smaller(n, i + STRIP);
+        multiply(chunk, GEMM_NN, end - i, dv, end, f->weights + i * T, T, chunk->v, chunk->v_row,
+                 f->h + i * chunk->v_row, chunk->v_row, chunk->enters);
+    }
+}
+
+/* The state behind the chunk. */
+static void advance(const Chunk *chunk, const Forward *f) {
+    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
+    float weights[T] __attribute__((aligned(64)));
+    leaving_weights(chunk, f->notes, weights);
+    weigh_rows(f->k, dk, chunk->k, chunk->k_row, n, dk, weights, 1);
+    const float keep = f->notes[MLSTM_NOTE_ENTRY * T + n - 1];
+    if (chunk->enters)
+        weigh_rows(f->next, dk * (dv + 1), f->now, 0, 1, dk * (dv + 1), &keep, 1);
+    else
+        memset(f->next + dk * dv, 0, (size_t)dk * sizeof(float));
+    multiply(chunk, GEMM_TN, dk, dv, n, f->k, dk, chunk->v, chunk->v_row, f->next, dv,
+             chunk->enters);
+    add_rows(f->next + dk * dv, chunk->k, chunk->k_row, n, dk, weights);
+}
+
+static void walk_head(const OpCall *call, const MlstmPlan *plan, const Run *run, int64_t unit,
+                      float *scratch) {
+    const int64_t keys = mlstm_line(T * plan->dk);
+    Forward f = {.weights = scratch, .q = scratch + T * T};
+    f.k = f.q + keys;
+    f.notes = f.k + keys;
+    f.now = f.next = f.notes + MLSTM_NOTES * T;
+    float *workspace = scratch + mlstm_thread_floats(plan, PHASE_FORWARD);
+    for (int64_t number = 0; number < plan->chunks; number++) {
+        const Chunk chunk = chunk_of(call, plan, run, unit, number, workspace);
+        f.h = call->out[0]->data + chunk.first * chunk.v_row + chunk.head * plan->dv;
+        if (call->saves)
+            f.notes = call->saved[MLSTM_SAVED_NOTES]->data +
+                      (unit * plan->chunks + number) * MLSTM_NOTES * T;
+        if (call->saves > 1 && chunk.leaves)
+            f.next = call->saved[MLSTM_SAVED_STATES]->data +
+                     (unit * (plan->chunks - 1) + number) * plan->state;
+        open_gates(&chunk, &f);
+        results(&chunk, &f);
+        if (chunk.leaves) advance(&chunk, &f);
+        f.now = f.next;
+    }
+}
+
+static void forward(const OpCall *call, const Run *run) {
+    const MlstmPlan plan = mlstm_plan(call);
+    const size_t share =
+        (size_t)mlstm_thread_floats(&plan, PHASE_FORWARD) + mlstm_workspace(&plan) / sizeof(float);
+#pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
+    for (int64_t unit = 0; unit < plan.B * plan.H; unit++)
+        walk_head(call, &plan, run, unit,
+                  (float *)call->scratch + (size_t)omp_get_thread_num() * share);
+}
+
+const OpKernels ISA(mlstm_cpu) = {forward, ISA(mlstm_backward)};
