@@ -15,8 +15,8 @@ static const Option options[] = {
      "none|identity|gelu|gelu_tanh|swiglu", "second half of each block"},
     {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
      "hidden width of the MLP / D, then rounded up to a multiple of 8"},
-    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms",
-     "kind of normalisation"},
+    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain",
+     "kind of normalisation; layer_gain: layer norm without an offset"},
     {"norm_place", OPTION_CHOICE, offsetof(Backbone, norm_place), "pre", 0, -1, "pre|post",
      "normalise before each half of a block, or after its residual sum"},
     {"init_deviation", OPTION_REAL, offsetof(Backbone, init_deviation), "0.02", 0, 10, NULL,
@@ -54,7 +54,9 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
     if (backbone->norm == NORM_RMS) {
         y = rms_norm(tape, x, gamma, norm_epsilon);
     } else {
-        Tensor *beta = tape_parameter(tape, "beta", shape, init_constant(0), GROUP_NO_DECAY);
+        Tensor *beta = NULL;
+        if (backbone->norm == NORM_LAYER)
+            beta = tape_parameter(tape, "beta", shape, init_constant(0), GROUP_NO_DECAY);
         y = layer_norm(tape, x, gamma, beta, norm_epsilon);
     }
     tape_scope_end(tape);

@@ -41,7 +41,11 @@ typedef enum BackboneMlp {
     MLP_GELU_TANH, /* as GPT-2; nanoGPT and Zoology use the exact one */
     MLP_SWIGLU     /* no biases */
 } BackboneMlp;
-typedef enum BackboneNorm { NORM_LAYER, NORM_RMS } BackboneNorm;
+typedef enum BackboneNorm {
+    NORM_LAYER,
+    NORM_RMS,
+    NORM_LAYER_GAIN /* layer norm without the offset beta */
+} BackboneNorm;
 typedef enum BackbonePlace { PLACE_PRE, PLACE_POST } BackbonePlace;
 
 /* What a mixer may know while it records. Shapes: x (B, L, D); in TAPE_STEP mode L is 1. */

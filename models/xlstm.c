@@ -1,0 +1,211 @@
+/* xLSTM (Beck et al. 2024, arXiv 2405.04517, sections 2.3 and 2.4, figures 10 and 11). With D the
+ * width, E = expand D rounded up to 64 the inner width, H heads:
+ *
+ *     mLSTM block:  u = norm(x);  a, z = in_a(u), in_z(u);  c = silu(convolution(a))
+ *                   q, k = blocks(c);  v = blocks(a);  i, f = gates([q k v])
+ *                   h = head_norm(mlstm(q, k, v, i, f))          matrix memory, exponential gates
+ *                   x + out((h + skip c) silu(z))
+ *
+ * q, k and v are block-diagonal maps of `block` channels each. xLSTM[a:b] has b sLSTM blocks for a
+ * mLSTM blocks.
+ *
+ * Parameters of an mLSTM block: 3 D E + E (3 block + 6 H + K + 3), some 6 D^2; FLOPs a token: twice
+ * that and 4 E^2 / H for the memory. State: E^2 / H + E + H and (K - 1) E floats. */
+#include <math.h>
+
+#include "engine/ops/block_linear/block_linear.h"
+#include "engine/ops/channel_gain/channel_gain.h"
+#include "engine/ops/linear/linear.h"
+#include "engine/ops/mlstm/mlstm.h"
+#include "engine/ops/mlstm_step/mlstm_step.h"
+#include "engine/ops/norm/norm.h"
+#include "engine/ops/pointwise/pointwise.h"
+#include "engine/ops/short_convolution/short_convolution.h"
+#include "models/backbone.h"
+
+typedef struct Xlstm {
+    int64_t heads, convolution, block;
+    double expand;
+} Xlstm;
+
+static const Option options[] = {
+    {"heads", OPTION_INTEGER, offsetof(Xlstm, heads), "4", 1, 1024, NULL, "heads (H)"},
+    {"expand", OPTION_REAL, offsetof(Xlstm, expand), "2", 0.01, 64, NULL,
+     "inner channels of an mLSTM block / D, then rounded up to a multiple of 64"},
+    {"convolution", OPTION_INTEGER, offsetof(Xlstm, convolution), "4", 2, SHORT_CONVOLUTION_TAPS,
+     NULL, "taps of the short convolution (K)"},
+    {"block", OPTION_INTEGER, offsetof(Xlstm, block), "4", 1, 65536, NULL,
+     "channels of a block of the maps to q, k and v"},
+};
+
+/* Nguyen and Salazar 2019 for what reads the residual stream; what writes it as in GPT-NeoX (Wang
+ * and Komatsuzaki 2021). */
+static Init small_init(const Backbone *backbone) {
+    return init_normal(sqrt(2 / (5 * (double)backbone->width)));
+}
+static Init out_init(const Backbone *backbone) {
+    return init_normal(2 / ((double)backbone->layers * sqrt((double)backbone->width)));
+}
+
+static int64_t round_up(double width) {
+    return 64 * (int64_t)fmax(1, ceil(width / 64 - 1e-9));
+}
+static int64_t inner_width(const Backbone *backbone, const Xlstm *own) {
+    return round_up(own->expand * (double)backbone->width);
+}
+
+/* x (B, L, E) -> (B, L, E): the short convolution with SiLU; starts as PyTorch's. */
+static Tensor *convolve(Tape *tape, const Xlstm *own, Tensor *x) {
+    const int64_t B = extent(x, 0), E = extent(x, 2), K = own->convolution;
+    const Init init = init_uniform(1 / sqrt((double)K));
+    tape_scope(tape, "convolution");
+    Tensor *taps = tape_parameter(tape, "weight", SHAPE(K, E), init, GROUP_DECAY);
+    Tensor *bias = tape_parameter(tape, "bias", SHAPE(E), init, GROUP_NO_DECAY);
+    Tensor *state = tape_carry(tape, "state", SHAPE(B, K - 1, E)), *next;
+    x = short_convolution(tape, x, taps, bias, (ShortConvolution){.activation = ACTIVATION_SILU},
+                          state, &next);
+    tape_carry_out(tape, "state", next);
+    tape_scope_end(tape);
+    return x;
+}
+
+/* (B, L, G I) -> (B, L, G O) by G blocks. */
+static Tensor *blocks(Tape *tape, const char *name, Tensor *x, int64_t G, int64_t O, Init init) {
+    tape_scope(tape, "%s", name);
+    Tensor *w = tape_parameter(tape, "weight", SHAPE(G, extent(x, 2) / G, O), init, GROUP_DECAY);
+    Tensor *y = block_linear(tape, x, w);
+    tape_scope_end(tape);
+    return y;
+}
+
+/* Layer norm of each head with a gain for each channel; c and skip as in channel_gain. */
+static Tensor *head_norm(Tape *tape, Tensor *x, int64_t heads, Tensor *c, Tensor *skip) {
+    const int64_t B = extent(x, 0), L = extent(x, 1), E = extent(x, 2);
+    Tensor *y = tape_reshape(tape, x, SHAPE(B, L, heads, E / heads));
+    y = tape_reshape(tape, layer_norm(tape, y, NULL, NULL, 1e-5), SHAPE(B, L, E));
+    Tensor *gain =
+        tape_parameter(tape, "head_norm.gamma", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
+    return channel_gain(tape, y, gain, c, skip);
+}
+
+/* Input gates N(0, 0.1); forget gates from 3 to 6, open for some 20 to 400 tokens. */
+static void fill_gate_bias(float *bias, const Shape *shape, Random *random, double a, double b) {
+    (void)a, (void)b;
+    const int64_t H = shape->extent[0] / 2;
+    for (int64_t h = 0; h < H; h++) {
+        bias[h] = (float)(0.1 * random_normal(random));
+        bias[H + h] = (float)(H > 1 ? 3 + 3 * (double)h / (double)(H - 1) : 3);
+    }
+}
+
+/* One row of q, k and v after the other, W [q; k; v] + b -> (B, L, 2 H). */
+static Tensor *gates(Tape *tape, Tensor *const qkv[3], int64_t H) {
+    static const char *const names[] = {"q.weight", "k.weight", "v.weight"};
+    Tensor *sum = NULL;
+    tape_scope(tape, "gates");
+    Tensor *bias =
+        tape_parameter(tape, "bias", SHAPE(2 * H), init_fill(fill_gate_bias, 0, 0), GROUP_NO_DECAY);
+    for (int i = 0; i < 3; i++) {
+        Tensor *w = tape_parameter(tape, names[i], SHAPE(extent(qkv[i], 2), 2 * H),
+                                   init_constant(0), GROUP_DECAY);
+        sum = linear(tape, qkv[i], w, i == 0 ? bias : NULL, sum, ACTIVATION_NONE);
+    }
+    tape_scope_end(tape);
+    return sum;
+}
+
+/* The matrix memory, in chunks or for one token. */
+static Tensor *memory(Tape *tape, Tensor *const qkv[3], int64_t H) {
+    Tensor *in = gates(tape, qkv, H);
+    if (tape_mode(tape) != TAPE_STEP) return mlstm(tape, qkv[0], qkv[1], qkv[2], in, H);
+    const int64_t B = extent(in, 0), d = extent(qkv[0], 2) / H;
+    const MlstmState state = {.C = tape_carry(tape, "C", SHAPE(B, H, d, d)),
+                              .n = tape_carry(tape, "n", SHAPE(B, H, d)),
+                              .m = tape_carry(tape, "m", SHAPE(B, H))};
+    MlstmState next;
+    Tensor *h = mlstm_step(tape, &state, qkv[0], qkv[1], qkv[2], in, &next);
+    tape_carry_out(tape, "C", next.C);
+    tape_carry_out(tape, "n", next.n);
+    tape_carry_out(tape, "m", next.m);
+    return h;
+}
+
+/* u (B, L, D), normalised, to what is added to the residual stream. */
+static Tensor *mlstm_branch(Tape *tape, const ModelContext *context, Tensor *u) {
+    const Xlstm *own = context->options;
+    const Backbone *backbone = context->backbone;
+    const int64_t E = inner_width(backbone, own);
+    const Init init = small_init(backbone);
+    Tensor *a = backbone_linear(tape, "in_a", u, E, false, init, NULL);
+    Tensor *z = backbone_linear(tape, "in_z", u, E, false, init, NULL);
+    Tensor *c = convolve(tape, own, a);
+    Tensor *const qkv[3] = {blocks(tape, "q", c, E / own->block, own->block, init),
+                            blocks(tape, "k", c, E / own->block, own->block, init),
+                            blocks(tape, "v", a, E / own->block, own->block, init)};
+    Tensor *h = memory(tape, qkv, own->heads);
+    Tensor *skip = tape_parameter(tape, "skip", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
+    h = head_norm(tape, h, own->heads, c, skip);
+    h = gate(tape, h, z, ACTIVATION_SILU);
+    h = backbone_linear(tape, "out", h, backbone->width, false, out_init(backbone), NULL);
+    return backbone_dropout(tape, backbone, h);
+}
+
+static Tensor *block(Tape *tape, const ModelContext *context, Tensor *x) {
+    Tensor *u = backbone_norm(tape, context->backbone, "norm1", x);
+    tape_scope(tape, "mixer");
+    x = add(tape, x, mlstm_branch(tape, context, u));
+    tape_scope_end(tape);
+    return x;
+}
+
+static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
+    ModelContext own = *context;
+    for (own.layer = 0; own.layer < context->backbone->layers; own.layer++) {
+        if (context->backbone->recompute) tape_segment(tape);
+        tape_scope(tape, "layers.%lld", (long long)own.layer);
+        x = block(tape, &own, x);
+        tape_scope_end(tape);
+        if (context->backbone->recompute) tape_segment_end(tape);
+    }
+    return x;
+}
+
+static Status validate(const Backbone *backbone, const void *values, Error *error) {
+    const Xlstm *own = values;
+    const int64_t E = inner_width(backbone, own);
+    if (backbone->mlp != MLP_NONE || backbone->norm_place != PLACE_PRE)
+        return error_set(error, STATUS_USAGE,
+                         "the blocks of xLSTM hold what their paper puts there: leave mlp=none and "
+                         "norm_place=pre");
+    if (E % own->heads || E % own->block)
+        return error_set(error, STATUS_USAGE,
+                         "heads=%lld and block=%lld must divide the inner width, %lld (expand x "
+                         "width, rounded up to a multiple of 64)",
+                         (long long)own->heads, (long long)own->block, (long long)E);
+    return STATUS_OK;
+}
+
+static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
+    (void)length;
+    const Xlstm *own = values;
+    const int64_t E = inner_width(backbone, own), H = own->heads;
+    return backbone->layers * (E * (E / H) + E + H + (own->convolution - 1) * E);
+}
+
+const Model model_xlstm = {
+    .name = "xlstm",
+    .title = "xLSTM",
+    .paper = {.authors = "Beck, Pöppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, "
+                         "Hochreiter",
+              .title = "xLSTM: Extended Long Short-Term Memory",
+              .venue = "NeurIPS",
+              .arxiv = "2405.04517",
+              .year = 2024},
+    .kind = KIND_RECURRENT,
+    .note = "",
+    .options = {options, sizeof options / sizeof *options, sizeof(Xlstm)},
+    .backbone = "mlp=none norm=layer_gain",
+    .stack = stack,
+    .validate = validate,
+    .state_floats = state_floats,
+};
