@@ -6,8 +6,7 @@
  *                   h = head_norm(mlstm(q, k, v, i, f))          matrix memory, exponential gates
  *                   x + out((h + skip c) silu(z))
  *
- * q, k and v are block-diagonal maps of `block` channels each. xLSTM[a:b] has b sLSTM blocks for a
- * mLSTM blocks.
+ * q, k and v are block-diagonal maps of `block` channels each.
  *
  * Parameters of an mLSTM block: 3 D E + E (3 block + 6 H + K + 3), some 6 D^2; FLOPs a token: twice
  * that and 4 E^2 / H for the memory. State: E^2 / H + E + H and (K - 1) E floats. */
@@ -202,7 +201,7 @@ const Model model_xlstm = {
               .arxiv = "2405.04517",
               .year = 2024},
     .kind = KIND_RECURRENT,
-    .note = "",
+    .note = "mLSTM blocks only, xLSTM[1:0]",
     .options = {options, sizeof options / sizeof *options, sizeof(Xlstm)},
     .backbone = "mlp=none norm=layer_gain",
     .stack = stack,

@@ -93,12 +93,14 @@ static const OpCase cases[] = {
             NORMAL(1, 70, 8),
             {.shape = SHAPE(1, 70, 4), .fill = FILL_NORMAL, .a = 60, .b = 0}},
      HEADS(2), .tolerance = 1e-4},
-    /* Logarithms add up to some 30 in a chunk, known to 1e-6; where the normaliser is the small
-     * difference of large terms, one of 3e5 results errs by 20 of that. */
+    /* Where the normaliser is the small difference of large terms, it errs by more than they do:
+     * in one of some 1e5 results by 20 times as much. */
     {"B8L256H4K32V32", .in = {INPUTS(8, 256, 4, 32, 32)}, HEADS(4), .tolerance = 4e-5,
      .benchmark = true},
-    {"B1L512H4K64V64", .in = {INPUTS(1, 512, 4, 64, 64)}, HEADS(4), .benchmark = true},
-    {"B1L256H2K384V384", .in = {INPUTS(1, 256, 2, 384, 384)}, HEADS(2), .benchmark = true},
+    {"B1L512H4K64V64", .in = {INPUTS(1, 512, 4, 64, 64)}, HEADS(4), .tolerance = 4e-5,
+     .benchmark = true},
+    {"B1L256H2K384V384", .in = {INPUTS(1, 256, 2, 384, 384)}, HEADS(2), .tolerance = 4e-5,
+     .benchmark = true},
     {"B8L2048H4K384V384", .in = {INPUTS(8, 2048, 4, 384, 384)}, HEADS(4), .gpu = true},
     {"B32L512H4K32V32", .in = {INPUTS(32, 512, 4, 32, 32)}, HEADS(4), .gpu = true},
 };
