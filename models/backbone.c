@@ -6,6 +6,7 @@
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/norm/norm.h"
 #include "engine/ops/pointwise/pointwise.h"
+#include "engine/ops/positions/positions.h"
 
 static const Option options[] = {
     {"width", OPTION_INTEGER, offsetof(Backbone, width), "64", 1, 65536, NULL,
@@ -72,6 +73,15 @@ Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor 
     Backbone own = *backbone;
     if (own.embedding_dropout >= 0) own.dropout = own.embedding_dropout;
     return backbone_dropout(tape, &own, x);
+}
+
+Tensor *backbone_positions(Tape *tape, const ModelContext *context, bool learned, Tensor *x) {
+    const Shape shape = SHAPE(context->max_length, context->backbone->width);
+    Tensor *position = tape_mode(tape) == TAPE_STEP ? tape_position(tape) : NULL;
+    Tensor *table = learned ? tape_parameter(tape, "positions", shape,
+                                             backbone_init(context->backbone), GROUP_DECAY)
+                            : sinusoids(tape, "positions", shape);
+    return positions(tape, x, table, position);
 }
 
 static Tensor *dense(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,

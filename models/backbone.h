@@ -16,6 +16,10 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 
+/* x plus a table of where tokens stand, for prologues: SCOPE.positions, learned (longest length, D),
+ * or the sinusoids of Vaswani et al. 2017. */
+Tensor *backbone_positions(Tape *tape, const ModelContext *context, bool learned, Tensor *x);
+
 /* Start of a projection into the residual stream: N(0, 0.02 / sqrt(2 layers)), so that the sum over
  * all branches keeps its variance (Radford et al. 2019, section 2.3); of any other: N(0, 0.02).
  * Both with the option init_deviation in the place of 0.02. */

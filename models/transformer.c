@@ -13,7 +13,6 @@
 
 #include "engine/ops/attention/attention.h"
 #include "engine/ops/cache_append/cache_append.h"
-#include "engine/ops/positions/positions.h"
 #include "engine/ops/rotary/rotary.h"
 #include "models/backbone.h"
 
@@ -64,17 +63,8 @@ static Attention attention_of(const ModelContext *context) {
 
 static Tensor *prologue(Tape *tape, const ModelContext *context, Tensor *x) {
     const Transformer *own = context->options;
-    const Shape shape = SHAPE(context->max_length, context->backbone->width);
-    Tensor *position = tape_mode(tape) == TAPE_STEP ? tape_position(tape) : NULL;
-    Tensor *table;
-    if (own->positions == POSITIONS_LEARNED)
-        table =
-            tape_parameter(tape, "positions", shape, backbone_init(context->backbone), GROUP_DECAY);
-    else if (own->positions == POSITIONS_SINUSOIDAL)
-        table = sinusoids(tape, "positions", shape);
-    else
-        return x;
-    return positions(tape, x, table, position);
+    if (own->positions != POSITIONS_LEARNED && own->positions != POSITIONS_SINUSOIDAL) return x;
+    return backbone_positions(tape, context, own->positions == POSITIONS_LEARNED, x);
 }
 
 /* x (B, L, D) -> (B, L, D). */

@@ -1,0 +1,302 @@
+/* Chunks at the same time: what each adds to the state, the states by a pass over the chunks, and
+ * everything else chunk by chunk (linear_attention.cuh). Bound by the products: a token and head
+ * takes 4 d m + 2 C (d + m) operations forward, whole triangles counted, against 4 (2 d + 2 m)
+ * bytes and 8 d m / C for the states. */
+#include "engine/ops/linear_attention/linear_attention.cuh"
+
+/* b of every chunk, as LinearCall says. */
+static void sum_decays(const Run *run, const LinearPlan &plan, const float *log_decay,
+                       float *sums) {
+    for_each(run, plan.B * plan.H * plan.chunks, [=] __device__(int64_t n) {
+        const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
+        const float *const from =
+            log_decay + (head / plan.H * plan.L + token) * plan.H + head % plan.H;
+        double sum = 0;
+        for (int64_t i = 0; i < TILE; i++) {
+            if (token + i < plan.L) sum += (double)from[i * plan.H];
+            sums[n * 2 * TILE + i] = (float)sum;
+            sums[n * 2 * TILE + TILE + i] = (float)(sum - (double)(float)sum);
+        }
+    });
+}
+
+/* From what chunks add to the states before them, or with `backwards` behind them. added may be
+ * states. start, end (B, H, state): NULL for zero and for not wanted. Bidirectional: one state of
+ * all. */
+static void join_chunks(const Run *run, const LinearCall &x, const float *added, float *states,
+                        const float *start, float *end, bool add_end, bool backwards) {
+    const LinearPlan plan = x.plan;
+    const float *const sums = x.sums;
+    const bool causal = x.causal;
+    const Divisor by_state = divide_by(plan.state);
+    for_each(run, plan.B * plan.H * plan.state, [=] __device__(int64_t i) {
+        const int64_t head = by_state.of(i), place = i - head * plan.state;
+        float state = start ? start[i] : 0;
+        for (int64_t step = 0; step < plan.chunks; step++) {
+            const int64_t chunk = head * plan.chunks + (backwards ? plan.chunks - 1 - step : step);
+            const float more = added[chunk * plan.state + place];
+            if (causal) states[chunk * plan.state + place] = state;
+            state = (sums ? expf(sums[chunk * 2 * TILE + TILE - 1]) : 1.0f) * state + more;
+        }
+        if (!causal) states[i] = state;
+        if (end) put(end + i, state, add_end);
+    });
+}
+
+static Part part_of(const OpCall *call, const float *tensor, int64_t column, int64_t row,
+                    int64_t width, int64_t group, bool features) {
+    const LinearAttention *a = static_cast<const LinearAttention *>(call->attributes);
+    return {tensor + column, row, width, group, features ? a->feature : FEATURE_IDENTITY};
+}
+struct Parts {
+    Part q, k, v, g; /* g: dO over the denominator */
+};
+static Parts parts_of(const OpCall *call, const LinearPlan &p) {
+    const int64_t group = p.H / p.G;
+    Parts parts = {};
+    parts.q = part_of(call, call->in[p.q_input]->data, p.q_column, p.q_row, p.d, group, true);
+    parts.k = part_of(call, call->in[p.k_input]->data, p.k_column, p.k_row, p.d, group, true);
+    parts.v = part_of(call, call->in[p.v_input]->data, p.v_column, p.v_row, p.m, 1, false);
+    parts.q.scale = (float)static_cast<const LinearAttention *>(call->attributes)->scale;
+    return parts;
+}
+
+static LinearCall call_of(const OpCall *call) {
+    const LinearAttention *a = static_cast<const LinearAttention *>(call->attributes);
+    const Tensor *lengths = input_of(call, LINEAR_LENGTHS);
+    return {linear_attention_plan(call), a->causal, a->normalise,
+            lengths ? lengths->integers : NULL, NULL};
+}
+
+static void launch_tiles(const Run *run, const TilesCall &t, float epsilon) {
+    const LinearPlan &p = t.call.plan;
+    const dim3 grid((unsigned)(p.B * t.heads * p.chunks), blocks_for(t.columns, TILE));
+    if (run->products == PRODUCTS_BF16)
+        LAUNCH(run, linear_tiles<ProductsOfBf16>, grid, THREADS, sizeof(TilesSpace<ProductsOfBf16>),
+               t, epsilon);
+    else if (run->products == PRODUCTS_TF32)
+        LAUNCH(run, linear_tiles<ProductsOfTf32>, grid, THREADS, sizeof(TilesSpace<ProductsOfTf32>),
+               t, epsilon);
+    else
+        LAUNCH(run, linear_tiles<ProductsOfFloat>, grid, THREADS,
+               sizeof(TilesSpace<ProductsOfFloat>), t, epsilon);
+}
+static void launch_sums(const Run *run, const SumsCall &t) {
+    const LinearPlan &p = t.call.plan;
+    const dim3 grid((unsigned)(p.B * p.H * p.chunks), blocks_for(p.d, TILE), blocks_for(p.m, TILE));
+    if (run->products == PRODUCTS_BF16)
+        LAUNCH(run, linear_sums<ProductsOfBf16>, grid, THREADS, sizeof(TilesSpace<ProductsOfBf16>),
+               t);
+    else if (run->products == PRODUCTS_TF32)
+        LAUNCH(run, linear_sums<ProductsOfTf32>, grid, THREADS, sizeof(TilesSpace<ProductsOfTf32>),
+               t);
+    else
+        LAUNCH(run, linear_sums<ProductsOfFloat>, grid, THREADS,
+               sizeof(TilesSpace<ProductsOfFloat>), t);
+}
+
+static const float *take_decays(const Run *run, const OpCall *call, const LinearPlan &plan,
+                                Carver *carver) {
+    const float *const log_decay = data_of(call, LINEAR_DECAY);
+    if (!log_decay) return NULL;
+    float *const sums = carver->take<float>(plan.B * plan.H * plan.chunks * 2 * TILE);
+    sum_decays(run, plan, log_decay, sums);
+    return sums;
+}
+
+/* States of all chunks, wherever they are. */
+static int64_t states_size(const LinearPlan &plan) {
+    return plan.B * plan.H * plan.chunks * plan.state;
+}
+
+static void forward(const OpCall *call, const Run *run) {
+    const LinearAttention *a = static_cast<const LinearAttention *>(call->attributes);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    LinearCall x = call_of(call);
+    const LinearPlan &p = x.plan;
+    const Parts parts = parts_of(call, p);
+    x.sums = take_decays(run, call, p, &carver);
+    float *const added = carver.take<float>(states_size(p));
+    float *const states = call->saves ? call->saved[LINEAR_SAVED_STATES]->data
+                          : a->causal ? added
+                                      : carver.take<float>(p.B * p.H * p.state);
+    float *const denominators = !a->normalise ? NULL
+                                : call->saves ? call->saved[LINEAR_SAVED_DENOMINATORS]->data
+                                              : carver.take<float>(p.B * p.L * p.H);
+    SumsCall sums = {};
+    sums.call = x;
+    sums.x = parts.k;
+    sums.z = parts.v;
+    sums.padded = true;
+    sums.to = added;
+    launch_sums(run, sums);
+    join_chunks(run, x, added, states, data_of(call, LINEAR_STATE),
+                call->outputs > 1 ? call->out[1]->data : NULL, false, false);
+    TilesCall t = {};
+    t.call = x;
+    t.x = parts.q;
+    t.y = parts.k;
+    t.z = parts.v;
+    t.states = states;
+    t.turned = true;
+    t.columns = (int)p.m;
+    t.denominators = denominators;
+    t.to = call->out[0]->data;
+    t.to_row = p.H * p.m;
+    t.to_group = 1;
+    t.heads = p.H;
+    launch_tiles(run, t, (float)a->epsilon);
+}
+
+/* e of every token and head, -(dO . O) / denominator: a warp each. */
+enum { ROW_THREADS = 256 };
+KERNEL void __launch_bounds__(ROW_THREADS)
+    row_products(const float *g, const float *out, const float *denominators, int64_t rows,
+                 int64_t m, float *e) {
+    const int64_t row = global_thread() / WARP;
+    const bool inside = row < rows; /* whole warps, so that all lanes reach the sum */
+    float sum = 0;
+    for (int64_t c = threadIdx.x % WARP; inside && c < m; c += WARP)
+        sum += g[row * m + c] * out[row * m + c];
+    sum = warp_sum(sum);
+    if (inside && threadIdx.x % WARP == 0) e[row] = -sum / denominators[row];
+}
+
+/* S . dS at the end of every chunk: a block each. state: of the last one, or NULL. */
+KERNEL void __launch_bounds__(ROW_THREADS)
+    end_products(const float *states, const float *dstates, const float *last, int64_t chunks,
+                 int64_t size, float *to) {
+    __shared__ float space[WARP];
+    const int64_t n = blockIdx.x, head = n / chunks;
+    const bool ends = n % chunks == chunks - 1;
+    const float *const state = ends ? last + head * size : states + (n + 1) * size;
+    float sum = 0;
+    for (int64_t i = threadIdx.x; (!ends || last) && i < size; i += ROW_THREADS)
+        sum += state[i] * dstates[n * size + i];
+    sum = block_sum(sum, space);
+    if (threadIdx.x == 0) to[n] = sum;
+}
+
+/* dlog_decay from the sums of q . dq and k . dk, a thread for each chunk. */
+static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan &plan,
+                           const float *q_dots, const float *k_dots, int64_t tiles,
+                           const float *ends) {
+    float *const to = gradient_of(call, LINEAR_DECAY);
+    const bool add = call->accumulate[LINEAR_DECAY];
+    const int64_t all = plan.B * plan.H * plan.chunks;
+    for_each(run, all, [=] __device__(int64_t n) {
+        const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
+        float *const row = to + (head / plan.H * plan.L + token) * plan.H + head % plan.H;
+        float sum = ends[n];
+        for (int64_t i = TILE - 1; i >= 0; i--) {
+            if (token + i >= plan.L) continue;
+            for (int64_t tile = 0; tile < tiles; tile++) {
+                const int64_t place = (tile * all + n) * TILE + i;
+                sum += q_dots[place] - k_dots[place];
+            }
+            put(row + i * plan.H, sum, add);
+        }
+    });
+}
+
+static void backward(const OpCall *call, const Run *run) {
+    const LinearAttention *a = static_cast<const LinearAttention *>(call->attributes);
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    LinearCall x = call_of(call);
+    const LinearPlan &p = x.plan;
+    Parts parts = parts_of(call, p);
+    x.sums = take_decays(run, call, p, &carver);
+    const float *const states = call->saved[LINEAR_SAVED_STATES]->data;
+    float *const added = carver.take<float>(states_size(p));
+    float *const dstates = a->causal ? added : carver.take<float>(p.B * p.H * p.state);
+    float *const e = a->normalise ? carver.take<float>(p.B * p.L * p.H) : NULL;
+    parts.g = part_of(call, call->out[0]->gradient, 0, p.H * p.m, p.m, 1, false);
+    if (a->normalise) {
+        parts.g.divisors = call->saved[LINEAR_SAVED_DENOMINATORS]->data;
+        LAUNCH(run, row_products, blocks_for(p.B * p.L * p.H * WARP, ROW_THREADS), ROW_THREADS, 0,
+               call->out[0]->gradient, call->out[0]->data, parts.g.divisors, p.B * p.L * p.H, p.m,
+               e);
+    }
+    SumsCall sums = {};
+    sums.call = x;
+    sums.x = parts.q;
+    sums.z = parts.g;
+    sums.since = true;
+    sums.e = e;
+    sums.to = added;
+    launch_sums(run, sums);
+    join_chunks(run, x, added, dstates, call->outputs > 1 ? call->out[1]->gradient : NULL,
+                gradient_of(call, LINEAR_STATE), call->accumulate[LINEAR_STATE], true);
+
+    const int64_t tiles = blocks_for(p.d, TILE), dots = tiles * p.B * p.H * p.chunks * TILE;
+    const bool decays = gradient_of(call, LINEAR_DECAY) != NULL;
+    TilesCall t = {};
+    t.call = x;
+    t.x = parts.g;
+    t.y = parts.v;
+    t.z = parts.k;
+    t.states = states;
+    t.columns = (int)p.d;
+    t.e_rows = e;
+    t.own = parts.q;
+    t.dots = decays ? carver.take<float>(dots) : NULL;
+    t.heads = p.G;
+    t.to_group = p.H / p.G;
+    float *const q_dots = t.dots, *const k_dots = decays ? carver.take<float>(dots) : NULL;
+    if (float *to = gradient_of(call, p.q_input)) {
+        t.to = to + p.q_column;
+        t.to_row = p.q_row;
+        t.add = call->accumulate[p.q_input];
+        launch_tiles(run, t, 0);
+    }
+    t.later = t.padded = true;
+    t.x = parts.v;
+    t.y = parts.g;
+    t.z = parts.q;
+    t.states = dstates;
+    t.e_rows = NULL;
+    t.e_columns = e;
+    t.own = parts.k;
+    t.dots = k_dots;
+    if (float *to = gradient_of(call, p.k_input)) {
+        t.to = to + p.k_column;
+        t.to_row = p.k_row;
+        t.add = call->accumulate[p.k_input];
+        launch_tiles(run, t, 0);
+    }
+    if (decays) {
+        float *const ends = carver.take<float>(p.B * p.H * p.chunks);
+        LAUNCH(run, end_products, (unsigned)(p.B * p.H * p.chunks), ROW_THREADS, 0, states, dstates,
+               call->outputs > 1 ? call->out[1]->data : NULL, p.chunks, p.state, ends);
+        decay_gradient(run, call, p, q_dots, k_dots, tiles, ends);
+    }
+    t.x = parts.k;
+    t.y = parts.q;
+    t.z = parts.g;
+    t.turned = true;
+    t.columns = (int)p.m;
+    t.e_columns = NULL;
+    t.own = {};
+    t.dots = NULL;
+    t.heads = p.H;
+    t.to_group = 1;
+    if (float *to = gradient_of(call, p.v_input)) {
+        t.to = to + p.v_column;
+        t.to_row = p.v_row;
+        t.add = call->accumulate[p.v_input];
+        launch_tiles(run, t, 0);
+    }
+}
+
+static size_t scratch(const OpCall *call, Phase phase) {
+    const LinearPlan p = linear_attention_plan(call);
+    const int64_t chunks = p.B * p.H * p.chunks, rows = p.B * p.L * p.H;
+    size_t bytes = carved(states_size(p), 4) + carved(p.B * p.H * p.state, 4) + carved(rows, 4);
+    if (!input_of(call, LINEAR_DECAY)) return bytes;
+    bytes += carved(chunks * 2 * TILE, 4);
+    if (phase == PHASE_BACKWARD)
+        bytes += 2 * carved(blocks_for(p.d, TILE) * chunks * TILE, 4) + carved(chunks, 4);
+    return bytes;
+}
+
+CUDA_OP(linear_attention, {forward, backward}, scratch);

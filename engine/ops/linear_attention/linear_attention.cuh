@@ -1,0 +1,392 @@
+/* The two kernels of linear attention. Every result of a chunk is
+ *
+ *     (triangle of X Y^T, weighted by decays) Z + decays X G
+ *
+ * with C rows of queries, keys, values or gradients for X, Y and Z, and for G the state before the
+ * chunk or the gradient of the state behind it:
+ *
+ *            X       Y       Z       G                 triangle
+ *     O      phi(Q)  phi(K)  V       S                 keys up to the query
+ *     dQ     G_O     V       phi(K)  S^T               keys up to the query
+ *     dK     V       G_O     phi(Q)  dS^T              queries from the key on
+ *     dV     phi(K)  phi(Q)  G_O     dS                queries from the key on
+ *
+ * where G_O is dO over the denominator. What chunks add to S and dS are products over their tokens,
+ * phi(K)^T V and phi(Q)^T G_O, which a pass over the chunks then turns into the states. A block of
+ * four warps owns 64 x 64 results; operands come through shared memory in slabs of SLAB numbers of
+ * depth, sums stay in registers. */
+#ifndef LONGHAUL_OPS_LINEAR_ATTENTION_CUH
+#define LONGHAUL_OPS_LINEAR_ATTENTION_CUH
+
+#include "engine/cuda/matrix.cuh"
+#include "engine/cuda/quad.cuh"
+#include "engine/ops/linear_attention/linear_attention_plan.h"
+
+constexpr int TILE = LINEAR_CHUNK; /* rows and columns of a block's results */
+constexpr int SLAB = 32;
+constexpr int STRIP = 16; /* rows of a warp */
+constexpr int THREADS = TILE / STRIP * WARP;
+constexpr int GROUP = 4; /* numbers of a slab that a thread stores at a time */
+
+/* Heads of a tensor as matrices: that of head h begins at start + h / group * width, rows (tokens)
+ * are `row` apart. Its numbers are phi(x) scale / divisors[token, h]. */
+struct Part {
+    const float *start = NULL;
+    int64_t row = 0, width = 0, group = 1;
+    FeatureMap feature = FEATURE_IDENTITY;
+    float scale = 1;
+    const float *divisors = NULL; /* (B, L, H) or NULL */
+};
+
+/* A chunk of one head of it; zero behind the last row and column. */
+struct Rows {
+    const float *start, *divisors;
+    int64_t row, heads;
+    int count, width;
+    FeatureMap feature;
+    float scale;
+
+    __device__ float raw(int i, int c) const {
+        return start[i * row + c];
+    }
+    __device__ float operator()(int i, int c) const {
+        if (i >= count || c >= width) return 0;
+        float x = raw(i, c);
+        if (feature == FEATURE_ELU)
+            x = x > 0 ? x + 1 : expf(x);
+        else if (feature == FEATURE_RELU)
+            x = fmaxf(x, 0);
+        return divisors ? x * scale / divisors[i * heads] : x * scale;
+    }
+    /* Derivative of that at (i, c). */
+    __device__ float slope(int i, int c) const {
+        const float x = raw(i, c);
+        if (feature == FEATURE_ELU) return x > 0 ? scale : scale * expf(x);
+        return feature == FEATURE_RELU && x <= 0 ? 0.0f : scale;
+    }
+};
+
+/* What blocks of all launches share. keys: of the launch's rows only those that count, which are
+ * tokens below lengths[b]. */
+struct LinearCall {
+    LinearPlan plan;
+    bool causal, normalise;
+    const int32_t *lengths;
+    /* (B, H, chunks, 2, C): b in two parts, the second what rounding the first has lost; NULL: no
+     * decays. */
+    const float *sums;
+};
+
+/* Sequence, head (the first of a group), chunk and its first token. */
+struct Chunk {
+    int64_t b, h, chunk, token;
+    int rows, keys;
+};
+__device__ static inline Chunk chunk_of(const LinearCall &x, int64_t heads, unsigned block) {
+    Chunk at;
+    at.chunk = block % x.plan.chunks;
+    const int64_t head = block / x.plan.chunks;
+    at.b = head / heads;
+    at.h = head % heads * (x.plan.H / heads);
+    at.token = at.chunk * TILE;
+    const int64_t left = x.plan.L - at.token;
+    at.rows = left < TILE ? (int)left : TILE;
+    const int64_t keys = x.lengths ? x.lengths[at.b] - at.token : at.rows;
+    at.keys = keys < 0 ? 0 : keys < at.rows ? (int)keys : at.rows;
+    return at;
+}
+__device__ static inline Rows rows_of(const LinearCall &x, const Part &part, const Chunk &at,
+                                      int64_t h, int count) {
+    const int64_t token = at.b * x.plan.L + at.token;
+    return {part.start + token * part.row + h / part.group * part.width,
+            part.divisors ? part.divisors + token * x.plan.H + h : NULL,
+            part.row,
+            x.plan.H,
+            count,
+            (int)part.width,
+            part.feature,
+            part.scale};
+}
+/* Number of a chunk of a head, among all or among its states. */
+__device__ static inline int64_t chunk_number(const LinearCall &x, const Chunk &at, int64_t h) {
+    return (at.b * x.plan.H + h) * x.plan.chunks + at.chunk;
+}
+__device__ static inline int64_t note_number(const LinearCall &x, const Chunk &at, int64_t h) {
+    return (at.b * x.plan.H + h) * x.plan.notes + (x.causal ? at.chunk : 0);
+}
+
+/* Decays between tokens of a chunk, and to its beginning and end. */
+struct Decays {
+    const float *sums; /* shared: [2][C] */
+    __device__ float between(int earlier, int later) const {
+        if (!sums) return 1;
+        return expf(
+            fminf(0, (sums[later] - sums[earlier]) + (sums[TILE + later] - sums[TILE + earlier])));
+    }
+    __device__ float since(int i) const {
+        return sums ? expf(sums[i]) : 1;
+    }
+    __device__ float before(int i) const {
+        return between(i, TILE - 1);
+    }
+};
+/* The whole block loads them; a barrier must follow. */
+__device__ static inline Decays load_decays(const LinearCall &x, int64_t chunk, float *space) {
+    if (!x.sums) return {NULL};
+    for (unsigned i = threadIdx.x; i < 2 * TILE; i += THREADS)
+        space[i] = x.sums[chunk * 2 * TILE + i];
+    return {space};
+}
+
+/* tile[r][c] = of(r, c) for TILE rows and W columns by the whole block. DOWN: neighbouring threads
+ * have neighbouring rows, for an `of` whose memory runs along them. */
+template <class M, int W, bool DOWN, class Of>
+__device__ __forceinline__ void fill(const SharedTile<typename M::Element, W> &tile, Of of) {
+    constexpr int ACROSS = W / GROUP;
+#pragma unroll
+    for (int i = (int)threadIdx.x; i < TILE * ACROSS; i += THREADS) {
+        const int r = DOWN ? i % TILE : i / ACROSS, c = (DOWN ? i / TILE : i % ACROSS) * GROUP;
+        Lanes<GROUP> four;
+#pragma unroll
+        for (int k = 0; k < GROUP; k++) four.of[k] = of(r, c + k);
+        M::store(tile.at((unsigned)r, (unsigned)c), four);
+    }
+}
+
+/* c += A B^T of a slab: the warp's strip of A by all rows of B. */
+template <class M>
+__device__ __forceinline__ void multiply_slab(float (&c)[TILE / 8][4],
+                                              const SharedTile<typename M::Element, SLAB> &a_tile,
+                                              const SharedTile<typename M::Element, SLAB> &b_tile) {
+    const unsigned strip = threadIdx.x / WARP * STRIP;
+#pragma unroll
+    for (int s = 0; s < SLAB / M::DEPTH; s++) {
+        typename M::A a;
+        M::load_a(a, a_tile, strip, s * M::DEPTH);
+#pragma unroll
+        for (int n = 0; n < TILE / 16; n++) {
+            typename M::B b;
+            M::load_b_rows(b, b_tile, n * 16, s * M::DEPTH);
+            M::multiply(c[2 * n], c[2 * n + 1], a, b);
+        }
+    }
+}
+
+/* Calls body(i, j, c) for every result of the lane: row i and column j of the tile. */
+template <class Body>
+__device__ __forceinline__ void each_result(float (&c)[TILE / 8][4], Body body) {
+    const int strip = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
+#pragma unroll
+    for (int t = 0; t < TILE / 8; t++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            body(strip + e / 2 * 8, t * 8 + (int)lane_column() + e % 2, c[t][e]);
+}
+
+/* One of the four products for all chunks. */
+struct TilesCall {
+    LinearCall call;
+    Part x, y, z;
+    const float *states; /* (B, H, notes, state) */
+    bool turned;         /* G[k][n] = state[k m + n], otherwise state[n m + k] */
+    bool later;          /* rows meet columns from themselves on */
+    bool padded;         /* rows are keys: those that do not count are zero */
+    int columns;         /* of the result */
+    /* With normalise, (B, L, H): e, added to row i of the triangle before the decays (dQ), or to
+     * column j (dK). */
+    const float *e_rows, *e_columns;
+    float *denominators; /* O: written, and results divided; NULL for gradients or none */
+    float *dots;         /* (tiles, B, H, chunks, C): features . gradients, or NULL */
+    Part own;            /* dQ, dK: what the gradient's features are made of */
+    float *to;           /* result: laid out as `to_part` says */
+    int64_t to_row, to_group;
+    bool add;
+    int64_t heads; /* that a block does not loop over: G for dQ and dK, H for O and dV */
+};
+
+/* Shared memory of the kernel, in elements and floats. */
+template <class M> struct TilesSpace {
+    typename M::Element x[TILE * SLAB], y[TILE * SLAB], g[TILE * SLAB], z[TILE * TILE];
+    float sums[2 * TILE], rows[TILE];
+};
+
+/* q . z of the row that two threads share, over a slab: half of its columns each. */
+__device__ static inline float product_with_z(const Rows &x, const float *z, int slab) {
+    const int row = (int)threadIdx.x / 2, first = slab + (int)threadIdx.x % 2 * (SLAB / 2);
+    float sum = 0;
+    for (int c = first; c < first + SLAB / 2 && c < x.width; c++) sum += x(row, c) * z[c];
+    return sum;
+}
+
+/* The denominators' parts: sums of the triangle's rows, and what threads have of q . z. */
+__device__ static inline void store_denominators(const LinearCall &x, float (&p)[TILE / 8][4],
+                                                 const Decays &decays, float z_product,
+                                                 float epsilon, float *rows) {
+    z_product += across(z_product, 1);
+    __syncthreads();
+    const int own = (int)threadIdx.x / 2;
+    if (threadIdx.x % 2 == 0) rows[own] = (x.causal ? decays.since(own) : 1) * z_product + epsilon;
+    __syncthreads();
+    const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float sum = 0;
+#pragma unroll
+        for (int t = 0; t < TILE / 8; t++) sum += p[t][2 * r] + p[t][2 * r + 1];
+        sum = quad_sum(sum);
+        if (threadIdx.x % 4 == 0) rows[row + r * 8] += sum;
+    }
+    __syncthreads();
+}
+
+/* Grid: (B heads chunks, tiles of columns). */
+template <class M>
+KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float epsilon) {
+    typedef SharedTile<typename M::Element, SLAB> Slab;
+    typedef SharedTile<typename M::Element, TILE> Whole;
+    const LinearCall &x = t.call;
+    TilesSpace<M> *const space = shared_memory<TilesSpace<M>>();
+    const Slab x_tile = {space->x}, y_tile = {space->y}, g_tile = {space->g};
+    const Whole z_tile = {space->z};
+    const Chunk at = chunk_of(x, t.heads, blockIdx.x);
+    const int first = (int)blockIdx.y * TILE; /* column */
+    const int m = (int)x.plan.m, d = (int)x.plan.d, count = t.padded ? at.keys : at.rows;
+    const int64_t group = x.plan.H / t.heads;
+    float total[TILE / 8][4] = {};
+    for (int64_t h = at.h; h < at.h + group; h++) {
+        const Rows rows = rows_of(x, t.x, at, h, count);
+        const Rows columns = rows_of(x, t.y, at, h, at.rows), z = rows_of(x, t.z, at, h, at.rows);
+        const float *const state = t.states + note_number(x, at, h) * x.plan.state;
+        const int64_t token = (at.b * x.plan.L + at.token) * x.plan.H + h;
+        const Decays decays = load_decays(x, chunk_number(x, at, h), space->sums);
+        float p[TILE / 8][4] = {}, c[TILE / 8][4] = {}, z_product = 0;
+        if (x.causal) fill<M, TILE, false>(z_tile, [&](int i, int j) { return z(i, first + j); });
+        for (int slab = 0; slab < rows.width; slab += SLAB) {
+            fill<M, SLAB, false>(x_tile, [&](int i, int k) { return rows(i, slab + k); });
+            if (x.causal)
+                fill<M, SLAB, false>(y_tile, [&](int j, int k) { return columns(j, slab + k); });
+            const auto of_state = [&](int n, int k) {
+                const int column = first + n, depth = slab + k;
+                if (column >= t.columns || depth >= rows.width) return 0.0f;
+                return state[t.turned ? depth * m + column : column * m + depth];
+            };
+            if (t.turned)
+                fill<M, SLAB, true>(g_tile, of_state);
+            else
+                fill<M, SLAB, false>(g_tile, of_state);
+            if (t.denominators) z_product += product_with_z(rows, state + d * m, slab);
+            __syncthreads();
+            multiply_slab<M>(c, x_tile, g_tile);
+            if (x.causal) multiply_slab<M>(p, x_tile, y_tile);
+            __syncthreads();
+        }
+        each_result(c, [&](int i, int j, float &value) {
+            const float *const norms = t.e_rows || t.e_columns ? state + d * m : NULL;
+            if (norms && first + j < t.columns && i < count)
+                value += norms[first + j] * (t.e_rows ? t.e_rows[token + i * x.plan.H] : 1.0f);
+            if (x.sums) value *= t.later ? decays.before(i) : decays.since(i);
+        });
+        each_result(p, [&](int i, int j, float &value) {
+            if (t.e_rows && i < count) value += t.e_rows[token + i * x.plan.H];
+            if (t.e_columns && j < at.rows) value += t.e_columns[token + j * x.plan.H];
+            const bool seen = t.later ? j >= i : j <= i;
+            value = !seen ? 0 : value * (t.later ? decays.between(i, j) : decays.between(j, i));
+        });
+        if (t.denominators) store_denominators(x, p, decays, z_product, epsilon, space->rows);
+        if (x.causal) {
+#pragma unroll
+            for (int s = 0; s < TILE / M::DEPTH; s++) {
+                typename M::A a;
+                M::from_sums(a, p + s * (M::DEPTH / 8));
+#pragma unroll
+                for (int n = 0; n < TILE / 16; n++) {
+                    typename M::B b;
+                    M::load_b_columns(b, z_tile, s * M::DEPTH, n * 16);
+                    M::multiply(c[2 * n], c[2 * n + 1], a, b);
+                }
+            }
+        }
+        if (t.dots) {
+            const Rows own = rows_of(x, t.own, at, h, count);
+            float sums[2] = {};
+            const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
+            each_result(c, [&](int i, int j, float &value) {
+                sums[i != row] += own(i, first + j) * value;
+            });
+            for (int r = 0; r < 2; r++) {
+                const float sum = quad_sum(sums[r]);
+                const int64_t heads = x.plan.B * x.plan.H * x.plan.chunks;
+                if (threadIdx.x % 4 == 0)
+                    t.dots[(blockIdx.y * heads + chunk_number(x, at, h)) * TILE + row + r * 8] =
+                        sum;
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < TILE / 8; i++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) total[i][e] += c[i][e];
+        __syncthreads(); /* the tile of Z and the decays are the next head's */
+    }
+    if (t.denominators && blockIdx.y == 0 && (int)threadIdx.x < at.rows)
+        t.denominators[(at.b * x.plan.L + at.token + threadIdx.x) * x.plan.H + at.h] =
+            space->rows[threadIdx.x];
+    const Rows own = rows_of(x, t.own, at, at.h, count);
+    float *const to =
+        t.to + (at.b * x.plan.L + at.token) * t.to_row + at.h / t.to_group * t.columns + first;
+    each_result(total, [&](int i, int j, float &value) {
+        if (i >= at.rows || first + j >= t.columns) return;
+        float result = value;
+        if (t.denominators) result /= space->rows[i];
+        if (t.own.start) result = i < count ? result * own.slope(i, first + j) : 0.0f;
+        put(to + i * t.to_row + j, result, t.add);
+    });
+}
+
+/* What every chunk adds to a state: X^T Z over its tokens, and of X alone for z. X is weighted by
+ * what the decays leave of it at the end of the chunk, or (since) at the gradient of the state
+ * before it. */
+struct SumsCall {
+    LinearCall call;
+    Part x, z;
+    bool since, padded;
+    const float *e; /* (B, L, H): weights of X in z, or NULL for one */
+    float *to;      /* (B, H, chunks, state) */
+};
+
+/* Grid: (B H chunks, tiles of d, tiles of m). */
+template <class M> KERNEL void __launch_bounds__(THREADS) linear_sums(const SumsCall t) {
+    typedef SharedTile<typename M::Element, SLAB> Slab;
+    const LinearCall &x = t.call;
+    TilesSpace<M> *const space = shared_memory<TilesSpace<M>>();
+    const Slab x_tile = {space->x}, y_tile = {space->y};
+    const Chunk at = chunk_of(x, x.plan.H, blockIdx.x);
+    const int row = (int)blockIdx.y * TILE, column = (int)blockIdx.z * TILE;
+    const int d = (int)x.plan.d, m = (int)x.plan.m, count = t.padded ? at.keys : at.rows;
+    const Rows a = rows_of(x, t.x, at, at.h, count), b = rows_of(x, t.z, at, at.h, count);
+    const Decays decays = load_decays(x, chunk_number(x, at, at.h), space->sums);
+    float *const to = t.to + chunk_number(x, at, at.h) * x.plan.state;
+    float c[TILE / 8][4] = {};
+    __syncthreads();
+    const auto weighted = [&](int i, int token) {
+        return a(token, row + i) * (t.since ? decays.since(token) : decays.before(token));
+    };
+    for (int token = 0; token < TILE; token += SLAB) {
+        fill<M, SLAB, true>(x_tile, [&](int i, int k) { return weighted(i, token + k); });
+        fill<M, SLAB, true>(y_tile, [&](int n, int k) { return b(token + k, column + n); });
+        __syncthreads();
+        multiply_slab<M>(c, x_tile, y_tile);
+        __syncthreads();
+    }
+    each_result(c, [&](int i, int j, float &value) {
+        if (row + i < d && column + j < m) to[(row + i) * m + column + j] = value;
+    });
+    const int own = (int)threadIdx.x;
+    if (!x.normalise || column > 0 || own >= TILE || row + own >= d) return;
+    const int64_t first = (at.b * x.plan.L + at.token) * x.plan.H + at.h;
+    float sum = 0;
+    for (int token = 0; token < count; token++)
+        sum += weighted(own, token) * (t.e ? t.e[first + token * x.plan.H] : 1.0f);
+    to[d * m + row + own] = sum;
+}
+
+#endif

@@ -1,0 +1,291 @@
+/* What the forward and the backward kernel of linear attention share: a head on a thread, its
+ * features chunk by chunk, decays, and products in the thread's scratch. */
+#ifndef LONGHAUL_OPS_LINEAR_ATTENTION_SIMD_H
+#define LONGHAUL_OPS_LINEAR_ATTENTION_SIMD_H
+
+#include "engine/bf16_simd.h"
+#include "engine/gemm.h"
+#include "engine/gradient_simd.h"
+#include "engine/ops/linear_attention/linear_attention_plan.h"
+#include "engine/transpose_simd.h"
+#include "engine/vmath.h"
+
+enum { CHUNK = LINEAR_CHUNK, HALF = CHUNK / 2 };
+
+/* Of the triangle of a chunk rows before HALF are multiplied as far as HALF only: three quarters of
+ * the square. */
+typedef struct Head {
+    const OpCall *call;
+    const LinearAttention *a;
+    LinearPlan plan;
+    Products products;
+    int64_t b, h, keys; /* keys: tokens whose keys count */
+    int64_t ahead;      /* tokens to the chunk that comes after this one */
+    float *q, *k;       /* (CHUNK, d): features of a chunk */
+    float *weights;     /* (CHUNK, CHUNK): P */
+    float *state;
+    const float *log_decay; /* of the call; NULL: none */
+    /* (CHUNK): a, b in two parts (the second what rounding the first has lost: differences of large
+     * sums count), exp(b) and exp(b_C - b). */
+    float *decay, *sum, *rest, *since, *before;
+    float *workspace;
+    /* Backward. */
+    float *dq, *dk, *g; /* gradients of the features; that of the result over the denominator */
+    float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
+    float *dstate;
+    float *ddenominator; /* (CHUNK) */
+} Head;
+
+/* Tokens of a chunk, and how many of their keys count. */
+typedef struct Span {
+    int64_t chunk, token, rows, keys;
+} Span;
+
+static inline int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static inline Span span_of(const Head *w, int64_t chunk) {
+    Span span = {.chunk = chunk, .token = chunk * CHUNK};
+    span.rows = smaller(CHUNK, w->plan.L - span.token);
+    span.keys = w->keys - span.token;
+    if (span.keys < 0) span.keys = 0;
+    if (span.keys > span.rows) span.keys = span.rows;
+    return span;
+}
+
+static inline float *take(float **next, int64_t floats) {
+    float *part = *next;
+    *next += (floats + 15) / 16 * 16;
+    return part;
+}
+
+/* Lays out a thread's scratch. */
+static inline Head head_of(const OpCall *call, const Run *run, int thread, size_t bytes,
+                           Phase phase) {
+    Head w = {.call = call,
+              .a = call->attributes,
+              .plan = linear_attention_plan(call),
+              .products = run->products};
+    float *next = (float *)((char *)call->scratch + (size_t)thread * bytes);
+    w.log_decay = call->in[LINEAR_DECAY] ? call->in[LINEAR_DECAY]->data : NULL;
+    w.q = take(&next, CHUNK * w.plan.d);
+    w.k = take(&next, CHUNK * w.plan.d);
+    w.weights = take(&next, CHUNK * CHUNK);
+    w.state = take(&next, w.plan.state);
+    w.decay = take(&next, CHUNK);
+    w.sum = take(&next, CHUNK);
+    w.rest = take(&next, CHUNK);
+    w.since = take(&next, CHUNK);
+    w.before = take(&next, CHUNK);
+    if (phase == PHASE_BACKWARD) {
+        w.dq = take(&next, CHUNK * w.plan.d);
+        w.dk = take(&next, CHUNK * w.plan.d);
+        w.g = take(&next, CHUNK * w.plan.m);
+        w.dweights = take(&next, CHUNK * CHUNK);
+        w.decays = take(&next, CHUNK * CHUNK);
+        w.dstate = take(&next, w.plan.state);
+        w.ddenominator = take(&next, CHUNK);
+    }
+    w.workspace = next;
+    return w;
+}
+
+static inline void head_begin(Head *w, int64_t b, int64_t h, int64_t ahead) {
+    const Tensor *lengths = w->call->in[LINEAR_LENGTHS];
+    w->b = b;
+    w->h = h;
+    w->ahead = ahead;
+    w->keys = linear_attention_keys(&w->plan, lengths ? lengths->integers : NULL, b);
+}
+
+/* Where the head's part of token t begins. */
+static inline int64_t q_at(const Head *w, int64_t t) {
+    const LinearPlan *p = &w->plan;
+    return p->q_column + (w->b * p->L + t) * p->q_row + w->h / (p->H / p->G) * p->d;
+}
+static inline int64_t k_at(const Head *w, int64_t t) {
+    const LinearPlan *p = &w->plan;
+    return p->k_column + (w->b * p->L + t) * p->k_row + w->h / (p->H / p->G) * p->d;
+}
+static inline int64_t v_at(const Head *w, int64_t t) {
+    const LinearPlan *p = &w->plan;
+    return p->v_column + (w->b * p->L + t) * p->v_row + w->h * p->m;
+}
+static inline int64_t out_at(const Head *w, int64_t t) {
+    return ((w->b * w->plan.L + t) * w->plan.H + w->h) * w->plan.m;
+}
+/* Of tensors (B, L, H). */
+static inline int64_t scalar_at(const Head *w, int64_t t) {
+    return (w->b * w->plan.L + t) * w->plan.H + w->h;
+}
+static inline float *note_of(const Head *w, int64_t note) {
+    return w->call->saved[LINEAR_SAVED_STATES]->data +
+           ((w->b * w->plan.H + w->h) * w->plan.notes + note) * w->plan.state;
+}
+static inline float *z_of(const Head *w, float *state) {
+    return state + w->plan.d * w->plan.m;
+}
+
+ALWAYS_INLINE vfloat v_feature(const FeatureMap feature, vfloat x) {
+    if (feature == FEATURE_ELU) return v_select(x > 0.0f, x + 1.0f, v_exp(v_min(v_zero(), x)));
+    return feature == FEATURE_RELU ? v_max(v_zero(), x) : x;
+}
+/* The derivative times the scale, from the feature times the scale. */
+ALWAYS_INLINE vfloat v_feature_slope(const FeatureMap feature, vfloat y, vfloat scale) {
+    if (feature == FEATURE_ELU) return v_min(scale, y);
+    return feature == FEATURE_RELU ? v_select(y > 0.0f, scale, v_zero()) : scale;
+}
+
+/* The next chunk's rows lie where the processor does not foresee them: asked for while this one is
+ * at work. */
+ALWAYS_INLINE void fetch_row(const float *row, int64_t width) {
+    for (int64_t c = 0; c < width; c += 16) __builtin_prefetch(row + c, 0, 2);
+}
+
+ALWAYS_INLINE void features(const FeatureMap feature, const bool rounded, const Head *w, float *to,
+                            const float *from, int64_t row, int64_t rows, float scale) {
+    const int64_t d = w->plan.d;
+    for (int64_t t = 0; t < rows; t++, from += row, to += d) {
+        fetch_row(from + w->ahead * row, d);
+        for (int64_t c = 0; c < d; c += LANES) {
+            const vfloat y = v_feature(feature, v_load_part(from + c, d - c)) * scale;
+            v_store_part(to + c, rounded ? v_round_bf16(y) : y, d - c);
+        }
+    }
+}
+/* Products with rounded inputs read rounded features, and so do the denominators: weights then sum
+ * to one. */
+static inline void pack(const Head *w, float *to, const float *from, int64_t row, int64_t rows,
+                        double scale) {
+    const bool rounded = w->products == PRODUCTS_BF16;
+    if (w->a->feature == FEATURE_ELU)
+        features(FEATURE_ELU, rounded, w, to, from, row, rows, (float)scale);
+    else if (w->a->feature == FEATURE_RELU)
+        features(FEATURE_RELU, rounded, w, to, from, row, rows, (float)scale);
+    else
+        features(FEATURE_IDENTITY, rounded, w, to, from, row, rows, (float)scale);
+}
+static inline void pack_queries(const Head *w, const Span *span) {
+    pack(w, w->q, w->call->in[w->plan.q_input]->data + q_at(w, span->token), w->plan.q_row,
+         span->rows, w->a->scale);
+}
+static inline void pack_keys(const Head *w, const Span *span) {
+    pack(w, w->k, w->call->in[w->plan.k_input]->data + k_at(w, span->token), w->plan.k_row,
+         span->keys, 1);
+}
+static inline const float *values_of(const Head *w, const Span *span) {
+    return w->call->in[w->plan.v_input]->data + v_at(w, span->token);
+}
+
+static inline void multiply(const Head *w, GemmLayout layout, int64_t m, int64_t n, int64_t k,
+                            const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                            int64_t ldc, bool add) {
+    if (k == 0 && add) return;
+    ISA(gemm)(layout, w->products, m, n, k, a, lda, b, ldb, c, ldc, add, w->workspace, 1);
+}
+
+/* c (rows, rows) = a b^T for the lower triangle, or a square that holds it; width: of a and b. */
+static inline void triangle(const Head *w, int64_t rows, int64_t width, const float *a, int64_t lda,
+                            const float *b, int64_t ldb, float *c) {
+    const int64_t top = smaller(rows, HALF);
+    multiply(w, GEMM_NT, top, top, width, a, lda, b, ldb, c, CHUNK, false);
+    if (rows > HALF)
+        multiply(w, GEMM_NT, rows - HALF, rows, width, a + HALF * lda, lda, b, ldb,
+                 c + HALF * CHUNK, CHUNK, false);
+}
+
+/* c (rows, width) += P b with a lower triangle P, and c = P^T b or that added to it. */
+static inline void triangle_sums(const Head *w, int64_t rows, int64_t width, const float *p,
+                                 const float *b, int64_t ldb, float *c, int64_t ldc) {
+    const int64_t top = smaller(rows, HALF);
+    multiply(w, GEMM_NN, top, width, top, p, CHUNK, b, ldb, c, ldc, true);
+    if (rows > HALF)
+        multiply(w, GEMM_NN, rows - HALF, width, rows, p + HALF * CHUNK, CHUNK, b, ldb,
+                 c + HALF * ldc, ldc, true);
+}
+static inline void triangle_turned(const Head *w, int64_t rows, int64_t width, const float *p,
+                                   const float *b, int64_t ldb, float *c, int64_t ldc) {
+    multiply(w, GEMM_TN, smaller(rows, HALF), width, rows, p, CHUNK, b, ldb, c, ldc, true);
+    if (rows > HALF)
+        multiply(w, GEMM_TN, rows - HALF, width, rows - HALF, p + HALF * CHUNK + HALF, CHUNK,
+                 b + HALF * ldb, ldb, c + HALF * ldc, ldc, true);
+}
+
+/* The decays of a chunk, tokens behind the last one without. */
+static inline void sum_decays(const Head *w, const Span *span) {
+    if (!w->log_decay) return;
+    double sum = 0;
+    for (int64_t i = 0; i < CHUNK; i++) {
+        w->decay[i] = i < span->rows ? w->log_decay[scalar_at(w, span->token + i)] : 0;
+        sum += (double)w->decay[i];
+        w->sum[i] = (float)sum;
+        w->rest[i] = (float)(sum - (double)w->sum[i]);
+    }
+    const float whole = w->sum[CHUNK - 1], rest = w->rest[CHUNK - 1];
+    for (int64_t i = 0; i < CHUNK; i += LANES) {
+        const vfloat b = v_load(w->sum + i), more = v_load(w->rest + i);
+        v_store(w->decay + i, v_exp(v_load(w->decay + i)));
+        v_store(w->since + i, v_exp(b));
+        v_store(w->before + i, v_exp((whole - b) + (rest - more)));
+    }
+}
+
+/* What is left of the state at the end of a chunk. */
+static inline float chunk_decay(const Head *w, const Span *span) {
+    return w->log_decay ? w->since[span->rows - 1] : 1;
+}
+
+/* exp(b_i - b_j) for LANES keys from j on, one for those behind i. */
+ALWAYS_INLINE vfloat v_decays(const Head *w, int64_t i, int64_t j) {
+    const vfloat apart = w->sum[i] - v_load(w->sum + j), more = w->rest[i] - v_load(w->rest + j);
+    return v_exp(v_min(v_zero(), apart + more));
+}
+
+/* Zeroes P above the diagonal and multiplies the rest by its decays; keep: where to leave them, or
+ * NULL. Row i holds rows up to its half's end. */
+static inline void mask_weights(const Head *w, const Span *span, float *weights, float *keep) {
+    for (int64_t i = 0; i < span->rows; i++) {
+        const int64_t end = i < HALF ? smaller(span->rows, HALF) : span->rows;
+        float *row = weights + i * CHUNK;
+        fetch_row(values_of(w, span) + (w->ahead + i) * w->plan.v_row, w->plan.m);
+        for (int64_t j = 0; w->log_decay && j <= i; j += LANES) {
+            const vfloat decay = v_decays(w, i, j);
+            v_store(row + j, v_load(row + j) * decay);
+            if (keep) v_store(keep + i * CHUNK + j, decay);
+        }
+        for (int64_t j = i + 1; j < end; j++) row[j] = 0;
+    }
+}
+
+/* Row i of (rows, width) times factor[i]. */
+static inline void scale_rows(float *rows, int64_t row, int64_t count, int64_t width,
+                              const float *factor) {
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < width; c += LANES) {
+            float *at = rows + i * row + c;
+            v_store_part(at, v_load_part(at, width - c) * factor[i], width - c);
+        }
+}
+
+/* S <- exp(b_C) S + k^T V for keys that are already weighted, and z from unweighted ones before. */
+static inline void add_keys(const Head *w, const Span *span) {
+    const int64_t d = w->plan.d, m = w->plan.m;
+    if (w->log_decay) {
+        const float decay = chunk_decay(w, span);
+        for (int64_t i = 0; i < d * m; i += LANES)
+            v_store_part(w->state + i, v_load_part(w->state + i, d * m - i) * decay, d * m - i);
+        scale_rows(w->k, d, span->keys, d, w->before);
+    }
+    multiply(w, GEMM_TN, d, m, span->keys, w->k, d, values_of(w, span), w->plan.v_row, w->state, m,
+             true);
+}
+
+static inline float dot(const float *a, const float *b, int64_t n) {
+    vfloat sum = v_zero();
+    for (int64_t c = 0; c < n; c += LANES)
+        sum += v_load_part(a + c, n - c) * v_load_part(b + c, n - c);
+    return v_sum(sum);
+}
+
+#endif
