@@ -58,8 +58,8 @@ static inline int fft_child_frequency(int q) {
 /* Bytes of one buffer, enough for every instruction set. */
 size_t fft_buffer_bytes(const Fft *fft);
 
-/* Place, counted from the start of a child block of `level`, of the child's point j: for the first
- * point of every run. */
+/* Place, counted from the start of a child block of `level`, of the child's point j; level -1: of
+ * the whole buffer. Runs begin at multiples of `run`. */
 static inline int64_t fft_run_place(const Fft *fft, int level, int64_t j) {
     int64_t place = 0;
     for (int i = level + 1; i < fft->levels && j >= fft->run; i++) {
@@ -75,8 +75,10 @@ static inline int64_t fft_run_place(const Fft *fft, int level, int64_t j) {
  * pass and go out before the last one. */
 typedef enum FftTask {
     FFT_CONVOLVE, /* signal: transformed, times filter, transformed back */
-    FFT_ADJOINT   /* signal and cotangent: transformed; their correlation is added to gradient;
+    FFT_ADJOINT,  /* signal and cotangent: transformed; their correlation is added to gradient;
                      cotangent times conj filter, transformed back */
+    FFT_FORWARD,  /* signal: transformed, nothing else */
+    FFT_BACK      /* signal, a spectrum: transformed back, times n; nothing else */
 } FftTask;
 
 /* Several signals may meet one filter. With `first` the filter is transformed on the way and stays

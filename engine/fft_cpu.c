@@ -120,6 +120,21 @@ ALWAYS_INLINE void adjoint_leaf(const Descent *d, int64_t at, int points) {
         for (int i = 0; i < points; i++) c_store(gradient, i, x[i]);
 }
 
+ALWAYS_INLINE void forward_leaf(const Descent *d, int64_t at, int points) {
+    float *signal = d->buffers->signal + at;
+    vcomplex x[16];
+    load_spectrum(signal, x, points);
+#pragma GCC unroll 16
+    for (int i = 0; i < points; i++) c_store(signal, i, x[i]);
+}
+ALWAYS_INLINE void back_leaf(const Descent *d, int64_t at, int points) {
+    float *signal = d->buffers->signal + at;
+    vcomplex x[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < points; i++) x[i] = c_load(signal, i);
+    store_signal(signal, x, points);
+}
+
 /* The eight leaves of a block of the last level. */
 ALWAYS_INLINE void leaves(const Descent *d, int64_t place, int points) {
     for (int64_t q = 0; q < 8; q++) {
@@ -127,8 +142,12 @@ ALWAYS_INLINE void leaves(const Descent *d, int64_t place, int points) {
         if (d->buffers->first) filter_leaf(d, at, points);
         if (d->task == FFT_CONVOLVE)
             convolve_leaf(d, at, points);
-        else
+        else if (d->task == FFT_ADJOINT)
             adjoint_leaf(d, at, points);
+        else if (d->task == FFT_FORWARD)
+            forward_leaf(d, at, points);
+        else
+            back_leaf(d, at, points);
     }
 }
 static void leaves_of_4(const Descent *d, int64_t place) {
@@ -148,12 +167,13 @@ static void pass_down(const Descent *d, int level, int64_t place) {
     const int64_t at = place * 2 * LANES;
     if (buffers->first) pass(d->fft, level, buffers->filter + at);
     if (d->task == FFT_ADJOINT) pass(d->fft, level, buffers->cotangent + at);
-    pass(d->fft, level, buffers->signal + at);
+    if (d->task != FFT_BACK) pass(d->fft, level, buffers->signal + at);
 }
 
 static void pass_up(const Descent *d, int level, int64_t place) {
     const FftBuffers *buffers = d->buffers;
     const int64_t at = place * 2 * LANES;
+    if (d->task == FFT_FORWARD) return;
     pass_back(d->fft, level, (d->task == FFT_ADJOINT ? buffers->cotangent : buffers->signal) + at);
     if (d->task == FFT_ADJOINT && buffers->last) pass_back(d->fft, level, buffers->gradient + at);
 }
