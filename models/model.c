@@ -30,6 +30,6 @@ Tensor *model_record(Tape *tape, const Model *model, const ModelContext *context
     x = backbone_embedding_dropout(tape, context->backbone, x);
     x = model->stack ? model->stack(tape, context, x) : backbone_blocks(tape, model, context, x);
     /* The last post-norm block has normalised its result already. */
-    if (!model->stack && context->backbone->norm_place == PLACE_POST) return x;
+    if (context->backbone->norm_place == PLACE_POST) return x;
     return backbone_norm(tape, context->backbone, "norm", x);
 }

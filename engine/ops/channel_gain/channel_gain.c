@@ -4,10 +4,12 @@ static void shape(Tape *tape, OpCall *call) {
     const Tensor *a = call->in[GAIN_A], *u = call->in[GAIN_U], *b = call->in[GAIN_B],
                  *v = call->in[GAIN_V];
     const int64_t D = extent(a, -1);
-    if (!b != !v || (b && !shape_equal(&a->shape, &b->shape)) || tensor_size(u) != D ||
+    if ((b && !v) || (b && !shape_equal(&a->shape, &b->shape)) || tensor_size(u) != D ||
         (v && tensor_size(v) != D)) {
-        tape_fail(tape, call,
-                  "expected a (.., D) and u (D), and b like a with v like u, or neither");
+        tape_fail(
+            tape, call,
+            "expected a (.., D) and u (D), and b like a and v like u where they are given, b only "
+            "with v");
         return;
     }
     tape_output(tape, call, TENSOR_FLOAT, a->shape);
@@ -15,10 +17,12 @@ static void shape(Tape *tape, OpCall *call) {
 
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     const double n = (double)tensor_size(call->in[GAIN_A]), terms = call->in[GAIN_B] ? 2 : 1;
-    *forward =
-        (Cost){.flops = n * (2 * terms - 1), .bytes_read = 4 * n * terms, .bytes_written = 4 * n};
-    *backward = (Cost){
-        .flops = 3 * n * terms, .bytes_read = 4 * n * (terms + 1), .bytes_written = 4 * n * terms};
+    const double offset = call->in[GAIN_V] && !call->in[GAIN_B] ? n : 0;
+    *forward = (Cost){
+        .flops = n * (2 * terms - 1) + offset, .bytes_read = 4 * n * terms, .bytes_written = 4 * n};
+    *backward = (Cost){.flops = 3 * n * terms + offset,
+                       .bytes_read = 4 * n * (terms + 1),
+                       .bytes_written = 4 * n * terms};
 }
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
@@ -31,6 +35,7 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
 #define NORMAL(...)                                                                                \
     { .shape = SHAPE(__VA_ARGS__), .fill = FILL_NORMAL, .a = 1 }
 #define ONE(R, D) .in = {NORMAL(R, D), NORMAL(D)}
+#define OFFSET(R, D) .in = {NORMAL(R, D), NORMAL(D), {.fill = FILL_NONE}, NORMAL(D)}
 #define TWO(R, D) .in = {NORMAL(R, D), NORMAL(D), NORMAL(R, D), NORMAL(D)}
 
 static const OpCase cases[] = {
@@ -38,6 +43,8 @@ static const OpCase cases[] = {
     {"R3D7", TWO(3, 7)},
     {"R2x65D33", .in = {NORMAL(2, 65, 33), NORMAL(33), NORMAL(2, 65, 33), NORMAL(33)}},
     {"R67D48", ONE(67, 48)},
+    {"R1D3offset", OFFSET(1, 3)},
+    {"R139D33offset", OFFSET(139, 33)},
     {"R131D130", TWO(131, 130)},
     {"R1024D128", TWO(1024, 128), .benchmark = true},
     {"R16384D1536", TWO(16384, 1536), .gpu = true},
@@ -47,7 +54,7 @@ OP_CPU_DECLARE(channel_gain);
 
 const Op op_channel_gain = {
     .name = "channel_gain",
-    .summary = "y = a u + b v, u and v a number for each channel",
+    .summary = "y = a u + b v or a u + v, u and v a number for each channel",
     .inputs = GAIN_INPUTS,
     .outputs = 1,
     .needs_inputs = (1u << GAIN_INPUTS) - 1u,

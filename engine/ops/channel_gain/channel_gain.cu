@@ -10,7 +10,7 @@ static void forward(const OpCall *call, const Run *run) {
     const Divisor channels = divide_by(extent(call->in[GAIN_A], -1));
     for_each(run, tensor_size(call->in[GAIN_A]), [=] __device__(int64_t i) {
         const int64_t d = i - channels.of(i) * channels.d;
-        y[i] = a[i] * u[d] + (b ? b[i] * v[d] : 0.0f);
+        y[i] = a[i] * u[d] + (v ? (b ? b[i] : 1.0f) * v[d] : 0.0f);
     });
 }
 
@@ -19,7 +19,7 @@ static void backward_term(const OpCall *call, const Run *run, int term) {
     const float *const x = data_of(call, term), *const gain = data_of(call, term + 1);
     const float *const dy = call->out[0]->gradient;
     float *const dx = gradient_of(call, term), *const dgain = gradient_of(call, term + 1);
-    const int64_t rows = rows_of(call->in[term]), D = extent(call->in[term], -1);
+    const int64_t rows = rows_of(call->in[GAIN_A]), D = extent(call->in[GAIN_A], -1);
     const Divisor channels = divide_by(D);
     const bool add = call->accumulate[term];
     if (dx)
@@ -29,13 +29,15 @@ static void backward_term(const OpCall *call, const Run *run, int term) {
     if (dgain)
         sum_columns(
             run,
-            [=] __device__(int64_t row, int64_t d) { return x[row * D + d] * dy[row * D + d]; },
+            [=] __device__(int64_t row, int64_t d) {
+                return (x ? x[row * D + d] : 1.0f) * dy[row * D + d];
+            },
             rows, D, dgain, call->accumulate[term + 1], static_cast<float *>(call->scratch));
 }
 
 static void backward(const OpCall *call, const Run *run) {
     backward_term(call, run, GAIN_A);
-    if (call->in[GAIN_B]) backward_term(call, run, GAIN_B);
+    if (call->in[GAIN_V]) backward_term(call, run, GAIN_B);
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {

@@ -1,6 +1,6 @@
-/* A gain for each channel, and a second tensor with gains of its own:
+/* A gain for each channel, and a second tensor with gains of its own, or an offset:
  *
- *     y[.., d] = a[.., d] u[d] + b[.., d] v[d]
+ *     y[.., d] = a[.., d] u[d] + b[.., d] v[d]   or   a[.., d] u[d] + v[d]
  */
 #ifndef LONGHAUL_OPS_CHANNEL_GAIN_H
 #define LONGHAUL_OPS_CHANNEL_GAIN_H
@@ -11,7 +11,8 @@ enum { GAIN_A, GAIN_U, GAIN_B, GAIN_V, GAIN_INPUTS };
 
 extern const Op op_channel_gain;
 
-/* a and b (.., D), u and v (D) -> (.., D). b and v may be NULL, both. */
+/* a and b (.., D), u and v (D) -> (.., D). b may be NULL (then v is added as it is), and so may v.
+ */
 Tensor *channel_gain(Tape *tape, Tensor *a, Tensor *u, Tensor *b, Tensor *v);
 
 /* Rows whose part of the gains' gradients is summed before it joins the others: from the shape
