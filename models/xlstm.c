@@ -6,11 +6,19 @@
  *                   h = head_norm(mlstm(q, k, v, i, f))          matrix memory, exponential gates
  *                   x + out((h + skip c) silu(z))
  *
- * q, k and v are block-diagonal maps of `block` channels each.
+ *     sLSTM block:  u = norm(x);  c = silu(convolution(u));  i, f = heads(c);  z, o = heads(u)
+ *                   x = x + head_norm(slstm(i, f, z, o))                 scalar memory, recurrent
+ *                   x + down(gelu(gate(w)) up(w)),  w = norm(x)
  *
- * Parameters of an mLSTM block: 3 D E + E (3 block + 6 H + K + 3), some 6 D^2; FLOPs a token: twice
- * that and 4 E^2 / H for the memory. State: E^2 / H + E + H and (K - 1) E floats. */
+ * q, k and v are block-diagonal maps of `block` channels each; i, f, z and o of a head's.
+ * xLSTM[a:b] has b sLSTM blocks for a mLSTM blocks.
+ *
+ * Parameters of an mLSTM block: 3 D E + E (3 block + 6 H + K + 3), some 6 D^2, of an sLSTM block: 8
+ * D^2 / H + 3 F D + D (K + 8) with F = 1.3 D rounded up to 64; FLOPs a token: twice that, and 4 E^2
+ * / H for the matrix memory. State: E^2 / H + E + H and (K - 1) E floats, or (K + 3) D. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "engine/ops/block_linear/block_linear.h"
 #include "engine/ops/channel_gain/channel_gain.h"
@@ -20,14 +28,25 @@
 #include "engine/ops/norm/norm.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/short_convolution/short_convolution.h"
+#include "engine/ops/slstm/slstm.h"
 #include "models/backbone.h"
 
 typedef struct Xlstm {
+    int mix;
+    char slstm_at[OPTION_TEXT_BYTES];
     int64_t heads, convolution, block;
-    double expand;
+    double expand, ffn_ratio;
 } Xlstm;
 
+/* xLSTM[a:b], in the order of the option's choices. */
+static const struct { int64_t mlstm, slstm; } mixes[] = {{1, 0}, {7, 1}, {1, 1}, {0, 1}};
+
 static const Option options[] = {
+    {"mix", OPTION_CHOICE, offsetof(Xlstm, mix), "1:1", 0, -1, "1:0|7:1|1:1|0:1",
+     "mLSTM blocks to sLSTM blocks, xLSTM[a:b]; sLSTM blocks end each a + b"},
+    {"slstm_at", OPTION_TEXT, offsetof(Xlstm, slstm_at), "", 0, -1, NULL,
+     "numbers of the sLSTM blocks instead, from 0, with commas: 3,20 in the paper's 24 blocks of "
+     "[7:1]"},
     {"heads", OPTION_INTEGER, offsetof(Xlstm, heads), "4", 1, 1024, NULL, "heads (H)"},
     {"expand", OPTION_REAL, offsetof(Xlstm, expand), "2", 0.01, 64, NULL,
      "inner channels of an mLSTM block / D, then rounded up to a multiple of 64"},
@@ -35,6 +54,8 @@ static const Option options[] = {
      NULL, "taps of the short convolution (K)"},
     {"block", OPTION_INTEGER, offsetof(Xlstm, block), "4", 1, 65536, NULL,
      "channels of a block of the maps to q, k and v"},
+    {"ffn_ratio", OPTION_REAL, offsetof(Xlstm, ffn_ratio), "1.3", 0.01, 64, NULL,
+     "hidden width of an sLSTM block's gated MLP / D, then rounded up to a multiple of 64"},
 };
 
 /* Nguyen and Salazar 2019 for what reads the residual stream; what writes it as in GPT-NeoX (Wang
@@ -149,10 +170,74 @@ static Tensor *mlstm_branch(Tape *tape, const ModelContext *context, Tensor *u) 
     return backbone_dropout(tape, backbone, h);
 }
 
+/* Forget gates of a head from 5 down to -7, a power law that is steeper in later blocks (ratio:
+ * place of the block, 0 to 1), so that units remember for very different times; the others 0. */
+static void fill_slstm_bias(float *bias, const Shape *shape, Random *random, double ratio,
+                            double b) {
+    (void)random, (void)b;
+    const int64_t U = shape->extent[2];
+    for (int64_t i = 0; i < shape->extent[0] * 4 * U; i++) {
+        const double place = U > 1 ? (double)(i % U) / (double)(U - 1) : 0;
+        bias[i] = i / U % 4 == 1 ? (float)(5 - 12 * pow(place, 0.3 + 1.3 * ratio)) : 0;
+    }
+}
+
+/* u (B, L, D), normalised, to what is added to the residual stream. */
+static Tensor *slstm_branch(Tape *tape, const ModelContext *context, Tensor *u) {
+    const Xlstm *own = context->options;
+    const Backbone *backbone = context->backbone;
+    const int64_t B = extent(u, 0), D = extent(u, 2), H = own->heads, U = D / H;
+    const double last = (double)(backbone->layers - 1);
+    const Init init = small_init(backbone);
+    Tensor *c = convolve(tape, own, u);
+    SlstmInputs in = {.gates_if = blocks(tape, "gates_if", c, H, 2 * U, init),
+                      .gates_zo = blocks(tape, "gates_zo", u, H, 2 * U, init)};
+    in.recurrent =
+        tape_parameter(tape, "recurrent", SHAPE(H, U, 4, U), init_constant(0), GROUP_NO_DECAY);
+    in.bias =
+        tape_parameter(tape, "bias", SHAPE(H, 4, U),
+                       init_fill(fill_slstm_bias, last > 0 ? (double)context->layer / last : 0, 0),
+                       GROUP_NO_DECAY);
+    in.state = tape_carry(tape, "memory", SHAPE(B, 4, D));
+    Tensor *next, *h = slstm(tape, &in, &next);
+    tape_carry_out(tape, "memory", next);
+    return head_norm(tape, backbone_dropout(tape, backbone, h), H, NULL, NULL);
+}
+
+/* The gated MLP behind an sLSTM. */
+static Tensor *mlp(Tape *tape, const ModelContext *context, Tensor *x) {
+    const Xlstm *own = context->options;
+    const Backbone *backbone = context->backbone;
+    const int64_t F = round_up(own->ffn_ratio * (double)backbone->width);
+    const Init init = small_init(backbone);
+    Tensor *open = backbone_linear(tape, "gate", x, F, false, init, NULL);
+    Tensor *up = backbone_linear(tape, "up", x, F, false, init, NULL);
+    Tensor *y = gate(tape, up, open, ACTIVATION_GELU);
+    y = backbone_linear(tape, "down", y, backbone->width, false, out_init(backbone), NULL);
+    return backbone_dropout(tape, backbone, y);
+}
+
+/* Is block number `layer` an sLSTM block? */
+static bool is_slstm(const Xlstm *own, int64_t layer) {
+    const int64_t a = mixes[own->mix].mlstm, b = mixes[own->mix].slstm;
+    if (!*own->slstm_at) return layer % (a + b) >= a;
+    for (const char *at = own->slstm_at; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strtoll(at, NULL, 10) == layer) return true;
+    }
+    return false;
+}
+
 static Tensor *block(Tape *tape, const ModelContext *context, Tensor *x) {
+    const bool scalar = is_slstm(context->options, context->layer);
     Tensor *u = backbone_norm(tape, context->backbone, "norm1", x);
     tape_scope(tape, "mixer");
-    x = add(tape, x, mlstm_branch(tape, context, u));
+    x = add(tape, x, (scalar ? slstm_branch : mlstm_branch)(tape, context, u));
+    tape_scope_end(tape);
+    if (!scalar) return x;
+    u = backbone_norm(tape, context->backbone, "norm2", x);
+    tape_scope(tape, "mlp");
+    x = add(tape, x, mlp(tape, context, u));
     tape_scope_end(tape);
     return x;
 }
@@ -169,6 +254,28 @@ static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
     return x;
 }
 
+/* slstm_at: block numbers below layers, separated by commas. */
+static Status validate_places(const Backbone *backbone, const Xlstm *own, Error *error) {
+    const int64_t a = mixes[own->mix].mlstm, b = mixes[own->mix].slstm;
+    if (!*own->slstm_at && a && b && backbone->layers < a + b)
+        return error_set(error, STATUS_USAGE,
+                         "layers=%lld is too few for xLSTM[%lld:%lld]: take %lld or more, or name "
+                         "the sLSTM blocks (slstm_at)",
+                         (long long)backbone->layers, (long long)a, (long long)b,
+                         (long long)(a + b));
+    for (const char *at = own->slstm_at; *at;) {
+        char *end;
+        const long long place = strtoll(at, &end, 10);
+        if (end == at || (*end && *end != ',') || place < 0 || place >= backbone->layers)
+            return error_set(error, STATUS_USAGE,
+                             "slstm_at=%s: expected numbers of blocks, 0 to %lld, with commas "
+                             "between them",
+                             own->slstm_at, (long long)backbone->layers - 1);
+        at = *end ? end + 1 : end;
+    }
+    return STATUS_OK;
+}
+
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     const Xlstm *own = values;
     const int64_t E = inner_width(backbone, own);
@@ -181,14 +288,23 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
                          "heads=%lld and block=%lld must divide the inner width, %lld (expand x "
                          "width, rounded up to a multiple of 64)",
                          (long long)own->heads, (long long)own->block, (long long)E);
-    return STATUS_OK;
+    for (int64_t layer = 0; layer < backbone->layers; layer++)
+        if (is_slstm(own, layer) && backbone->width % own->heads)
+            return error_set(error, STATUS_USAGE,
+                             "heads=%lld must divide width=%lld, the units of an sLSTM block",
+                             (long long)own->heads, (long long)backbone->width);
+    return validate_places(backbone, own, error);
 }
 
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
     (void)length;
     const Xlstm *own = values;
-    const int64_t E = inner_width(backbone, own), H = own->heads;
-    return backbone->layers * (E * (E / H) + E + H + (own->convolution - 1) * E);
+    const int64_t E = inner_width(backbone, own), H = own->heads, past = own->convolution - 1;
+    int64_t floats = 0;
+    for (int64_t layer = 0; layer < backbone->layers; layer++)
+        floats +=
+            is_slstm(own, layer) ? (past + 4) * backbone->width : E * (E / H) + E + H + past * E;
+    return floats;
 }
 
 const Model model_xlstm = {
@@ -201,7 +317,7 @@ const Model model_xlstm = {
               .arxiv = "2405.04517",
               .year = 2024},
     .kind = KIND_RECURRENT,
-    .note = "mLSTM blocks only, xLSTM[1:0]",
+    .note = "the block of the paper, not that of xLSTM 7B",
     .options = {options, sizeof options / sizeof *options, sizeof(Xlstm)},
     .backbone = "mlp=none norm=layer_gain",
     .stack = stack,
