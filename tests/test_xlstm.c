@@ -1,4 +1,5 @@
-/* The matrix memory of xLSTM: where its gates are fixed it is another known operation. */
+/* The memories of xLSTM where they are another known operation, and which blocks are of which kind.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,9 @@
 
 #include "engine/device.h"
 #include "engine/ops/mlstm/mlstm.h"
+#include "engine/ops/slstm/slstm.h"
 #include "engine/random.h"
+#include "models/model.h"
 
 enum { L = 150, DK = 6, DV = 5 };
 
@@ -34,25 +37,43 @@ static Tensor *input(Tape *tape, int64_t width) {
     return tape_input(tape, "in", TENSOR_FLOAT, SHAPE(1, L, width), false);
 }
 
-static void run(Memory *memory) {
+/* A tape of one operation, run once. */
+typedef struct Bench {
     Device device;
+    Parameters *parameters;
+    Tape *tape;
+} Bench;
+
+static Bench bench_open(void) {
+    Bench bench = {.parameters = parameters_open()};
     Error error = {0};
-    assert_int_equal(device_open(&device, "cpu", &error), STATUS_OK);
-    Parameters *parameters = parameters_open();
-    Tape *tape = tape_open(parameters, TAPE_EVALUATE);
+    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
+    bench.tape = tape_open(bench.parameters, TAPE_EVALUATE);
+    return bench;
+}
+
+static void bench_run(Bench *bench, Tensor *const *in, const float *const *values, int inputs,
+                      Tensor *out, float *result) {
+    Error error = {0};
+    tape_keep(bench->tape, out);
+    assert_int_equal(tape_plan(bench->tape, 1, &error), STATUS_OK);
+    assert_int_equal(tape_allocate(bench->tape, &bench->device, &error), STATUS_OK);
+    for (int i = 0; i < inputs; i++)
+        memcpy(in[i]->data, values[i], (size_t)tensor_size(in[i]) * sizeof(float));
+    tape_forward(bench->tape, &(Run){.threads = 1});
+    memcpy(result, out->data, (size_t)tensor_size(out) * sizeof(float));
+    tape_close(bench->tape);
+    parameters_close(bench->parameters);
+    device_close(&bench->device);
+}
+
+static void run(Memory *memory) {
+    Bench bench = bench_open();
+    Tape *tape = bench.tape;
     Tensor *in[] = {input(tape, DK), input(tape, DK), input(tape, DV), input(tape, 2)};
     const float *values[] = {memory->q, memory->k, memory->v, memory->gates};
     Tensor *h = mlstm(tape, in[0], in[1], in[2], in[3], 1);
-    tape_keep(tape, h);
-    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
-    assert_int_equal(tape_allocate(tape, &device, &error), STATUS_OK);
-    for (int i = 0; i < 4; i++)
-        memcpy(in[i]->data, values[i], (size_t)tensor_size(in[i]) * sizeof(float));
-    tape_forward(tape, &(Run){.threads = 1});
-    memcpy(memory->h, h->data, sizeof memory->h);
-    tape_close(tape);
-    parameters_close(parameters);
-    device_close(&device);
+    bench_run(&bench, in, values, 4, h, memory->h);
 }
 
 static double product(const Memory *memory, int t, int j) {
@@ -111,11 +132,78 @@ static void common_input_gate_cancels(void **state) {
         assert_true(fabsf(one.h[i] - other.h[i]) < 2e-5f * (1 + fabsf(one.h[i])));
 }
 
+/* Without recurrent weights a unit of the scalar memory is a matrix memory of one number whose
+ * query and key are 1, and whose n, a sum of positive numbers, needs no lower bound. */
+static void scalar_memory_is_a_matrix_memory_of_one_number(void **state) {
+    (void)state;
+    static float gates_if[2 * L], gates_zo[2 * L], z[L], one[L], scalar[L], matrix[L];
+    const float r[4] = {0}, bias[4] = {0};
+    Random random = random_open(2, random_stream("test/xlstm"), 0);
+    for (int t = 0; t < L; t++) {
+        gates_if[2 * t] = (float)(20 + 3 * random_normal(&random)); /* n above exp(-m) */
+        gates_if[2 * t + 1] = (float)(2 * random_normal(&random));
+        gates_zo[2 * t] = (float)random_normal(&random);
+        gates_zo[2 * t + 1] = 40; /* open */
+        z[t] = tanhf(gates_zo[2 * t]);
+        one[t] = 1;
+    }
+    Bench bench = bench_open();
+    Tensor *in[] = {input(bench.tape, 2), input(bench.tape, 2),
+                    tape_input(bench.tape, "r", TENSOR_FLOAT, SHAPE(1, 1, 4, 1), false),
+                    tape_input(bench.tape, "bias", TENSOR_FLOAT, SHAPE(1, 4, 1), false)};
+    const SlstmInputs inputs = {in[0], in[1], in[2], in[3], NULL};
+    Tensor *h = slstm(bench.tape, &inputs, NULL);
+    bench_run(&bench, in, (const float *[]){gates_if, gates_zo, r, bias}, 4, h, scalar);
+    bench = bench_open();
+    Tensor *of[] = {input(bench.tape, 1), input(bench.tape, 1), input(bench.tape, 1),
+                    input(bench.tape, 2)};
+    h = mlstm(bench.tape, of[0], of[1], of[2], of[3], 1);
+    bench_run(&bench, of, (const float *[]){one, one, z, gates_if}, 4, h, matrix);
+    for (int t = 0; t < L; t++) /* epsilon is 1e-6 of n, at least 1; logarithms of 150 gates */
+        assert_true(fabsf(scalar[t] - matrix[t]) < 2e-5f);
+}
+
+/* Floats of state tell how many blocks are of which kind: width 16, inner width 64, 4 heads. */
+static void mixes_choose_the_blocks(void **state) {
+    (void)state;
+    static const struct {
+        int64_t layers;
+        const char *mix, *slstm_at;
+        int64_t scalar; /* sLSTM blocks; -1: refused */
+    } cases[] = {{2, "1:0", "", 0},      {2, "0:1", "", 2},      {2, "1:1", "", 1},
+                 {5, "1:1", "", 2},      {16, "7:1", "", 2},     {7, "7:1", "", -1},
+                 {7, "7:1", "3", 1},     {24, "7:1", "3,20", 2}, {24, "7:1", "3,24", -1},
+                 {24, "7:1", "3;4", -1}, {24, "1:0", "-1", -1}};
+    const Model *model = model_find("xlstm");
+    Error error = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Backbone backbone;
+        _Alignas(16) char own[1024];
+        assert_true(model->options.bytes <= sizeof own);
+        option_defaults(&backbone_options, &backbone);
+        option_defaults(&model->options, own);
+        backbone.mlp = MLP_NONE;
+        backbone.width = 16;
+        backbone.layers = cases[i].layers;
+        assert_int_equal(option_set(&model->options, own, "mix", cases[i].mix, &error), STATUS_OK);
+        assert_int_equal(option_set(&model->options, own, "slstm_at", cases[i].slstm_at, &error),
+                         STATUS_OK);
+        const Status status = model->validate(&backbone, own, &error);
+        assert_int_equal(status, cases[i].scalar < 0 ? STATUS_USAGE : STATUS_OK);
+        if (status != STATUS_OK) continue;
+        const int64_t matrix = 64 * 16 + 64 + 4 + 3 * 64, scalar = 7 * 16;
+        assert_int_equal(model->state_floats(&backbone, own, 1),
+                         cases[i].scalar * scalar + (cases[i].layers - cases[i].scalar) * matrix);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_gates_are_linear_attention),
         cmocka_unit_test(fixed_gates_are_retention),
         cmocka_unit_test(common_input_gate_cancels),
+        cmocka_unit_test(scalar_memory_is_a_matrix_memory_of_one_number),
+        cmocka_unit_test(mixes_choose_the_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
