@@ -2,7 +2,7 @@
  * width, E = expand D rounded up to 64 the inner width, H heads:
  *
  *     mLSTM block:  u = norm(x);  a, z = in_a(u), in_z(u);  c = silu(convolution(a))
- *                   q, k = blocks(c);  v = blocks(a);  i, f = gates([q k v])
+ *                   q, k = blockwise(c);  v = blockwise(a);  i, f = gates([q k v])
  *                   h = head_norm(mlstm(q, k, v, i, f))          matrix memory, exponential gates
  *                   x + out((h + skip c) silu(z))
  *
@@ -10,12 +10,13 @@
  *                   x = x + head_norm(slstm(i, f, z, o))                 scalar memory, recurrent
  *                   x + down(gelu(gate(w)) up(w)),  w = norm(x)
  *
- * q, k and v are block-diagonal maps of `block` channels each; i, f, z and o of a head's.
+ * q, k and v are block-diagonal maps of `qkv_block` channels each; i, f, z and o of a head's.
  * xLSTM[a:b] has b sLSTM blocks for a mLSTM blocks.
  *
- * Parameters of an mLSTM block: 3 D E + E (3 block + 6 H + K + 3), some 6 D^2, of an sLSTM block: 8
- * D^2 / H + 3 F D + D (K + 8) with F = 1.3 D rounded up to 64; FLOPs a token: twice that, and 4 E^2
- * / H for the matrix memory. State: E^2 / H + E + H and (K - 1) E floats, or (K + 3) D. */
+ * Parameters of an mLSTM block: 3 D E + E (3 qkv_block + 6 H + K + 3), some 6 D^2, of an sLSTM
+ * block: 8 D^2 / H + 3 F D + D (K + 8) with F = 1.3 D rounded up to 64; FLOPs a token: twice that,
+ * and 4 E^2 / H for the matrix memory. State: E^2 / H + E + H and (K - 1) E floats, or (K + 3) D.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +33,9 @@
 #include "models/backbone.h"
 
 typedef struct Xlstm {
-    int mix;
+    int blocks;
     char slstm_at[OPTION_TEXT_BYTES];
-    int64_t heads, convolution, block;
+    int64_t heads, convolution, qkv_block;
     double expand, ffn_ratio;
 } Xlstm;
 
@@ -42,7 +43,7 @@ typedef struct Xlstm {
 static const struct { int64_t mlstm, slstm; } mixes[] = {{1, 0}, {7, 1}, {1, 1}, {0, 1}};
 
 static const Option options[] = {
-    {"mix", OPTION_CHOICE, offsetof(Xlstm, mix), "1:1", 0, -1, "1:0|7:1|1:1|0:1",
+    {"blocks", OPTION_CHOICE, offsetof(Xlstm, blocks), "1:1", 0, -1, "1:0|7:1|1:1|0:1",
      "mLSTM blocks to sLSTM blocks, xLSTM[a:b]; sLSTM blocks end each a + b"},
     {"slstm_at", OPTION_TEXT, offsetof(Xlstm, slstm_at), "", 0, -1, NULL,
      "numbers of the sLSTM blocks instead, from 0, with commas: 3,20 in the paper's 24 blocks of "
@@ -52,7 +53,7 @@ static const Option options[] = {
      "inner channels of an mLSTM block / D, then rounded up to a multiple of 64"},
     {"convolution", OPTION_INTEGER, offsetof(Xlstm, convolution), "4", 2, SHORT_CONVOLUTION_TAPS,
      NULL, "taps of the short convolution (K)"},
-    {"block", OPTION_INTEGER, offsetof(Xlstm, block), "4", 1, 65536, NULL,
+    {"qkv_block", OPTION_INTEGER, offsetof(Xlstm, qkv_block), "4", 1, 65536, NULL,
      "channels of a block of the maps to q, k and v"},
     {"ffn_ratio", OPTION_REAL, offsetof(Xlstm, ffn_ratio), "1.3", 0.01, 64, NULL,
      "hidden width of an sLSTM block's gated MLP / D, then rounded up to a multiple of 64"},
@@ -90,7 +91,7 @@ static Tensor *convolve(Tape *tape, const Xlstm *own, Tensor *x) {
 }
 
 /* (B, L, G I) -> (B, L, G O) by G blocks. */
-static Tensor *blocks(Tape *tape, const char *name, Tensor *x, int64_t G, int64_t O, Init init) {
+static Tensor *blockwise(Tape *tape, const char *name, Tensor *x, int64_t G, int64_t O, Init init) {
     tape_scope(tape, "%s", name);
     Tensor *w = tape_parameter(tape, "weight", SHAPE(G, extent(x, 2) / G, O), init, GROUP_DECAY);
     Tensor *y = block_linear(tape, x, w);
@@ -159,9 +160,9 @@ static Tensor *mlstm_branch(Tape *tape, const ModelContext *context, Tensor *u) 
     Tensor *a = backbone_linear(tape, "in_a", u, E, false, init, NULL);
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, init, NULL);
     Tensor *c = convolve(tape, own, a);
-    Tensor *const qkv[3] = {blocks(tape, "q", c, E / own->block, own->block, init),
-                            blocks(tape, "k", c, E / own->block, own->block, init),
-                            blocks(tape, "v", a, E / own->block, own->block, init)};
+    Tensor *const qkv[3] = {blockwise(tape, "q", c, E / own->qkv_block, own->qkv_block, init),
+                            blockwise(tape, "k", c, E / own->qkv_block, own->qkv_block, init),
+                            blockwise(tape, "v", a, E / own->qkv_block, own->qkv_block, init)};
     Tensor *h = memory(tape, qkv, own->heads);
     Tensor *skip = tape_parameter(tape, "skip", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
     h = head_norm(tape, h, own->heads, c, skip);
@@ -190,8 +191,8 @@ static Tensor *slstm_branch(Tape *tape, const ModelContext *context, Tensor *u) 
     const double last = (double)(backbone->layers - 1);
     const Init init = small_init(backbone);
     Tensor *c = convolve(tape, own, u);
-    SlstmInputs in = {.gates_if = blocks(tape, "gates_if", c, H, 2 * U, init),
-                      .gates_zo = blocks(tape, "gates_zo", u, H, 2 * U, init)};
+    SlstmInputs in = {.gates_if = blockwise(tape, "gates_if", c, H, 2 * U, init),
+                      .gates_zo = blockwise(tape, "gates_zo", u, H, 2 * U, init)};
     in.recurrent =
         tape_parameter(tape, "recurrent", SHAPE(H, U, 4, U), init_constant(0), GROUP_NO_DECAY);
     in.bias =
@@ -219,7 +220,7 @@ static Tensor *mlp(Tape *tape, const ModelContext *context, Tensor *x) {
 
 /* Is block number `layer` an sLSTM block? */
 static bool is_slstm(const Xlstm *own, int64_t layer) {
-    const int64_t a = mixes[own->mix].mlstm, b = mixes[own->mix].slstm;
+    const int64_t a = mixes[own->blocks].mlstm, b = mixes[own->blocks].slstm;
     if (!*own->slstm_at) return layer % (a + b) >= a;
     for (const char *at = own->slstm_at; at; at = strchr(at, ',')) {
         at += *at == ',';
@@ -256,7 +257,7 @@ static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
 
 /* slstm_at: block numbers below layers, separated by commas. */
 static Status validate_places(const Backbone *backbone, const Xlstm *own, Error *error) {
-    const int64_t a = mixes[own->mix].mlstm, b = mixes[own->mix].slstm;
+    const int64_t a = mixes[own->blocks].mlstm, b = mixes[own->blocks].slstm;
     if (!*own->slstm_at && a && b && backbone->layers < a + b)
         return error_set(error, STATUS_USAGE,
                          "layers=%lld is too few for xLSTM[%lld:%lld]: take %lld or more, or name "
@@ -268,7 +269,7 @@ static Status validate_places(const Backbone *backbone, const Xlstm *own, Error 
         const long long place = strtoll(at, &end, 10);
         if (end == at || (*end && *end != ',') || place < 0 || place >= backbone->layers)
             return error_set(error, STATUS_USAGE,
-                             "slstm_at=%s: expected numbers of blocks, 0 to %lld, with commas "
+                             "slstm_at=%s: expected block numbers, 0 to %lld, with commas "
                              "between them",
                              own->slstm_at, (long long)backbone->layers - 1);
         at = *end ? end + 1 : end;
@@ -283,11 +284,12 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
         return error_set(error, STATUS_USAGE,
                          "the blocks of xLSTM hold what their paper puts there: leave mlp=none and "
                          "norm_place=pre");
-    if (E % own->heads || E % own->block)
-        return error_set(error, STATUS_USAGE,
-                         "heads=%lld and block=%lld must divide the inner width, %lld (expand x "
-                         "width, rounded up to a multiple of 64)",
-                         (long long)own->heads, (long long)own->block, (long long)E);
+    if (E % own->heads || E % own->qkv_block)
+        return error_set(
+            error, STATUS_USAGE,
+            "heads=%lld and qkv_block=%lld must divide the inner width, %lld (expand x "
+            "width, rounded up to a multiple of 64)",
+            (long long)own->heads, (long long)own->qkv_block, (long long)E);
     for (int64_t layer = 0; layer < backbone->layers; layer++)
         if (is_slstm(own, layer) && backbone->width % own->heads)
             return error_set(error, STATUS_USAGE,

@@ -168,7 +168,7 @@ static void mixes_choose_the_blocks(void **state) {
     (void)state;
     static const struct {
         int64_t layers;
-        const char *mix, *slstm_at;
+        const char *blocks, *slstm_at;
         int64_t scalar; /* sLSTM blocks; -1: refused */
     } cases[] = {{2, "1:0", "", 0},      {2, "0:1", "", 2},      {2, "1:1", "", 1},
                  {5, "1:1", "", 2},      {16, "7:1", "", 2},     {7, "7:1", "", -1},
@@ -185,7 +185,8 @@ static void mixes_choose_the_blocks(void **state) {
         backbone.mlp = MLP_NONE;
         backbone.width = 16;
         backbone.layers = cases[i].layers;
-        assert_int_equal(option_set(&model->options, own, "mix", cases[i].mix, &error), STATUS_OK);
+        assert_int_equal(option_set(&model->options, own, "blocks", cases[i].blocks, &error),
+                         STATUS_OK);
         assert_int_equal(option_set(&model->options, own, "slstm_at", cases[i].slstm_at, &error),
                          STATUS_OK);
         const Status status = model->validate(&backbone, own, &error);
