@@ -76,9 +76,22 @@ static bool agrees(const Fact *fact, const Row *row) {
     return ours >= fact->stated && ours <= fact->stated + fact->slack;
 }
 
-static bool has_model(const Layout *layout, const char *model) {
-    for (int i = 0; i < layout->model_count; i++) {
-        if (!strcmp(layout->models[i], model)) return true;
+/* Settings whose values papers put behind the name of an architecture: xLSTM[1:0]. */
+static const struct { const char *model, *key; } bracketed[] = {{"xlstm", "blocks"}};
+
+static bool is_variant(const Row *row, const char *variant) {
+    if (!*variant) return true;
+    for (size_t i = 0; i < sizeof bracketed / sizeof *bracketed; i++)
+        if (!strcmp(row->model, bracketed[i].model))
+            return !strcmp(study_value(row->seeds[0], bracketed[i].key), variant);
+    return false;
+}
+
+/* Was the point's architecture measured, in the variant that its source names? */
+static bool has_model(const Layout *layout, const PublishedPoint *point) {
+    for (int i = 0; i < layout->summary->count; i++) {
+        const Row *row = &layout->summary->rows[i];
+        if (!strcmp(row->model, point->model) && is_variant(row, point->variant)) return true;
     }
     return false;
 }
@@ -188,6 +201,7 @@ static bool is_nearest(const Layout *layout, const Published *published,
         const PublishedPoint *other = &published->points[i];
         double there = 0;
         if (strcmp(other->model, point->model) != 0 || other->test_length ||
+            strcmp(other->variant, point->variant) != 0 ||
             strcmp(other->citation, point->citation) != 0 || !belongs(layout, other, row, &there) ||
             there != x)
             continue;
@@ -208,7 +222,7 @@ static void add_point(const Layout *layout, const PublishedPoint *point, const R
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
-        if (point->failed || point->test_length || !has_model(layout, point->model)) continue;
+        if (point->failed || point->test_length || !has_model(layout, point)) continue;
         for (int r = 0; r < layout->summary->count; r++) {
             const Row *row = &layout->summary->rows[r];
             double x = 0;
@@ -229,7 +243,7 @@ void overlay_lengths(const Layout *layout, const Published *published, Chart *ch
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
         const double x = (double)point->test_length;
-        if (point->failed || x == 0 || !has_model(layout, point->model)) continue;
+        if (point->failed || x == 0 || !has_model(layout, point)) continue;
         if (x < chart->x.low || x > chart->x.high) continue;
         for (int r = 0; r < layout->summary->count; r++) {
             const Row *row = &layout->summary->rows[r];

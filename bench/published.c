@@ -82,8 +82,17 @@ void published_name(const char *theirs, char ours[48]) {
     }
 }
 
-void published_model(const char *theirs, char ours[48]) {
-    published_name(theirs, ours);
+void published_model(const char *theirs, char ours[48], char variant[16]) {
+    char name[48];
+    snprintf(name, sizeof name, "%s", theirs);
+    char *bracket = strchr(name, '['), *end = strchr(name, ']');
+    const bool bracketed = bracket && end > bracket && !end[1];
+    variant[0] = '\0';
+    if (bracketed) {
+        snprintf(variant, 16, "%.*s", (int)(end - bracket - 1), bracket + 1);
+        *bracket = '\0';
+    }
+    published_name(name, ours);
     int count;
     const Model *const *models = model_list(&count);
     for (int i = 0; i < count; i++) {
@@ -197,7 +206,7 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     published_name(csv_cell(csv, row, "task"), point->task);
     point->test_length = tested_at(csv_cell(csv, row, "setting"));
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
-    published_model(csv_cell(csv, row, "model"), point->model);
+    published_model(csv_cell(csv, row, "model"), point->model, point->variant);
     point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
     point->uncertain = strstr(csv_cell(csv, row, "note"), "may be permuted") != NULL;
     point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;

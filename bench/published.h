@@ -18,6 +18,7 @@ typedef struct PublishedPoint {
     char unit[8];      /* perplexity: unit=byte, word or bpe, or "" where it does not matter */
     char citation[96]; /* "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2" */
     char model[48];    /* our name of the architecture, or theirs in our spelling */
+    char variant[16]; /* what they put behind it in brackets, "1:0" of xLSTM[1:0]; "" for nothing */
     PublishedFacts facts;
     int64_t test_length; /* trained at another length and tested at this one; 0: not so */
     double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
@@ -49,7 +50,8 @@ Status published_open(const char *file, Published *published, Error *error);
 /* Our spelling of a source's name of a task or architecture: "Full attention" -> "transformer",
  * "Mamba-2" -> "mamba2". */
 void published_name(const char *theirs, char ours[48]);
-/* The same for an architecture; one of ours has our name: "Liquid-S4" -> "liquid_s4". */
-void published_model(const char *theirs, char ours[48]);
+/* The same for an architecture; one of ours has our name: "Liquid-S4" -> "liquid_s4". What stands
+ * in brackets at the end goes into variant: "xLSTM[1:0]" -> "xlstm" and "1:0". */
+void published_model(const char *theirs, char ours[48], char variant[16]);
 
 #endif

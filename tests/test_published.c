@@ -103,7 +103,6 @@ static void names(void **state) {
                                    {"Hyena", "hyena"},
                                    {"RWKV", "rwkv4"},
                                    {"RWKV-7", "rwkv7"},
-                                   {"xLSTM[1:1]", "xlstm11"},
                                    {"LRA/Path-X", "pathx"},
                                    {"reverse_string", "reverse"},
                                    {"MHA-RoPE", "transformer"},
@@ -113,6 +112,23 @@ static void names(void **state) {
         char ours[48];
         published_name(rows[i][0], ours);
         assert_string_equal(ours, rows[i][1]);
+    }
+}
+
+static void models(void **state) {
+    (void)state;
+    const char *const rows[][3] = {{"Linear Transformer", "linear_attention", ""},
+                                   {"Linear attention", "linear_attention", ""},
+                                   {"MHA-RoPE", "transformer", ""},
+                                   {"RWKV-7", "rwkv7", ""},
+                                   {"xLSTM[1:0]", "xlstm", "1:0"},
+                                   {"LSTM [forget gates only]", "lstm", "forget gates on"},
+                                   {"odd [name", "oddname", ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char ours[48], variant[16];
+        published_model(rows[i][0], ours, variant);
+        assert_string_equal(ours, rows[i][1]);
+        assert_string_equal(variant, rows[i][2]);
     }
 }
 
@@ -217,6 +233,7 @@ int main(void) {
         cmocka_unit_test(csv_field_survives_writing_and_reading),
         cmocka_unit_test(facts_of_settings),
         cmocka_unit_test(names),
+        cmocka_unit_test(models),
         cmocka_unit_test(zoology_figure_two),
         cmocka_unit_test(scales_and_tested_lengths),
         cmocka_unit_test(all_files),
