@@ -135,6 +135,7 @@ static void check_causality(const Bench *bench) {
     if (!wanted(bench, "causality", 0)) return;
     Subject subject;
     if (!open_or_report(bench, &subject, &whole, NULL, "causality", "")) return;
+    subject_disturb(&subject, 0.05);
     const int64_t width = subject.backbone.width;
     random_values(subject.x->data, tensor_size(subject.x), "check/x");
     subject_forward(&subject, 1);
@@ -163,6 +164,7 @@ static void check_prefix(const Bench *bench) {
     if (!wanted(bench, "prefix", EXEMPT_PREFIX)) return;
     Subject subject, shorter;
     if (!open_or_report(bench, &subject, &whole, NULL, "prefix", "")) return;
+    subject_disturb(&subject, 0.05);
     SubjectShape shape = whole;
     shape.length = 7;
     if (open_or_report(bench, &shorter, &shape, &subject, "prefix", "")) {
@@ -186,6 +188,7 @@ static void check_batch(const Bench *bench) {
     if (!wanted(bench, "batch", EXEMPT_BATCH_INDEPENDENCE)) return;
     Subject subject;
     if (!open_or_report(bench, &subject, &whole, NULL, "batch", "")) return;
+    subject_disturb(&subject, 0.05);
     const int64_t row = LENGTH * subject.backbone.width;
     const size_t bytes = (size_t)row * sizeof(float);
     random_values(subject.x->data, tensor_size(subject.x), "check/x");
@@ -281,6 +284,7 @@ static void check_bits(const Bench *bench) {
         Subject subject;
         const char *more = variant == 3 ? "recompute=yes" : "";
         if (!open_or_report(bench, &subject, &whole, NULL, "bits", more)) break;
+        subject_disturb(&subject, 0.05);
         float *cotangent = malloc((size_t)tensor_size(subject.out) * sizeof *cotangent);
         random_values(subject.x->data, tensor_size(subject.x), "check/x");
         random_values(cotangent, tensor_size(subject.out), "check/cotangent");

@@ -90,14 +90,4 @@ static inline void v_transpose(vfloat row[LANES]) {
 #endif
 }
 
-/* Lane r is the sum of rows[r]; rows is overwritten. */
-static inline vfloat sum_of_rows(vfloat rows[LANES]) {
-    v_transpose(rows);
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < half; i++) rows[i] += rows[i + half];
-    return rows[0];
-}
-
 #endif

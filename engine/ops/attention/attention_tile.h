@@ -53,6 +53,16 @@ ALWAYS_INLINE vint lane_numbers(void) {
     return lanes;
 }
 
+/* Lane r is the sum of rows[r]; rows is overwritten. */
+static inline vfloat sum_of_rows(vfloat rows[LANES]) {
+    v_transpose(rows);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++) rows[i] += rows[i + half];
+    return rows[0];
+}
+
 /* sum[r][v] += sum over k < n of a[r row + k step] x (vector v of b + k b_step). `vectors` and,
  * where possible, row and steps are constants of the caller. Rows of a are addressed in threes from
  * one pointer, which is what address modes and registers allow. */

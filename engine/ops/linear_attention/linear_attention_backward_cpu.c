@@ -35,7 +35,7 @@ static void output_gradient(const Head *w, const Span *span) {
                 if (denominators) sums[r] -= g * v_load_part(out->data + at + c, m - c);
             }
         }
-        if (denominators) v_store(w->ddenominator + i, sum_of_rows(sums));
+        if (denominators) v_store(w->ddenominator + i, v_sum_rows(sums));
     }
 }
 

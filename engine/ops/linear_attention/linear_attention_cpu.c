@@ -26,7 +26,7 @@ static vfloat products_with_z(const Head *w, int64_t i, int64_t rows) {
             sums[r] += next * v_load_part(q + c, d - c);
         }
     }
-    return sum_of_rows(sums);
+    return v_sum_rows(sums);
 }
 
 /* Results over q . z + epsilon, which goes to the notes, too. */

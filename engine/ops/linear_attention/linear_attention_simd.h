@@ -7,7 +7,7 @@
 #include "engine/gemm.h"
 #include "engine/gradient_simd.h"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
-#include "engine/transpose_simd.h"
+#include "engine/reduce_simd.h"
 #include "engine/vmath.h"
 
 enum { CHUNK = LINEAR_CHUNK, HALF = CHUNK / 2 };
