@@ -2,16 +2,26 @@
 
 #include <math.h>
 
-#include "engine/ops/diagonal_modes/diagonal_modes.h"
 #include "engine/ops/diagonal_step/diagonal_step.h"
+#include "engine/ops/long_convolution/long_convolution.h"
 
-Tensor *diagonal_token(Tape *tape, DiagonalParameters modes, Discretisation discretisation,
-                       Tensor *u, Tensor *skip) {
-    const Shape shape = SHAPE(extent(u, 0), extent(u, 2), 2, extent(modes.A_real, 1));
-    Tensor *table = diagonal_modes(tape, modes, discretisation), *next;
+Tensor *diagonal_token(Tape *tape, Tensor *table, Tensor *u, Tensor *skip) {
+    const Shape shape = SHAPE(extent(u, 0), extent(u, 2), 2, extent(table, 2));
+    Tensor *next;
     Tensor *y = diagonal_step(tape, tape_carry(tape, "state", shape), u, table, skip, &next);
     tape_carry_out(tape, "state", next);
     return y;
+}
+
+Tensor *diagonal_convolution(Tape *tape, DiagonalParameters modes, DiagonalForm form,
+                             Tensor *C_ahead, Tensor *u, Tensor *skip) {
+    const int64_t L = extent(u, 1);
+    Tensor *kernel = vandermonde(tape, modes, form, L), *ahead = NULL;
+    if (C_ahead) {
+        modes.C = C_ahead;
+        ahead = vandermonde(tape, modes, form, L);
+    }
+    return long_convolution(tape, u, kernel, ahead, (ConvolutionGates){.skip = skip});
 }
 
 Init diagonal_lin_real(void) {
@@ -20,8 +30,8 @@ Init diagonal_lin_real(void) {
 
 static void fill_lin(float *A_imag, const Shape *shape, Random *random, double a, double b) {
     (void)random, (void)a, (void)b;
-    const int64_t M = shape->extent[1];
-    for (int64_t i = 0; i < shape->extent[0] * M; i++) A_imag[i] = (float)(M_PI * (double)(i % M));
+    const int64_t M = shape->extent[shape->rank - 1];
+    for (int64_t i = 0; i < shape_size(shape); i++) A_imag[i] = (float)(M_PI * (double)(i % M));
 }
 
 Init diagonal_lin_imaginary(void) {

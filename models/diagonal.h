@@ -3,14 +3,19 @@
 #ifndef LONGHAUL_MODELS_DIAGONAL_H
 #define LONGHAUL_MODELS_DIAGONAL_H
 
-#include "engine/ops/vandermonde/vandermonde.h"
+#include "engine/ops/diagonal_modes/diagonal_modes.h"
 #include "engine/tape.h"
 
-/* One token: u (B, 1, D), skip (D) or NULL -> (B, 1, D), with the state SCOPE.state. */
-Tensor *diagonal_token(Tape *tape, DiagonalParameters modes, Discretisation discretisation,
-                       Tensor *u, Tensor *skip);
+/* One token: u (B, 1, D), skip (D) or NULL -> (B, 1, D), with the state SCOPE.state and a table of
+ * diagonal_modes (D, 4, M). */
+Tensor *diagonal_token(Tape *tape, Tensor *table, Tensor *u, Tensor *skip);
 
-/* S4D-Lin (section 4): A_real and A_imag (D, M) of lambda_n = -1/2 + i pi n. */
+/* u (B, L, D) with the kernel of the modes and, where C_ahead is not NULL, that of the same modes
+ * with C_ahead (D, M, 2), which sees what follows the token. */
+Tensor *diagonal_convolution(Tape *tape, DiagonalParameters modes, DiagonalForm form,
+                             Tensor *C_ahead, Tensor *u, Tensor *skip);
+
+/* S4D-Lin (section 4): A_real and A_imag (.., M) of lambda_n = -1/2 + i pi n. */
 Init diagonal_lin_real(void);
 Init diagonal_lin_imaginary(void);
 

@@ -102,6 +102,10 @@ static DiagonalParameters diagonal(Tape *tape, const H3 *own, int64_t heads) {
                             slow)};
 }
 
+static DiagonalForm form(const H3 *own) {
+    return (DiagonalForm){.discretisation = (Discretisation)own->discretisation};
+}
+
 /* Components of queries, keys and values, (B, L, D / h) each. */
 typedef struct Components {
     Tensor *q[MOST_COMPONENTS], *k[MOST_COMPONENTS], *v[MOST_COMPONENTS];
@@ -126,9 +130,9 @@ static Components project(Tape *tape, const ModelContext *context, Tensor *u) {
 static Tensor *pair(Tape *tape, const H3 *own, DiagonalParameters modes, Tensor *kernel,
                     Tensor *skip, Tensor *q, Tensor *k, Tensor *v) {
     if (kernel) return long_convolution(tape, v, kernel, NULL, (ConvolutionGates){skip, k, q});
-    return multiply(tape, q,
-                    diagonal_token(tape, modes, (Discretisation)own->discretisation,
-                                   multiply(tape, k, v), skip));
+    return multiply(
+        tape, q,
+        diagonal_token(tape, diagonal_modes(tape, modes, form(own)), multiply(tape, k, v), skip));
 }
 
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
@@ -137,8 +141,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const Components all = project(tape, context, u);
     const DiagonalParameters modes = diagonal(tape, own, D / h);
     Tensor *skip = state_space_skip(tape, D / h), *kernel = NULL, *out = NULL;
-    if (tape_mode(tape) != TAPE_STEP)
-        kernel = vandermonde(tape, modes, (Vandermonde){(Discretisation)own->discretisation, L});
+    if (tape_mode(tape) != TAPE_STEP) kernel = vandermonde(tape, modes, form(own), L);
     for (int64_t j = 0; j < h; j++) {
         Tensor *y = NULL;
         for (int64_t i = 0; i < h; i++) {

@@ -14,8 +14,6 @@
  * which is made once a batch. State: N D floats a layer. */
 #include <math.h>
 
-#include "engine/ops/long_convolution/long_convolution.h"
-#include "engine/ops/vandermonde/vandermonde.h"
 #include "models/diagonal.h"
 #include "models/state_space.h"
 
@@ -100,18 +98,8 @@ static DiagonalParameters parameters(Tape *tape, const S4D *own, int64_t D) {
         .C = tape_parameter(tape, "C", SHAPE(D, M, 2), diagonal_complex_normal(), GROUP_DECAY)};
 }
 
-/* u (B, L, D): the kernel, or both of them, and the convolution. */
-static Tensor *convolve(Tape *tape, const ModelContext *context, DiagonalParameters modes,
-                        Tensor *u, Tensor *skip) {
-    const S4D *own = context->options;
-    const Vandermonde attributes = {(Discretisation)own->discretisation, extent(u, 1)};
-    Tensor *ahead = NULL, *kernel = vandermonde(tape, modes, attributes);
-    if (!context->causal) {
-        modes.C = tape_parameter(tape, "C_reverse", modes.C->shape, diagonal_complex_normal(),
-                                 GROUP_DECAY);
-        ahead = vandermonde(tape, modes, attributes);
-    }
-    return long_convolution(tape, u, kernel, ahead, (ConvolutionGates){.skip = skip});
+static DiagonalForm form(const S4D *own) {
+    return (DiagonalForm){.discretisation = (Discretisation)own->discretisation};
 }
 
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
@@ -119,9 +107,14 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const DiagonalParameters modes = parameters(tape, own, extent(u, 2));
     u = state_space_input(tape, context, u);
     Tensor *skip = state_space_skip(tape, extent(u, 2));
-    Tensor *y = tape_mode(tape) == TAPE_STEP
-                    ? diagonal_token(tape, modes, (Discretisation)own->discretisation, u, skip)
-                    : convolve(tape, context, modes, u, skip);
+    Tensor *ahead = NULL, *y;
+    if (!context->causal)
+        ahead = tape_parameter(tape, "C_reverse", modes.C->shape, diagonal_complex_normal(),
+                               GROUP_DECAY);
+    if (tape_mode(tape) == TAPE_STEP)
+        y = diagonal_token(tape, diagonal_modes(tape, modes, form(own)), u, skip);
+    else
+        y = diagonal_convolution(tape, modes, form(own), ahead, u, skip);
     return state_space_output(tape, context, &own->layer, y);
 }
 

@@ -26,13 +26,27 @@ Group state_space_group(const StateSpace *own) {
 
 static void fill_log_dt(float *log_dt, const Shape *shape, Random *random, double smallest,
                         double largest) {
-    for (int64_t d = 0; d < shape->extent[0]; d++)
-        log_dt[d] = (float)(log(smallest) + log(largest / smallest) * random_real(random));
+    const int64_t each = shape_size(shape) / shape->extent[0];
+    for (int64_t d = 0; d < shape->extent[0]; d++) {
+        const double start = log(smallest) + log(largest / smallest) * random_real(random);
+        for (int64_t i = 0; i < each; i++) log_dt[d * each + i] = (float)start;
+    }
+}
+
+Init state_space_steps(const StateSpace *own) {
+    return init_fill(fill_log_dt, own->dt_min, own->dt_max);
+}
+
+static Tensor *log_dt(Tape *tape, const StateSpace *own, Shape shape) {
+    return tape_parameter(tape, "log_dt", shape, state_space_steps(own), state_space_group(own));
 }
 
 Tensor *state_space_log_dt(Tape *tape, const StateSpace *own, int64_t D) {
-    return tape_parameter(tape, "log_dt", SHAPE(D),
-                          init_fill(fill_log_dt, own->dt_min, own->dt_max), state_space_group(own));
+    return log_dt(tape, own, SHAPE(D));
+}
+
+Tensor *state_space_log_dt_pairs(Tape *tape, const StateSpace *own, int64_t D) {
+    return log_dt(tape, own, SHAPE(D, 2));
 }
 
 Tensor *state_space_skip(Tape *tape, int64_t D) {

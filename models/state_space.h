@@ -38,8 +38,13 @@ Status state_space_check_even(int64_t states, Error *error);
 /* The optimiser group of the state's parameters: the rate state_lr, no weight decay. */
 Group state_space_group(const StateSpace *own);
 
-/* SCOPE.log_dt (D) in that group: log-uniform between the options' step sizes. */
+/* Logarithms of step sizes, log-uniform between the options'; of rows (.., n) one for all n. */
+Init state_space_steps(const StateSpace *own);
+
+/* SCOPE.log_dt (D) in that group. */
 Tensor *state_space_log_dt(Tape *tape, const StateSpace *own, int64_t D);
+/* The same (D, 2): two step sizes of a channel that start equal. */
+Tensor *state_space_log_dt_pairs(Tape *tape, const StateSpace *own, int64_t D);
 
 /* SCOPE.skip (D), N(0, 1): y += skip u. */
 Tensor *state_space_skip(Tape *tape, int64_t D);

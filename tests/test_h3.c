@@ -6,61 +6,14 @@
 #include "engine/ops/long_convolution/long_convolution.h"
 #include "engine/ops/shift_filter/shift_filter.h"
 #include "engine/ops/vandermonde/vandermonde.h"
+#include "tests/bench.h"
 #include "tests/mixer_alone.h"
 #include "tests/step_form.h"
 
-enum { L = 6, MOST = 12 };
+enum { L = 6 };
 
 static double wave(int64_t i) {
     return sin(0.7 * (double)i + 0.3);
-}
-
-/* A tape of operations on constants, run once. */
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-    Tensor *in[MOST];
-    float values[MOST][L];
-    int count;
-} Bench;
-
-static void bench_open(Bench *bench) {
-    Error error = {0};
-    memset(bench, 0, sizeof *bench);
-    assert_int_equal(device_open(&bench->device, "cpu", &error), STATUS_OK);
-    bench->parameters = parameters_open();
-    bench->tape = tape_open(bench->parameters, TAPE_EVALUATE);
-}
-
-static Tensor *constant(Bench *bench, Shape shape, const double *values) {
-    for (int64_t i = 0; i < shape_size(&shape); i++)
-        bench->values[bench->count][i] = (float)values[i];
-    return bench->in[bench->count++] = tape_input(bench->tape, "in", TENSOR_FLOAT, shape, false);
-}
-
-static void bench_run(Bench *bench) {
-    Error error = {0};
-    if (tape_plan(bench->tape, 1, &error) || tape_allocate(bench->tape, &bench->device, &error))
-        fail_msg("%s", error.message);
-    for (int i = 0; i < bench->count; i++)
-        memcpy(bench->in[i]->data, bench->values[i],
-               (size_t)tensor_size(bench->in[i]) * sizeof(float));
-    tape_forward(bench->tape, &(Run){.threads = 1});
-}
-
-static void bench_close(Bench *bench) {
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
-}
-
-/* Values below 1 printed to 8 digits; sums of up to 6 floats. */
-static void expect(const Tensor *actual, const double *expected, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        if (fabs((double)actual->data[i] - expected[i]) > 1e-7)
-            fail_msg("%s[%d] is %.8f, expected %.8f", actual->name, (int)i, (double)actual->data[i],
-                     expected[i]);
 }
 
 /* One head of one component: q_t, k_t, v_t = wave(t), wave(10 + t), wave(20 + t). */
@@ -91,7 +44,8 @@ static void numbers_of_one_head(void **state) {
                                       .A_real = constant(&b, SHAPE(1, 2), A_real),
                                       .A_imag = constant(&b, SHAPE(1, 2), A_imag),
                                       .C = constant(&b, SHAPE(1, 2, 2), C_modes)};
-    Tensor *K = vandermonde(b.tape, modes, (Vandermonde){DISCRETISATION_BILINEAR, L});
+    Tensor *K =
+        vandermonde(b.tape, modes, (DiagonalForm){.discretisation = DISCRETISATION_BILINEAR}, L);
     const ConvolutionGates gates = {
         .skip = constant(&b, SHAPE(1), &skip), .pre = key, .post = constant(&b, SHAPE(1, L, 1), q)};
     Tensor *out = long_convolution(b.tape, constant(&b, SHAPE(1, L, 1), v), K, NULL, gates);

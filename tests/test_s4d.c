@@ -65,7 +65,7 @@ static Tensor *kernel(Bench *bench, Discretisation discretisation) {
                                       .A_real = bench_input(bench, SHAPE(1, 2), A_real),
                                       .A_imag = bench_input(bench, SHAPE(1, 2), A_imag),
                                       .C = bench_input(bench, SHAPE(1, 2, 2), C)};
-    return vandermonde(bench->tape, modes, (Vandermonde){discretisation, L});
+    return vandermonde(bench->tape, modes, (DiagonalForm){.discretisation = discretisation}, L);
 }
 
 static void kernel_by_zero_order_hold(void **state) {

@@ -36,11 +36,11 @@ __device__ static inline Complex exponential(Complex a) {
 
 struct ModeParameters {
     const float *log_dt, *A_real, *A_imag, *C, *B;
-    int64_t D, M;
-    Discretisation discretisation;
+    int64_t D, M, steps; /* steps: numbers in log_dt for a channel */
+    DiagonalForm form;
 };
 
-static inline ModeParameters mode_parameters(const OpCall *call, Discretisation discretisation) {
+static inline ModeParameters mode_parameters(const OpCall *call, DiagonalForm form) {
     ModeParameters p = {};
     p.log_dt = data_of(call, DIAGONAL_LOG_DT);
     p.A_real = data_of(call, DIAGONAL_A_REAL);
@@ -49,44 +49,83 @@ static inline ModeParameters mode_parameters(const OpCall *call, Discretisation 
     p.B = data_of(call, DIAGONAL_B);
     p.D = extent(call->in[DIAGONAL_A_REAL], 0);
     p.M = extent(call->in[DIAGONAL_A_REAL], 1);
-    p.discretisation = discretisation;
+    p.steps = p.log_dt ? tensor_size(call->in[DIAGONAL_LOG_DT]) / p.D : 0;
+    p.form = form;
     return p;
 }
 
 struct DiscreteMode {
     Complex lambda, a, log_step, step; /* lambda, dt lambda, log lambdabar, lambdabar */
     Complex input, B, C, c;            /* Bbar / B; c = C Bbar */
-    double dt;
+    double dt[2];                      /* of real and imaginary parts */
+    double origin;                     /* the power that is 1: not 0 for growing modes (softmax) */
 };
+
+__device__ static inline Complex mode_lambda(const ModeParameters &p, int64_t at) {
+    const double A = (double)p.A_real[at], imaginary = (double)p.A_imag[at];
+    double real = A;
+    if (p.form.real == REAL_NEGATIVE_EXP) real = -exp(A);
+    if (p.form.real == REAL_CLIPPED) real = fmin(A, -1e-4);
+    return {real, p.form.imaginary == IMAGINARY_EXP ? exp(imaginary) : imaginary};
+}
+
+/* Of the softmax, with E = e^(a' P): E - 1, |x|^2 + epsilon and r(x), x = (E - 1) lambda. */
+struct Softmax {
+    Complex less_one, reciprocal;
+    double square;
+};
+
+__device__ static inline Softmax mode_softmax(const ModeParameters &p, Complex lambda,
+                                              Complex decay) {
+    const Complex one = {1, 0};
+    Softmax of;
+    of.less_one = exponential((double)p.form.period * decay) - one;
+    const Complex x = of.less_one * lambda;
+    of.square = x.re * x.re + x.im * x.im + 1e-7;
+    of.reciprocal = (1 / of.square) * conjugate(x);
+    return of;
+}
+
+/* a' of the softmax */
+__device__ static inline Complex mode_decay(const DiscreteMode &m) {
+    return (m.lambda.re > 0 ? -1.0 : 1.0) * m.a;
+}
 
 /* at = d M + n */
 __device__ static inline DiscreteMode discrete_mode(const ModeParameters &p, int64_t at) {
     DiscreteMode m;
     const Complex one = {1, 0};
-    m.dt = exp((double)p.log_dt[at / p.M]);
-    m.lambda = {-exp((double)p.A_real[at]), (double)p.A_imag[at]};
-    m.a = m.dt * m.lambda;
+    for (int i = 0; i < 2; i++)
+        m.dt[i] = p.log_dt ? exp((double)p.log_dt[at / p.M * p.steps + i % p.steps]) : 1;
+    m.lambda = mode_lambda(p, at);
+    m.a = {m.dt[0] * m.lambda.re, m.dt[1] * m.lambda.im};
     m.C = {(double)p.C[2 * at], (double)p.C[2 * at + 1]};
     m.B = one;
+    m.origin = 0;
     if (p.B) m.B = {(double)p.B[2 * at], (double)p.B[2 * at + 1]};
-    if (p.discretisation == DISCRETISATION_ZOH) {
-        m.step = exponential(m.a);
-        m.log_step = m.a;
-        m.input = (m.step - one) / m.lambda;
-    } else {
+    if (p.form.discretisation == DISCRETISATION_BILINEAR) {
         const Complex half = 0.5 * m.a;
         m.step = (one + half) / (one - half);
         m.log_step = {0.5 * log(m.step.re * m.step.re + m.step.im * m.step.im),
                       atan2(m.step.im, m.step.re)};
-        m.input = Complex{m.dt, 0} / (one - half);
+        m.input = Complex{m.dt[0], 0} / (one - half);
+    } else {
+        m.step = exponential(m.a);
+        m.log_step = m.a;
+        m.input = (m.step - one) / m.lambda;
+    }
+    if (p.form.discretisation == DISCRETISATION_SOFTMAX) {
+        const Complex decay = mode_decay(m);
+        m.input = (exponential(decay) - one) * mode_softmax(p, m.lambda, decay).reciprocal;
+        if (m.lambda.re > 0) m.origin = (double)(p.form.period - 1);
     }
     m.c = m.C * (m.B * m.input);
     return m;
 }
 
-/* lambdabar^l; from the logarithm, so that no error builds up over the powers. */
+/* S at l; from the logarithm, so that no error builds up over the powers. */
 __device__ static inline Complex mode_power(const DiscreteMode &m, double l) {
-    return exponential(l * m.log_step);
+    return exponential((l - m.origin) * m.log_step);
 }
 
 #endif

@@ -1,7 +1,7 @@
 #include "engine/ops/diagonal_modes/diagonal_modes.h"
 
 static void shape(Tape *tape, OpCall *call) {
-    diagonal_check_shapes(tape, call);
+    diagonal_check_shapes(tape, call, ((const DiagonalModes *)call->attributes)->form);
     const Tensor *A = call->in[DIAGONAL_A_REAL];
     tape_output(tape, call, TENSOR_FLOAT, SHAPE(extent(A, 0), 4, extent(A, 1)));
 }
@@ -9,7 +9,7 @@ static void shape(Tape *tape, OpCall *call) {
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
     *forward = (Cost){.flops = 24 * DM,
-                      .specials = 4 * DM + (double)extent(call->in[DIAGONAL_LOG_DT], 0),
+                      .specials = 4 * DM + (double)extent(call->in[DIAGONAL_A_REAL], 0),
                       .bytes_read = 16 * DM,
                       .bytes_written = 16 * DM};
     *backward = (Cost){0};
@@ -21,13 +21,25 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
         SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
     }
 
-static const DiagonalModes zoh = {DISCRETISATION_ZOH}, bilinear = {DISCRETISATION_BILINEAR};
+static const DiagonalModes zoh = {{.discretisation = DISCRETISATION_ZOH}},
+                           bilinear = {{.discretisation = DISCRETISATION_BILINEAR}},
+                           softmax = {{.discretisation = DISCRETISATION_SOFTMAX,
+                                       .real = REAL_PLAIN,
+                                       .imaginary = IMAGINARY_EXP,
+                                       .period = 30}};
 
 static const OpCase cases[] = {
     {.name = "D1M1", .in = {MODES(1, 1)}, .attributes = &zoh, .gradient_free = true},
     {.name = "D37M5Bbilinear",
      .in = {MODES(37, 5), {SHAPE(37, 5, 2), FILL_NORMAL, 1, 0}},
      .attributes = &bilinear,
+     .gradient_free = true},
+    {.name = "D19M3softmax",
+     .in = {{SHAPE(19, 2), FILL_UNIFORM, -4, -2},
+            {SHAPE(19, 3), FILL_UNIFORM, -1, 1},
+            {SHAPE(19, 3), FILL_UNIFORM, 0, 3},
+            {SHAPE(19, 3, 2), FILL_NORMAL, 1, 0}},
+     .attributes = &softmax,
      .gradient_free = true},
     {.name = "D64M32", .in = {MODES(64, 32)}, .attributes = &zoh, .gradient_free = true},
 };
@@ -47,9 +59,8 @@ const Op op_diagonal_modes = {
     OP_CASES(cases),
 };
 
-Tensor *diagonal_modes(Tape *tape, DiagonalParameters p, Discretisation discretisation) {
+Tensor *diagonal_modes(Tape *tape, DiagonalParameters p, DiagonalForm form) {
     Tensor *const in[] = {p.log_dt, p.A_real, p.A_imag, p.C, p.B};
-    return tape_apply(tape, &op_diagonal_modes, in, DIAGONAL_INPUTS,
-                      &(DiagonalModes){discretisation})
+    return tape_apply(tape, &op_diagonal_modes, in, DIAGONAL_INPUTS, &(DiagonalModes){form})
         ->out[0];
 }

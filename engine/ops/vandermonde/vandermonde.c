@@ -6,28 +6,35 @@ static bool has_shape(const Tensor *tensor, Shape shape) {
     return !tensor || shape_equal(&tensor->shape, &shape);
 }
 
-void diagonal_check_shapes(Tape *tape, const OpCall *call) {
-    const Tensor *A = call->in[DIAGONAL_A_REAL];
+void diagonal_check_shapes(Tape *tape, const OpCall *call, DiagonalForm form) {
+    const Tensor *A = call->in[DIAGONAL_A_REAL], *log_dt = call->in[DIAGONAL_LOG_DT];
     if (A->shape.rank != 2) {
         tape_fail(tape, call, "A_real must be (D, M), not of rank %d", A->shape.rank);
         return;
     }
     const int64_t D = extent(A, 0), M = extent(A, 1);
-    if (!has_shape(call->in[DIAGONAL_LOG_DT], SHAPE(D)) ||
+    const bool two =
+        form.discretisation != DISCRETISATION_BILINEAR && has_shape(log_dt, SHAPE(D, 2));
+    if (!(has_shape(log_dt, SHAPE(D)) || two) ||
         !has_shape(call->in[DIAGONAL_A_IMAG], SHAPE(D, M)) ||
         !has_shape(call->in[DIAGONAL_C], SHAPE(D, M, 2)) ||
         !has_shape(call->in[DIAGONAL_B], SHAPE(D, M, 2)))
         tape_fail(tape, call,
-                  "with A_real (%lld, %lld) expected log_dt (D), A_imag (D, M), C and B (D, M, 2)",
+                  "with A_real (%lld, %lld) expected log_dt (D), or (D, 2) unless bilinear, A_imag "
+                  "(D, M), C and B (D, M, 2)",
                   (long long)D, (long long)M);
 }
 
 static void shape(Tape *tape, OpCall *call) {
     const Vandermonde *attributes = call->attributes;
-    diagonal_check_shapes(tape, call);
+    diagonal_check_shapes(tape, call, attributes->form);
     if (attributes->length < 1) tape_fail(tape, call, "the kernel's length must be positive");
+    if (attributes->form.discretisation == DISCRETISATION_SOFTMAX &&
+        attributes->length > attributes->form.period)
+        tape_fail(tape, call, "the kernel is longer than the softmax, %lld",
+                  (long long)attributes->form.period);
     tape_output(tape, call, TENSOR_FLOAT,
-                SHAPE(attributes->length, extent(call->in[DIAGONAL_LOG_DT], 0)));
+                SHAPE(attributes->length, extent(call->in[DIAGONAL_A_REAL], 0)));
 }
 
 /* A complex product with real result is four operations; backward has two complex sums of a real
@@ -36,7 +43,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     const Vandermonde *attributes = call->attributes;
     const double L = (double)attributes->length;
     const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
-    const double D = (double)extent(call->in[DIAGONAL_LOG_DT], 0);
+    const double D = (double)extent(call->in[DIAGONAL_A_REAL], 0);
     forward->flops = 4 * L * DM;
     backward->flops = 8 * L * DM;
     forward->specials = backward->specials = 4 * DM + D;
@@ -59,13 +66,19 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
         SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
     }
 
-#define ZOH(L)                                                                                     \
+#define FORM(L, ...)                                                                               \
     &(const Vandermonde) {                                                                         \
-        DISCRETISATION_ZOH, L                                                                      \
+        {__VA_ARGS__}, L                                                                           \
     }
-#define BILINEAR(L)                                                                                \
-    &(const Vandermonde) {                                                                         \
-        DISCRETISATION_BILINEAR, L                                                                 \
+#define ZOH(L) FORM(L, .discretisation = DISCRETISATION_ZOH)
+#define BILINEAR(L) FORM(L, .discretisation = DISCRETISATION_BILINEAR)
+#define SOFTMAX(L, P)                                                                              \
+    FORM(L, .discretisation = DISCRETISATION_SOFTMAX, .real = REAL_PLAIN, .period = P)
+/* Steps of real and imaginary parts; real parts of both signs, away from zero. */
+#define DSS(D, M, REAL)                                                                            \
+    {SHAPE(D, 2), FILL_UNIFORM, -4, -2}, {SHAPE(D, M), FILL_UNIFORM, REAL, REAL + 0.5},            \
+        {SHAPE(D, M), FILL_UNIFORM, 0, 30}, {                                                      \
+        SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
     }
 
 static const OpCase cases[] = {
@@ -86,6 +99,24 @@ static const OpCase cases[] = {
             {SHAPE(2, 3), FILL_UNIFORM, 0, 100},
             {SHAPE(2, 3, 2), FILL_NORMAL, 1, 0}},
      .attributes = ZOH(40001)},
+    {.name = "L67D5M3steps",
+     .in = {DSS(5, 3, -1)},
+     .attributes = FORM(67, .real = REAL_PLAIN, .imaginary = IMAGINARY_PLAIN)},
+    {.name = "L131D18M70exp",
+     /* more modes than a table holds, steps of 1, imaginary parts e^-1 .. e^1 */
+     .in = {{{0}, FILL_NONE, 0, 0},
+            {SHAPE(18, 70), FILL_UNIFORM, -4, 0},
+            {SHAPE(18, 70), FILL_UNIFORM, -1, 1},
+            {SHAPE(18, 70, 2), FILL_NORMAL, 1, 0}},
+     .attributes = FORM(131, .imaginary = IMAGINARY_EXP)},
+    {.name = "L50D1M9clipped",
+     .in = {{SHAPE(1), FILL_UNIFORM, -4, -2},
+            {SHAPE(1, 9), FILL_UNIFORM, -0.5, 0.5},
+            {SHAPE(1, 9), FILL_UNIFORM, 0, 30},
+            {SHAPE(1, 9, 2), FILL_NORMAL, 1, 0}},
+     .attributes = FORM(50, .real = REAL_CLIPPED)},
+    {.name = "L61D17M5softmax", .in = {DSS(17, 5, -1)}, .attributes = SOFTMAX(61, 61)},
+    {.name = "L300D3M2softmaxgrowing", .in = {DSS(3, 2, 0.1)}, .attributes = SOFTMAX(300, 333)},
     {.name = "L1024D64M32", .in = {MODES(64, 32, 100)}, .attributes = ZOH(1024), .benchmark = true},
     {.name = "L16384D64M32",
      .in = {MODES(64, 32, 100)},
@@ -111,7 +142,8 @@ const Op op_vandermonde = {
     OP_CASES(cases),
 };
 
-Tensor *vandermonde(Tape *tape, DiagonalParameters p, Vandermonde attributes) {
+Tensor *vandermonde(Tape *tape, DiagonalParameters p, DiagonalForm form, int64_t length) {
+    const Vandermonde attributes = {form, length};
     Tensor *const in[] = {p.log_dt, p.A_real, p.A_imag, p.C, p.B};
     return tape_apply(tape, &op_vandermonde, in, DIAGONAL_INPUTS, &attributes)->out[0];
 }

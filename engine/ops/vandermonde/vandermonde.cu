@@ -10,6 +10,7 @@ enum { STRETCH = 16, THREADS = 128, SLICES = 64 };
 /* A block makes its channel's modes once, a thread each, for all of its powers. */
 struct SharedMode {
     Complex c, log_step, step;
+    double origin;
 };
 
 KERNEL void __launch_bounds__(THREADS)
@@ -22,12 +23,12 @@ KERNEL void __launch_bounds__(THREADS)
         __syncthreads(); /* the modes before may still be read */
         if ((int)threadIdx.x < count) {
             const DiscreteMode m = discrete_mode(p, d * p.M + n + threadIdx.x);
-            modes[threadIdx.x] = {m.c, m.log_step, m.step};
+            modes[threadIdx.x] = {m.c, m.log_step, m.step, m.origin};
         }
         __syncthreads();
         for (int i = 0; i < count && first < L; i++) {
             const SharedMode m = modes[i];
-            Complex term = m.c * exponential((double)first * m.log_step);
+            Complex term = m.c * exponential(((double)first - m.origin) * m.log_step);
             for (int k = 0; k < STRETCH; k++) {
                 sum[k] += 2 * term.re;
                 term = term * m.step;
@@ -38,7 +39,7 @@ KERNEL void __launch_bounds__(THREADS)
 }
 
 /* For mode n of channel d and slice s of the powers:
- * g = sum_l dK_l conj(lambdabar^l), h = sum_l l dK_l conj(lambdabar^l). */
+ * g = sum_l dK_l conj(S_l), h = sum_l (l - origin) dK_l conj(S_l). */
 struct ModeSums {
     Complex g, h;
 };
@@ -56,42 +57,67 @@ KERNEL void __launch_bounds__(THREADS) mode_sums(ModeParameters p, int64_t L, in
                                           : power * conjugate(m.step);
         const Complex term = (double)dK[l * p.D + d] * power;
         sum.g = sum.g + term;
-        sum.h = sum.h + (double)l * term;
+        sum.h = sum.h + ((double)l - m.origin) * term;
     }
     sums[slice * p.D * p.M + at] = sum;
 }
 
 struct ModeGradients {
     float *A_real, *A_imag, *C, *B;
-    double *log_dt; /* (D, M): summed over the modes afterwards */
+    double *log_dt; /* (D, M, 2): summed over the modes afterwards */
     bool add_real, add_imag, add_C, add_B;
 };
 
-/* The chain from c and log lambdabar to the parameters, as in vandermonde_modes.h. */
-__device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Complex h,
-                             const ModeGradients &to) {
-    const DiscreteMode m = discrete_mode(p, at);
-    const Complex one = {1, 0}, Bbar = m.B * m.input;
-    g = 2.0 * g;
-    Complex to_a = conjugate(m.c) * (2.0 * h); /* cotangent of log lambdabar */
-    Complex to_lambda = {0, 0};
-    double to_dt = 0;
-    if (p.discretisation == DISCRETISATION_ZOH) {
-        /* Bbar = B (e^a - 1) / lambda depends on a and on lambda */
-        to_a = to_a + conjugate(m.C * m.B * m.step / m.lambda) * g;
-        to_lambda = -1.0 * (conjugate(m.c / m.lambda) * g);
-    } else {
+/* Cotangents of a and of lambda beside it, and of dt for the bilinear rule, from h, cotangent of
+ * log lambdabar, and g, cotangent of c; as in vandermonde_modes.h. */
+struct Cotangents {
+    Complex a, lambda;
+    double dt;
+};
+
+__device__ static Cotangents cotangents(const ModeParameters &p, const DiscreteMode &m, Complex g,
+                                        Complex h) {
+    const Complex one = {1, 0}, CB = m.C * m.B;
+    Cotangents to = {h, {0, 0}, 0};
+    if (p.form.discretisation == DISCRETISATION_ZOH) {
+        /* Bbar = B (e^a - 1) / lambda */
+        to.a = h + conjugate(CB * m.step / m.lambda) * g;
+        to.lambda = -1.0 * (conjugate(m.c / m.lambda) * g);
+    } else if (p.form.discretisation == DISCRETISATION_BILINEAR) {
         /* d log lambdabar / da = 1 / (1 - a^2 / 4); Bbar = B dt / (1 - a / 2) */
         const Complex slope = one / (one - 0.25 * (m.a * m.a));
         const Complex two = {2, 0};
-        to_a = conjugate(slope) * to_a + conjugate(m.c / (two - m.a)) * g;
-        to_dt = (conjugate(m.c) * g).re / m.dt;
+        to.a = conjugate(slope) * h + conjugate(m.c / (two - m.a)) * g;
+        to.dt = (conjugate(m.c) * g).re / m.dt[0];
+    } else {
+        /* dr = conj(dx) epsilon / square^2 - dx conj(x)^2 / square^2: not analytic */
+        const Complex decay = mode_decay(m), power = exponential(decay);
+        const Softmax of = mode_softmax(p, m.lambda, decay);
+        g = conjugate(CB) * g;
+        const Complex to_r = conjugate(power - one) * g;
+        const Complex to_x = (1e-7 / (of.square * of.square)) * conjugate(to_r) -
+                             conjugate(of.reciprocal * of.reciprocal) * to_r;
+        to.lambda = conjugate(of.less_one) * to_x;
+        const Complex by_E = (double)p.form.period * ((of.less_one + one) * m.lambda);
+        const Complex to_decay = conjugate(by_E) * to_x + conjugate(power * of.reciprocal) * g;
+        to.a = h + (m.lambda.re > 0 ? -1.0 : 1.0) * to_decay;
     }
-    to_lambda = to_lambda + m.dt * to_a;
-    to_dt += (conjugate(m.lambda) * to_a).re;
-    const Complex to_C = conjugate(Bbar) * g, to_B = conjugate(m.C * m.input) * g;
-    if (to.A_real) put(to.A_real + at, (float)(to_lambda.re * m.lambda.re), to.add_real);
-    if (to.A_imag) put(to.A_imag + at, (float)to_lambda.im, to.add_imag);
+    return to;
+}
+
+__device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Complex h,
+                             const ModeGradients &to) {
+    const DiscreteMode m = discrete_mode(p, at);
+    g = 2.0 * g;
+    Cotangents of = cotangents(p, m, g, conjugate(m.c) * (2.0 * h));
+    of.lambda = of.lambda + Complex{m.dt[0] * of.a.re, m.dt[1] * of.a.im};
+    double slope = 1; /* of Re lambda in A_real */
+    if (p.form.real == REAL_NEGATIVE_EXP) slope = m.lambda.re;
+    if (p.form.real == REAL_CLIPPED) slope = (double)p.A_real[at] < -1e-4 ? 1 : 0;
+    if (p.form.imaginary == IMAGINARY_EXP) of.lambda.im *= m.lambda.im;
+    const Complex to_C = conjugate(m.B * m.input) * g, to_B = conjugate(m.C * m.input) * g;
+    if (to.A_real) put(to.A_real + at, (float)(of.lambda.re * slope), to.add_real);
+    if (to.A_imag) put(to.A_imag + at, (float)of.lambda.im, to.add_imag);
     if (to.C) {
         put(to.C + 2 * at, (float)to_C.re, to.add_C);
         put(to.C + 2 * at + 1, (float)to_C.im, to.add_C);
@@ -100,7 +126,8 @@ __device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Com
         put(to.B + 2 * at, (float)to_B.re, to.add_B);
         put(to.B + 2 * at + 1, (float)to_B.im, to.add_B);
     }
-    to.log_dt[at] = to_dt * m.dt;
+    to.log_dt[2 * at] = m.dt[0] * (of.dt + m.lambda.re * of.a.re);
+    to.log_dt[2 * at + 1] = m.dt[1] * (m.lambda.im * of.a.im);
 }
 
 static const Vandermonde *attributes_of(const OpCall *call) {
@@ -108,7 +135,7 @@ static const Vandermonde *attributes_of(const OpCall *call) {
 }
 
 static void forward(const OpCall *call, const Run *run) {
-    const ModeParameters p = mode_parameters(call, attributes_of(call)->discretisation);
+    const ModeParameters p = mode_parameters(call, attributes_of(call)->form);
     const int64_t L = attributes_of(call)->length;
     LAUNCH(run, kernel_of_modes,
            dim3(blocks_for((L + STRETCH - 1) / STRETCH, THREADS), (unsigned)p.D), THREADS, 0, p, L,
@@ -121,12 +148,12 @@ static int64_t slices_of(int64_t L) {
 }
 
 static void backward(const OpCall *call, const Run *run) {
-    const ModeParameters p = mode_parameters(call, attributes_of(call)->discretisation);
+    const ModeParameters p = mode_parameters(call, attributes_of(call)->form);
     const int64_t L = attributes_of(call)->length, slices = slices_of(L), modes = p.D * p.M;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     ModeSums *const sums = carver.take<ModeSums>(slices * modes);
     ModeGradients to = {};
-    to.log_dt = carver.take<double>(modes);
+    to.log_dt = carver.take<double>(2 * modes);
     to.A_real = gradient_of(call, DIAGONAL_A_REAL);
     to.A_imag = gradient_of(call, DIAGONAL_A_IMAG);
     to.C = gradient_of(call, DIAGONAL_C);
@@ -148,10 +175,13 @@ static void backward(const OpCall *call, const Run *run) {
     float *const log_dt = gradient_of(call, DIAGONAL_LOG_DT);
     const bool accumulate = call->accumulate[DIAGONAL_LOG_DT];
     if (log_dt)
-        for_each(run, p.D, [=] __device__(int64_t d) {
+        for_each(run, p.D * p.steps, [=] __device__(int64_t i) {
+            const int64_t d = i / p.steps, part = i % p.steps;
             double sum = 0;
-            for (int64_t n = 0; n < p.M; n++) sum += to.log_dt[d * p.M + n];
-            put(log_dt + d, (float)sum, accumulate);
+            for (int64_t at = d * p.M; at < (d + 1) * p.M; at++)
+                sum += p.steps == 2 ? to.log_dt[2 * at + part]
+                                    : to.log_dt[2 * at] + to.log_dt[2 * at + 1];
+            put(log_dt + i, (float)sum, accumulate);
         });
 }
 
@@ -159,7 +189,7 @@ static size_t scratch(const OpCall *call, Phase phase) {
     if (phase == PHASE_FORWARD) return 0;
     const int64_t modes = tensor_size(call->in[DIAGONAL_A_REAL]);
     return carved(slices_of(attributes_of(call)->length) * modes, sizeof(ModeSums)) +
-           carved(modes, sizeof(double));
+           carved(2 * modes, sizeof(double));
 }
 
 CUDA_OP(vandermonde, {forward, backward}, scratch);

@@ -1,7 +1,7 @@
-/* A block of LANES channels at a time. Powers are products in double precision, rounded once; the
- * O(L M) work is a product of tiles whose entries are vectors over channels,
- *     K[q T + r] = sum_n Re U[q, n] Re V[r, n] - Im U[q, n] Im V[r, n],
- * U = 2 c lambdabar^(q T), V = lambdabar^r: 2 M fused operations an element, and T + L / T powers a
+/* A block of LANES channels and up to VANDERMONDE_MODES of their modes at a time. Powers are
+ * products in double precision, rounded once; the O(L M) work is a product of tiles whose entries
+ * are vectors over channels, K[q T + r] = sum_n Re U[q, n] Re V[r, n] - Im U[q, n] Im V[r, n], U =
+ * 2 c lambdabar^(q T), V = lambdabar^r: 2 M fused operations an element, and T + L / T powers a
  * mode. Backward sums dK V and r dK V over r in tiles alike, then weighs them by lambdabar^(q T):
  * 4 M fused operations an element. Bound by arithmetic. */
 #include <omp.h>
@@ -19,7 +19,8 @@ enum {
 
 typedef struct Block {
     ModeSource source[2]; /* the two halves of the lanes */
-    int64_t L, M, D, T, channel, width;
+    int64_t L, D, T, channel, width;
+    int64_t first, M;                    /* modes */
     double *step, *power, *leap, *g, *h; /* (M, 2 parts, LANES): lambdabar, a power, lambdabar^T */
     float *table;                        /* lambdabar^r */
     float *tile;                         /* (M, 2, QS, LANES): a tile of U */
@@ -29,16 +30,17 @@ typedef struct Block {
 static Block block_of(const OpCall *call, int64_t index) {
     const Vandermonde *attributes = call->attributes;
     Block b = {.L = attributes->length, .channel = index * LANES};
-    b.source[0] = mode_source(call, attributes->discretisation);
-    b.M = b.source[0].M;
+    b.source[0] = mode_source(call, attributes->form);
+    b.M = vandermonde_modes(b.source[0].M);
     b.D = b.source[0].D;
     b.T = vandermonde_columns(b.L);
     b.width = b.D - b.channel < LANES ? b.D - b.channel : LANES;
     b.source[1] = b.source[0];
     b.source[0].channel = b.channel;
     b.source[1].channel = b.channel + DOUBLES;
-    double *doubles = (double *)((float *)call->scratch +
-                                 omp_get_thread_num() * vandermonde_scratch_floats(b.L, b.M));
+    double *doubles =
+        (double *)((float *)call->scratch +
+                   omp_get_thread_num() * vandermonde_scratch_floats(b.L, b.source[0].M));
     const int64_t each = b.M * 2 * LANES;
     b.step = doubles;
     b.power = b.step + each;
@@ -62,28 +64,47 @@ static inline void put(double *array, int64_t n, int half, zvector x) {
     d_store(at + LANES, x.im);
 }
 
-/* step = lambdabar, leap = lambdabar^T by repeated squaring, power = start: 2 c or 1. */
+/* The next modes, and whether there are any. */
+static bool next_modes(Block *b, int64_t first) {
+    const int64_t left = b->source[0].M - first;
+    b->first = first;
+    b->M = left < VANDERMONDE_MODES ? left : VANDERMONDE_MODES;
+    return left > 0;
+}
+
+/* step = lambdabar, leap = lambdabar^T by repeated squaring, power = start: 2 c or 1; of growing
+ * modes, whose table ends with 1, as many powers before the softmax's last. */
 static void open_powers(const Block *b, bool with_c) {
     for (int64_t n = 0; n < b->M; n++)
         for (int half = 0; half < 2; half++) {
-            const Mode m = mode_of(&b->source[half], n);
+            const ModeSource *source = &b->source[half];
+            const Mode m = mode_of(source, b->first + n);
             zvector leap = m.power;
             for (int64_t t = 1; t < b->T; t *= 2) leap = z_multiply(leap, leap);
             put(b->step, n, half, m.power);
             put(b->leap, n, half, leap);
-            zvector start = {d_set(1), d_set(0)};
-            if (with_c) start = z_scale(z_multiply(m.C, z_multiply(m.B, m.input)), d_set(2));
+            zvector start = mode_start(source, &m, b->T - source->form.period);
+            if (with_c) {
+                const zvector c = z_multiply(m.C, z_multiply(m.B, m.input));
+                start = z_multiply(start, z_scale(c, d_set(2)));
+            }
             put(b->power, n, half, start);
         }
 }
 
-/* table[place(r, n)] = lambdabar^r as (re, im) vectors `parts` floats apart. */
+/* table[place(r, n)] = lambdabar^r, of growing modes lambdabar^(r - (T - 1)), as (re, im) vectors
+ * `parts` floats apart. */
 static void fill_table(const Block *b, int64_t (*place)(const Block *, int64_t r, int64_t n),
                        int64_t parts) {
     for (int64_t n = 0; n < b->M; n++)
         for (int half = 0; half < 2; half++) {
+            const ModeSource *source = &b->source[half];
             const zvector step = get(b->step, n, half);
             zvector power = {d_set(1), d_set(0)};
+            if (source->form.discretisation == DISCRETISATION_SOFTMAX) {
+                const Mode m = mode_of(source, b->first + n);
+                power = mode_start(source, &m, 1 - b->T);
+            }
             for (int64_t r = 0; r < b->T; r++) {
                 float *at = b->table + place(b, r, n) + half * DOUBLES;
                 d_store_floats(at, power.re);
@@ -124,7 +145,7 @@ static inline void multiply_tile(const float *u, const float *v, int64_t M, vflo
         }
 }
 
-static void forward_block(const Block *b, float *kernel) {
+static void forward_modes(const Block *b, float *kernel) {
     open_powers(b, true);
     fill_table(b, forward_place, RS * LANES);
     const int64_t rows = (b->L + b->T - 1) / b->T;
@@ -136,7 +157,10 @@ static void forward_block(const Block *b, float *kernel) {
             for (int q = 0; q < QS; q++)
                 for (int r = 0; r < RS; r++) {
                     const int64_t l = (q0 + q) * b->T + r0 + r;
-                    if (l < b->L) v_store_part(kernel + l * b->D + b->channel, sum[q][r], b->width);
+                    float *to = kernel + l * b->D + b->channel;
+                    if (l >= b->L) continue;
+                    if (b->first > 0) sum[q][r] += v_load_part(to, b->width);
+                    v_store_part(to, sum[q][r], b->width);
                 }
         }
     }
@@ -146,8 +170,9 @@ static void forward(const OpCall *call, const Run *run) {
     const int64_t D = extent(call->out[0], 1);
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t index = 0; index < (D + LANES - 1) / LANES; index++) {
-        const Block b = block_of(call, index);
-        forward_block(&b, call->out[0]->data);
+        Block b = block_of(call, index);
+        for (int64_t first = 0; next_modes(&b, first); first += VANDERMONDE_MODES)
+            forward_modes(&b, call->out[0]->data);
     }
 }
 
@@ -211,7 +236,7 @@ static void weigh(const Block *b, int64_t q0, int64_t n, vfloat (*sum)[4], int64
     }
 }
 
-static void backward_block(const Block *b, const float *gradient, float *log_dt,
+static void backward_modes(const Block *b, const float *gradient, float *log_dt,
                            const ModeSinks *to) {
     open_powers(b, false);
     fill_table(b, backward_place, LANES);
@@ -233,11 +258,13 @@ static void backward_block(const Block *b, const float *gradient, float *log_dt,
     }
     for (int half = 0; half < 2; half++) {
         const ModeSource *source = &b->source[half];
-        vdouble total = d_set(0);
+        vdouble total[2] = {d_set(0), d_set(0)};
         for (int64_t n = 0; n < b->M; n++)
-            total += mode_gradient(source, n, z_conjugate(get(b->g, n, half)),
-                                   z_conjugate(get(b->h, n, half)), to);
-        mode_scatter(source, log_dt, 1, 0, total);
+            mode_gradient(source, b->first + n, z_conjugate(get(b->g, n, half)),
+                          z_conjugate(get(b->h, n, half)), to, total);
+        if (source->steps == 1) mode_scatter(source, log_dt, 1, 0, total[0] + total[1]);
+        for (int i = 0; i < 2 && source->steps == 2; i++)
+            mode_scatter(source, log_dt, 2, i, total[i]);
     }
 }
 
@@ -259,8 +286,9 @@ static void backward(const OpCall *call, const Run *run) {
                           .B = prepared(call, DIAGONAL_B)};
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t index = 0; index < (D + LANES - 1) / LANES; index++) {
-        const Block b = block_of(call, index);
-        backward_block(&b, call->out[0]->gradient, log_dt, &to);
+        Block b = block_of(call, index);
+        for (int64_t first = 0; next_modes(&b, first); first += VANDERMONDE_MODES)
+            backward_modes(&b, call->out[0]->gradient, log_dt, &to);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 enum {
+    VANDERMONDE_MODES = 32, /* taken together: their table fits the second-level cache */
     VANDERMONDE_LANES = 16, /* of the widest instruction set */
     VANDERMONDE_ROWS = 6,   /* largest tile of q */
     VANDERMONDE_COLUMNS = 4 /* tile of r; T is a multiple of it */
@@ -20,10 +21,15 @@ static inline int64_t vandermonde_columns(int64_t L) {
     return T;
 }
 
+/* Modes of one table. */
+static inline int64_t vandermonde_modes(int64_t M) {
+    return M < VANDERMONDE_MODES ? M : VANDERMONDE_MODES;
+}
+
 /* Floats of one thread. Per mode: 5 complex doubles a channel, the table, a tile of rows with the
  * two sums of backward, and a tile of the kernel's gradient. */
-static inline int64_t vandermonde_scratch_floats(int64_t L, int64_t M) {
-    const int64_t T = vandermonde_columns(L);
+static inline int64_t vandermonde_scratch_floats(int64_t L, int64_t modes) {
+    const int64_t T = vandermonde_columns(L), M = vandermonde_modes(modes);
     return VANDERMONDE_LANES * (M * (20 + 2 * T + 2 * VANDERMONDE_ROWS) + VANDERMONDE_ROWS * T);
 }
 
