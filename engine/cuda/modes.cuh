@@ -34,6 +34,7 @@ __device__ static inline Complex exponential(Complex a) {
     return {size * cosine, size * sine};
 }
 
+/* B and C are one where they are NULL. */
 struct ModeParameters {
     const float *log_dt, *A_real, *A_imag, *C, *B;
     int64_t D, M, steps; /* steps: numbers in log_dt for a channel */
@@ -99,9 +100,9 @@ __device__ static inline DiscreteMode discrete_mode(const ModeParameters &p, int
         m.dt[i] = p.log_dt ? exp((double)p.log_dt[at / p.M * p.steps + i % p.steps]) : 1;
     m.lambda = mode_lambda(p, at);
     m.a = {m.dt[0] * m.lambda.re, m.dt[1] * m.lambda.im};
-    m.C = {(double)p.C[2 * at], (double)p.C[2 * at + 1]};
-    m.B = one;
+    m.B = m.C = one;
     m.origin = 0;
+    if (p.C) m.C = {(double)p.C[2 * at], (double)p.C[2 * at + 1]};
     if (p.B) m.B = {(double)p.B[2 * at], (double)p.B[2 * at + 1]};
     if (p.form.discretisation == DISCRETISATION_BILINEAR) {
         const Complex half = 0.5 * m.a;
@@ -126,6 +127,61 @@ __device__ static inline DiscreteMode discrete_mode(const ModeParameters &p, int
 /* S at l; from the logarithm, so that no error builds up over the powers. */
 __device__ static inline Complex mode_power(const DiscreteMode &m, double l) {
     return exponential((l - m.origin) * m.log_step);
+}
+
+/* Cotangents of a and of lambda beside it, and of dt for the bilinear rule, from h, cotangent of
+ * log lambdabar, and g, cotangent of c; as in vandermonde_modes.h. */
+struct Cotangents {
+    Complex a, lambda;
+    double dt;
+};
+
+__device__ static inline Cotangents cotangents(const ModeParameters &p, const DiscreteMode &m,
+                                               Complex g, Complex h) {
+    const Complex one = {1, 0}, CB = m.C * m.B;
+    Cotangents to = {h, {0, 0}, 0};
+    if (p.form.discretisation == DISCRETISATION_ZOH) {
+        /* Bbar = B (e^a - 1) / lambda */
+        to.a = h + conjugate(CB * m.step / m.lambda) * g;
+        to.lambda = -1.0 * (conjugate(m.c / m.lambda) * g);
+    } else if (p.form.discretisation == DISCRETISATION_BILINEAR) {
+        /* d log lambdabar / da = 1 / (1 - a^2 / 4); Bbar = B dt / (1 - a / 2) */
+        const Complex slope = one / (one - 0.25 * (m.a * m.a));
+        const Complex two = {2, 0};
+        to.a = conjugate(slope) * h + conjugate(m.c / (two - m.a)) * g;
+        to.dt = (conjugate(m.c) * g).re / m.dt[0];
+    } else {
+        /* dr = conj(dx) epsilon / square^2 - dx conj(x)^2 / square^2: not analytic */
+        const Complex decay = mode_decay(m), power = exponential(decay);
+        const Softmax of = mode_softmax(p, m.lambda, decay);
+        g = conjugate(CB) * g;
+        const Complex to_r = conjugate(power - one) * g;
+        const Complex to_x = (1e-7 / (of.square * of.square)) * conjugate(to_r) -
+                             conjugate(of.reciprocal * of.reciprocal) * to_r;
+        to.lambda = conjugate(of.less_one) * to_x;
+        const Complex by_E = (double)p.form.period * ((of.less_one + one) * m.lambda);
+        const Complex to_decay = conjugate(by_E) * to_x + conjugate(power * of.reciprocal) * g;
+        to.a = h + (m.lambda.re > 0 ? -1.0 : 1.0) * to_decay;
+    }
+    return to;
+}
+
+/* Gradients of lambda's parameters and of the two step sizes. */
+struct ModeSlopes {
+    double A_real, A_imag, log_dt[2];
+};
+
+__device__ static inline ModeSlopes mode_slopes(const ModeParameters &p, const DiscreteMode &m,
+                                                int64_t at, Complex g, Complex h) {
+    Cotangents of = cotangents(p, m, g, h);
+    of.lambda = of.lambda + Complex{m.dt[0] * of.a.re, m.dt[1] * of.a.im};
+    double slope = 1; /* of Re lambda in A_real */
+    if (p.form.real == REAL_NEGATIVE_EXP) slope = m.lambda.re;
+    if (p.form.real == REAL_CLIPPED) slope = (double)p.A_real[at] < -1e-4 ? 1 : 0;
+    if (p.form.imaginary == IMAGINARY_EXP) of.lambda.im *= m.lambda.im;
+    return {of.lambda.re * slope,
+            of.lambda.im,
+            {m.dt[0] * (of.dt + m.lambda.re * of.a.re), m.dt[1] * (m.lambda.im * of.a.im)}};
 }
 
 #endif

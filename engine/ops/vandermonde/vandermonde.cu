@@ -68,56 +68,14 @@ struct ModeGradients {
     bool add_real, add_imag, add_C, add_B;
 };
 
-/* Cotangents of a and of lambda beside it, and of dt for the bilinear rule, from h, cotangent of
- * log lambdabar, and g, cotangent of c; as in vandermonde_modes.h. */
-struct Cotangents {
-    Complex a, lambda;
-    double dt;
-};
-
-__device__ static Cotangents cotangents(const ModeParameters &p, const DiscreteMode &m, Complex g,
-                                        Complex h) {
-    const Complex one = {1, 0}, CB = m.C * m.B;
-    Cotangents to = {h, {0, 0}, 0};
-    if (p.form.discretisation == DISCRETISATION_ZOH) {
-        /* Bbar = B (e^a - 1) / lambda */
-        to.a = h + conjugate(CB * m.step / m.lambda) * g;
-        to.lambda = -1.0 * (conjugate(m.c / m.lambda) * g);
-    } else if (p.form.discretisation == DISCRETISATION_BILINEAR) {
-        /* d log lambdabar / da = 1 / (1 - a^2 / 4); Bbar = B dt / (1 - a / 2) */
-        const Complex slope = one / (one - 0.25 * (m.a * m.a));
-        const Complex two = {2, 0};
-        to.a = conjugate(slope) * h + conjugate(m.c / (two - m.a)) * g;
-        to.dt = (conjugate(m.c) * g).re / m.dt[0];
-    } else {
-        /* dr = conj(dx) epsilon / square^2 - dx conj(x)^2 / square^2: not analytic */
-        const Complex decay = mode_decay(m), power = exponential(decay);
-        const Softmax of = mode_softmax(p, m.lambda, decay);
-        g = conjugate(CB) * g;
-        const Complex to_r = conjugate(power - one) * g;
-        const Complex to_x = (1e-7 / (of.square * of.square)) * conjugate(to_r) -
-                             conjugate(of.reciprocal * of.reciprocal) * to_r;
-        to.lambda = conjugate(of.less_one) * to_x;
-        const Complex by_E = (double)p.form.period * ((of.less_one + one) * m.lambda);
-        const Complex to_decay = conjugate(by_E) * to_x + conjugate(power * of.reciprocal) * g;
-        to.a = h + (m.lambda.re > 0 ? -1.0 : 1.0) * to_decay;
-    }
-    return to;
-}
-
 __device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Complex h,
                              const ModeGradients &to) {
     const DiscreteMode m = discrete_mode(p, at);
     g = 2.0 * g;
-    Cotangents of = cotangents(p, m, g, conjugate(m.c) * (2.0 * h));
-    of.lambda = of.lambda + Complex{m.dt[0] * of.a.re, m.dt[1] * of.a.im};
-    double slope = 1; /* of Re lambda in A_real */
-    if (p.form.real == REAL_NEGATIVE_EXP) slope = m.lambda.re;
-    if (p.form.real == REAL_CLIPPED) slope = (double)p.A_real[at] < -1e-4 ? 1 : 0;
-    if (p.form.imaginary == IMAGINARY_EXP) of.lambda.im *= m.lambda.im;
+    const ModeSlopes of = mode_slopes(p, m, at, g, conjugate(m.c) * (2.0 * h));
     const Complex to_C = conjugate(m.B * m.input) * g, to_B = conjugate(m.C * m.input) * g;
-    if (to.A_real) put(to.A_real + at, (float)(of.lambda.re * slope), to.add_real);
-    if (to.A_imag) put(to.A_imag + at, (float)of.lambda.im, to.add_imag);
+    if (to.A_real) put(to.A_real + at, (float)of.A_real, to.add_real);
+    if (to.A_imag) put(to.A_imag + at, (float)of.A_imag, to.add_imag);
     if (to.C) {
         put(to.C + 2 * at, (float)to_C.re, to.add_C);
         put(to.C + 2 * at + 1, (float)to_C.im, to.add_C);
@@ -126,8 +84,7 @@ __device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Com
         put(to.B + 2 * at, (float)to_B.re, to.add_B);
         put(to.B + 2 * at + 1, (float)to_B.im, to.add_B);
     }
-    to.log_dt[2 * at] = m.dt[0] * (of.dt + m.lambda.re * of.a.re);
-    to.log_dt[2 * at + 1] = m.dt[1] * (m.lambda.im * of.a.im);
+    for (int i = 0; i < 2; i++) to.log_dt[2 * at + i] = of.log_dt[i];
 }
 
 static const Vandermonde *attributes_of(const OpCall *call) {

@@ -6,7 +6,8 @@
 #include "engine/ops/vandermonde/vandermonde.h"
 #include "engine/vmath_double.h"
 
-/* DOUBLES channels from `channel` on; those from D on repeat the last one and are never stored. */
+/* DOUBLES channels from `channel` on; those from D on repeat the last one and are never stored. B
+ * and C are one where they are NULL. */
 typedef struct ModeSource {
     const float *log_dt, *A_real, *A_imag, *C, *B;
     int64_t M, D, channel, steps; /* steps: numbers in log_dt for a channel */
@@ -81,10 +82,10 @@ static inline zvector mode_decay(const Mode *m) {
 
 static inline Mode mode_of(const ModeSource *s, int64_t n) {
     const zvector one = {d_set(1), d_set(0)};
-    Mode m = {.dt = {d_set(1), d_set(1)}, .lambda = mode_lambda(s, n), .B = one};
+    Mode m = {.dt = {d_set(1), d_set(1)}, .lambda = mode_lambda(s, n), .B = one, .C = one};
     for (int i = 0; i < 2 && s->log_dt; i++)
         m.dt[i] = d_exp(mode_gather(s, s->log_dt, s->steps, i % s->steps));
-    m.C = mode_complex(s, s->C, n);
+    if (s->C) m.C = mode_complex(s, s->C, n);
     if (s->B) m.B = mode_complex(s, s->B, n);
     m.a = (zvector){m.dt[0] * m.lambda.re, m.dt[1] * m.lambda.im};
     if (s->form.discretisation == DISCRETISATION_BILINEAR) {
@@ -170,8 +171,26 @@ static inline ModeCotangents mode_cotangents(const ModeSource *s, const Mode *m,
     return to;
 }
 
-/* The gradients of mode n's parameters from g = sum_l dK_l conj(S_l), cotangent of c / 2, and h =
- * sum_l l dK_l conj(S_l), with c = C Bbar. Those of log_dt are added to log_dt. */
+/* The gradients of lambda's parameters and, added to log_dt, of the step sizes from h, cotangent of
+ * log lambdabar, and g, cotangent of C Bbar. */
+static inline void mode_chain(const ModeSource *s, int64_t n, const Mode *m, zvector g, zvector h,
+                              const ModeSinks *to, vdouble log_dt[2]) {
+    ModeCotangents of = mode_cotangents(s, m, g, h);
+    of.lambda.re += m->dt[0] * of.a.re;
+    of.lambda.im += m->dt[1] * of.a.im;
+    log_dt[0] += m->dt[0] * (of.dt + m->lambda.re * of.a.re);
+    log_dt[1] += m->dt[1] * (m->lambda.im * of.a.im);
+    vdouble slope = d_set(1); /* of Re lambda in A_real */
+    if (s->form.real == REAL_NEGATIVE_EXP) slope = m->lambda.re;
+    if (s->form.real == REAL_CLIPPED)
+        slope = d_select(mode_gather(s, s->A_real, s->M, n) < -1e-4, slope, d_set(0));
+    mode_scatter(s, to->A_real, s->M, n, of.lambda.re * slope);
+    mode_scatter(s, to->A_imag, s->M, n,
+                 s->form.imaginary == IMAGINARY_EXP ? of.lambda.im * m->lambda.im : of.lambda.im);
+}
+
+/* All gradients of mode n from g = sum_l dK_l conj(S_l), cotangent of c / 2, and h = sum_l l dK_l
+ * conj(S_l), with c = C Bbar. */
 static inline void mode_gradient(const ModeSource *s, int64_t n, zvector g, zvector h,
                                  const ModeSinks *to, vdouble log_dt[2]) {
     const Mode m = mode_of(s, n);
@@ -180,18 +199,7 @@ static inline void mode_gradient(const ModeSource *s, int64_t n, zvector g, zvec
     h = z_scale(h, d_set(2));
     if (s->form.discretisation == DISCRETISATION_SOFTMAX) /* l - p (P - 1) in the place of l */
         h = z_add(h, z_scale(g, d_select(m.grows, d_set(-(double)(s->form.period - 1)), d_set(0))));
-    ModeCotangents of = mode_cotangents(s, &m, g, z_multiply(z_conjugate(c), h));
-    of.lambda.re += m.dt[0] * of.a.re;
-    of.lambda.im += m.dt[1] * of.a.im;
-    log_dt[0] += m.dt[0] * (of.dt + m.lambda.re * of.a.re);
-    log_dt[1] += m.dt[1] * (m.lambda.im * of.a.im);
-    vdouble slope = d_set(1); /* of Re lambda in A_real */
-    if (s->form.real == REAL_NEGATIVE_EXP) slope = m.lambda.re;
-    if (s->form.real == REAL_CLIPPED)
-        slope = d_select(mode_gather(s, s->A_real, s->M, n) < -1e-4, slope, d_set(0));
-    mode_scatter(s, to->A_real, s->M, n, of.lambda.re * slope);
-    mode_scatter(s, to->A_imag, s->M, n,
-                 s->form.imaginary == IMAGINARY_EXP ? of.lambda.im * m.lambda.im : of.lambda.im);
+    mode_chain(s, n, &m, g, z_multiply(z_conjugate(c), h), to, log_dt);
     const zvector G_C = z_multiply(z_conjugate(Bbar), g);
     const zvector G_B = z_multiply(z_conjugate(z_multiply(m.C, m.input)), g);
     mode_scatter(s, to->C, 2 * s->M, 2 * n, G_C.re);
