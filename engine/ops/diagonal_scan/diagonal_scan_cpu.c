@@ -7,7 +7,7 @@
 #include "engine/ops/diagonal_scan/diagonal_scan_plan.h"
 #include "engine/ops/vandermonde/vandermonde_modes.h"
 
-enum { UNIT = DIAGONAL_SCAN_UNIT, VECTORS = UNIT / LANES, PIECE = 64 };
+enum { UNIT = DIAGONAL_SCAN_UNIT, VECTORS = UNIT / LANES, PIECE = 64, AHEAD = 8 };
 
 typedef struct Scan {
     int64_t B, L, P, groups;
@@ -90,6 +90,13 @@ static int64_t row(const Scan *scan, const Unit *unit, int64_t k) {
     return (unit->place + (scan->reverse ? scan->L - 1 - k : k)) * 2 * scan->P + unit->first;
 }
 
+/* A unit's part of a row lies apart from that of the next one, which the processor does not guess:
+ * asks for both parts AHEAD tokens early. at: that row; forward in k, or backward. */
+ALWAYS_INLINE void fetch(const float *at, int64_t P, int64_t i) {
+    __builtin_prefetch(at + i * LANES);
+    __builtin_prefetch(at + i * LANES + P);
+}
+
 ALWAYS_INLINE void forward_unit(const OpCall *call, const Scan *scan, const Unit *unit,
                                 const int64_t count) {
     const int64_t P = scan->P, vectors = (count + LANES - 1) / LANES;
@@ -101,8 +108,11 @@ ALWAYS_INLINE void forward_unit(const OpCall *call, const Scan *scan, const Unit
                          count - i * LANES);
     for (int64_t k = 0; k < scan->L; k++) {
         const int64_t at = row(scan, unit, k);
+        const int64_t later = row(scan, unit, k + AHEAD < scan->L ? k + AHEAD : k);
         for (int64_t i = 0; i < vectors; i++) {
             const int64_t n = count - i * LANES, place = at + i * LANES;
+            fetch(v + later, P, i);
+            fetch(call->out[0]->data + later, P, i);
             const Lanes input = product(unit->input[i], load_part(v + place, P, n));
             x[i] = sum(product(unit->power[i], x[i]), input);
             v_store_part(call->out[0]->data + place, x[i].re, n);
@@ -148,9 +158,14 @@ ALWAYS_INLINE void backward_unit(const OpCall *call, const Scan *scan, const Uni
     const float *start = state ? state->data + unit->place / scan->L * 2 * P + unit->first : NULL;
     for (int64_t k = scan->L - 1; k >= 0; k--) {
         const int64_t at = row(scan, unit, k);
+        const int64_t later = row(scan, unit, k >= AHEAD ? k - AHEAD : k);
         const float *before = k > 0 ? x + row(scan, unit, k - 1) : start;
         for (int64_t i = 0; i < vectors; i++) {
             const int64_t n = count - i * LANES, place = at + i * LANES;
+            fetch(v + later, P, i);
+            fetch(x + later, P, i);
+            fetch(call->out[0]->gradient + later, P, i);
+            if (to_v.data) fetch(to_v.data + later, P, i);
             s[i] = sum(load_part(call->out[0]->gradient + place, P, n),
                        product_conjugate(unit->power[i], s[i]));
             if (before)
