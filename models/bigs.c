@@ -70,9 +70,10 @@ static DiagonalParameters parameters(Tape *tape, const Bigs *own) {
     return (DiagonalParameters){
         .log_dt = tape_parameter(tape, "log_dt", SHAPE(1), state_space_steps(&steps), group),
         .A_real = tape_parameter(tape, "A_real", SHAPE(1, N), init_constant(-0.5), group),
-        .A_imag = tape_parameter(
-            tape, "A_imag", SHAPE(1, N),
-            own->init == START_LIN ? diagonal_lin_imaginary() : diagonal_lin_imaginary(), group),
+        .A_imag = tape_parameter(tape, "A_imag", SHAPE(1, N),
+                                 own->init == START_LIN ? diagonal_lin_imaginary()
+                                                        : diagonal_hippo_imaginary(HIPPO_BOTH, 1),
+                                 group),
         .C = scale(tape, C, 0.5)}; /* Re: half of 2 Re */
 }
 
@@ -125,6 +126,10 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     (void)backbone;
     const Bigs *own = values;
+    if (own->state % 2)
+        return error_set(error, STATUS_USAGE,
+                         "state=%lld is odd; eigenvalues start in conjugate pairs: use %lld",
+                         (long long)own->state, (long long)own->state + 1);
     return state_space_check(&(StateSpace){.dt_min = own->dt_min, .dt_max = own->dt_max}, error);
 }
 

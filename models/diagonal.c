@@ -1,9 +1,11 @@
 #include "models/diagonal.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "engine/ops/diagonal_step/diagonal_step.h"
 #include "engine/ops/long_convolution/long_convolution.h"
+#include "models/hippo_matrix.h"
 
 Tensor *diagonal_token(Tape *tape, Tensor *table, Tensor *u, Tensor *skip) {
     const Shape shape = SHAPE(extent(u, 0), extent(u, 2), 2, extent(table, 2));
@@ -40,4 +42,24 @@ Init diagonal_lin_imaginary(void) {
 
 Init diagonal_complex_normal(void) {
     return init_normal(sqrt(0.5));
+}
+
+static void fill_hippo(float *A_imag, const Shape *shape, Random *random, double side,
+                       double blocks) {
+    (void)random;
+    const bool both = (int)side == HIPPO_BOTH;
+    const int64_t M = shape->extent[shape->rank - 1] / (int64_t)blocks; /* of a block */
+    const int64_t pairs = both ? M / 2 : M;
+    double *modes = malloc((size_t)(6 * pairs) * sizeof *modes); /* lambda, P, B */
+    hippo_modes(HIPPO_LEGS, 2 * pairs, modes, modes + 2 * pairs, modes + 4 * pairs);
+    for (int64_t i = 0; i < shape_size(shape); i++) {
+        const int64_t n = i % M, pair = n < pairs ? n : M - 1 - n;
+        const bool negative = both ? n < pairs : (int)side == HIPPO_NEGATIVE;
+        A_imag[i] = (float)(negative ? -modes[2 * pair + 1] : modes[2 * pair + 1]);
+    }
+    free(modes);
+}
+
+Init diagonal_hippo_imaginary(HippoSide side, int64_t blocks) {
+    return init_fill(fill_hippo, (double)side, (double)blocks);
 }

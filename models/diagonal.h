@@ -19,6 +19,12 @@ Tensor *diagonal_convolution(Tape *tape, DiagonalParameters modes, DiagonalForm 
 Init diagonal_lin_real(void);
 Init diagonal_lin_imaginary(void);
 
+/* Imaginary parts (.., M) of the eigenvalues of HiPPO-LegS's normal part, whose real parts are
+ * -1/2: of size 2 M and the positive ones, largest first (DSS); of size M, all of them (BiGS); of
+ * size 2 M / blocks and the negative ones, smallest first, once a block (S5). */
+typedef enum HippoSide { HIPPO_POSITIVE, HIPPO_BOTH, HIPPO_NEGATIVE } HippoSide;
+Init diagonal_hippo_imaginary(HippoSide side, int64_t blocks);
+
 /* (D, M, 2): independent complex normal numbers of mean square 1. */
 Init diagonal_complex_normal(void);
 

@@ -77,9 +77,10 @@ static DiagonalParameters parameters(Tape *tape, const Dss *own, int64_t D) {
     const int64_t N = own->state;
     const Group slow = state_space_group(&own->layer);
     Tensor *real = tape_parameter(tape, "A_real", SHAPE(N), real_init(own), slow);
-    Tensor *imaginary =
-        tape_parameter(tape, "A_imag", SHAPE(N),
-                       own->init == START_NORMAL ? init_normal(1) : diagonal_lin_imaginary(), slow);
+    Tensor *imaginary = tape_parameter(
+        tape, "A_imag", SHAPE(N),
+        own->init == START_NORMAL ? init_normal(1) : diagonal_hippo_imaginary(HIPPO_POSITIVE, 1),
+        slow);
     return (DiagonalParameters){.log_dt = log_dt(tape, own, D),
                                 .A_real = repeat_rows(tape, real, D),
                                 .A_imag = repeat_rows(tape, imaginary, D),

@@ -141,6 +141,36 @@ static void directions_change_places(void **state) {
     mixer_close(&own);
 }
 
+static void expect_start(const char *model, const char *settings, const char *name,
+                         const double *expected, int64_t count) {
+    Subject subject;
+    Error error = {0};
+    const SubjectShape shape = {1, L, L, TAPE_EVALUATE, true, false};
+    if (subject_open(&subject, model_find(model), settings, &shape, NULL, &error))
+        fail_msg("%s", error.message);
+    const Parameter *found = parameters_find(subject.parameters, name);
+    assert_non_null(found);
+    assert_int_equal(tensor_size(&found->tensor), count);
+    for (int64_t i = 0; i < count; i++) /* float32 of numbers up to 20 */
+        if (fabs((double)found->tensor.data[i] - expected[i]) > 2e-6)
+            fail_msg("%s %s[%d] is %.7f", model, name, (int)i, (double)found->tensor.data[i]);
+    subject_close(&subject);
+}
+
+/* The frequencies of HiPPO-LegS's normal part of size 8. */
+static void eigenvalues_start_from_hippo(void **state) {
+    (void)state;
+    static const double w[] = {19.85741037, 5.35420852, 1.95779415, 0.42748871};
+    double both[8], twice[8];
+    for (int i = 0; i < 4; i++) {
+        both[i] = twice[i] = twice[4 + i] = -w[i];
+        both[7 - i] = w[i];
+    }
+    expect_start("dss", "state=4", "layers.0.mixer.A_imag", w, 4);
+    expect_start("bigs", "state=8", "layers.0.mixer.forward.A_imag", both, 8);
+    expect_start("s5", "state=16 blocks=2", "layers.0.mixer.A_imag", twice, 8);
+}
+
 static void step_forms(void **state) {
     (void)state;
     step_form_agrees("dss", "width=5 state=3 init=normal kernel=exp separate_dt=no glu=yes", 12);
@@ -150,9 +180,10 @@ static void step_forms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernel_of_exponentials),   cmocka_unit_test(kernel_with_steps_of_one),
-        cmocka_unit_test(kernel_of_a_softmax),      cmocka_unit_test(softmax_is_finite),
-        cmocka_unit_test(directions_change_places), cmocka_unit_test(step_forms),
+        cmocka_unit_test(kernel_of_exponentials),       cmocka_unit_test(kernel_with_steps_of_one),
+        cmocka_unit_test(kernel_of_a_softmax),          cmocka_unit_test(softmax_is_finite),
+        cmocka_unit_test(directions_change_places),     cmocka_unit_test(step_forms),
+        cmocka_unit_test(eigenvalues_start_from_hippo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
