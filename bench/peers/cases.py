@@ -34,4 +34,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "state-spaces/mamba, without its CUDA kernel"),
     Case("s4d", "S4D, 2 layers, width 128, length 1024, batch 8", "s4d",
          SMALL + " length=1024 batch=8", "state-spaces/s4"),
+    Case("linear-attention", "Linear attention, 2 layers, width 128, length 1024, batch 8", "linear_attention",
+         SMALL + " heads=4 length=1024 batch=8", "idiap/fast-transformers"),
 ]  # fmt: skip
