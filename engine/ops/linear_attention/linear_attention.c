@@ -41,7 +41,8 @@ static void shape(Tape *tape, OpCall *call) {
         tape_fail(tape, call, "lengths must be %ld integers, one a sequence", (long)plan.B);
     require(tape, call, LINEAR_K, SHAPE(plan.B, plan.L, keys), "keys must be (B, L, G d)");
     require(tape, call, LINEAR_V, SHAPE(plan.B, plan.L, values), "values must be (B, L, H m)");
-    require(tape, call, LINEAR_DECAY, SHAPE(plan.B, plan.L, plan.H), "decays must be (B, L, H)");
+    require(tape, call, LINEAR_DECAY, plan.constant ? SHAPE(plan.H) : SHAPE(plan.B, plan.L, plan.H),
+            "decays must be (B, L, H) or (H)");
     require(tape, call, LINEAR_STATE, SHAPE(plan.B, plan.H, plan.state),
             "the state must be (B, H, d m + d), or (B, H, d m) without normalise");
     tape_output(tape, call, TENSOR_FLOAT, SHAPE(plan.B, plan.L, values));
@@ -98,7 +99,9 @@ size_t linear_attention_scratch(const OpCall *call, Phase phase) {
 }
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
-    return (size_t)threads * linear_attention_scratch(call, phase);
+    const LinearPlan plan = linear_attention_plan(call);
+    const int64_t totals = phase == PHASE_BACKWARD && plan.constant ? plan.B * plan.H : 0;
+    return (size_t)threads * linear_attention_scratch(call, phase) + (size_t)totals * sizeof(float);
 }
 
 #define NORMAL(...)                                                                                \
@@ -121,6 +124,7 @@ static const LinearAttention both_h2d20m18 = PACKED(2, 20, 18, false);
 static const LinearAttention grouped = {6, 2, 5, 7, FEATURE_ELU, 1, true, 1e-6, true};
 static const LinearAttention relu = {2, 2, 9, 4, FEATURE_RELU, 0.5, false, 0, true};
 static const LinearAttention plain_h2g1d5m7 = PLAIN(2, 1, 5, 7, 0.25);
+static const LinearAttention plain_h2g2d5m7 = PLAIN(2, 2, 5, 7, 1);
 static const LinearAttention plain_h2g2d70m33 = PLAIN(2, 2, 70, 33, 0.125);
 static const LinearAttention causal_h4d32m32 = PACKED(4, 32, 32, true);
 static const LinearAttention causal_h4d64m64 = PACKED(4, 64, 64, true);
@@ -159,6 +163,8 @@ static const OpCase cases[] = {
             {0},
             NORMAL(2, 2, 35)},
      .attributes = &plain_h2g1d5m7},
+    {"decay-constant", .in = {NORMAL(2, 70, 10), NORMAL(2, 70, 10), NORMAL(2, 70, 14), DECAY(2)},
+     .attributes = &plain_h2g2d5m7},
     /* Decays that leave nothing: exp(b) underflows within a chunk. */
     {"decay-strong",
      .in = {NORMAL(1, 70, 5),

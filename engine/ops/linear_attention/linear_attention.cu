@@ -2,6 +2,7 @@
  * everything else chunk by chunk (linear_attention.cuh). Bound by the products: a token and head
  * takes 4 d m + 2 C (d + m) operations forward, whole triangles counted, against 4 (2 d + 2 m)
  * bytes and 8 d m / C for the states. */
+#include "engine/cuda/columns.cuh"
 #include "engine/ops/linear_attention/linear_attention.cuh"
 
 /* b of every chunk, as LinearCall says. */
@@ -9,11 +10,11 @@ static void sum_decays(const Run *run, const LinearPlan &plan, const float *log_
                        float *sums) {
     for_each(run, plan.B * plan.H * plan.chunks, [=] __device__(int64_t n) {
         const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
-        const float *const from =
-            log_decay + (head / plan.H * plan.L + token) * plan.H + head % plan.H;
+        const int64_t first = plan.constant ? 0 : (head / plan.H * plan.L + token) * plan.H;
+        const float *const from = log_decay + first + head % plan.H;
         double sum = 0;
         for (int64_t i = 0; i < TILE; i++) {
-            if (token + i < plan.L) sum += (double)from[i * plan.H];
+            if (token + i < plan.L) sum += (double)from[plan.constant ? 0 : i * plan.H];
             sums[n * 2 * TILE + i] = (float)sum;
             sums[n * 2 * TILE + TILE + i] = (float)(sum - (double)(float)sum);
         }
@@ -177,12 +178,15 @@ KERNEL void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) to[n] = sum;
 }
 
-/* dlog_decay from the sums of q . dq and k . dk, a thread for each chunk. */
+/* dlog_decay from the sums of q . dq and k . dk, a thread for each chunk; of constant decays first
+ * for all tokens, rows (B L, H), then their sums. */
 static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan &plan,
                            const float *q_dots, const float *k_dots, int64_t tiles,
-                           const float *ends) {
-    float *const to = gradient_of(call, LINEAR_DECAY);
-    const bool add = call->accumulate[LINEAR_DECAY];
+                           const float *ends, Carver *carver) {
+    const int64_t rows = plan.B * plan.L;
+    float *const gradient = gradient_of(call, LINEAR_DECAY);
+    float *const to = plan.constant ? carver->take<float>(rows * plan.H) : gradient;
+    const bool add = call->accumulate[LINEAR_DECAY] && !plan.constant;
     const int64_t all = plan.B * plan.H * plan.chunks;
     for_each(run, all, [=] __device__(int64_t n) {
         const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
@@ -197,6 +201,10 @@ static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan 
             put(row + i * plan.H, sum, add);
         }
     });
+    if (plan.constant)
+        sum_columns(run, MatrixTerm{to, plan.H}, rows, plan.H, gradient,
+                    call->accumulate[LINEAR_DECAY],
+                    carver->take<float>((int64_t)(column_scratch(rows, plan.H) / sizeof(float))));
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -268,7 +276,7 @@ static void backward(const OpCall *call, const Run *run) {
         float *const ends = carver.take<float>(p.B * p.H * p.chunks);
         LAUNCH(run, end_products, (unsigned)(p.B * p.H * p.chunks), ROW_THREADS, 0, states, dstates,
                call->outputs > 1 ? call->out[1]->data : NULL, p.chunks, p.state, ends);
-        decay_gradient(run, call, p, q_dots, k_dots, tiles, ends);
+        decay_gradient(run, call, p, q_dots, k_dots, tiles, ends, &carver);
     }
     t.x = parts.k;
     t.y = parts.q;
@@ -295,7 +303,8 @@ static size_t scratch(const OpCall *call, Phase phase) {
     if (!input_of(call, LINEAR_DECAY)) return bytes;
     bytes += carved(chunks * 2 * TILE, 4);
     if (phase == PHASE_BACKWARD)
-        bytes += 2 * carved(blocks_for(p.d, TILE) * chunks * TILE, 4) + carved(chunks, 4);
+        bytes += 2 * carved(blocks_for(p.d, TILE) * chunks * TILE, 4) + carved(chunks, 4) +
+                 (p.constant ? carved(rows, 4) + column_scratch(p.B * p.L, p.H) : 0);
     return bytes;
 }
 

@@ -42,7 +42,7 @@ typedef struct LinearAttention {
 typedef struct LinearAttentionInputs {
     Tensor *q;         /* (B, L, G d); without k and v (B, L, 2 G d + H m), channels q | k | v */
     Tensor *k, *v;     /* (B, L, G d) and (B, L, H m), or NULL */
-    Tensor *log_decay; /* (B, L, H), at most 0, or NULL for none; causal only */
+    Tensor *log_decay; /* (B, L, H), or (H) for all tokens; at most 0. NULL: none; causal only */
     Tensor *lengths;   /* int32 (B): keys from there on do not count; NULL; bidirectional only */
     /* Before the first token: (B, H, d m + d), of each head S by rows, then z; without normalise
      * (B, H, d m). NULL for zero; causal only. */

@@ -154,6 +154,10 @@ static void decay_gradient(const Head *w, const Span *span, float product) {
     float sum = product;
     for (int64_t i = span->rows - 1; i >= 0; i--) {
         sum += dot(w->q + i * d, w->dq + i * d, d) - dot(w->k + i * d, w->dk + i * d, d);
+        if (w->plan.constant) {
+            *w->decay_total += sum;
+            continue;
+        }
         float *at = to.data + scalar_at(w, span->token + i);
         *at = to.add ? *at + sum : sum;
     }
@@ -269,17 +273,33 @@ static void head_backward(Head *w) {
                   w->plan.state - i);
 }
 
+/* The gradient of decays that all tokens share: what the heads of all sequences have left. */
+static void deliver_totals(const OpCall *call, const LinearPlan *plan, const float *totals) {
+    const GradientTarget to = gradient_target(call, LINEAR_DECAY);
+    for (int64_t h = 0; to.data && h < plan->H; h++) {
+        float sum = to.add ? to.data[h] : 0;
+        for (int64_t b = 0; b < plan->B; b++) sum += totals[b * plan->H + h];
+        to.data[h] = sum;
+    }
+}
+
 /* The heads of a group add to the same keys, so a thread has all of them. */
 void ISA(linear_attention_backward)(const OpCall *call, const Run *run) {
     const LinearPlan plan = linear_attention_plan(call);
     const size_t bytes = linear_attention_scratch(call, PHASE_BACKWARD);
     const int64_t group = plan.H / plan.G;
+    float *totals = (float *)((char *)call->scratch + (size_t)run->threads * bytes);
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t n = 0; n < plan.B * plan.G; n++) {
         Head w = head_of(call, run, omp_get_thread_num(), bytes, PHASE_BACKWARD);
         for (int64_t h = n % plan.G * group; h < (n % plan.G + 1) * group; h++) {
             head_begin(&w, n / plan.G, h, -CHUNK);
+            if (plan.constant) {
+                w.decay_total = totals + w.b * plan.H + h;
+                *w.decay_total = 0;
+            }
             head_backward(&w);
         }
     }
+    if (plan.constant) deliver_totals(call, &plan, totals);
 }

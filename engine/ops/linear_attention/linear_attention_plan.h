@@ -23,6 +23,7 @@ typedef struct LinearPlan {
     int64_t B, L, H, G, d, m;
     int64_t chunks, notes; /* notes: states kept for each head */
     int64_t state;         /* floats of one */
+    bool constant;         /* decays are (H) */
     int64_t q_column, k_column, v_column, q_row, k_row, v_row;
     int q_input, k_input, v_input; /* which input holds the part */
 } LinearPlan;
@@ -41,6 +42,7 @@ static inline LinearPlan linear_attention_plan(const OpCall *call) {
     plan.chunks = (plan.L + LINEAR_CHUNK - 1) / LINEAR_CHUNK;
     plan.notes = a->causal ? plan.chunks : 1;
     plan.state = linear_attention_state(a);
+    plan.constant = call->in[LINEAR_DECAY] && call->in[LINEAR_DECAY]->shape.rank == 1;
     plan.q_input = LINEAR_Q;
     plan.k_input = packed ? LINEAR_Q : LINEAR_K;
     plan.v_input = packed ? LINEAR_Q : LINEAR_V;

@@ -49,7 +49,7 @@ void linear_attention_reference(const ReferenceCall *reference) {
             state[i] = in[LINEAR_STATE] ? in[LINEAR_STATE][n * p.state + i] : 0;
         for (int64_t step = 0; step < (a->causal ? 1 : 2) * p.L; step++) {
             const int64_t t = step % p.L, row = b * p.L + t, at = row * p.H + h;
-            const double decay = in[LINEAR_DECAY] ? exp(in[LINEAR_DECAY][at]) : 1;
+            const double decay = in[LINEAR_DECAY] ? exp(in[LINEAR_DECAY][p.constant ? h : at]) : 1;
             if (step < p.L && t < keys)
                 add_token(a, decay, in[p.k_input] + p.k_column + row * p.k_row + g,
                           in[p.v_input] + p.v_column + row * p.v_row + h * p.m, state);

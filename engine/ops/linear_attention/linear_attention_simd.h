@@ -34,6 +34,7 @@ typedef struct Head {
     float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
     float *dstate;
     float *ddenominator; /* (CHUNK) */
+    float *decay_total;  /* the gradient of a constant decay so far */
 } Head;
 
 /* Tokens of a chunk, and how many of their keys count. */
@@ -118,6 +119,9 @@ static inline int64_t out_at(const Head *w, int64_t t) {
 /* Of tensors (B, L, H). */
 static inline int64_t scalar_at(const Head *w, int64_t t) {
     return (w->b * w->plan.L + t) * w->plan.H + w->h;
+}
+static inline int64_t decay_at(const Head *w, int64_t t) {
+    return w->plan.constant ? w->h : scalar_at(w, t);
 }
 static inline float *note_of(const Head *w, int64_t note) {
     return w->call->saved[LINEAR_SAVED_STATES]->data +
@@ -217,7 +221,7 @@ static inline void sum_decays(const Head *w, const Span *span) {
     if (!w->log_decay) return;
     double sum = 0;
     for (int64_t i = 0; i < CHUNK; i++) {
-        w->decay[i] = i < span->rows ? w->log_decay[scalar_at(w, span->token + i)] : 0;
+        w->decay[i] = i < span->rows ? w->log_decay[decay_at(w, span->token + i)] : 0;
         sum += (double)w->decay[i];
         w->sum[i] = (float)sum;
         w->rest[i] = (float)(sum - (double)w->sum[i]);
