@@ -78,10 +78,10 @@ static Tensor *shift(Tape *tape, const ModelContext *context, Tensor *k) {
     if (one) {
         const Shape shape = SHAPE(extent(k, 0), taps, W);
         Tensor *position = tape_position(tape);
-        Tensor *register_ = cache_append(tape, tape_carry(tape, "register", shape), k, position,
-                                         (CacheAppend){.ring = true});
-        tape_carry_out(tape, "register", register_);
-        k = long_convolution_step(tape, register_, filter, skip, position);
+        Tensor *keys = cache_append(tape, tape_carry(tape, "register", shape), k, position,
+                                    (CacheAppend){.ring = true});
+        tape_carry_out(tape, "register", keys);
+        k = long_convolution_step(tape, keys, filter, skip, position);
     } else {
         k = long_convolution(tape, k, filter, NULL, (ConvolutionGates){.skip = skip});
     }

@@ -9,6 +9,7 @@
 struct Complex {
     double re, im;
 };
+
 __device__ static inline Complex operator+(Complex a, Complex b) {
     return {a.re + b.re, a.im + b.im};
 }
@@ -129,12 +130,25 @@ __device__ static inline Complex mode_power(const DiscreteMode &m, double l) {
     return exponential((l - m.origin) * m.log_step);
 }
 
-/* Cotangents of a and of lambda beside it, and of dt for the bilinear rule, from h, cotangent of
- * log lambdabar, and g, cotangent of c; as in vandermonde_modes.h. */
+/* Cotangents of a, of lambda beside it and, for the bilinear rule, of dt, from h, cotangent of log
+ * lambdabar, and g, cotangent of c; as in vandermonde_modes.h. */
 struct Cotangents {
     Complex a, lambda;
     double dt;
 };
+
+/* g: cotangent of Bbar / B. */
+__device__ static inline Cotangents
+softmax_cotangents(const ModeParameters &p, const DiscreteMode &m, Complex g, Complex h) {
+    const Complex one = {1, 0}, decay = mode_decay(m), power = exponential(decay);
+    const Softmax of = mode_softmax(p, m.lambda, decay);
+    const Complex to_r = conjugate(power - one) * g;
+    const Complex to_x = (1e-7 / (of.square * of.square)) * conjugate(to_r) -
+                         conjugate(of.reciprocal * of.reciprocal) * to_r;
+    const Complex by_E = (double)p.form.period * ((of.less_one + one) * m.lambda);
+    const Complex to_decay = conjugate(by_E) * to_x + conjugate(power * of.reciprocal) * g;
+    return {h + (m.lambda.re > 0 ? -1.0 : 1.0) * to_decay, conjugate(of.less_one) * to_x, 0};
+}
 
 __device__ static inline Cotangents cotangents(const ModeParameters &p, const DiscreteMode &m,
                                                Complex g, Complex h) {
@@ -151,17 +165,7 @@ __device__ static inline Cotangents cotangents(const ModeParameters &p, const Di
         to.a = conjugate(slope) * h + conjugate(m.c / (two - m.a)) * g;
         to.dt = (conjugate(m.c) * g).re / m.dt[0];
     } else {
-        /* dr = conj(dx) epsilon / square^2 - dx conj(x)^2 / square^2: not analytic */
-        const Complex decay = mode_decay(m), power = exponential(decay);
-        const Softmax of = mode_softmax(p, m.lambda, decay);
-        g = conjugate(CB) * g;
-        const Complex to_r = conjugate(power - one) * g;
-        const Complex to_x = (1e-7 / (of.square * of.square)) * conjugate(to_r) -
-                             conjugate(of.reciprocal * of.reciprocal) * to_r;
-        to.lambda = conjugate(of.less_one) * to_x;
-        const Complex by_E = (double)p.form.period * ((of.less_one + one) * m.lambda);
-        const Complex to_decay = conjugate(by_E) * to_x + conjugate(power * of.reciprocal) * g;
-        to.a = h + (m.lambda.re > 0 ? -1.0 : 1.0) * to_decay;
+        to = softmax_cotangents(p, m, conjugate(CB) * g, h);
     }
     return to;
 }

@@ -132,6 +132,25 @@ typedef struct ModeCotangents {
     vdouble dt;
 } ModeCotangents;
 
+/* From h, cotangent of log lambdabar, and g, cotangent of Bbar / B. dr = conj(dx) epsilon /
+ * square^2 - dx conj(x)^2 / square^2 is not analytic. */
+static inline ModeCotangents mode_softmax_cotangents(const ModeSource *s, const Mode *m, zvector g,
+                                                     zvector h) {
+    const zvector decay = mode_decay(m), power = z_exp(decay);
+    const ModeSoftmax of = mode_softmax(s, m, decay);
+    const zvector less_one = {power.re - 1.0, power.im}, E = {of.less_one.re + 1.0, of.less_one.im};
+    const zvector to_r = z_multiply(z_conjugate(less_one), g);
+    const zvector squared = z_multiply(of.reciprocal, of.reciprocal);
+    zvector to_x = z_scale(z_multiply(z_conjugate(squared), to_r), d_set(-1));
+    to_x = z_add(to_x, z_scale(z_conjugate(to_r), 1e-7 / (of.square * of.square)));
+    const zvector by_E = z_scale(z_multiply(E, m->lambda), d_set((double)s->form.period));
+    zvector to_decay = z_multiply(z_conjugate(by_E), to_x);
+    to_decay = z_add(to_decay, z_multiply(z_conjugate(z_multiply(power, of.reciprocal)), g));
+    const vdouble sign = d_select(m->grows, d_set(-1), d_set(1));
+    return (ModeCotangents){.a = z_add(h, z_scale(to_decay, sign)),
+                            .lambda = z_multiply(z_conjugate(of.less_one), to_x)};
+}
+
 /* From h, cotangent of log lambdabar, and g, cotangent of c. */
 static inline ModeCotangents mode_cotangents(const ModeSource *s, const Mode *m, zvector g,
                                              zvector h) {
@@ -151,22 +170,7 @@ static inline ModeCotangents mode_cotangents(const ModeSource *s, const Mode *m,
         to.a = z_add(z_multiply(z_conjugate(slope), h), z_multiply(z_conjugate(by_a), g));
         to.dt = z_multiply(z_conjugate(c), g).re / m->dt[0];
     } else {
-        /* dr = conj(dx) epsilon / square^2 - dx conj(x)^2 / square^2: not analytic */
-        const zvector decay = mode_decay(m), power = z_exp(decay);
-        const ModeSoftmax of = mode_softmax(s, m, decay);
-        const zvector less_one = {power.re - 1.0, power.im};
-        g = z_multiply(z_conjugate(CB), g);
-        const zvector to_r = z_multiply(z_conjugate(less_one), g);
-        const zvector squared = z_multiply(of.reciprocal, of.reciprocal);
-        zvector to_x = z_scale(z_multiply(z_conjugate(squared), to_r), d_set(-1));
-        to_x = z_add(to_x, z_scale(z_conjugate(to_r), 1e-7 / (of.square * of.square)));
-        to.lambda = z_multiply(z_conjugate(of.less_one), to_x);
-        const zvector E = {of.less_one.re + 1.0, of.less_one.im};
-        const zvector by_E = z_scale(z_multiply(E, m->lambda), d_set((double)s->form.period));
-        zvector to_decay = z_multiply(z_conjugate(by_E), to_x);
-        to_decay = z_add(to_decay, z_multiply(z_conjugate(z_multiply(power, of.reciprocal)), g));
-        const vdouble sign = d_select(m->grows, d_set(-1), d_set(1));
-        to.a = z_add(h, z_scale(to_decay, sign));
+        to = mode_softmax_cotangents(s, m, z_multiply(z_conjugate(CB), g), h);
     }
     return to;
 }
