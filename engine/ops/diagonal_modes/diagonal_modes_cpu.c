@@ -9,8 +9,8 @@ static void forward(const OpCall *call, const Run *run) {
     for (source.channel = 0; source.channel < source.D; source.channel += DOUBLES)
         for (int64_t n = 0; n < source.M; n++) {
             const Mode m = mode_of(&source, n);
-            const zvector c =
-                z_multiply(z_multiply(m.C, z_multiply(m.B, m.input)), mode_start(&source, &m, 1 - source.form.period));
+            const zvector c = z_multiply(z_multiply(m.C, z_multiply(m.B, m.input)),
+                                         mode_start(&source, &m, 1 - source.form.period));
             const vdouble row[4] = {m.power.re, m.power.im, 2.0 * c.re, -2.0 * c.im};
             for (int lane = 0; lane < DOUBLES && source.channel + lane < source.D; lane++)
                 for (int k = 0; k < 4; k++)
