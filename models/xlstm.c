@@ -15,7 +15,8 @@
  *
  * Parameters of an mLSTM block: 3 D E + E (3 qkv_block + 6 H + K + 3), some 6 D^2, of an sLSTM
  * block: 8 D^2 / H + 3 F D + D (K + 8) with F = 1.3 D rounded up to 64; FLOPs a token: twice that,
- * and 4 E^2 / H for the matrix memory. State: E^2 / H + E + H and (K - 1) E floats, or (K + 3) D.
+ * and 4 E^2 / H + 130 E for the matrix memory. State: E^2 / H + E + H and (K - 1) E floats, or (K +
+ * 3) D.
  */
 #include <math.h>
 #include <stdlib.h>
