@@ -32,10 +32,11 @@ static void slopes(const Chunk *chunk, Backward *f) {
     const float *inverse = f->notes + MLSTM_NOTE_INVERSE * T,
                 *sign = f->notes + MLSTM_NOTE_SIGN * T;
     const float *entry = f->notes + MLSTM_NOTE_ENTRY * T;
-    for (int64_t i = 0; i < chunk->count; i++) {
-        const float *dh = f->dh + i * chunk->v_row;
-        f->to_dot[i] = -sign[i] * inverse[i] * dot(dh, f->h + i * chunk->v_row, dv);
-        f->to_entry[i] = f->to_dot[i] * entry[i] * chunk->plan->scale;
+    dot_rows(f->to_dot, f->dh, chunk->v_row, f->h, chunk->v_row, chunk->count, dv);
+    for (int64_t i = 0; i < chunk->count; i += LANES) {
+        const vfloat dot = v_load(f->to_dot + i) * v_load(sign + i) * v_load(inverse + i);
+        v_store(f->to_dot + i, -dot);
+        v_store(f->to_entry + i, -dot * v_load(entry + i) * chunk->plan->scale);
     }
     weigh_rows(f->slope, dv, f->dh, chunk->v_row, chunk->count, dv, inverse, 1);
     if (chunk->enters)
@@ -45,13 +46,27 @@ static void slopes(const Chunk *chunk, Backward *f) {
 /* Rows i .. end of q k^T and dU v^T become P and dS. */
 static void weigh_scores(const Chunk *chunk, const Backward *f, int64_t i, int64_t end) {
     const vfloat scale = v_set(chunk->plan->scale);
+    const float *from = f->notes + MLSTM_NOTE_S * T;
     for (; i < end; i++) {
         float *p = f->weights + i * T, *s = f->scores + i * T;
-        for (int64_t j = 0; j < end; j += LANES) {
-            const vint later = lane_numbers() > (int32_t)(i - j);
-            const vfloat weight = weights_at(f->notes, i, j) * scale;
-            v_store(p + j, v_select(later, v_zero(), v_load(p + j) * weight));
-            v_store(s + j, v_select(later, v_zero(), (v_load(s + j) + f->to_dot[i]) * weight));
+        const float r = f->notes[MLSTM_NOTE_R * T + i];
+        const vfloat to_dot = v_set(f->to_dot[i]);
+        int64_t j = 0;
+        for (; j + LANES <= i + 1; j += LANES) {
+            const vfloat weight = weights_at(from + j, r) * scale;
+            v_store(p + j, v_load(p + j) * weight);
+            v_store(s + j, (v_load(s + j) + to_dot) * weight);
+        }
+        if (j <= i) { /* what lies behind the strip's products may be anything */
+            const int64_t seen = i + 1 - j;
+            const vfloat weight = last_weights_at(from + j, r, seen) * scale;
+            v_store(p + j, v_first(v_load(p + j) * weight, seen));
+            v_store(s + j, v_first((v_load(s + j) + to_dot) * weight, seen));
+            j += LANES;
+        }
+        for (; j < end; j += LANES) {
+            v_store(p + j, v_zero());
+            v_store(s + j, v_zero());
         }
     }
 }
@@ -98,36 +113,40 @@ static void through_scores(const Chunk *chunk, const Backward *f) {
     }
 }
 
-/* One row: delivers gradient + factor n, and returns its product with x. */
-static float finish_row(const float *gradient, const float *n, float factor, const float *x,
-                        GradientTarget to, int64_t at, int64_t dk) {
-    vfloat sum = v_zero();
-    for (int64_t c = 0; c < dk; c += LANES) {
-        vfloat g = v_load_part(gradient + c, dk - c);
-        if (n) g += v_load_part(n + c, dk - c) * factor;
-        sum += g * v_load_part(x + c, dk - c);
-        if (to.data) v_deliver(to, at + c, g, dk - c);
-    }
-    return v_sum(sum);
+/* Rows of dq or dk get their last term, factors[i] n, unless n is NULL, and go to their place.
+ * dots: their products with q or k. */
+static void finish_rows(const Chunk *chunk, float *gradients, const float *n, const float *factors,
+                        const float *x, GradientTarget to, float *dots) {
+    const int64_t dk = chunk->plan->dk;
+    for (int64_t i = 0; i < chunk->count && (n || to.data); i++)
+        for (int64_t c = 0; c < dk; c += LANES) {
+            float *at = gradients + i * dk + c;
+            vfloat g = v_load_part(at, dk - c);
+            if (n) {
+                g += v_load_part(n + c, dk - c) * factors[i];
+                v_store_part(at, g, dk - c);
+            }
+            if (to.data) v_deliver(to, i * chunk->k_row + c, g, dk - c);
+        }
+    dot_rows(dots, gradients, dk, x, chunk->k_row, chunk->count, dk);
 }
 
 /* dq and dk to their places, and the gates' gradients. */
 static void finish(const Chunk *chunk, Backward *f) {
-    const int64_t dk = chunk->plan->dk, H = chunk->plan->H, end = dk * chunk->plan->dv;
-    float kept[T]; /* 1 - f */
+    const int64_t H = chunk->plan->H, end = chunk->plan->dk * chunk->plan->dv;
+    float kept[T], by_q[T], by_k[T]; /* kept: 1 - f */
+    finish_rows(chunk, f->dq, chunk->enters ? f->before + end : NULL, f->to_entry, chunk->q,
+                f->to_q, by_q);
+    finish_rows(chunk, f->dk, chunk->leaves ? f->state + end : NULL, f->leaving, chunk->k, f->to_k,
+                by_k);
+    if (!f->to_gates.data) return;
     for (int64_t i = 0; i < T; i++) kept[i] = i < chunk->count ? -chunk->gates[i * 2 * H + H] : 0;
     for (int64_t i = 0; i < T; i += LANES) v_store(kept + i, v_sigmoid(v_load(kept + i)));
     for (int64_t i = chunk->count - 1; i >= 0; i--) {
-        const int64_t at = i * chunk->k_row;
-        const float by_q = finish_row(f->dq + i * dk, chunk->enters ? f->before + end : NULL,
-                                      f->to_entry[i], chunk->q + at, f->to_q, at, dk);
-        const float by_k = finish_row(f->dk + i * dk, chunk->leaves ? f->state + end : NULL,
-                                      f->leaving[i], chunk->k + at, f->to_k, at, dk);
-        f->later += (double)by_q - (double)by_k;
-        if (!f->to_gates.data) continue;
+        f->later += (double)by_q[i] - (double)by_k[i];
         float *gates = f->to_gates.data + i * 2 * H;
         const float to_f = (float)f->later * kept[i];
-        gates[0] = f->to_gates.add ? gates[0] + by_k : by_k;
+        gates[0] = f->to_gates.add ? gates[0] + by_k[i] : by_k[i];
         gates[H] = f->to_gates.add ? gates[H] + to_f : to_f;
     }
 }

@@ -4,6 +4,7 @@
 
 #include "engine/gradient_simd.h"
 #include "engine/ops/mlstm/mlstm_plan.h"
+#include "engine/reduce_simd.h"
 #include "engine/vmath.h"
 
 enum { T = MLSTM_CHUNK, STRIP = MLSTM_STRIP };
@@ -60,11 +61,14 @@ static inline vint lane_numbers(void) {
     return lane;
 }
 
-/* Weights of tokens j .. j+LANES-1 at token i, from notes s and r; zero for later ones. */
-static inline vfloat weights_at(const float *notes, int64_t i, int64_t j) {
-    const vint later = lane_numbers() > (int32_t)(i - j);
-    const vfloat log = v_load(notes + MLSTM_NOTE_S * T + j) - notes[MLSTM_NOTE_R * T + i];
-    return v_exp2_weight(v_select(later, v_set(-__builtin_inff()), log));
+/* Weights of tokens j .. j+LANES-1 at a token whose note r is given: notes s are at `from`. */
+static inline vfloat weights_at(const float *from, float r) {
+    return v_exp2_weight(v_load(from) - r);
+}
+/* The same where token j + seen is the first that comes later: it and those behind it weigh 0. */
+static inline vfloat last_weights_at(const float *from, float r, int64_t seen) {
+    const vint later = lane_numbers() >= (int32_t)seen;
+    return v_exp2_weight(v_select(later, v_set(-__builtin_inff()), v_load(from) - r));
 }
 
 /* Rows of n numbers, each times a factor. */
@@ -89,11 +93,21 @@ static inline void add_rows(float *sum, const float *from, int64_t from_row, int
     }
 }
 
-static inline float dot(const float *a, const float *b, int64_t n) {
-    vfloat sum = v_zero();
-    for (int64_t c = 0; c < n; c += LANES)
-        sum += v_load_part(a + c, n - c) * v_load_part(b + c, n - c);
-    return v_sum(sum);
+/* to[i] = a_i . b_i for `rows` rows of n numbers; b_row 0: one b for all. to holds whole vectors.
+ */
+static inline void dot_rows(float *to, const float *a, int64_t a_row, const float *b, int64_t b_row,
+                            int64_t rows, int64_t n) {
+    for (int64_t first = 0; first < rows; first += LANES) {
+        vfloat sums[LANES];
+        for (int64_t r = 0; r < LANES; r++) {
+            const int64_t i = first + r;
+            sums[r] = v_zero();
+            for (int64_t c = 0; i < rows && c < n; c += LANES)
+                sums[r] +=
+                    v_load_part(a + i * a_row + c, n - c) * v_load_part(b + i * b_row + c, n - c);
+        }
+        v_store(to + first, v_sum_rows(sums));
+    }
 }
 
 /* What tokens weigh in the state behind the chunk, 2^(s_j - r_last), for whole vectors. */

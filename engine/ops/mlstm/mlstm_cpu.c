@@ -46,56 +46,77 @@ static void open_gates(const Chunk *chunk, Forward *f) {
     f->stabiliser = b + top;
 }
 
-/* Rows i .. end of the scores become weights; sums[i]: their sums. */
-static void weigh_scores(const Chunk *chunk, const Forward *f, int64_t i, int64_t end,
-                         float *sums) {
+/* Scores of token i become weights. Returns their sum, lane by lane. */
+static inline vfloat weigh_row(const Chunk *chunk, const Forward *f, int64_t i, int64_t end) {
     const vfloat scale = v_set(chunk->plan->scale);
-    for (; i < end; i++) {
-        float *row = f->weights + i * T;
-        vfloat sum = v_zero();
-        for (int64_t j = 0; j <= i; j += LANES) {
-            const vint later = lane_numbers() > (int32_t)(i - j);
-            const vfloat p = v_load(row + j) * scale * weights_at(f->notes, i, j);
-            const vfloat seen = v_select(later, v_zero(), p);
-            v_store(row + j, seen);
-            sum += seen;
-        }
-        for (int64_t j = (i / LANES + 1) * LANES; j < end; j += LANES) v_store(row + j, v_zero());
-        sums[i] = v_sum(sum);
+    const float *s = f->notes + MLSTM_NOTE_S * T, r = f->notes[MLSTM_NOTE_R * T + i];
+    float *row = f->weights + i * T;
+    vfloat sum = v_zero();
+    int64_t j = 0;
+    for (; j + LANES <= i + 1; j += LANES) {
+        const vfloat p = v_load(row + j) * scale * weights_at(s + j, r);
+        v_store(row + j, p);
+        sum += p;
     }
+    if (j <= i) { /* what lies behind the strip's products may be anything */
+        const vfloat p = v_load(row + j) * scale * last_weights_at(s + j, r, i + 1 - j);
+        const vfloat seen = v_first(p, i + 1 - j);
+        v_store(row + j, seen);
+        sum += seen;
+        j += LANES;
+    }
+    for (; j < end; j += LANES) v_store(row + j, v_zero());
+    return sum;
 }
 
-/* From the sums of rows i .. end, plus what the entering state adds, the normaliser; weights and
- * queries are divided by it. */
-static void normalise(const Chunk *chunk, const Forward *f, int64_t i, int64_t end, float *sums) {
+/* From n . q, the normaliser of tokens i .. i+LANES-1, to the notes. */
+static void normalise(const Forward *f, int64_t i, vfloat dots) {
+    const vfloat floor = v_load(f->floor + i), size = v_abs(dots);
+    const vfloat sign = v_select(dots < 0.0f, v_set(-1.0f), v_set(1.0f));
+    v_store(f->notes + MLSTM_NOTE_SIGN * T + i, v_select(size < floor, v_zero(), sign));
+    v_store(f->notes + MLSTM_NOTE_INVERSE * T + i, 1.0f / (v_max(size, floor) + MLSTM_EPSILON));
+}
+
+/* Rows first .. end, a strip, of the scores become weights divided by the normaliser, as do the
+ * queries that meet the entering state. */
+static void weigh_strip(const Chunk *chunk, const Forward *f, int64_t first, int64_t end) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv;
-    const float *n = f->now + dk * dv, *entry = f->notes + MLSTM_NOTE_ENTRY * T;
-    float *inverse = f->notes + MLSTM_NOTE_INVERSE * T, *sign = f->notes + MLSTM_NOTE_SIGN * T;
-    for (; i < end; i++) {
-        const float factor = entry[i] * chunk->plan->scale;
-        if (chunk->enters) sums[i] += factor * dot(chunk->q + i * chunk->k_row, n, dk);
-        const float size = fabsf(sums[i]), floor = f->floor[i];
-        sign[i] = size < floor ? 0.0f : sums[i] < 0 ? -1.0f : 1.0f;
-        inverse[i] = 1 / ((size < floor ? floor : size) + MLSTM_EPSILON);
-        for (int64_t j = 0; j < end; j += LANES) {
+    const float *inverse = f->notes + MLSTM_NOTE_INVERSE * T;
+    float entering[STRIP], factors[T];
+    if (chunk->enters)
+        dot_rows(entering, chunk->q + first * chunk->k_row, chunk->k_row, f->now + dk * dv, 0,
+                 end - first, dk);
+    for (int64_t i = first; i < end; i += LANES) {
+        vfloat sums[LANES];
+        for (int64_t r = 0; r < LANES; r++)
+            sums[r] = i + r < end ? weigh_row(chunk, f, i + r, end) : v_zero();
+        vfloat dots = v_sum_rows(sums);
+        if (chunk->enters) {
+            const vfloat entry = v_load(f->notes + MLSTM_NOTE_ENTRY * T + i) * chunk->plan->scale;
+            dots += entry * v_load(entering + i - first);
+            normalise(f, i, dots);
+            v_store(factors + i, entry * v_load(inverse + i));
+        } else {
+            normalise(f, i, dots);
+        }
+    }
+    for (int64_t i = first; i < end; i++)
+        for (int64_t j = 0; j <= i; j += LANES) {
             float *p = f->weights + i * T + j;
             v_store(p, v_load(p) * inverse[i]);
         }
-        if (chunk->enters)
-            weigh_rows(f->q + i * dk, dk, chunk->q + i * chunk->k_row, 0, 1, dk, inverse + i,
-                       factor);
-    }
+    if (chunk->enters)
+        weigh_rows(f->q + first * dk, dk, chunk->q + first * chunk->k_row, chunk->k_row,
+                   end - first, dk, factors + first, 1);
 }
 
 static void results(const Chunk *chunk, const Forward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
-    float sums[T];
     for (int64_t i = 0; i < n; i += STRIP) {
         const int64_t end = smaller(n, i + STRIP);
         multiply(chunk, GEMM_NT, end - i, end, dk, chunk->q + i * chunk->k_row, chunk->k_row,
                  chunk->k, chunk->k_row, f->weights + i * T, T, false);
-        weigh_scores(chunk, f, i, end, sums);
-        normalise(chunk, f, i, end, sums);
+        weigh_strip(chunk, f, i, end);
     }
     if (chunk->enters)
         multiply(chunk, GEMM_NN, n, dv, dk, f->q, dk, f->now, dv, f->h, chunk->v_row, false);
