@@ -79,9 +79,9 @@ static void state_gradient(const Head *w, const Span *span) {
         const float decay = chunk_decay(w, span);
         for (int64_t i = 0; i < d * m; i += LANES)
             v_store_part(w->dstate + i, v_load_part(w->dstate + i, d * m - i) * decay, d * m - i);
-        scale_rows(w->q, d, span->rows, d, w->since);
+        scale_rows(w->q, d, w->q, d, span->rows, d, w->since, 1);
     }
-    multiply(w, GEMM_TN, d, m, span->rows, w->q, d, w->g, m, w->dstate, m, true);
+    multiply(&w->with, GEMM_TN, d, m, span->rows, w->q, d, w->g, m, w->dstate, m, true);
 }
 
 /* The part of z in dS has not, in contrast to S, been advanced by the caller. */
@@ -140,11 +140,11 @@ static void value_gradient(const Head *w, const Span *span) {
     if (w->log_decay) {
         /* dk has its turn later: k weighted by what is left of it at the chunk's end */
         memcpy(w->dk, w->k, (size_t)(span->keys * d) * sizeof(float));
-        scale_rows(w->dk, d, span->keys, d, w->before);
+        scale_rows(w->dk, d, w->dk, d, span->keys, d, w->before, 1);
     }
-    multiply(w, GEMM_NN, span->keys, m, d, w->log_decay ? w->dk : w->k, d, w->dstate, m, dv, row,
-             to.add);
-    if (w->a->causal) triangle_turned(w, span->rows, m, w->weights, w->g, m, dv, row);
+    multiply(&w->with, GEMM_NN, span->keys, m, d, w->log_decay ? w->dk : w->k, d, w->dstate, m, dv,
+             row, to.add);
+    if (w->a->causal) triangle_turned(&w->with, span->rows, m, w->weights, w->g, m, dv, row, true);
 }
 
 static void decay_gradient(const Head *w, const Span *span, float product) {
@@ -175,16 +175,16 @@ static float end_product(const Head *w, const Span *span) {
 /* Everything inside a chunk of a causal call but z: P, dP and what they add to dV, dQ, dK. */
 static void triangle_gradients(const Head *w, const Span *span) {
     const int64_t d = w->plan.d, m = w->plan.m, rows = span->rows;
-    triangle(w, rows, m, w->g, m, values_of(w, span), w->plan.v_row, w->dweights);
+    triangle(&w->with, rows, m, w->g, m, values_of(w, span), w->plan.v_row, w->dweights);
     for (int64_t i = 0; i < rows; i++) {
-        const int64_t end = i < HALF ? smaller(rows, HALF) : rows;
+        const int64_t end = triangle_end(i, rows);
         float *row = w->dweights + i * CHUNK;
         for (int64_t j = 0; w->log_decay && j <= i; j += LANES)
             v_store(row + j, v_load(row + j) * v_load(w->decays + i * CHUNK + j));
         for (int64_t j = i + 1; j < end; j++) row[j] = 0;
     }
-    triangle_sums(w, rows, d, w->dweights, w->k, d, w->dq, d);
-    triangle_turned(w, rows, d, w->dweights, w->q, d, w->dk, d);
+    triangle_sums(&w->with, rows, d, w->dweights, w->k, d, w->dq, d, true);
+    triangle_turned(&w->with, rows, d, w->dweights, w->q, d, w->dk, d, true);
 }
 
 static void chunk_backward(const Head *w, const Span *span) {
@@ -195,15 +195,15 @@ static void chunk_backward(const Head *w, const Span *span) {
     pack_queries(w, span);
     pack_keys(w, span);
     output_gradient(w, span);
-    triangle(w, rows, d, w->q, d, w->k, d, w->weights);
+    triangle(&w->with, rows, d, w->q, d, w->k, d, w->weights);
     mask_weights(w, span, w->weights, w->decays);
     value_gradient(w, span);
-    multiply(w, GEMM_NT, rows, d, m, w->g, m, w->state, m, w->dq, d, false);
-    multiply(w, GEMM_NT, rows, d, m, values_of(w, span), w->plan.v_row, w->dstate, m, w->dk, d,
-             false);
+    multiply(&w->with, GEMM_NT, rows, d, m, w->g, m, w->state, m, w->dq, d, false);
+    multiply(&w->with, GEMM_NT, rows, d, m, values_of(w, span), w->plan.v_row, w->dstate, m, w->dk,
+             d, false);
     if (w->log_decay) {
-        scale_rows(w->dq, d, rows, d, w->since);
-        scale_rows(w->dk, d, rows, d, w->before);
+        scale_rows(w->dq, d, w->dq, d, rows, d, w->since, 1);
+        scale_rows(w->dk, d, w->dk, d, rows, d, w->before, 1);
     }
     triangle_gradients(w, span);
     if (w->a->normalise) {
@@ -222,7 +222,7 @@ static void query_chunk(const Head *w, const Span *span) {
     const int64_t d = w->plan.d, m = w->plan.m;
     pack_queries(w, span);
     output_gradient(w, span);
-    multiply(w, GEMM_NT, span->rows, d, m, w->g, m, w->state, m, w->dq, d, false);
+    multiply(&w->with, GEMM_NT, span->rows, d, m, w->g, m, w->state, m, w->dq, d, false);
     if (w->a->normalise) {
         query_norms(w, span);
         sum_norms(w, span);
@@ -238,8 +238,8 @@ static void key_chunk(const Head *w, const Span *span) {
     const int64_t k = k_at(w, span->token), v = v_at(w, span->token);
     pack_keys(w, span);
     value_gradient(w, span);
-    multiply(w, GEMM_NT, span->keys, d, m, values_of(w, span), w->plan.v_row, w->dstate, m, w->dk,
-             d, false);
+    multiply(&w->with, GEMM_NT, span->keys, d, m, values_of(w, span), w->plan.v_row, w->dstate, m,
+             w->dk, d, false);
     if (w->a->normalise) key_norms(w, span);
     deliver(w, w->plan.k_input, k, w->plan.k_row, w->dk, w->k, span->keys, 1);
     clear_padding(w, span, w->plan.k_input, k, w->plan.k_row, d);

@@ -41,7 +41,7 @@ static void divide(const Head *w, const Span *span) {
         v_store(inverse, 1.0f / denominators);
         for (int64_t r = 0; saved && r < rows; r++)
             saved[scalar_at(w, span->token + i + r)] = all[r];
-        scale_rows(out + i * row, row, rows, m, inverse);
+        scale_rows(out + i * row, row, out + i * row, row, rows, m, inverse, 1);
     }
 }
 
@@ -50,14 +50,15 @@ static void chunk_forward(const Head *w, const Span *span) {
     const int64_t d = w->plan.d, m = w->plan.m, row = w->plan.H * m;
     float *out = w->call->out[0]->data + out_at(w, span->token);
     pack_queries(w, span);
-    multiply(w, GEMM_NN, span->rows, m, d, w->q, d, w->state, m, out, row, false);
+    multiply(&w->with, GEMM_NN, span->rows, m, d, w->q, d, w->state, m, out, row, false);
     if (w->a->causal) {
         sum_decays(w, span);
         pack_keys(w, span);
-        if (w->log_decay) scale_rows(out, row, span->rows, m, w->since);
-        triangle(w, span->rows, d, w->q, d, w->k, d, w->weights);
+        if (w->log_decay) scale_rows(out, row, out, row, span->rows, m, w->since, 1);
+        triangle(&w->with, span->rows, d, w->q, d, w->k, d, w->weights);
         mask_weights(w, span, w->weights, NULL);
-        triangle_sums(w, span->rows, m, w->weights, values_of(w, span), w->plan.v_row, out, row);
+        triangle_sums(&w->with, span->rows, m, w->weights, values_of(w, span), w->plan.v_row, out,
+                      row, true);
     }
     if (w->a->normalise) divide(w, span);
     if (w->a->causal) add_keys(w, span);

@@ -4,21 +4,19 @@
 #define LONGHAUL_OPS_LINEAR_ATTENTION_SIMD_H
 
 #include "engine/bf16_simd.h"
-#include "engine/gemm.h"
 #include "engine/gradient_simd.h"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
 #include "engine/reduce_simd.h"
+#include "engine/triangle_simd.h"
 #include "engine/vmath.h"
 
-enum { CHUNK = LINEAR_CHUNK, HALF = CHUNK / 2 };
+_Static_assert((int)LINEAR_CHUNK == (int)CHUNK, "the rows of a triangle are those of a chunk");
 
-/* Of the triangle of a chunk rows before HALF are multiplied as far as HALF only: three quarters of
- * the square. */
 typedef struct Head {
     const OpCall *call;
     const LinearAttention *a;
     LinearPlan plan;
-    Products products;
+    Multiplier with;
     int64_t b, h, keys; /* keys: tokens whose keys count */
     int64_t ahead;      /* tokens to the chunk that comes after this one */
     float *q, *k;       /* (CHUNK, d): features of a chunk */
@@ -28,7 +26,6 @@ typedef struct Head {
     /* (CHUNK): a, b in two parts (the second what rounding the first has lost: differences of large
      * sums count), exp(b) and exp(b_C - b). */
     float *decay, *sum, *rest, *since, *before;
-    float *workspace;
     /* Backward. */
     float *dq, *dk, *g; /* gradients of the features; that of the result over the denominator */
     float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
@@ -67,7 +64,7 @@ static inline Head head_of(const OpCall *call, const Run *run, int thread, size_
     Head w = {.call = call,
               .a = call->attributes,
               .plan = linear_attention_plan(call),
-              .products = run->products};
+              .with = {.products = run->products}};
     float *next = (float *)((char *)call->scratch + (size_t)thread * bytes);
     w.log_decay = call->in[LINEAR_DECAY] ? call->in[LINEAR_DECAY]->data : NULL;
     w.q = take(&next, CHUNK * w.plan.d);
@@ -88,7 +85,7 @@ static inline Head head_of(const OpCall *call, const Run *run, int thread, size_
         w.dstate = take(&next, w.plan.state);
         w.ddenominator = take(&next, CHUNK);
     }
-    w.workspace = next;
+    w.with.workspace = next;
     return w;
 }
 
@@ -162,7 +159,7 @@ ALWAYS_INLINE void features(const FeatureMap feature, const bool rounded, const 
  * to one. */
 static inline void pack(const Head *w, float *to, const float *from, int64_t row, int64_t rows,
                         double scale) {
-    const bool rounded = w->products == PRODUCTS_BF16;
+    const bool rounded = w->with.products == PRODUCTS_BF16;
     if (w->a->feature == FEATURE_ELU)
         features(FEATURE_ELU, rounded, w, to, from, row, rows, (float)scale);
     else if (w->a->feature == FEATURE_RELU)
@@ -180,40 +177,6 @@ static inline void pack_keys(const Head *w, const Span *span) {
 }
 static inline const float *values_of(const Head *w, const Span *span) {
     return w->call->in[w->plan.v_input]->data + v_at(w, span->token);
-}
-
-static inline void multiply(const Head *w, GemmLayout layout, int64_t m, int64_t n, int64_t k,
-                            const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
-                            int64_t ldc, bool add) {
-    if (k == 0 && add) return;
-    ISA(gemm)(layout, w->products, m, n, k, a, lda, b, ldb, c, ldc, add, w->workspace, 1);
-}
-
-/* c (rows, rows) = a b^T for the lower triangle, or a square that holds it; width: of a and b. */
-static inline void triangle(const Head *w, int64_t rows, int64_t width, const float *a, int64_t lda,
-                            const float *b, int64_t ldb, float *c) {
-    const int64_t top = smaller(rows, HALF);
-    multiply(w, GEMM_NT, top, top, width, a, lda, b, ldb, c, CHUNK, false);
-    if (rows > HALF)
-        multiply(w, GEMM_NT, rows - HALF, rows, width, a + HALF * lda, lda, b, ldb,
-                 c + HALF * CHUNK, CHUNK, false);
-}
-
-/* c (rows, width) += P b with a lower triangle P, and c = P^T b or that added to it. */
-static inline void triangle_sums(const Head *w, int64_t rows, int64_t width, const float *p,
-                                 const float *b, int64_t ldb, float *c, int64_t ldc) {
-    const int64_t top = smaller(rows, HALF);
-    multiply(w, GEMM_NN, top, width, top, p, CHUNK, b, ldb, c, ldc, true);
-    if (rows > HALF)
-        multiply(w, GEMM_NN, rows - HALF, width, rows, p + HALF * CHUNK, CHUNK, b, ldb,
-                 c + HALF * ldc, ldc, true);
-}
-static inline void triangle_turned(const Head *w, int64_t rows, int64_t width, const float *p,
-                                   const float *b, int64_t ldb, float *c, int64_t ldc) {
-    multiply(w, GEMM_TN, smaller(rows, HALF), width, rows, p, CHUNK, b, ldb, c, ldc, true);
-    if (rows > HALF)
-        multiply(w, GEMM_TN, rows - HALF, width, rows - HALF, p + HALF * CHUNK + HALF, CHUNK,
-                 b + HALF * ldb, ldb, c + HALF * ldc, ldc, true);
 }
 
 /* The decays of a chunk, tokens behind the last one without. */
@@ -250,7 +213,7 @@ ALWAYS_INLINE vfloat v_decays(const Head *w, int64_t i, int64_t j) {
  * NULL. Row i holds rows up to its half's end. */
 static inline void mask_weights(const Head *w, const Span *span, float *weights, float *keep) {
     for (int64_t i = 0; i < span->rows; i++) {
-        const int64_t end = i < HALF ? smaller(span->rows, HALF) : span->rows;
+        const int64_t end = triangle_end(i, span->rows);
         float *row = weights + i * CHUNK;
         fetch_row(values_of(w, span) + (w->ahead + i) * w->plan.v_row, w->plan.m);
         for (int64_t j = 0; w->log_decay && j <= i; j += LANES) {
@@ -262,16 +225,6 @@ static inline void mask_weights(const Head *w, const Span *span, float *weights,
     }
 }
 
-/* Row i of (rows, width) times factor[i]. */
-static inline void scale_rows(float *rows, int64_t row, int64_t count, int64_t width,
-                              const float *factor) {
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < width; c += LANES) {
-            float *at = rows + i * row + c;
-            v_store_part(at, v_load_part(at, width - c) * factor[i], width - c);
-        }
-}
-
 /* S <- exp(b_C) S + k^T V for keys that are already weighted, and z from unweighted ones before. */
 static inline void add_keys(const Head *w, const Span *span) {
     const int64_t d = w->plan.d, m = w->plan.m;
@@ -279,17 +232,10 @@ static inline void add_keys(const Head *w, const Span *span) {
         const float decay = chunk_decay(w, span);
         for (int64_t i = 0; i < d * m; i += LANES)
             v_store_part(w->state + i, v_load_part(w->state + i, d * m - i) * decay, d * m - i);
-        scale_rows(w->k, d, span->keys, d, w->before);
+        scale_rows(w->k, d, w->k, d, span->keys, d, w->before, 1);
     }
-    multiply(w, GEMM_TN, d, m, span->keys, w->k, d, values_of(w, span), w->plan.v_row, w->state, m,
-             true);
-}
-
-static inline float dot(const float *a, const float *b, int64_t n) {
-    vfloat sum = v_zero();
-    for (int64_t c = 0; c < n; c += LANES)
-        sum += v_load_part(a + c, n - c) * v_load_part(b + c, n - c);
-    return v_sum(sum);
+    multiply(&w->with, GEMM_TN, d, m, span->keys, w->k, d, values_of(w, span), w->plan.v_row,
+             w->state, m, true);
 }
 
 #endif

@@ -38,16 +38,16 @@ static void slopes(const Chunk *chunk, Backward *f) {
         v_store(f->to_dot + i, -dot);
         v_store(f->to_entry + i, -dot * v_load(entry + i) * chunk->plan->scale);
     }
-    weigh_rows(f->slope, dv, f->dh, chunk->v_row, chunk->count, dv, inverse, 1);
+    scale_rows(f->slope, dv, f->dh, chunk->v_row, chunk->count, dv, inverse, 1);
     if (chunk->enters)
-        weigh_rows(f->entered, dv, f->slope, dv, chunk->count, dv, entry, chunk->plan->scale);
+        scale_rows(f->entered, dv, f->slope, dv, chunk->count, dv, entry, chunk->plan->scale);
 }
 
-/* Rows i .. end of q k^T and dU v^T become P and dS. */
-static void weigh_scores(const Chunk *chunk, const Backward *f, int64_t i, int64_t end) {
+/* q k^T and dU v^T become P and dS. */
+static void weigh_scores(const Chunk *chunk, const Backward *f) {
     const vfloat scale = v_set(chunk->plan->scale);
     const float *from = f->notes + MLSTM_NOTE_S * T;
-    for (; i < end; i++) {
+    for (int64_t i = 0; i < chunk->count; i++) {
         float *p = f->weights + i * T, *s = f->scores + i * T;
         const float r = f->notes[MLSTM_NOTE_R * T + i];
         const vfloat to_dot = v_set(f->to_dot[i]);
@@ -57,14 +57,14 @@ static void weigh_scores(const Chunk *chunk, const Backward *f, int64_t i, int64
             v_store(p + j, v_load(p + j) * weight);
             v_store(s + j, (v_load(s + j) + to_dot) * weight);
         }
-        if (j <= i) { /* what lies behind the strip's products may be anything */
+        if (j <= i) { /* what lies behind the triangle's columns may be anything */
             const int64_t seen = i + 1 - j;
             const vfloat weight = last_weights_at(from + j, r, seen) * scale;
             v_store(p + j, v_first(v_load(p + j) * weight, seen));
             v_store(s + j, v_first((v_load(s + j) + to_dot) * weight, seen));
             j += LANES;
         }
-        for (; j < end; j += LANES) {
+        for (; j < triangle_end(i, chunk->count); j += LANES) {
             v_store(p + j, v_zero());
             v_store(s + j, v_zero());
         }
@@ -72,45 +72,36 @@ static void weigh_scores(const Chunk *chunk, const Backward *f, int64_t i, int64
 }
 
 static void make_scores(const Chunk *chunk, const Backward *f) {
-    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv;
-    for (int64_t i = 0; i < chunk->count; i += STRIP) {
-        const int64_t end = smaller(chunk->count, i + STRIP);
-        multiply(chunk, GEMM_NT, end - i, end, dk, chunk->q + i * chunk->k_row, chunk->k_row,
-                 chunk->k, chunk->k_row, f->weights + i * T, T, false);
-        multiply(chunk, GEMM_NT, end - i, end, dv, f->slope + i * dv, dv, chunk->v, chunk->v_row,
-                 f->scores + i * T, T, false);
-        weigh_scores(chunk, f, i, end);
-    }
+    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
+    triangle(&chunk->with, n, dk, chunk->q, chunk->k_row, chunk->k, chunk->k_row, f->weights);
+    triangle(&chunk->with, n, dv, f->slope, dv, chunk->v, chunk->v_row, f->scores);
+    weigh_scores(chunk, f);
 }
 
 /* What goes through the states: the first terms of dq, dk and dv. */
 static void through_states(const Chunk *chunk, Backward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
     if (chunk->enters)
-        multiply(chunk, GEMM_NT, n, dk, dv, f->entered, dv, f->before, dv, f->dq, dk, false);
+        multiply(&chunk->with, GEMM_NT, n, dk, dv, f->entered, dv, f->before, dv, f->dq, dk, false);
     if (!chunk->leaves) return;
     leaving_weights(chunk, f->notes, f->leaving);
-    weigh_rows(f->v, dv, chunk->v, chunk->v_row, n, dv, f->leaving, 1);
-    multiply(chunk, GEMM_NT, n, dk, dv, f->v, dv, f->state, dv, f->dk, dk, false);
+    scale_rows(f->v, dv, chunk->v, chunk->v_row, n, dv, f->leaving, 1);
+    multiply(&chunk->with, GEMM_NT, n, dk, dv, f->v, dv, f->state, dv, f->dk, dk, false);
     if (!f->to_v.data) return;
-    weigh_rows(f->k, dk, chunk->k, chunk->k_row, n, dk, f->leaving, 1);
-    multiply(chunk, GEMM_NN, n, dv, dk, f->k, dk, f->state, dv, f->to_v.data, chunk->v_row,
+    scale_rows(f->k, dk, chunk->k, chunk->k_row, n, dk, f->leaving, 1);
+    multiply(&chunk->with, GEMM_NN, n, dv, dk, f->k, dk, f->state, dv, f->to_v.data, chunk->v_row,
              f->to_v.add);
 }
 
 /* What goes through the chunk's own weights. */
 static void through_scores(const Chunk *chunk, const Backward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
-    for (int64_t i = 0; i < n; i += STRIP) {
-        const int64_t end = smaller(n, i + STRIP), at = i * T + i;
-        multiply(chunk, GEMM_NN, end - i, dk, end, f->scores + i * T, T, chunk->k, chunk->k_row,
-                 f->dq + i * dk, dk, chunk->enters);
-        multiply(chunk, GEMM_TN, end - i, dk, n - i, f->scores + at, T, chunk->q + i * chunk->k_row,
-                 chunk->k_row, f->dk + i * dk, dk, chunk->leaves);
-        if (f->to_v.data)
-            multiply(chunk, GEMM_TN, end - i, dv, n - i, f->weights + at, T, f->slope + i * dv, dv,
-                     f->to_v.data + i * chunk->v_row, chunk->v_row, chunk->leaves || f->to_v.add);
-    }
+    triangle_sums(&chunk->with, n, dk, f->scores, chunk->k, chunk->k_row, f->dq, dk, chunk->enters);
+    triangle_turned(&chunk->with, n, dk, f->scores, chunk->q, chunk->k_row, f->dk, dk,
+                    chunk->leaves);
+    if (f->to_v.data)
+        triangle_turned(&chunk->with, n, dv, f->weights, f->slope, dv, f->to_v.data, chunk->v_row,
+                        chunk->leaves || f->to_v.add);
 }
 
 /* Rows of dq or dk get their last term, factors[i] n, unless n is NULL, and go to their place.
@@ -156,10 +147,10 @@ static void retreat(const Chunk *chunk, const Backward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
     const float keep = f->notes[MLSTM_NOTE_ENTRY * T + n - 1];
     if (chunk->leaves)
-        weigh_rows(f->state, dk * (dv + 1), f->state, 0, 1, dk * (dv + 1), &keep, 1);
+        scale_rows(f->state, dk * (dv + 1), f->state, 0, 1, dk * (dv + 1), &keep, 1);
     else
         memset(f->state + dk * dv, 0, (size_t)dk * sizeof(float));
-    multiply(chunk, GEMM_TN, dk, dv, n, chunk->q, chunk->k_row, f->entered, dv, f->state, dv,
+    multiply(&chunk->with, GEMM_TN, dk, dv, n, chunk->q, chunk->k_row, f->entered, dv, f->state, dv,
              chunk->leaves);
     add_rows(f->state + dk * dv, chunk->q, chunk->k_row, n, dk, f->to_entry);
 }

@@ -1,6 +1,6 @@
 /* Heads are independent; a thread walks through the chunks of one with the state in its cache.
  * Bound by the products: per token and head T (dk + dv) 3/4 multiply-adds inside the chunk, where T
- * / 2 would be needed but strips follow the diagonal in steps, and 2 dk dv with the state. The T /
+ * / 2 would be needed, and 2 dk dv with the state. The T /
  * 2 exponentials of a token cost some 10 instructions a vector, an eighth of the products at dk =
  * dv = 32. */
 #include <omp.h>
@@ -47,7 +47,7 @@ static void open_gates(const Chunk *chunk, Forward *f) {
 }
 
 /* Scores of token i become weights. Returns their sum, lane by lane. */
-static inline vfloat weigh_row(const Chunk *chunk, const Forward *f, int64_t i, int64_t end) {
+static inline vfloat weigh_row(const Chunk *chunk, const Forward *f, int64_t i) {
     const vfloat scale = v_set(chunk->plan->scale);
     const float *s = f->notes + MLSTM_NOTE_S * T, r = f->notes[MLSTM_NOTE_R * T + i];
     float *row = f->weights + i * T;
@@ -58,14 +58,14 @@ static inline vfloat weigh_row(const Chunk *chunk, const Forward *f, int64_t i, 
         v_store(row + j, p);
         sum += p;
     }
-    if (j <= i) { /* what lies behind the strip's products may be anything */
+    if (j <= i) { /* what lies behind the triangle's columns may be anything */
         const vfloat p = v_load(row + j) * scale * last_weights_at(s + j, r, i + 1 - j);
         const vfloat seen = v_first(p, i + 1 - j);
         v_store(row + j, seen);
         sum += seen;
         j += LANES;
     }
-    for (; j < end; j += LANES) v_store(row + j, v_zero());
+    for (; j < triangle_end(i, chunk->count); j += LANES) v_store(row + j, v_zero());
     return sum;
 }
 
@@ -77,54 +77,43 @@ static void normalise(const Forward *f, int64_t i, vfloat dots) {
     v_store(f->notes + MLSTM_NOTE_INVERSE * T + i, 1.0f / (v_max(size, floor) + MLSTM_EPSILON));
 }
 
-/* Rows first .. end, a strip, of the scores become weights divided by the normaliser, as do the
- * queries that meet the entering state. */
-static void weigh_strip(const Chunk *chunk, const Forward *f, int64_t first, int64_t end) {
-    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv;
+/* Scores become weights divided by the normaliser, as do the queries that meet the entering state.
+ */
+static void weigh(const Chunk *chunk, const Forward *f) {
+    const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
     const float *inverse = f->notes + MLSTM_NOTE_INVERSE * T;
-    float entering[STRIP], factors[T];
-    if (chunk->enters)
-        dot_rows(entering, chunk->q + first * chunk->k_row, chunk->k_row, f->now + dk * dv, 0,
-                 end - first, dk);
-    for (int64_t i = first; i < end; i += LANES) {
+    float entering[T], factors[T];
+    if (chunk->enters) dot_rows(entering, chunk->q, chunk->k_row, f->now + dk * dv, 0, n, dk);
+    for (int64_t i = 0; i < n; i += LANES) {
         vfloat sums[LANES];
         for (int64_t r = 0; r < LANES; r++)
-            sums[r] = i + r < end ? weigh_row(chunk, f, i + r, end) : v_zero();
+            sums[r] = i + r < n ? weigh_row(chunk, f, i + r) : v_zero();
         vfloat dots = v_sum_rows(sums);
         if (chunk->enters) {
             const vfloat entry = v_load(f->notes + MLSTM_NOTE_ENTRY * T + i) * chunk->plan->scale;
-            dots += entry * v_load(entering + i - first);
+            dots += entry * v_load(entering + i);
             normalise(f, i, dots);
             v_store(factors + i, entry * v_load(inverse + i));
         } else {
             normalise(f, i, dots);
         }
     }
-    for (int64_t i = first; i < end; i++)
+    for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j += LANES) {
             float *p = f->weights + i * T + j;
             v_store(p, v_load(p) * inverse[i]);
         }
-    if (chunk->enters)
-        weigh_rows(f->q + first * dk, dk, chunk->q + first * chunk->k_row, chunk->k_row,
-                   end - first, dk, factors + first, 1);
+    if (chunk->enters) scale_rows(f->q, dk, chunk->q, chunk->k_row, n, dk, factors, 1);
 }
 
 static void results(const Chunk *chunk, const Forward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
-    for (int64_t i = 0; i < n; i += STRIP) {
-        const int64_t end = smaller(n, i + STRIP);
-        multiply(chunk, GEMM_NT, end - i, end, dk, chunk->q + i * chunk->k_row, chunk->k_row,
-                 chunk->k, chunk->k_row, f->weights + i * T, T, false);
-        weigh_strip(chunk, f, i, end);
-    }
+    triangle(&chunk->with, n, dk, chunk->q, chunk->k_row, chunk->k, chunk->k_row, f->weights);
+    weigh(chunk, f);
     if (chunk->enters)
-        multiply(chunk, GEMM_NN, n, dv, dk, f->q, dk, f->now, dv, f->h, chunk->v_row, false);
-    for (int64_t i = 0; i < n; i += STRIP) {
-        const int64_t end = smaller(n, i + STRIP);
-        multiply(chunk, GEMM_NN, end - i, dv, end, f->weights + i * T, T, chunk->v, chunk->v_row,
-                 f->h + i * chunk->v_row, chunk->v_row, chunk->enters);
-    }
+        multiply(&chunk->with, GEMM_NN, n, dv, dk, f->q, dk, f->now, dv, f->h, chunk->v_row, false);
+    triangle_sums(&chunk->with, n, dv, f->weights, chunk->v, chunk->v_row, f->h, chunk->v_row,
+                  chunk->enters);
 }
 
 /* The state behind the chunk. */
@@ -132,13 +121,13 @@ static void advance(const Chunk *chunk, const Forward *f) {
     const int64_t dk = chunk->plan->dk, dv = chunk->plan->dv, n = chunk->count;
     float weights[T] __attribute__((aligned(64)));
     leaving_weights(chunk, f->notes, weights);
-    weigh_rows(f->k, dk, chunk->k, chunk->k_row, n, dk, weights, 1);
+    scale_rows(f->k, dk, chunk->k, chunk->k_row, n, dk, weights, 1);
     const float keep = f->notes[MLSTM_NOTE_ENTRY * T + n - 1];
     if (chunk->enters)
-        weigh_rows(f->next, dk * (dv + 1), f->now, 0, 1, dk * (dv + 1), &keep, 1);
+        scale_rows(f->next, dk * (dv + 1), f->now, 0, 1, dk * (dv + 1), &keep, 1);
     else
         memset(f->next + dk * dv, 0, (size_t)dk * sizeof(float));
-    multiply(chunk, GEMM_TN, dk, dv, n, f->k, dk, chunk->v, chunk->v_row, f->next, dv,
+    multiply(&chunk->with, GEMM_TN, dk, dv, n, f->k, dk, chunk->v, chunk->v_row, f->next, dv,
              chunk->enters);
     add_rows(f->next + dk * dv, chunk->k, chunk->k_row, n, dk, weights);
 }

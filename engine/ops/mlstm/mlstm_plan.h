@@ -24,7 +24,6 @@ enum {
     MLSTM_SAVED_NOTES = 0, /* (B, H, chunks, MLSTM_NOTES, MLSTM_CHUNK) */
     MLSTM_SAVED_STATES,    /* (B, H, chunks - 1, state): C and n before each chunk but the first */
     MLSTM_CHUNK = 64,
-    MLSTM_STRIP = 32, /* rows of a chunk that take the same columns: follows the diagonal */
     /* Rows of a chunk's notes: */
     MLSTM_NOTE_S = 0,
     MLSTM_NOTE_R,
