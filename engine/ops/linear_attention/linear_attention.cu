@@ -72,28 +72,16 @@ static LinearCall call_of(const OpCall *call) {
 static void launch_tiles(const Run *run, const TilesCall &t, float epsilon) {
     const LinearPlan &p = t.call.plan;
     const dim3 grid((unsigned)(p.B * t.heads * p.chunks), blocks_for(t.columns, TILE));
-    if (run->products == PRODUCTS_BF16)
-        LAUNCH(run, linear_tiles<ProductsOfBf16>, grid, THREADS, sizeof(TilesSpace<ProductsOfBf16>),
-               t, epsilon);
-    else if (run->products == PRODUCTS_TF32)
-        LAUNCH(run, linear_tiles<ProductsOfTf32>, grid, THREADS, sizeof(TilesSpace<ProductsOfTf32>),
-               t, epsilon);
-    else
-        LAUNCH(run, linear_tiles<ProductsOfFloat>, grid, THREADS,
-               sizeof(TilesSpace<ProductsOfFloat>), t, epsilon);
+    with_products(run, [&]<class M>() {
+        LAUNCH(run, linear_tiles<M>, grid, THREADS, sizeof(TilesSpace<M>), t, epsilon);
+    });
 }
 static void launch_sums(const Run *run, const SumsCall &t) {
     const LinearPlan &p = t.call.plan;
     const dim3 grid((unsigned)(p.B * p.H * p.chunks), blocks_for(p.d, TILE), blocks_for(p.m, TILE));
-    if (run->products == PRODUCTS_BF16)
-        LAUNCH(run, linear_sums<ProductsOfBf16>, grid, THREADS, sizeof(TilesSpace<ProductsOfBf16>),
-               t);
-    else if (run->products == PRODUCTS_TF32)
-        LAUNCH(run, linear_sums<ProductsOfTf32>, grid, THREADS, sizeof(TilesSpace<ProductsOfTf32>),
-               t);
-    else
-        LAUNCH(run, linear_sums<ProductsOfFloat>, grid, THREADS,
-               sizeof(TilesSpace<ProductsOfFloat>), t);
+    with_products(run, [&]<class M>() {
+        LAUNCH(run, linear_sums<M>, grid, THREADS, sizeof(TilesSpace<M>), t);
+    });
 }
 
 static const float *take_decays(const Run *run, const OpCall *call, const LinearPlan &plan,

@@ -18,15 +18,11 @@
 #ifndef LONGHAUL_OPS_LINEAR_ATTENTION_CUH
 #define LONGHAUL_OPS_LINEAR_ATTENTION_CUH
 
-#include "engine/cuda/matrix.cuh"
 #include "engine/cuda/quad.cuh"
+#include "engine/cuda/tile_product.cuh"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
 
-constexpr int TILE = LINEAR_CHUNK; /* rows and columns of a block's results */
-constexpr int SLAB = 32;
-constexpr int STRIP = 16; /* rows of a warp */
-constexpr int THREADS = TILE / STRIP * WARP;
-constexpr int GROUP = 4; /* numbers of a slab that a thread stores at a time */
+static_assert(TILE == LINEAR_CHUNK, "a tile has the tokens of a chunk");
 
 /* Heads of a tensor as matrices: that of head h begins at start + h / group * width, rows (tokens)
  * are `row` apart. Its numbers are phi(x) scale / divisors[token, h]. */
@@ -136,51 +132,6 @@ __device__ static inline Decays load_decays(const LinearCall &x, int64_t chunk, 
     for (unsigned i = threadIdx.x; i < 2 * TILE; i += THREADS)
         space[i] = x.sums[chunk * 2 * TILE + i];
     return {space};
-}
-
-/* tile[r][c] = of(r, c) for TILE rows and W columns by the whole block. DOWN: neighbouring threads
- * have neighbouring rows, for an `of` whose memory runs along them. */
-template <class M, int W, bool DOWN, class Of>
-__device__ __forceinline__ void fill(const SharedTile<typename M::Element, W> &tile, Of of) {
-    constexpr int ACROSS = W / GROUP;
-#pragma unroll
-    for (int i = (int)threadIdx.x; i < TILE * ACROSS; i += THREADS) {
-        const int r = DOWN ? i % TILE : i / ACROSS, c = (DOWN ? i / TILE : i % ACROSS) * GROUP;
-        Lanes<GROUP> four;
-#pragma unroll
-        for (int k = 0; k < GROUP; k++) four.of[k] = of(r, c + k);
-        M::store(tile.at((unsigned)r, (unsigned)c), four);
-    }
-}
-
-/* c += A B^T of a slab: the warp's strip of A by all rows of B. */
-template <class M>
-__device__ __forceinline__ void multiply_slab(float (&c)[TILE / 8][4],
-                                              const SharedTile<typename M::Element, SLAB> &a_tile,
-                                              const SharedTile<typename M::Element, SLAB> &b_tile) {
-    const unsigned strip = threadIdx.x / WARP * STRIP;
-#pragma unroll
-    for (int s = 0; s < SLAB / M::DEPTH; s++) {
-        typename M::A a;
-        M::load_a(a, a_tile, strip, s * M::DEPTH);
-#pragma unroll
-        for (int n = 0; n < TILE / 16; n++) {
-            typename M::B b;
-            M::load_b_rows(b, b_tile, n * 16, s * M::DEPTH);
-            M::multiply(c[2 * n], c[2 * n + 1], a, b);
-        }
-    }
-}
-
-/* Calls body(i, j, c) for every result of the lane: row i and column j of the tile. */
-template <class Body>
-__device__ __forceinline__ void each_result(float (&c)[TILE / 8][4], Body body) {
-    const int strip = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
-#pragma unroll
-    for (int t = 0; t < TILE / 8; t++)
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            body(strip + e / 2 * 8, t * 8 + (int)lane_column() + e % 2, c[t][e]);
 }
 
 /* One of the four products for all chunks. */

@@ -65,69 +65,69 @@ KERNEL void __launch_bounds__(WARP) open_gates(MlstmCall x) {
 }
 
 /* What the entering state adds to a row's n . q: by a warp for each of its rows. */
-__device__ static inline void entering_dots(const MlstmCall &x, const MlstmChunk &c, float *dots) {
+__device__ static inline void entering_dots(const MlstmCall &x, const MlstmChunk &c,
+                                            const MlstmFactors &f, float *dots) {
     const float *const n = x.states + c.state_before(x.plan) + x.plan.dk * x.plan.dv;
-    const int first = (int)(threadIdx.x / WARP * STRIP_ROWS), lane = (int)(threadIdx.x % WARP);
-    for (int i = first; i < first + STRIP_ROWS; i++) {
+    const int first = (int)(threadIdx.x / WARP * STRIP), lane = (int)(threadIdx.x % WARP);
+    for (int i = first; i < first + STRIP; i++) {
         float sum = 0;
         if (i < c.count)
             for (int a = lane; a < x.plan.dk; a += WARP)
                 sum += n[a] * x.q[c.first_key + i * c.key_row + a];
         sum = warp_sum(sum);
-        if (lane == 0 && i < c.count) dots[i] = sum * x.plan.scale * c.note(MLSTM_NOTE_ENTRY, i);
+        if (lane == 0) dots[i] = sum * f.entry[i];
     }
 }
 
-/* The normaliser of rows whose n . q is sum + dots, to the notes and to inverse. */
-__device__ static inline void normalise(const MlstmChunk &c, float *notes, const float *dots,
-                                        int row, float sum, float *inverse) {
-    if (row >= c.count) return;
-    const float dot = sum + (c.enters ? dots[row] : 0.0f), size = fabsf(dot);
-    const float floor = notes[MLSTM_NOTE_INVERSE * T + row];
-    inverse[row] = 1.0f / (fmaxf(size, floor) + MLSTM_EPSILON);
+/* The normaliser of a row from its n . q, to the notes and the factors. */
+__device__ static inline void normalise(float *notes, MlstmFactors &f, int row, float dot) {
+    const float size = fabsf(dot), floor = f.inverse[row];
+    f.inverse[row] = 1.0f / (fmaxf(size, floor) + MLSTM_EPSILON);
     notes[MLSTM_NOTE_SIGN * T + row] = size < floor ? 0.0f : dot < 0 ? -1.0f : 1.0f;
-    notes[MLSTM_NOTE_INVERSE * T + row] = inverse[row];
+    notes[MLSTM_NOTE_INVERSE * T + row] = f.inverse[row];
 }
 
 template <class M> KERNEL void __launch_bounds__(THREADS) results(MlstmCall x) {
-    __shared__ float dots[T], inverse[T];
+    __shared__ MlstmFactors f;
+    __shared__ float dots[T];
     const MlstmSpace<M, 1> space;
     const int64_t unit = blockIdx.x / x.plan.chunks, number = blockIdx.x % x.plan.chunks;
     const MlstmChunk c(x, unit, number);
-    float *const notes = x.notes + (unit * x.plan.chunks + number) * MLSTM_NOTES * T;
     const MlstmRows q = keys_of(x, c, x.q), k = keys_of(x, c, x.k), v = values_of(x, c, x.v);
-    MlstmSums weights = {};
-    add_product<M, true, true>(
+    f.load(x, c);
+    Sums weights = {};
+    add_product<M, false, false>(
         weights, space, x.plan.dk, [&](int i, int a) { return q.at(i, a); },
         [&](int j, int a) { return k.at(j, a); });
-    if (c.enters) entering_dots(x, c, dots);
-    float sums[2] = {};
-    weights.each([&](int i, int j, float &p) {
-        p *= x.plan.scale * c.weight(i, j);
-        sums[i / 8 % 2] += p;
+    if (c.enters) entering_dots(x, c, f, dots);
+    RowSums sums = {};
+    each_result(weights, [&](int i, int j, float &p) {
+        p *= x.plan.scale * f.weight(i, j);
+        sums.add(i, p);
     });
-    for (int r = 0; r < 2; r++) sums[r] = quad_sum(sums[r]);
+    const float dots_here[2] = {quad_sum(sums.of(0)), quad_sum(sums.of(1))};
     store_square<M>(weights, space.square(0));
     __syncthreads();
-    const int row = (int)(threadIdx.x / WARP * STRIP_ROWS + lane_row());
-    if (threadIdx.x % QUAD == 0)
-        for (int r = 0; r < 2; r++) normalise(c, notes, dots, row + r * 8, sums[r], inverse);
+    if (threadIdx.x % QUAD == 0) {
+        float *const notes = x.notes + (unit * x.plan.chunks + number) * MLSTM_NOTES * T;
+        for (int r = 0; r < 2; r++) {
+            const int row = first_row() + r * 8;
+            if (row < c.count)
+                normalise(notes, f, row, dots_here[r] + (c.enters ? dots[row] : 0.0f));
+        }
+    }
     __syncthreads();
     const MlstmRows C = memory_of(x, c.enters ? x.states + c.state_before(x.plan) : NULL);
     for (int c0 = 0; c0 < x.plan.dv; c0 += T) {
-        MlstmSums sum = {};
+        Sums sum = {};
         if (c.enters)
-            add_product<M, true, false>(
-                sum, space, x.plan.dk,
-                [&](int i, int a) {
-                    return i < c.count ? x.plan.scale * c.note(MLSTM_NOTE_ENTRY, i) * q.at(i, a)
-                                       : 0.0f;
-                },
+            add_product<M, false, true>(
+                sum, space, x.plan.dk, [&](int i, int a) { return f.entry[i] * q.at(i, a); },
                 [&](int e, int a) { return C.at(a, c0 + e); });
-        add_square<M, false>(sum, space, 0, [&](int e, int j) { return v.at(j, c0 + e); });
-        sum.each([&](int i, int e, float value) {
+        add_square<M, true>(sum, space, 0, [&](int e, int j) { return v.at(j, c0 + e); });
+        each_result(sum, [&](int i, int e, float value) {
             if (i < c.count && c0 + e < x.plan.dv)
-                x.h[c.first_value + i * c.value_row + c0 + e] = value * inverse[i];
+                x.h[c.first_value + i * c.value_row + c0 + e] = value * f.inverse[i];
         });
     }
 }
@@ -164,37 +164,32 @@ template <class M> struct Adjoint {
     MlstmSpace<M, SQUARES> space;
     MlstmChunk c;
     MlstmRows q, k, v, dh, C, dC; /* C: before the chunk; dC: of the state behind it */
-    const float *to_dot;
-    float by_q[2], by_k[2]; /* sums over channels for the lane's rows */
-    __device__ Adjoint(const MlstmCall &x, int64_t unit, int64_t number)
+    const MlstmFactors &f;
+    RowSums by_q, by_k; /* q . dq and k . dk */
+    __device__ Adjoint(const MlstmCall &x, const MlstmFactors &f, int64_t unit, int64_t number)
         : x(x), c(x, unit, number), q(keys_of(x, c, x.q)), k(keys_of(x, c, x.k)),
           v(values_of(x, c, x.v)), dh(values_of(x, c, x.dh)),
           C(memory_of(x, c.enters ? x.states + c.state_before(x.plan) : NULL)),
           dC(memory_of(x, c.leaves ? x.dstates + c.state_behind(x.plan) : NULL)),
-          to_dot(x.to_dot + (unit * x.plan.chunks + number) * T), by_q{}, by_k{} {
+          f(f), by_q{}, by_k{} {
     }
     __device__ float slope(int i, int e) const { /* of the numerator */
-        return i < c.count ? c.note(MLSTM_NOTE_INVERSE, i) * dh.at(i, e) : 0.0f;
-    }
-    __device__ float entry(int i) const {
-        return i < c.count ? x.plan.scale * c.note(MLSTM_NOTE_ENTRY, i) : 0.0f;
-    }
-    __device__ float leaving(int j) const {
-        return j < c.count ? c.leaving(j) : 0.0f;
+        return f.inverse[i] * dh.at(i, e);
     }
 
     __device__ void squares() {
-        MlstmSums weights = {}, scores = {};
-        add_product<M, true, true>(
+        Sums weights = {}, scores = {};
+        add_product<M, false, false>(
             weights, space, x.plan.dk, [&](int i, int a) { return q.at(i, a); },
             [&](int j, int a) { return k.at(j, a); });
-        weights.each([&](int i, int j, float &p) { p *= x.plan.scale * c.weight(i, j); });
+        each_result(weights, [&](int i, int j, float &p) { p *= x.plan.scale * f.weight(i, j); });
         store_square<M, true>(weights, space.square(WEIGHTS_TURNED));
-        add_product<M, true, true>(
+        add_product<M, false, false>(
             scores, space, x.plan.dv, [&](int i, int e) { return slope(i, e); },
             [&](int j, int e) { return v.at(j, e); });
-        scores.each(
-            [&](int i, int j, float &s) { s = (s + to_dot[i]) * x.plan.scale * c.weight(i, j); });
+        each_result(scores, [&](int i, int j, float &s) {
+            s = (s + f.to_dot[i]) * x.plan.scale * f.weight(i, j);
+        });
         store_square<M>(scores, space.square(SCORES));
         store_square<M, true>(scores, space.square(SCORES_TURNED));
     }
@@ -202,57 +197,57 @@ template <class M> struct Adjoint {
     /* Delivers a tile of dq or dk from column a0 on, with what factor(row) n adds, and sums its
      * products with q or k. */
     template <class Factor>
-    __device__ void deliver(MlstmSums &sums, int a0, const MlstmRows &own, float *to, bool add,
-                            const float *n, const Factor &factor, float (&by)[2]) {
-        sums.each([&](int i, int a, float value) {
+    __device__ void deliver(Sums &sums, int a0, const MlstmRows &own, float *to, bool add,
+                            const float *n, const Factor &factor, RowSums &by) {
+        each_result(sums, [&](int i, int a, float value) {
             if (i >= c.count || a0 + a >= x.plan.dk) return;
             if (n) value += factor(i) * n[a0 + a];
-            by[i / 8 % 2] += value * own.at(i, a0 + a);
+            by.add(i, value * own.at(i, a0 + a));
             if (to) put(to + c.first_key + i * c.key_row + a0 + a, value, add);
         });
     }
-    __device__ void key_tiles(int a0) {
-        const int64_t end = x.plan.dk * x.plan.dv;
-        MlstmSums sums = {};
-        add_square<M, false>(sums, space, SCORES, [&](int a, int j) { return k.at(j, a0 + a); });
+    __device__ void query_tile(int a0) {
+        Sums sums = {};
+        add_square<M, true>(sums, space, SCORES, [&](int a, int j) { return k.at(j, a0 + a); });
         if (c.enters)
-            add_product<M, true, true>(
-                sums, space, x.plan.dv, [&](int i, int e) { return entry(i) * slope(i, e); },
+            add_product<M, false, false>(
+                sums, space, x.plan.dv, [&](int i, int e) { return f.entry[i] * slope(i, e); },
                 [&](int a, int e) { return C.at(a0 + a, e); });
         deliver(
-            sums, a0, q, x.dq, x.add_q, c.enters ? C.from + end : NULL,
-            [&](int i) { return entry(i) * to_dot[i]; }, by_q);
-        sums = {};
-        add_square<M, false>(sums, space, SCORES_TURNED,
-                             [&](int a, int i) { return q.at(i, a0 + a); });
+            sums, a0, q, x.dq, x.add_q, c.enters ? C.from + x.plan.dk * x.plan.dv : NULL,
+            [&](int i) { return f.entry[i] * f.to_dot[i]; }, by_q);
+    }
+    __device__ void key_tile(int a0) {
+        Sums sums = {};
+        add_square<M, true>(sums, space, SCORES_TURNED,
+                            [&](int a, int i) { return q.at(i, a0 + a); });
         if (c.leaves)
-            add_product<M, true, true>(
-                sums, space, x.plan.dv, [&](int j, int e) { return leaving(j) * v.at(j, e); },
+            add_product<M, false, false>(
+                sums, space, x.plan.dv, [&](int j, int e) { return f.leaving[j] * v.at(j, e); },
                 [&](int a, int e) { return dC.at(a0 + a, e); });
         deliver(
-            sums, a0, k, x.dk, x.add_k, c.leaves ? dC.from + end : NULL,
-            [&](int j) { return leaving(j); }, by_k);
+            sums, a0, k, x.dk, x.add_k, c.leaves ? dC.from + x.plan.dk * x.plan.dv : NULL,
+            [&](int j) { return f.leaving[j]; }, by_k);
     }
     __device__ void value_tile(int e0) {
-        MlstmSums sums = {};
-        add_square<M, false>(sums, space, WEIGHTS_TURNED,
-                             [&](int e, int i) { return slope(i, e0 + e); });
+        Sums sums = {};
+        add_square<M, true>(sums, space, WEIGHTS_TURNED,
+                            [&](int e, int i) { return slope(i, e0 + e); });
         if (c.leaves)
-            add_product<M, true, false>(
-                sums, space, x.plan.dk, [&](int j, int a) { return leaving(j) * k.at(j, a); },
+            add_product<M, false, true>(
+                sums, space, x.plan.dk, [&](int j, int a) { return f.leaving[j] * k.at(j, a); },
                 [&](int e, int a) { return dC.at(a, e0 + e); });
-        sums.each([&](int j, int e, float value) {
+        each_result(sums, [&](int j, int e, float value) {
             if (j < c.count && e0 + e < x.plan.dv)
                 put(x.dv + c.first_value + j * c.value_row + e0 + e, value, x.add_v);
         });
     }
     /* The input gates' gradients, and what the forget gates' are the sums of. */
     __device__ void gates() {
-        const int row = (int)(threadIdx.x / WARP * STRIP_ROWS + lane_row());
         const int64_t H = x.plan.H, first = c.unit / H * x.plan.L + c.number * T;
         for (int r = 0; r < 2; r++) {
-            const float q_sum = quad_sum(by_q[r]), k_sum = quad_sum(by_k[r]);
-            const int i = row + r * 8;
+            const float q_sum = quad_sum(by_q.of(r)), k_sum = quad_sum(by_k.of(r));
+            const int i = first_row() + r * 8;
             if (threadIdx.x % QUAD != 0 || i >= c.count || !x.dgates) continue;
             put(x.dgates + (first + i) * 2 * H + c.unit % H, k_sum, x.add_gates);
             x.differences[(c.unit * x.plan.chunks + c.number) * T + i] = q_sum - k_sum;
@@ -261,9 +256,14 @@ template <class M> struct Adjoint {
 };
 
 template <class M> KERNEL void __launch_bounds__(THREADS) gradients(MlstmCall x) {
-    Adjoint<M> own(x, blockIdx.x / x.plan.chunks, blockIdx.x % x.plan.chunks);
+    __shared__ MlstmFactors f;
+    Adjoint<M> own(x, f, blockIdx.x / x.plan.chunks, blockIdx.x % x.plan.chunks);
+    f.load(x, own.c);
     own.squares();
-    for (int a0 = 0; a0 < x.plan.dk; a0 += T) own.key_tiles(a0);
+    for (int a0 = 0; a0 < x.plan.dk; a0 += T) {
+        own.query_tile(a0);
+        own.key_tile(a0);
+    }
     if (x.dv)
         for (int e0 = 0; e0 < x.plan.dv; e0 += T) own.value_tile(e0);
     own.gates();
@@ -315,7 +315,7 @@ static void forward(const OpCall *call, const Run *run) {
     const unsigned units = (unsigned)(x.plan.B * x.plan.H);
     LAUNCH(run, open_gates, units, WARP, 0, x);
     mlstm_forward_states(run, x);
-    mlstm_with(run, [&]<class M>() {
+    with_products(run, [&]<class M>() {
         LAUNCH(run, results<M>, units * (unsigned)x.plan.chunks, THREADS,
                (MlstmSpace<M, 1>::bytes()), x);
     });
@@ -339,7 +339,7 @@ static void backward(const OpCall *call, const Run *run) {
     const unsigned units = (unsigned)(x.plan.B * x.plan.H);
     dot_gradients(run, x);
     mlstm_backward_states(run, x);
-    mlstm_with(run, [&]<class M>() {
+    with_products(run, [&]<class M>() {
         LAUNCH(run, gradients<M>, units * (unsigned)x.plan.chunks, THREADS,
                (MlstmSpace<M, SQUARES>::bytes()), x);
     });

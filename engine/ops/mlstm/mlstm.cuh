@@ -1,21 +1,17 @@
-/* The mLSTM on a GPU: a call as its kernels see it, and the products of a block of four warps on
- * tiles of MLSTM_CHUNK x MLSTM_CHUNK results. Operands are brought to shared memory in parts of
- * PART terms, weighted and rounded on the way; a warp has STRIP_ROWS rows of the result. */
+/* The mLSTM on a GPU: a call as its kernels see it, and products on its chunks (tile_product.cuh),
+ * weighted as operands come to shared memory. */
 #ifndef LONGHAUL_OPS_MLSTM_CUH
 #define LONGHAUL_OPS_MLSTM_CUH
 
 #include <type_traits>
 
 #include "engine/cuda/activation.cuh"
-#include "engine/cuda/matrix.cuh"
 #include "engine/cuda/quad.cuh"
+#include "engine/cuda/tile_product.cuh"
 #include "engine/ops/mlstm/mlstm_plan.h"
 
-constexpr int T = MLSTM_CHUNK, THREADS = 128, PART = 32;
-constexpr int STRIP_ROWS = 16; /* of a warp */
-constexpr int COLUMN_PAIRS = T / 8;
-static_assert(T == THREADS / (int)WARP * STRIP_ROWS,
-              "the warps of a block cover the rows of a tile");
+static_assert(TILE == MLSTM_CHUNK, "a tile has the tokens of a chunk");
+constexpr int T = TILE;
 
 struct MlstmCall {
     MlstmPlan plan;
@@ -56,14 +52,6 @@ struct MlstmChunk {
     __device__ float note(int which, int i) const {
         return notes[which * T + i];
     }
-    /* Of token j in the state behind the chunk, and at token i, where it has not come yet: 0. */
-    __device__ float leaving(int j) const {
-        return fast_exp2(note(MLSTM_NOTE_S, j) - note(MLSTM_NOTE_R, count - 1));
-    }
-    __device__ float weight(int i, int j) const {
-        if (j > i || i >= count) return 0.0f;
-        return fast_exp2(note(MLSTM_NOTE_S, j) - note(MLSTM_NOTE_R, i));
-    }
     /* Where the states before and behind the chunk lie, or their gradients. */
     __device__ int64_t state_before(const MlstmPlan &p) const {
         return (unit * (p.chunks - 1) + number - 1) * p.state;
@@ -73,17 +61,47 @@ struct MlstmChunk {
     }
 };
 
-/* Sums of a warp's rows, as lanes hold them (matrix.cuh). */
-struct MlstmSums {
-    float of[COLUMN_PAIRS][4];
-    /* body(row, column, sum) for all of the lane's, rows and columns in the tile */
-    template <class Body> __device__ void each(const Body &body) {
-        const int row = (int)(threadIdx.x / WARP * STRIP_ROWS + lane_row());
-#pragma unroll
-        for (int n = 0; n < COLUMN_PAIRS; n++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                body(row + e / 2 * 8, n * 8 + (int)lane_column() + e % 2, of[n][e]);
+/* What a chunk's tokens count for, in shared memory: nothing, where there is no token. */
+struct MlstmFactors {
+    float s[T], r[T]; /* as the notes */
+    float inverse[T]; /* of the normaliser; before it is known, its floor */
+    float entry[T];   /* of the entering state: s 2^(m - r) */
+    float leaving[T]; /* in the leaving state */
+    float to_dot[T];  /* backward */
+    /* A barrier must follow. */
+    __device__ void load(const MlstmCall &x, const MlstmChunk &c) {
+        const int i = (int)threadIdx.x;
+        if (i >= T) return;
+        const bool exists = i < c.count;
+        s[i] = exists ? c.note(MLSTM_NOTE_S, i) : -INFINITY;
+        r[i] = exists ? c.note(MLSTM_NOTE_R, i) : INFINITY;
+        inverse[i] = exists ? c.note(MLSTM_NOTE_INVERSE, i) : 0.0f;
+        entry[i] = exists ? x.plan.scale * c.note(MLSTM_NOTE_ENTRY, i) : 0.0f;
+        leaving[i] = fast_exp2(s[i] - c.note(MLSTM_NOTE_R, c.count - 1));
+        to_dot[i] = x.to_dot ? x.to_dot[(c.unit * x.plan.chunks + c.number) * T + i] : 0.0f;
+    }
+    /* Of token j at token i. */
+    __device__ float weight(int i, int j) const {
+        return j > i ? 0.0f : fast_exp2(s[j] - r[i]);
+    }
+};
+
+typedef float Sums[TILE / 8][4];
+/* The first of the lane's two rows of them; the other one is 8 below. */
+__device__ static inline int first_row() {
+    return (int)threadIdx.x / (int)WARP * STRIP + (int)lane_row();
+}
+
+/* Sums of those two rows, as the lane has them. */
+struct RowSums {
+    float upper, lower;
+    __device__ void add(int row, float x) {
+        const bool second = row != first_row();
+        upper += second ? 0.0f : x;
+        lower += second ? x : 0.0f;
+    }
+    __device__ float of(int r) const {
+        return r ? lower : upper;
     }
 };
 
@@ -97,87 +115,55 @@ template <class M> __device__ static inline typename M::Element mlstm_rounded(fl
 }
 /* square[row][column] = the sums, or turned: square[column][row]. */
 template <class M, bool TURNED = false>
-__device__ static inline void store_square(MlstmSums &sums,
+__device__ static inline void store_square(Sums &sums,
                                            const SharedTile<typename M::Element, T> &square) {
-    sums.each([&](int row, int column, float x) {
+    each_result(sums, [&](int row, int column, float x) {
         *square.at((unsigned)(TURNED ? column : row), (unsigned)(TURNED ? row : column)) =
             mlstm_rounded<M>(x);
     });
 }
 
-/* Shared memory of a block: parts of both operands, and squares that stay. */
+/* Shared memory of a block: slabs of both operands, and squares that stay. */
 template <class M, int SQUARES> struct MlstmSpace {
     typedef typename M::Element Element;
-    typedef SharedTile<Element, PART> Part;
+    typedef SharedTile<Element, SLAB> Slab;
     typedef SharedTile<Element, T> Square;
     Element *start;
     __device__ MlstmSpace() : start(shared_memory<Element>()) {
     }
-    __device__ Part part(int operand) const {
-        return {start + operand * T * PART};
+    __device__ Slab slab(int operand) const {
+        return {start + operand * T * SLAB};
     }
     __device__ Square square(int number) const {
-        return {start + 2 * T * PART + number * T * T};
+        return {start + 2 * T * SLAB + number * T * T};
     }
     static size_t bytes() {
-        return (2 * T * PART + SQUARES * T * T) * sizeof(Element);
+        return (2 * T * SLAB + SQUARES * T * T) * sizeof(Element);
     }
 };
 
-/* tile[row][i] = get(row, first + i), i < PART. ALONG: neighbouring i lie side by side in memory,
- * otherwise neighbouring rows do. */
-template <class M, bool ALONG, class Get>
-__device__ static inline void bring(const SharedTile<typename M::Element, PART> &tile, int first,
-                                    const Get &get) {
-    for (int at = (int)threadIdx.x; at < T * PART / 4; at += THREADS) {
-        const int row = ALONG ? at / (PART / 4) : at % T;
-        const int i = (ALONG ? at % (PART / 4) : at / T) * 4;
-        Lanes<4> four;
-#pragma unroll
-        for (int e = 0; e < 4; e++) four.of[e] = get(row, first + i + e);
-        M::store(tile.at((unsigned)row, (unsigned)i), four);
-    }
-}
-
-template <class M, class Tile>
-__device__ static inline void add_part(MlstmSums &sums, const Tile &a_tile, int column,
-                                       const SharedTile<typename M::Element, PART> &b_tile) {
-    const unsigned row = threadIdx.x / WARP * STRIP_ROWS;
-#pragma unroll
-    for (int s = 0; s < PART; s += M::DEPTH) {
-        typename M::A a;
-        M::load_a(a, a_tile, row, (unsigned)(column + s));
-#pragma unroll
-        for (int n = 0; n < COLUMN_PAIRS; n += 2) {
-            typename M::B b;
-            M::load_b_rows(b, b_tile, (unsigned)n * 8, (unsigned)s);
-            M::multiply(sums.of[n], sums.of[n + 1], a, b);
-        }
-    }
-}
-
-/* sums[row][column] += sum over i < terms of a(row, i) b(column, i); both are zero outside. */
-template <class M, bool A_ALONG, bool B_ALONG, class Space, class A, class B>
-__device__ static inline void add_product(MlstmSums &sums, const Space &space, int64_t terms,
-                                          const A &a, const B &b) {
-    for (int first = 0; first < terms; first += PART) {
-        __syncthreads(); /* the parts before are read */
-        bring<M, A_ALONG>(space.part(0), first, a);
-        bring<M, B_ALONG>(space.part(1), first, b);
+/* sums[row][column] += sum over i < terms of a(row, i) b(column, i); both are zero outside. A_DOWN,
+ * B_DOWN: as in fill. */
+template <class M, bool A_DOWN, bool B_DOWN, class Space, class A, class B>
+__device__ static inline void add_product(Sums &sums, const Space &space, int64_t terms, const A &a,
+                                          const B &b) {
+    for (int first = 0; first < terms; first += SLAB) {
+        __syncthreads(); /* the slabs before are read */
+        fill<M, SLAB, A_DOWN>(space.slab(0), [&](int row, int i) { return a(row, first + i); });
+        fill<M, SLAB, B_DOWN>(space.slab(1), [&](int row, int i) { return b(row, first + i); });
         __syncthreads();
-        add_part<M>(sums, space.part(0), 0, space.part(1));
+        multiply_slab<M>(sums, space.slab(0), space.slab(1));
     }
 }
 
 /* The same with a square that is there: sum over all T columns i of square[row][i] b(column, i). */
-template <class M, bool B_ALONG, class Space, class B>
-__device__ static inline void add_square(MlstmSums &sums, const Space &space, int square,
-                                         const B &b) {
-    for (int first = 0; first < T; first += PART) {
+template <class M, bool B_DOWN, class Space, class B>
+__device__ static inline void add_square(Sums &sums, const Space &space, int square, const B &b) {
+    for (int first = 0; first < T; first += SLAB) {
         __syncthreads();
-        bring<M, B_ALONG>(space.part(1), first, b);
+        fill<M, SLAB, B_DOWN>(space.slab(1), [&](int row, int i) { return b(row, first + i); });
         __syncthreads();
-        add_part<M>(sums, space.square(square), first, space.part(1));
+        multiply_slab<M>(sums, space.square(square), space.slab(1), (unsigned)first);
     }
 }
 
@@ -201,16 +187,6 @@ __device__ static inline MlstmRows values_of(const MlstmCall &x, const MlstmChun
 /* C of a state, (dk, dv). */
 __device__ static inline MlstmRows memory_of(const MlstmCall &x, const float *state) {
     return {state, x.plan.dv, (int)x.plan.dk, (int)x.plan.dv};
-}
-
-/* body.operator()<Products>() with those of the run. */
-template <class Body> void mlstm_with(const Run *run, const Body &body) {
-    if (run->products == PRODUCTS_BF16)
-        body.template operator()<ProductsOfBf16>();
-    else if (run->products == PRODUCTS_TF32)
-        body.template operator()<ProductsOfTf32>();
-    else
-        body.template operator()<ProductsOfFloat>();
 }
 
 /* What all chunks but one add to a state, tile by tile, then added up along the chunks. to:

@@ -10,12 +10,11 @@ __device__ static inline void add_chunk(const MlstmCall &x, const MlstmRows &key
                                         const N &n_weight) {
     const MlstmSpace<M, 0> space;
     const int a0 = (int)blockIdx.y * T, c0 = (int)blockIdx.z * T;
-    MlstmSums sums = {};
-    add_product<M, false, false>(
-        sums, space, keys.rows,
-        [&](int a, int t) { return t < keys.rows ? key_weight(t) * keys.at(t, a0 + a) : 0.0f; },
+    Sums sums = {};
+    add_product<M, true, true>(
+        sums, space, keys.rows, [&](int a, int t) { return key_weight(t) * keys.at(t, a0 + a); },
         [&](int c, int t) { return values.at(t, c0 + c); });
-    sums.each([&](int a, int c, float sum) {
+    each_result(sums, [&](int a, int c, float sum) {
         if (a0 + a < x.plan.dk && c0 + c < x.plan.dv) to[(a0 + a) * x.plan.dv + c0 + c] = sum;
     });
     if (c0 != 0) return;
@@ -30,7 +29,10 @@ __device__ static inline void add_chunk(const MlstmCall &x, const MlstmRows &key
 template <class M> KERNEL void __launch_bounds__(THREADS) leave(MlstmCall x) {
     const int64_t states = x.plan.chunks - 1, unit = blockIdx.x / states, s = blockIdx.x % states;
     const MlstmChunk c(x, unit, s);
-    const auto weight = [&](int t) { return c.leaving(t); };
+    __shared__ MlstmFactors f;
+    f.load(x, c);
+    __syncthreads();
+    const auto weight = [&](int t) { return f.leaving[t]; };
     add_chunk<M>(x, keys_of(x, c, x.k), values_of(x, c, x.v),
                  x.states + (unit * states + s) * x.plan.state, weight, weight);
 }
@@ -39,13 +41,14 @@ template <class M> KERNEL void __launch_bounds__(THREADS) leave(MlstmCall x) {
 template <class M> KERNEL void __launch_bounds__(THREADS) enter(MlstmCall x) {
     const int64_t states = x.plan.chunks - 1, unit = blockIdx.x / states, s = blockIdx.x % states;
     const MlstmChunk c(x, unit, s + 1);
-    const float *const to_dot = x.to_dot + (unit * x.plan.chunks + s + 1) * T;
-    const auto weight = [&](int t) { return x.plan.scale * c.note(MLSTM_NOTE_ENTRY, t); };
+    __shared__ MlstmFactors f;
+    f.load(x, c);
+    __syncthreads();
     add_chunk<M>(
         x, keys_of(x, c, x.q), values_of(x, c, x.dh),
         x.dstates + (unit * states + s) * x.plan.state,
-        [&](int t) { return weight(t) * c.note(MLSTM_NOTE_INVERSE, t); },
-        [&](int t) { return weight(t) * to_dot[t]; });
+        [&](int t) { return f.entry[t] * f.inverse[t]; },
+        [&](int t) { return f.entry[t] * f.to_dot[t]; });
 }
 
 /* to[s] += keep(chunk) to[the state before or behind], along the chunks. */
@@ -74,7 +77,7 @@ static dim3 tiles(const MlstmCall &x) {
 
 void mlstm_forward_states(const Run *run, const MlstmCall &x) {
     if (x.plan.chunks < 2) return;
-    mlstm_with(run, [&]<class M>() {
+    with_products(run, [&]<class M>() {
         LAUNCH(run, leave<M>, tiles(x), THREADS, (MlstmSpace<M, 0>::bytes()), x);
     });
     run_along<false>(run, x, x.states);
@@ -82,7 +85,7 @@ void mlstm_forward_states(const Run *run, const MlstmCall &x) {
 
 void mlstm_backward_states(const Run *run, const MlstmCall &x) {
     if (x.plan.chunks < 2) return;
-    mlstm_with(run, [&]<class M>() {
+    with_products(run, [&]<class M>() {
         LAUNCH(run, enter<M>, tiles(x), THREADS, (MlstmSpace<M, 0>::bytes()), x);
     });
     run_along<true>(run, x, x.dstates);
