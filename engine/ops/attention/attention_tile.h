@@ -30,6 +30,8 @@ typedef struct Tile {
     int64_t end;          /* keys end .. are hidden from all queries */
     int64_t first, count; /* 1 <= count <= QUERIES */
     int64_t key, keys;    /* 1 <= keys <= KEYS */
+    const float *base;    /* scores begin with base[i base_row + j]; NULL: with zero */
+    int64_t base_row;
 } Tile;
 
 /* Keys of the block up to the last one that query first + i sees. */
@@ -221,6 +223,12 @@ ALWAYS_INLINE void score_block(const int vectors, const Tile *tile, int64_t i, i
     vfloat s[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = v_set(start ? start[i + r] : 0.0f);
+    if (tile->base) {
+        const float *base = tile->base + i * tile->base_row + j;
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++, base += tile->base_row)
+            for (int v = 0; v < vectors; v++) s[r][v] += v_load(base + v * LANES);
+    }
     multiply(vectors, padded, q + i * padded, padded, 1, keys, PANEL, s);
     if (j + vectors * LANES > tile_seen(tile, i)) mask_block(vectors, tile, i, j, s);
     scores += i * KEYS + j;
@@ -240,8 +248,8 @@ static __attribute__((noinline)) void score_strip(const Tile *tile, int64_t i, i
         score_block(1, tile, i, j, q, padded, keys, start, scores);
 }
 
-/* scores[i][j] = start[i] + q_i . k_j for what the queries of the tile see, -inf for what they do
- * not, up to whole vectors of what the last of their strip sees. start: NULL for zero. */
+/* scores[i][j] = start[i] + base + q_i . k_j for what the queries of the tile see, -inf for what
+ * they do not, up to whole vectors of what the last of their strip sees. start: NULL for zero. */
 static inline void tile_scores(const Tile *tile, const float *q, int64_t padded, const float *keys,
                                const float *start, float *scores) {
     for (int64_t j = 0; j < tile->keys; j += PANEL, keys += PANEL * padded)
