@@ -6,9 +6,9 @@
 static const char *const names[ACTIVATION_COUNT] = {
     [ACTIVATION_NONE] = "none",           [ACTIVATION_RELU] = "relu",
     [ACTIVATION_SQUARED_RELU] = "relu2",  [ACTIVATION_GELU] = "gelu",
-    [ACTIVATION_GELU_TANH] = "gelu_tanh", [ACTIVATION_SILU] = "silu",
-    [ACTIVATION_SIGMOID] = "sigmoid",     [ACTIVATION_TANH] = "tanh",
-    [ACTIVATION_SOFTPLUS] = "softplus",
+    [ACTIVATION_GELU_TANH] = "gelu_tanh", [ACTIVATION_GELU_SIGMOID] = "gelu_sigmoid",
+    [ACTIVATION_SILU] = "silu",           [ACTIVATION_SIGMOID] = "sigmoid",
+    [ACTIVATION_TANH] = "tanh",           [ACTIVATION_SOFTPLUS] = "softplus",
 };
 
 static double none(double x) {
@@ -29,6 +29,9 @@ static double sigmoid(double x) {
 static double gelu_tanh(double x) {
     return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
 }
+static double gelu_sigmoid(double x) {
+    return x * sigmoid(1.702 * x);
+}
 static double silu(double x) {
     return x * sigmoid(x);
 }
@@ -42,6 +45,7 @@ static double (*const values[ACTIVATION_COUNT])(double) = {
     [ACTIVATION_SQUARED_RELU] = squared_relu,
     [ACTIVATION_GELU] = gelu,
     [ACTIVATION_GELU_TANH] = gelu_tanh,
+    [ACTIVATION_GELU_SIGMOID] = gelu_sigmoid,
     [ACTIVATION_SILU] = silu,
     [ACTIVATION_SIGMOID] = sigmoid,
     [ACTIVATION_TANH] = tanh,
@@ -55,10 +59,11 @@ const char *activation_name(Activation activation) {
 
 ActivationCost activation_cost(Activation activation) {
     static const ActivationCost costs[ACTIVATION_COUNT] = {
-        [ACTIVATION_RELU] = {1, 0}, [ACTIVATION_SQUARED_RELU] = {2, 0},
-        [ACTIVATION_GELU] = {3, 1}, [ACTIVATION_GELU_TANH] = {7, 1},
-        [ACTIVATION_SILU] = {2, 2}, [ACTIVATION_SIGMOID] = {1, 2},
-        [ACTIVATION_TANH] = {0, 1}, [ACTIVATION_SOFTPLUS] = {1, 2},
+        [ACTIVATION_RELU] = {1, 0},         [ACTIVATION_SQUARED_RELU] = {2, 0},
+        [ACTIVATION_GELU] = {3, 1},         [ACTIVATION_GELU_TANH] = {7, 1},
+        [ACTIVATION_GELU_SIGMOID] = {3, 2}, [ACTIVATION_SILU] = {2, 2},
+        [ACTIVATION_SIGMOID] = {1, 2},      [ACTIVATION_TANH] = {0, 1},
+        [ACTIVATION_SOFTPLUS] = {1, 2},
     };
     assert(activation >= 0 && activation < ACTIVATION_COUNT);
     return costs[activation];

@@ -7,8 +7,9 @@ typedef enum Activation {
     ACTIVATION_NONE,
     ACTIVATION_RELU,
     ACTIVATION_SQUARED_RELU,
-    ACTIVATION_GELU,      /* exact: x Phi(x) */
-    ACTIVATION_GELU_TANH, /* the tanh approximation of GPT-2 */
+    ACTIVATION_GELU,         /* exact: x Phi(x) */
+    ACTIVATION_GELU_TANH,    /* the tanh approximation of GPT-2 */
+    ACTIVATION_GELU_SIGMOID, /* x sigmoid(1.702 x), GELU's other approximation */
     ACTIVATION_SILU,
     ACTIVATION_SIGMOID,
     ACTIVATION_TANH,

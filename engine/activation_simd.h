@@ -41,6 +41,8 @@ ALWAYS_INLINE vfloat v_activate(Activation activation, vfloat x) {
         return v_gelu(x);
     case ACTIVATION_GELU_TANH:
         return x * v_sigmoid(v_gelu_tanh_argument(x, &unused));
+    case ACTIVATION_GELU_SIGMOID:
+        return x * v_sigmoid(1.702f * x);
     case ACTIVATION_SILU:
         return x * v_sigmoid(x);
     case ACTIVATION_SIGMOID:
@@ -69,6 +71,10 @@ ALWAYS_INLINE vfloat v_activate_gradient(Activation activation, vfloat x) {
     case ACTIVATION_GELU_TANH: {
         const vfloat s = v_sigmoid(v_gelu_tanh_argument(x, &slope));
         return s + x * slope * (s * (1.0f - s));
+    }
+    case ACTIVATION_GELU_SIGMOID: {
+        const vfloat s = v_sigmoid(1.702f * x);
+        return s + 1.702f * x * (s * (1.0f - s));
     }
     case ACTIVATION_SILU: {
         const vfloat s = v_sigmoid(x);
@@ -106,6 +112,9 @@ ALWAYS_INLINE void for_activation(Activation activation, void (*body)(Activation
         break;
     case ACTIVATION_GELU_TANH:
         body(ACTIVATION_GELU_TANH, context);
+        break;
+    case ACTIVATION_GELU_SIGMOID:
+        body(ACTIVATION_GELU_SIGMOID, context);
         break;
     case ACTIVATION_SILU:
         body(ACTIVATION_SILU, context);

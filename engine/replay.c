@@ -125,8 +125,9 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
         Tensor *tensor = tape->tensors[t];
         if (!tensor->base) continue;
         tensor->data = tensor->base->data;
-        tensor->gradient = tensor->base->gradient;
         tensor->host = tensor->base->host;
+        if (!tensor->wants_gradient) continue; /* detached, or there is none */
+        tensor->gradient = tensor->base->gradient;
         tensor->host_gradient = tensor->base->host_gradient;
     }
     return STATUS_OK;

@@ -114,6 +114,12 @@ Tensor *tape_reshape(Tape *tape, Tensor *tensor, Shape shape) {
     return view;
 }
 
+Tensor *tape_detach(Tape *tape, Tensor *tensor) {
+    Tensor *view = tape_reshape(tape, tensor, tensor->shape);
+    view->wants_gradient = false;
+    return view;
+}
+
 Tensor *tape_prefix(Tape *tape, Tensor *parameter, int64_t rows) {
     assert(parameter->role == ROLE_PARAMETER && !parameter->base);
     assert(rows > 0 && rows <= parameter->shape.extent[0]);

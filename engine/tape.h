@@ -40,6 +40,9 @@ Tensor *tape_parameter(Tape *tape, const char *name, Shape shape, Init init, Gro
 /* Same memory, other extents, same size. */
 Tensor *tape_reshape(Tape *tape, Tensor *tensor, Shape shape);
 
+/* The same values, through which no gradient flows back. */
+Tensor *tape_detach(Tape *tape, Tensor *tensor);
+
 /* The first rows of a parameter, in place: (R, ..) -> (rows, ..). */
 Tensor *tape_prefix(Tape *tape, Tensor *parameter, int64_t rows);
 

@@ -13,7 +13,7 @@ static const Option options[] = {
      "channels of the residual stream (D)"},
     {"layers", OPTION_INTEGER, offsetof(Backbone, layers), "2", 1, 1024, NULL, "number of blocks"},
     {"mlp", OPTION_CHOICE, offsetof(Backbone, mlp), "gelu", 0, -1,
-     "none|identity|gelu|gelu_tanh|swiglu", "second half of each block"},
+     "none|identity|gelu|gelu_tanh|swiglu|relu|relu2|gelu_sigmoid", "second half of each block"},
     {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
      "hidden width of the MLP / D, then rounded up to a multiple of 8"},
     {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain",
@@ -119,9 +119,13 @@ static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *
             backbone_linear(tape, "gate", y, hidden, false, backbone_init(backbone), NULL);
         h = gate(tape, up, open, ACTIVATION_SILU);
     } else {
-        const Activation activation =
-            backbone->mlp == MLP_GELU ? ACTIVATION_GELU : ACTIVATION_GELU_TANH;
-        h = dense(tape, "up", y, hidden, biases, backbone_init(backbone), NULL, activation);
+        static const Activation activation[] = {[MLP_GELU] = ACTIVATION_GELU,
+                                                [MLP_GELU_TANH] = ACTIVATION_GELU_TANH,
+                                                [MLP_RELU] = ACTIVATION_RELU,
+                                                [MLP_RELU2] = ACTIVATION_SQUARED_RELU,
+                                                [MLP_GELU_SIGMOID] = ACTIVATION_GELU_SIGMOID};
+        h = dense(tape, "up", y, hidden, biases, backbone_init(backbone), NULL,
+                  activation[backbone->mlp]);
     }
     const bool drops = backbone->dropout > 0 && tape_mode(tape) == TAPE_TRAIN;
     h = backbone_linear(tape, "down", h, width, biases, backbone_residual_init(backbone),

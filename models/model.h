@@ -39,7 +39,10 @@ typedef enum BackboneMlp {
     MLP_IDENTITY, /* x + norm(x): the second half of Zoology's block without a state mixer */
     MLP_GELU,
     MLP_GELU_TANH, /* as GPT-2; nanoGPT and Zoology use the exact one */
-    MLP_SWIGLU     /* no biases */
+    MLP_SWIGLU,    /* no biases */
+    MLP_RELU,
+    MLP_RELU2,       /* the square of it */
+    MLP_GELU_SIGMOID /* x sigmoid(1.702 x) */
 } BackboneMlp;
 typedef enum BackboneNorm {
     NORM_LAYER,
@@ -80,7 +83,7 @@ typedef struct Model {
      */
     Tensor *(*prologue)(Tape *tape, const ModelContext *context, Tensor *x);
     /* Exactly one of the two. mixer: one block's sequence mixing. stack: everything between
-     * embedding and final norm. */
+     * embedding and final norm, which norm_place=post goes without. */
     Tensor *(*mixer)(Tape *tape, const ModelContext *context, Tensor *x);
     Tensor *(*stack)(Tape *tape, const ModelContext *context, Tensor *x);
     /* Refuses option values that fit each alone but not together (heads not dividing width).

@@ -218,6 +218,34 @@ static void test_recompute_same_bits(void **state) {
     close_net(&again);
 }
 
+/* y = (a a + 0.5 a) with the second a detached: only the square is differentiated. */
+static void test_detach(void **state) {
+    (void)state;
+    Parameters *parameters = parameters_open();
+    Tape *tape = tape_open(parameters, TAPE_TRAIN);
+    Tensor *x = tape_input(tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Tensor *in[] = {x, tape_detach(tape, x)};
+    Tensor *y = tape_apply(tape, &square, in, 2, NULL)->out[0];
+    tape_seed(tape, y);
+    Error error = {0};
+    Device device;
+    assert_int_equal(device_open(&device, "cpu", &error), STATUS_OK);
+    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    assert_int_equal(tape_allocate(tape, &device, &error), STATUS_OK);
+    start(x->data);
+    const Run run = {.threads = 1};
+    tape_forward(tape, &run);
+    for (int i = 0; i < N; i++) y->gradient[i] = 1;
+    tape_backward(tape, &run);
+    for (int i = 0; i < N; i++) {
+        assert_true(y->data[i] == x->data[i] * x->data[i] + 0.5f * x->data[i]);
+        assert_true(x->gradient[i] == 2 * x->data[i]);
+    }
+    tape_close(tape);
+    parameters_close(parameters);
+    device_close(&device);
+}
+
 static void test_evaluation_needs_less(void **state) {
     (void)state;
     float x[N];
@@ -396,6 +424,7 @@ int main(void) {
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_gradient),
         cmocka_unit_test(test_recompute_same_bits),
+        cmocka_unit_test(test_detach),
         cmocka_unit_test(test_evaluation_needs_less),
         cmocka_unit_test(test_initial_values_depend_on_name_only),
         cmocka_unit_test(test_too_much_memory),

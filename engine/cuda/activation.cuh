@@ -127,6 +127,8 @@ __device__ static inline float activation_of(Activation activation, float x) {
         return gelu_of(x);
     case ACTIVATION_GELU_TANH:
         return 0.5f * x * (1.0f + tanhf(gelu_argument(x)));
+    case ACTIVATION_GELU_SIGMOID:
+        return x * sigmoid_of(1.702f * x);
     case ACTIVATION_SILU:
         return x * sigmoid_of(x);
     case ACTIVATION_SIGMOID:
@@ -153,6 +155,10 @@ __device__ static inline float activation_slope(Activation activation, float x) 
     case ACTIVATION_GELU_TANH: {
         const float t = tanhf(gelu_argument(x));
         return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * gelu_argument_slope(x);
+    }
+    case ACTIVATION_GELU_SIGMOID: {
+        const float s = sigmoid_of(1.702f * x);
+        return s * (1.0f + 1.702f * x * (1.0f - s));
     }
     case ACTIVATION_SILU: {
         const float s = sigmoid_of(x);
@@ -187,6 +193,8 @@ __device__ static inline void for_activation(Activation activation, const Body &
         return body(ACTIVATION_GELU);
     case ACTIVATION_GELU_TANH:
         return body(ACTIVATION_GELU_TANH);
+    case ACTIVATION_GELU_SIGMOID:
+        return body(ACTIVATION_GELU_SIGMOID);
     case ACTIVATION_SILU:
         return body(ACTIVATION_SILU);
     case ACTIVATION_SIGMOID:

@@ -93,6 +93,7 @@ static const OpCase cases[] = {
     {.name = "B45I19O48sigmoid_residual", RESIDUAL(45, 19, 48), OF(SIGMOID)},
     {.name = "B33I21O40relu2_whole", WHOLE(33, 21, 40), OF(SQUARED_RELU)},
     {.name = "B17I40O520gelu_tanh_whole", WHOLE(17, 40, 520), OF(GELU_TANH)},
+    {.name = "B19I24O30gelu_sigmoid_whole", WHOLE(19, 24, 30), OF(GELU_SIGMOID)},
     {.name = "B5I600O9whole", WHOLE(5, 600, 9), OF(NONE)},
     {.name = "B700I130O140gelu_whole", WHOLE(700, 130, 140), OF(GELU)},
     {.name = "B1024I64O64", BIASED(1024, 64, 64), OF(NONE), .benchmark = true},

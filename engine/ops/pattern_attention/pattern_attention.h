@@ -51,23 +51,33 @@ typedef struct RelativeScores {
     Tensor *r, *u, *v;
 } RelativeScores;
 
-/* qkv (B, L, 3 H d), channels q | k | v, each head by head. memory (B, L, 2 H d), channels k | v:
- * what SEGMENTS reads before the own segment, NULL: qkv. relative: SEGMENTS only, NULL: none.
- * Result (B, L, H d). */
-Tensor *pattern_attention(Tape *tape, Tensor *qkv, Tensor *memory, const RelativeScores *relative,
-                          const PatternAttention *attributes);
+/* q (B, L, H d) and kv (B, L, 2 H d), channels k | v, each head by head; or q (B, L, 3 H d),
+ * channels q | k | v, and kv NULL. memory, like kv: what SEGMENTS reads before the own segment;
+ * NULL: the same. relative: SEGMENTS only, NULL: none. Result (B, L, H d). */
+Tensor *pattern_attention(Tape *tape, Tensor *q, Tensor *kv, Tensor *memory,
+                          const RelativeScores *relative, const PatternAttention *attributes);
 
-/* One step of decoding, without gradient: the query is the first H d channels of qkv (B, 1, 3 H d);
- * keys and values of position j are row j mod C of cache (B, C, 2 H d), channels k | v, C at least
- * as many as lie between the query and its first key. position: int32 (1). Result (B, 1, H d). */
-Tensor *pattern_attention_step(Tape *tape, Tensor *qkv, Tensor *cache, Tensor *position,
+/* One step of decoding, without gradient: the query is the first H d channels of q (B, 1, ..); keys
+ * and values of position j are row j mod C of cache (B, C, 2 H d), channels k | v, C at least as
+ * many as lie between the query and its first key. position: int32 (1). Result (B, 1, H d). */
+Tensor *pattern_attention_step(Tape *tape, Tensor *q, Tensor *cache, Tensor *position,
                                const RelativeScores *relative, const PatternAttention *attributes);
 
 /* Rows that a cache for decoding needs when sequences are up to `horizon` tokens long. */
 int64_t pattern_cache_rows(const PatternAttention *attributes, int64_t horizon);
 
 /* Inputs of the recorded call. */
-enum { PATTERN_QKV, PATTERN_MEMORY, PATTERN_R, PATTERN_U, PATTERN_V, PATTERN_POSITION };
+enum { PATTERN_Q, PATTERN_KV, PATTERN_MEMORY, PATTERN_R, PATTERN_U, PATTERN_V, PATTERN_POSITION };
+
+/* Where a call's keys are: which input, and the first channel there. Values follow H d channels
+ * later. */
+static inline int pattern_kv_input(const OpCall *call) {
+    return call->in[PATTERN_KV] ? PATTERN_KV : PATTERN_Q;
+}
+static inline int64_t pattern_kv_column(const OpCall *call) {
+    const PatternAttention *a = (const PatternAttention *)call->attributes;
+    return call->in[PATTERN_KV] ? 0 : a->heads * a->width;
+}
 
 /* Which keys query i of head h sees: their number, and the position of number n, 0 <= n. */
 #ifdef __CUDACC__

@@ -136,14 +136,14 @@ static void group_tile(const Owner *o, const PatternGroup *group, const GroupRow
     const Backward *w = &o->tiles;
     const OpCall *call = o->call;
     const int64_t apart = group->q_first - group->k_first;
-    float deltas[QUERIES], *dq = call->in[PATTERN_QKV]->gradient;
-    if (dq) dq += rows->q - call->in[PATTERN_QKV]->data + tile->first * rows->q_row;
+    float deltas[QUERIES], *dq = call->in[PATTERN_Q]->gradient;
+    if (dq) dq += rows->q - call->in[PATTERN_Q]->data + tile->first * rows->q_row;
     set_queries(o, group, rows, tile, deltas);
     if (o->relative.r)
         begin_with_band(tile, &o->relative, apart, o->q_v, w->padded, o->band, o->x, w->rounded);
     tile_scores(tile, w->q, w->padded, w->keys, w->start, w->weights);
     tile_dscores(w, tile, deltas);
-    const bool add = o->piece || tile->key || call->accumulate[PATTERN_QKV];
+    const bool add = o->piece || tile->key || call->accumulate[PATTERN_Q];
     for (int64_t c = 0; dq && c < w->padded; c += PANEL)
         for (int64_t i = 0; i < tile->count; i += ROWS)
             if (!add || strip_seen(tile, i) > 0) query_strip(w, tile, i, c, dq, add);
@@ -159,7 +159,7 @@ static void write_block(const Owner *o, const PatternGroup *group, const GroupRo
     float *gradient = o->call->in[rows->key_input]->gradient;
     if (!gradient) return;
     gradient += rows->key_at;
-    const bool add = o->piece || o->call->accumulate[PATTERN_QKV];
+    const bool add = o->piece || o->call->accumulate[rows->key_input];
     if (!group->summaries) {
         float *to = gradient + (group->k_first + key * group->step) * row;
         write_keys(to, group->step * row, w->dk, w->padded, count, d, add);
@@ -179,7 +179,7 @@ static void group_backward(Owner *o, const PatternGroup *group) {
     if (group->keys < 1) return;
     if (group->summaries)
         gather_summaries(o->gathered, o->attributes, o->h, group, &rows,
-                         o->call->in[PATTERN_QKV]->data);
+                         o->call->in[rows.key_input]->data);
     const AttentionView view = view_of_group(o->attributes, group, &rows);
     const int64_t d = view.width;
     w->view = &view;

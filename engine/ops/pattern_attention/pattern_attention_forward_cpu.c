@@ -60,7 +60,7 @@ static void chunk_tiles(const Chunk *chunk, const Forward *f, const RelativeRows
 static void join_rows(const Chunk *chunk, int64_t i, int64_t count, const float *new,
                       int64_t new_row, const float *log_sum) {
     const PatternAttention *a = chunk->attributes;
-    const int64_t L = extent(chunk->call->in[PATTERN_QKV], 1), out_row = a->heads * a->width;
+    const int64_t L = extent(chunk->call->in[PATTERN_Q], 1), out_row = a->heads * a->width;
     const int64_t first = chunk->group.q_first + (chunk->first + i) * chunk->group.step;
     float *sums = chunk->call->saved[0]->data + (chunk->b * a->heads + chunk->h) * L + first;
     float *out = chunk->call->out[0]->data + (chunk->b * L + first) * out_row + chunk->h * a->width;
@@ -92,7 +92,7 @@ static void join_rows(const Chunk *chunk, int64_t i, int64_t count, const float 
 static void write_rows(const Chunk *chunk, const float *new, int64_t new_row,
                        const float *log_sum) {
     const PatternAttention *a = chunk->attributes;
-    const int64_t L = extent(chunk->call->in[PATTERN_QKV], 1), out_row = a->heads * a->width;
+    const int64_t L = extent(chunk->call->in[PATTERN_Q], 1), out_row = a->heads * a->width;
     for (int64_t i = 0; i < chunk->count; i++) {
         const int64_t row = chunk->group.q_first + (chunk->first + i) * chunk->group.step;
         chunk->call->saved[0]->data[(chunk->b * a->heads + chunk->h) * L + row] = log_sum[i];
@@ -104,7 +104,7 @@ static void write_rows(const Chunk *chunk, const float *new, int64_t new_row,
 static void chunk_forward(const Chunk *chunk, float *scratch) {
     const OpCall *call = chunk->call;
     const PatternAttention *a = chunk->attributes;
-    const int64_t d = a->width, count = chunk->count, L = extent(call->in[PATTERN_QKV], 1);
+    const int64_t d = a->width, count = chunk->count, L = extent(call->in[PATTERN_Q], 1);
     const int64_t padded = (d + LANES - 1) / LANES * LANES,
                   whole = (count + ROWS - 1) / ROWS * ROWS;
     GroupRows rows = rows_of_group(call, a, chunk->piece, &chunk->group, chunk->b, chunk->h);
@@ -134,7 +134,8 @@ static void chunk_forward(const Chunk *chunk, float *scratch) {
         for (int64_t i = 0; i < count; i++) f.log_sum[i] = INFINITY;
     }
     if (chunk->group.summaries)
-        gather_summaries(gathered, a, chunk->h, &chunk->group, &rows, call->in[PATTERN_QKV]->data);
+        gather_summaries(gathered, a, chunk->h, &chunk->group, &rows,
+                         call->in[rows.key_input]->data);
     const AttentionView view = view_of_group(a, &chunk->group, &rows);
     copy_rows(f.q, padded, rows.q + chunk->first * view.q_row, view.q_row, count, d,
               chunk->rounded && !with.relative.r);
@@ -154,7 +155,7 @@ static void chunk_forward(const Chunk *chunk, float *scratch) {
 
 void ISA(pattern_attention_forward)(const OpCall *call, const Run *run) {
     const PatternAttention *a = call->attributes;
-    const int64_t L = extent(call->in[PATTERN_QKV], 1), batch = extent(call->in[PATTERN_QKV], 0);
+    const int64_t L = extent(call->in[PATTERN_Q], 1), batch = extent(call->in[PATTERN_Q], 0);
     const int64_t floats = pattern_thread_floats(call, PHASE_FORWARD);
     for (int piece = 0; piece < MOST_PIECES; piece++) {
         const PieceKind kind = pattern_piece(a, piece);

@@ -48,29 +48,24 @@ void pattern_attention_reference(const ReferenceCall *reference) {
     const OpCall *call = reference->call;
     const PatternAttention *a = call->attributes;
     const Tensor *position = call->inputs > PATTERN_POSITION ? call->in[PATTERN_POSITION] : NULL;
-    const int64_t L = extent(call->in[PATTERN_QKV], 1), d = a->width, width = a->heads * d;
+    const Tensor *q = call->in[PATTERN_Q], *kv = call->in[pattern_kv_input(call)];
+    const int64_t L = extent(q, 1), d = a->width, width = a->heads * d;
     const int64_t longest = position ? position->host_integers[0] + 1 : L;
     double *weights = malloc((size_t)longest * sizeof *weights);
     int64_t *positions = malloc((size_t)longest * sizeof *positions);
-    const double *qkv = reference->in[PATTERN_QKV], *memory = reference->in[PATTERN_MEMORY];
-    for (int64_t b = 0; b < extent(call->in[PATTERN_QKV], 0); b++)
+    const double *memory = reference->in[PATTERN_MEMORY];
+    for (int64_t b = 0; b < extent(q, 0); b++)
         for (int64_t h = 0; h < a->heads; h++)
             for (int64_t i = 0; i < L; i++) {
                 const int64_t row = b * L + i;
-                Query query = {.a = a,
-                               .h = h,
-                               .i = position ? longest - 1 : i,
-                               .row = 3 * width,
-                               .memory_row = 2 * width};
-                query.q = qkv + row * 3 * width + h * d;
-                query.k = qkv + b * L * 3 * width + width + h * d;
+                Query query = {.a = a, .h = h, .i = position ? longest - 1 : i};
+                query.row = extent(kv, 2);
+                query.memory_row = 2 * width;
+                query.cache = position ? extent(kv, 1) : 0;
+                query.q = reference->in[PATTERN_Q] + row * extent(q, 2) + h * d;
+                query.k = reference->in[pattern_kv_input(call)] + b * extent(kv, 1) * query.row +
+                          pattern_kv_column(call) + h * d;
                 if (memory) query.memory = memory + b * L * 2 * width + h * d;
-                if (position) { /* all keys are in the cache */
-                    query.row = 2 * width;
-                    query.cache = extent(call->in[PATTERN_MEMORY], 1);
-                    query.k = memory + b * query.cache * query.row + h * d;
-                    query.memory = NULL;
-                }
                 if (call->in[PATTERN_R]) {
                     query.r = reference->in[PATTERN_R] + h * d;
                     query.u = reference->in[PATTERN_U] + h * d;

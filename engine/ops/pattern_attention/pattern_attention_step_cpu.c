@@ -88,10 +88,10 @@ static float attend(const StepHead *o, float *out) {
 
 void ISA(pattern_attention_step)(const OpCall *call, const Run *run) {
     const PatternAttention *a = call->attributes;
-    const Tensor *qkv = call->in[PATTERN_QKV], *cache = call->in[PATTERN_MEMORY];
+    const Tensor *q = call->in[PATTERN_Q], *cache = call->in[PATTERN_KV];
     const int64_t rows = extent(cache, 1), row = extent(cache, 2), d = a->width;
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
-    for (int64_t n = 0; n < extent(qkv, 0) * a->heads; n++) {
+    for (int64_t n = 0; n < extent(q, 0) * a->heads; n++) {
         const int64_t b = n / a->heads, h = n % a->heads;
         StepHead o = {.attributes = a,
                       .relative = relative_of(call, a, h),
@@ -99,7 +99,7 @@ void ISA(pattern_attention_step)(const OpCall *call, const Run *run) {
                       .position = call->in[PATTERN_POSITION]->integers[0],
                       .rows = rows,
                       .row = row,
-                      .q = qkv->data + b * extent(qkv, 2) + h * d,
+                      .q = q->data + b * extent(q, 2) + h * d,
                       .k = cache->data + b * rows * row + h * d};
         o.v = o.k + a->heads * d;
         call->saved[0]->data[n] = attend(&o, call->out[0]->data + n * d);

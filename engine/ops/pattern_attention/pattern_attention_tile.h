@@ -66,24 +66,26 @@ typedef struct GroupRows {
     const float *q, *k, *v; /* of the group's first query and first key */
     int64_t q_row, k_row;   /* between rows that follow each other in the group */
     int key_input;          /* which input holds keys and values, and */
-    int64_t key_at;      /* where its first key is in there, for query 0 of the sequence: of all */
-    int64_t value_apart; /* from a key to its value */
+    int64_t key_at;         /* where the key of the sequence's first position is in there */
+    int64_t value_apart;    /* from a key to its value */
 } GroupRows;
 
 static inline GroupRows rows_of_group(const OpCall *call, const PatternAttention *a, int piece,
                                       const PatternGroup *group, int64_t b, int64_t h) {
-    const Tensor *qkv = call->in[PATTERN_QKV], *memory = call->in[PATTERN_MEMORY];
-    const bool before = memory && pattern_piece(a, piece) == PIECE_BEFORE;
-    const Tensor *keys = before ? memory : qkv;
-    const int64_t channels = a->heads * a->width, L = extent(qkv, 1), row = extent(keys, 2);
-    GroupRows rows = {.key_input = before ? PATTERN_MEMORY : PATTERN_QKV,
-                      .key_at = b * L * row + (before ? 0 : channels) + h * a->width,
-                      .value_apart = channels,
-                      .q_row = group->step * 3 * channels,
+    const Tensor *q = call->in[PATTERN_Q];
+    const bool before = call->in[PATTERN_MEMORY] && pattern_piece(a, piece) == PIECE_BEFORE;
+    const int input = before ? PATTERN_MEMORY : pattern_kv_input(call);
+    const Tensor *keys = call->in[input];
+    const int64_t L = extent(q, 1), q_row = extent(q, 2), row = extent(keys, 2);
+    const int64_t column = before ? 0 : pattern_kv_column(call);
+    GroupRows rows = {.key_input = input,
+                      .key_at = b * L * row + column + h * a->width,
+                      .value_apart = a->heads * a->width,
+                      .q_row = group->step * q_row,
                       .k_row = group->step * row};
-    rows.q = qkv->data + (b * L + group->q_first) * 3 * channels + h * a->width;
+    rows.q = q->data + (b * L + group->q_first) * q_row + h * a->width;
     rows.k = keys->data + rows.key_at + group->k_first * row;
-    rows.v = rows.k + channels;
+    rows.v = rows.k + rows.value_apart;
     return rows;
 }
 

@@ -73,6 +73,7 @@ static const OpCase cases[] = {
      .in = {{.shape = SHAPE(1001), .fill = FILL_NORMAL, .a = 8}},
      .attributes = OF(ACTIVATE, GELU, 0)},
     {ONE("gelu_tanh3x67", ACTIVATE, GELU_TANH, 0, 3, 67)},
+    {ONE("gelu_sigmoid3x67", ACTIVATE, GELU_SIGMOID, 0, 3, 67)},
     {ONE("silu3x67", ACTIVATE, SILU, 0, 3, 67)},
     {ONE("sigmoid3x67", ACTIVATE, SIGMOID, 0, 3, 67)},
     {ONE("tanh3x67", ACTIVATE, TANH, 0, 3, 67)},

@@ -1,0 +1,220 @@
+/* Transformer-XL across segments, which are longer than the sequences of the properties that all
+ * models share: segments with enough memory against one segment, the one-token form with its ring,
+ * how far back a token can see, where gradients end, and the model without relative scores against
+ * a Transformer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/subject.h"
+
+enum { B = 2, L = 22, D = 24 };
+
+/* float32 sums in another order through two normalised blocks */
+static const float rounding = 2e-5f;
+
+static void open_model(Subject *subject, const char *name, const char *more, TapeMode mode,
+                       const Subject *like) {
+    char settings[256];
+    Error error = {0};
+    const SubjectShape shape = {B, mode == TAPE_STEP ? 1 : L, L, mode, true, false};
+    snprintf(settings, sizeof settings, "width=%d layers=2 heads=3 %s", D, more);
+    if (subject_open(subject, model_find(name), settings, &shape, like, &error))
+        fail_msg("%s: %s", settings, error.message);
+    if (!like) subject_disturb(subject, 0.2);
+    Random random = random_open(1, random_stream("test/x"), 0);
+    for (int64_t i = 0; i < tensor_size(subject->x); i++)
+        subject->x->data[i] = (float)random_normal(&random);
+}
+
+static void open_subject(Subject *subject, const char *more, TapeMode mode, const Subject *like) {
+    open_model(subject, "transformer_xl", more, mode, like);
+}
+
+/* Largest difference of outputs of tokens from .. to-1. */
+static float difference(const Subject *a, const Subject *b, int from, int to) {
+    float worst = 0;
+    for (int s = 0; s < B; s++)
+        for (int i = (s * L + from) * D; i < (s * L + to) * D; i++)
+            worst = fmaxf(worst, fabsf(a->out->data[i] - b->out->data[i]));
+    return worst;
+}
+
+static Tensor *parameter(const Subject *subject, const char *name) {
+    Parameter *found = parameters_find(subject->parameters, name);
+    if (!found) fail_msg("no parameter %s", name);
+    return &found->tensor;
+}
+
+static void copy_trained(Subject *to, const Subject *from) {
+    for (int p = 0; p < to->parameters->count; p++) {
+        const Parameter *own = to->parameters->list[p];
+        if (own->group.frozen) continue;
+        memcpy(own->tensor.data, parameter(from, own->tensor.name)->data,
+               (size_t)tensor_size(&own->tensor) * sizeof(float));
+    }
+}
+
+/* A layer's memory is what the layer has been given, so with enough of it segments change nothing.
+ */
+static void test_segments_are_one(void **state) {
+    (void)state;
+    static const char *const cut[] = {"segment=4 memory=20", "segment=7 memory=21"};
+    Subject whole, segments;
+    open_subject(&whole, "segment=22 memory=0", TAPE_EVALUATE, NULL);
+    subject_forward(&whole, 1);
+    for (int i = 0; i < 2; i++) {
+        open_subject(&segments, cut[i], TAPE_EVALUATE, &whole);
+        subject_forward(&segments, 1);
+        assert_true(difference(&whole, &segments, 0, L) < rounding);
+        subject_close(&segments);
+    }
+    /* and with less they change what follows the first */
+    open_subject(&segments, "segment=8 memory=3", TAPE_EVALUATE, NULL);
+    copy_trained(&segments, &whole);
+    subject_forward(&segments, 1);
+    assert_true(difference(&whole, &segments, 0, 8) < rounding);
+    assert_true(difference(&whole, &segments, 16, L) > 1e-2f);
+    subject_close(&segments);
+    subject_close(&whole);
+}
+
+static void test_step(void **state) {
+    (void)state;
+    static const char *const cut[] = {"segment=5 memory=3", "segment=3 memory=8",
+                                      "segment=6 memory=0", "segment=64 memory=64"};
+    for (int c = 0; c < 4; c++) {
+        Subject whole, step;
+        open_subject(&whole, cut[c], TAPE_EVALUATE, NULL);
+        open_subject(&step, cut[c], TAPE_STEP, &whole);
+        subject_forward(&whole, 1);
+        tape_reset_state(step.tape);
+        for (int t = 0; t < L; t++) {
+            for (int b = 0; b < B; b++)
+                memcpy(step.x->data + b * D, whole.x->data + (b * L + t) * D, D * sizeof(float));
+            subject_forward(&step, 1);
+            for (int i = 0; i < B * D; i++) {
+                const float expected = whole.out->data[(i / D * L + t) * D + i % D];
+                if (!(fabsf(step.out->data[i] - expected) < rounding))
+                    fail_msg("%s: token %d channel %d is %g, expected %g", cut[c], t, i % D,
+                             (double)step.out->data[i], (double)expected);
+            }
+        }
+        subject_close(&step);
+        subject_close(&whole);
+    }
+}
+
+/* Two layers with 3 tokens of memory each: the segment from 20 on reads tokens from 17 on, which
+ * belong to the segment from 16 on and have read tokens from 13 on. */
+static void test_reach(void **state) {
+    (void)state;
+    Subject before, after;
+    open_subject(&before, "segment=4 memory=3", TAPE_EVALUATE, NULL);
+    open_subject(&after, "segment=4 memory=3", TAPE_EVALUATE, &before);
+    subject_forward(&before, 1);
+    for (int changed = 12; changed <= 13; changed++) {
+        for (int b = 0; b < B; b++) after.x->data[(b * L + changed) * D] += 1;
+        subject_forward(&after, 1);
+        assert_true((difference(&before, &after, 20, L) > 1e-5f) == (changed == 13));
+    }
+    subject_close(&after);
+    subject_close(&before);
+}
+
+/* Nothing that a later segment is worth reaches an earlier one, unless asked for; forward is the
+ * same. */
+static void test_stopped_gradient(void **state) {
+    (void)state;
+    float cotangent[B * L * D] = {0};
+    for (int b = 0; b < B; b++)
+        for (int i = (b * L + 20) * D; i < (b + 1) * L * D; i++) cotangent[i] = (float)(i % 5) - 2;
+    Subject stops, flows;
+    open_subject(&stops, "segment=5 memory=9", TAPE_TRAIN, NULL);
+    open_subject(&flows, "segment=5 memory=9 memory_gradient=yes", TAPE_TRAIN, &stops);
+    subject_backward(&stops, cotangent, 1);
+    float early = 0, own = 0;
+    for (int i = 0; i < B * L * D; i++) {
+        float *sum = i / D % L < 20 ? &early : &own;
+        *sum += fabsf(stops.x->gradient[i]);
+    }
+    assert_true(early == 0 && own > 1);
+    subject_backward(&flows, cotangent, 1);
+    for (int i = 0; i < B * L * D; i++)
+        if (i / D % L < 20) early += fabsf(flows.x->gradient[i]);
+    assert_true(early > 1);
+    assert_memory_equal(stops.out->data, flows.out->data, sizeof(float) * B * L * D);
+    subject_close(&flows);
+    subject_close(&stops);
+}
+
+/* Without u, w and Wr nothing is left of positions: a Transformer that is told none. */
+static void test_is_a_transformer(void **state) {
+    (void)state;
+    Subject xl, plain;
+    open_subject(&xl, "segment=22 memory=0 embedding_scale=no", TAPE_EVALUATE, NULL);
+    open_model(&plain, "transformer", "positions=none bias=no mlp=relu norm_place=post",
+               TAPE_EVALUATE, NULL);
+    for (int p = 0; p < plain.parameters->count; p++) {
+        Tensor *to = &plain.parameters->list[p]->tensor;
+        if (strstr(to->name, "qkv")) continue;
+        const Tensor *from = parameter(&xl, to->name);
+        memcpy(to->data, from->data, (size_t)tensor_size(to) * sizeof(float));
+    }
+    for (int layer = 0; layer < 2; layer++) {
+        char name[64];
+        snprintf(name, sizeof name, "layers.%d.mixer.qkv.weight", layer);
+        float *qkv = parameter(&plain, name)->data;
+        snprintf(name, sizeof name, "layers.%d.mixer.q.weight", layer);
+        const float *q = parameter(&xl, name)->data;
+        snprintf(name, sizeof name, "layers.%d.mixer.kv.weight", layer);
+        const float *kv = parameter(&xl, name)->data;
+        for (int i = 0; i < D; i++) {
+            memcpy(qkv + i * 3 * D, q + i * D, D * sizeof(float));
+            memcpy(qkv + i * 3 * D + D, kv + i * 2 * D, 2 * D * sizeof(float));
+        }
+        snprintf(name, sizeof name, "layers.%d.mixer.r.weight", layer);
+        memset(parameter(&xl, name)->data, 0, sizeof(float) * D * D);
+    }
+    memset(parameter(&xl, "u")->data, 0, sizeof(float) * D);
+    memset(parameter(&xl, "w")->data, 0, sizeof(float) * D);
+    subject_forward(&xl, 1);
+    subject_forward(&plain, 1);
+    assert_true(difference(&xl, &plain, 0, L) < rounding);
+    subject_close(&plain);
+    subject_close(&xl);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const char *const refused[] = {"width=64 heads=3", "width=512 heads=2"};
+    for (int i = 0; i < 2; i++) {
+        Subject subject;
+        Error error = {0};
+        const SubjectShape shape = {B, L, L, TAPE_EVALUATE, true, false};
+        assert_int_equal(
+            subject_open(&subject, model_find("transformer_xl"), refused[i], &shape, NULL, &error),
+            STATUS_USAGE);
+        assert_non_null(strstr(error.message, "heads of at most 128 channels"));
+        free(subject.options);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_segments_are_one),
+        cmocka_unit_test(test_step),
+        cmocka_unit_test(test_reach),
+        cmocka_unit_test(test_stopped_gradient),
+        cmocka_unit_test(test_is_a_transformer),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
