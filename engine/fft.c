@@ -38,6 +38,19 @@ int64_t fft_factor_floats(const Fft *fft) {
     return last->offset + last->points / 8 * (fft->levels == 1 ? 16 : 14);
 }
 
+int64_t fft_signal_place(const Fft *fft, int64_t t) {
+    const int64_t child = fft->points / 8;
+    return t / child * fft->level[0].stride + fft_run_place(fft, 0, t % child);
+}
+
+int64_t fft_spectrum_place(const Fft *fft, int64_t k) {
+    int64_t place = 0;
+    for (int i = 0; i < fft->levels; i++, k /= 8)
+        place += fft_child_frequency((int)(k % 8)) * fft->level[i].stride;
+    for (int64_t bit = fft->leaf / 2; bit > 0; bit /= 2, k /= 2) place += k % 2 * bit;
+    return place;
+}
+
 size_t fft_buffer_bytes(const Fft *fft) {
     return (size_t)fft->places * 2 * FFT_LANES * sizeof(float);
 }

@@ -78,8 +78,16 @@ typedef enum FftTask {
     FFT_ADJOINT,  /* signal and cotangent: transformed; their correlation is added to gradient;
                      cotangent times conj filter, transformed back */
     FFT_FORWARD,  /* signal: transformed, nothing else */
-    FFT_BACK      /* signal, a spectrum: transformed back, times n; nothing else */
+    FFT_BACK,     /* signal, a spectrum: transformed back, times n; nothing else */
+    /* Whole transforms of signal, level 0 included, and plain ones: the values at exp(-2 pi i k /
+     * n), and back from them, times n. */
+    FFT_PLAIN_FORWARD,
+    FFT_PLAIN_BACK
 } FftTask;
+
+/* Places of point t of a signal and of frequency k of its spectrum. */
+int64_t fft_signal_place(const Fft *fft, int64_t t);
+int64_t fft_spectrum_place(const Fft *fft, int64_t k);
 
 /* Several signals may meet one filter. With `first` the filter is transformed on the way and stays
  * so, scaled by 1 / n, and gradient is overwritten instead of added to. With `last` gradient is

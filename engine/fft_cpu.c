@@ -41,6 +41,33 @@ static void pass_back(const Fft *fft, int number, float *block) {
     }
 }
 
+/* Level 0 of a plain transform. The table's factors of child 0 are the twist: divided out. */
+static void pass_plain(const Fft *fft, float *block) {
+    const float *w = fft->factors;
+    const int64_t stride = fft->level[0].stride;
+    for (int64_t j = 0; j < fft->points / 8; j++, w += 16) {
+        const int64_t place = fft_run_place(fft, 0, j);
+        vcomplex x[8];
+        for (int q = 0; q < 8; q++) x[q] = c_load(block, place + q * stride);
+        butterfly8(x);
+        for (int q = 0; q < 8; q++)
+            c_store(block, place + q * stride, c_turn_back(c_turn(x[q], w + 2 * q), w));
+    }
+}
+
+static void pass_plain_back(const Fft *fft, float *block) {
+    const float *w = fft->factors;
+    const int64_t stride = fft->level[0].stride;
+    for (int64_t j = 0; j < fft->points / 8; j++, w += 16) {
+        const int64_t place = fft_run_place(fft, 0, j);
+        vcomplex x[8];
+        for (int q = 0; q < 8; q++)
+            x[q] = c_turn(c_turn_back(c_load(block, place + q * stride), w + 2 * q), w);
+        butterfly8_back(x);
+        for (int q = 0; q < 8; q++) c_store(block, place + q * stride, x[q]);
+    }
+}
+
 /* ---- the spectrum ---- */
 
 typedef struct Descent {
@@ -189,5 +216,10 @@ static void descend(const Descent *d, int level, int64_t place) {
 }
 
 void ISA(fft_run)(const Fft *fft, FftTask task, const FftBuffers *buffers) {
-    descend(&(Descent){.fft = fft, .task = task, .buffers = buffers}, 0, 0);
+    const FftTask inner = task == FFT_PLAIN_FORWARD ? FFT_FORWARD
+                          : task == FFT_PLAIN_BACK  ? FFT_BACK
+                                                    : task;
+    if (task == FFT_PLAIN_FORWARD) pass_plain(fft, buffers->signal);
+    descend(&(Descent){.fft = fft, .task = inner, .buffers = buffers}, 0, 0);
+    if (task == FFT_PLAIN_BACK) pass_plain_back(fft, buffers->signal);
 }

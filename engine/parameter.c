@@ -84,7 +84,17 @@ Parameter *parameters_declare(Parameters *parameters, const char *name, Shape sh
     return parameter;
 }
 
-static void initialise(Parameter *parameter, uint64_t seed) {
+static void derive(Parameter *parameter) {
+    const Init *init = &parameter->init;
+    InitSource sources[INIT_SOURCES] = {{0}};
+    for (int i = 0; i < INIT_SOURCES && init->sources[i]; i++) {
+        assert(init->sources[i]->number < parameter->tensor.number && "sources come first");
+        sources[i] = (InitSource){&init->sources[i]->shape, init->sources[i]->host};
+    }
+    init->derive(parameter->tensor.host, &parameter->tensor.shape, sources, init->argument);
+}
+
+static void draw(Parameter *parameter, uint64_t seed) {
     char stream[512];
     snprintf(stream, sizeof stream, "weights/%s", parameter->tensor.name);
     Random random = random_open(seed, random_stream(stream), 0);
@@ -145,7 +155,8 @@ Status parameters_allocate(Parameters *parameters, Device *device, bool training
             parameter->host_moment1 = parameters->host_moments1 + offset;
             parameter->host_moment2 = parameters->host_moments2 + offset;
         }
-        initialise(parameter, seed);
+        draw(parameter, seed);
+        if (parameter->init.derive) derive(parameter);
     }
     return parameters_send(parameters, error);
 }

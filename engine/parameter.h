@@ -10,11 +10,23 @@
 
 typedef enum InitKind { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_FILL } InitKind;
 
-/* How a parameter starts. fill, when set, writes all values itself. */
+/* A parameter's shape and values, for one that starts from them. */
+typedef struct InitSource {
+    const Shape *shape;
+    const float *values;
+} InitSource;
+
+enum { INIT_SOURCES = 6 };
+
+/* How a parameter starts. fill, when set, writes all values itself. derive, when set, changes what
+ * was drawn by what other parameters, declared before this one, have started as. */
 typedef struct Init {
     InitKind kind;
     double a, b; /* constant a; normal mean a deviation b; uniform [a, b); free use by fill */
     void (*fill)(float *data, const Shape *shape, Random *random, double a, double b);
+    void (*derive)(float *data, const Shape *shape, const InitSource *sources, double argument);
+    const Tensor *sources[INIT_SOURCES]; /* NULL behind the last */
+    double argument;
 } Init;
 
 static inline Init init_constant(double value) {

@@ -187,6 +187,60 @@ static void every_length_on_every_instruction_set(void **state) {
             products_agree_with_fftw(points, isa);
 }
 
+/* Plain transforms: the spectrum, and the signal back from it n times as large. */
+static void plain_transforms_agree_with_fftw(int64_t points, Isa isa) {
+    const int lanes = lanes_on[isa];
+    const size_t n = (size_t)points;
+    Fft fft = fft_layout(points);
+    float *table = malloc((size_t)fft_factor_floats(&fft) * sizeof *table);
+    float *buffer = aligned_alloc(64, (fft_buffer_bytes(&fft) + 63) / 64 * 64);
+    fft_factors(&fft, table);
+    Random random = random_open(5, random_stream("test/fft"), (uint64_t)points);
+    double *re = normals(&random, points), *im = normals(&random, points);
+    double complex *spectrum = fftw_alloc_complex(n);
+    for (int64_t t = 0; t < points; t++) {
+        spectrum[t] = re[t] + I * im[t];
+        float *to = buffer + fft_signal_place(&fft, t) * 2 * lanes;
+        for (int lane = 0; lane < lanes; lane++) {
+            to[lane] = (float)(re[t] * (1 + lane));
+            to[lanes + lane] = (float)(im[t] * (1 + lane));
+        }
+    }
+    fftw_plan plan = fftw_plan_dft_1d((int)points, spectrum, spectrum, FFTW_FORWARD, FFTW_ESTIMATE);
+    fftw_execute(plan);
+    fftw_destroy_plan(plan);
+    double worst = 0, worst_back = 0;
+    run_on[isa](&fft, FFT_PLAIN_FORWARD, &(FftBuffers){.signal = buffer});
+    for (int64_t k = 0; k < points; k++)
+        for (int lane = 0; lane < lanes; lane++) {
+            const float *at = buffer + fft_spectrum_place(&fft, k) * 2 * lanes + lane;
+            const double complex value = (double)at[0] + I * (double)at[lanes];
+            worst = fmax(worst, cabs(value / (1 + lane) - spectrum[k]));
+        }
+    expect_small(worst, &fft, isa, "spectrum");
+    run_on[isa](&fft, FFT_PLAIN_BACK, &(FftBuffers){.signal = buffer});
+    for (int64_t t = 0; t < points; t++)
+        for (int lane = 0; lane < lanes; lane++) {
+            const float *at = buffer + fft_signal_place(&fft, t) * 2 * lanes + lane;
+            const double complex value = (double)at[0] + I * (double)at[lanes];
+            const double complex wide = value / ((1 + lane) * (double)points);
+            worst_back = fmax(worst_back, cabs(wide - re[t] - I * im[t]));
+        }
+    expect_small(worst_back, &fft, isa, "signal");
+    fftw_free(spectrum);
+    free(re);
+    free(im);
+    free(table);
+    free(buffer);
+}
+
+static void plain_transforms_of_every_length(void **state) {
+    (void)state;
+    for (int64_t points = FFT_LEAST; points <= 1 << 14; points *= 2)
+        for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
+            plain_transforms_agree_with_fftw(points, isa);
+}
+
 static void every_factor_is_rounded_once(void **state) {
     (void)state;
     Fft fft = fft_layout(1 << 21);
@@ -226,6 +280,7 @@ static void places_are_distinct(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_length_on_every_instruction_set),
+        cmocka_unit_test(plain_transforms_of_every_length),
         cmocka_unit_test(every_factor_is_rounded_once),
         cmocka_unit_test(places_are_distinct),
     };
