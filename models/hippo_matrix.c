@@ -228,3 +228,89 @@ void hippo_modes(HippoMeasure measure, int64_t N, double *lambda, double *P, dou
     }
     free(S);
 }
+
+/* x <- a^-1 x for (N, N) a and (N, columns) x, pivots by rows; a is spent. */
+static void solve(int64_t N, double *a, double *x, int64_t columns) {
+    for (int64_t k = 0; k < N; k++) {
+        int64_t pivot = k;
+        for (int64_t i = k + 1; i < N; i++)
+            if (fabs(a[i * N + k]) > fabs(a[pivot * N + k])) pivot = i;
+        for (int64_t j = 0; j < N; j++) {
+            const double swap = a[k * N + j];
+            a[k * N + j] = a[pivot * N + j];
+            a[pivot * N + j] = swap;
+        }
+        for (int64_t j = 0; j < columns; j++) {
+            const double swap = x[k * columns + j];
+            x[k * columns + j] = x[pivot * columns + j];
+            x[pivot * columns + j] = swap;
+        }
+        for (int64_t i = 0; i < N; i++) {
+            const double factor = i == k ? 0 : a[i * N + k] / a[k * N + k];
+            for (int64_t j = k; j < N; j++) a[i * N + j] -= factor * a[k * N + j];
+            for (int64_t j = 0; j < columns; j++) x[i * columns + j] -= factor * x[k * columns + j];
+        }
+    }
+    for (int64_t k = 0; k < N; k++)
+        for (int64_t j = 0; j < columns; j++) x[k * columns + j] /= a[k * N + k];
+}
+
+static void bilinear(int64_t N, double dt, double *A, double *B) {
+    double *minus = malloc((size_t)(N * N + N * (N + 1)) * sizeof *minus), *plus = minus + N * N;
+    for (int64_t i = 0; i < N; i++) {
+        for (int64_t j = 0; j < N; j++) {
+            minus[i * N + j] = (i == j) - dt / 2 * A[i * N + j];
+            plus[i * (N + 1) + j] = (i == j) + dt / 2 * A[i * N + j];
+        }
+        plus[i * (N + 1) + N] = dt * B[i];
+    }
+    solve(N, minus, plus, N + 1);
+    for (int64_t i = 0; i < N; i++) {
+        memcpy(A + i * N, plus + i * (N + 1), (size_t)N * sizeof *A);
+        B[i] = plus[i * (N + 1) + N];
+    }
+    free(minus);
+}
+
+static void multiply(int64_t N, const double *a, const double *b, double *to) {
+    memset(to, 0, (size_t)(N * N) * sizeof *to);
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t k = 0; k < N; k++)
+            for (int64_t j = 0; j < N; j++) to[i * N + j] += a[i * N + k] * b[k * N + j];
+}
+
+/* exp of ((A, B), (0, 0)) dt holds both: Taylor's series of a 2^s-th of it, squared s times. */
+static void hold(int64_t N, double dt, double *A, double *B) {
+    enum { TERMS = 16 }; /* of a matrix of norm 1/2: 2^-16 / 16! is below 1e-18 */
+    const int64_t n = N + 1;
+    double *x = calloc((size_t)(4 * n * n), sizeof *x), *term = x + n * n, *next = term + n * n,
+           *sum = next + n * n;
+    double norm = 0;
+    for (int64_t i = 0; i < N; i++) {
+        double row = fabs(dt * B[i]);
+        for (int64_t j = 0; j < N; j++) row += fabs(x[i * n + j] = dt * A[i * N + j]);
+        x[i * n + N] = dt * B[i];
+        norm = fmax(norm, row);
+    }
+    int squarings = 0;
+    while (norm > 0.5) norm /= 2, squarings++;
+    for (int64_t i = 0; i < n * n; i++) x[i] = ldexp(x[i], -squarings);
+    for (int64_t i = 0; i < n; i++) sum[i * n + i] = term[i * n + i] = 1;
+    for (int k = 1; k <= TERMS; k++) {
+        multiply(n, term, x, next);
+        for (int64_t i = 0; i < n * n; i++) sum[i] += term[i] = next[i] / k;
+    }
+    for (int k = 0; k < squarings; k++) {
+        multiply(n, sum, sum, next);
+        memcpy(sum, next, (size_t)(n * n) * sizeof *sum);
+    }
+    for (int64_t i = 0; i < N; i++) {
+        memcpy(A + i * N, sum + i * n, (size_t)N * sizeof *A);
+        B[i] = sum[i * n + N];
+    }
+    free(x);
+}
+
+void hippo_discretise(int64_t N, double dt, HippoRule rule, double *A, double *B) {
+    (rule == HIPPO_BILINEAR ? bilinear : hold)(N, dt, A, B);
+}

@@ -18,6 +18,10 @@ typedef enum HippoMeasure {
 /* A (N, N), B (N). */
 void hippo_transition(HippoMeasure measure, int64_t N, double *A, double *B);
 
+/* From continuous time to steps of dt, in place: m <- A m + B f. */
+typedef enum HippoRule { HIPPO_BILINEAR, HIPPO_HOLD /* f is constant during a step */ } HippoRule;
+void hippo_discretise(int64_t N, double dt, HippoRule rule, double *A, double *B);
+
 /* Normal plus low rank (Gu, Goel and Re 2021, theorem 1), for the first three measures: with V the
  * eigenvectors of the normal A + sum_r P_r P_r^T, the system in the coordinates V^H m is A =
  * diag(lambda) - sum_r P_r P_r^H. Of each conjugate pair of the N modes the one with positive

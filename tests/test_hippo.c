@@ -7,9 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "engine/device.h"
+#include "engine/ops/hippo_cell/hippo_cell.h"
 #include "models/hippo_matrix.h"
 
 enum { LARGEST = 128 };
@@ -122,12 +125,99 @@ static void lmu_is_legt_in_other_units(void **state) {
     }
 }
 
+/* ---- the cell's memory: what it holds after sin(0.7 t + 0.3), t = 0 .. length - 1, with nothing
+ * read ---- */
+
+enum { ORDER = 4 };
+
+static void memory_after(int64_t length, const double *A, const double *B,
+                         const double expected[ORDER]) {
+    float drive[16], matrix[ORDER * ORDER], input[ORDER];
+    for (int64_t t = 0; t < length; t++) drive[t] = (float)sin(0.7 * (double)t + 0.3);
+    for (int i = 0; A && i < ORDER * ORDER; i++)
+        matrix[i] = (float)A[i % ORDER * ORDER + i / ORDER];
+    for (int i = 0; A && i < ORDER; i++) input[i] = (float)B[i];
+    const Shape shapes[] = {SHAPE(1, length, 1), SHAPE(1, length, 2), SHAPE(1),
+                            SHAPE(ORDER, 2),     SHAPE(1, 1),         SHAPE(1, ORDER),
+                            SHAPE(ORDER, ORDER), SHAPE(ORDER)};
+    const float *const values[] = {drive, NULL, NULL, NULL, NULL, NULL, matrix, input};
+    Device device;
+    Error error = {0};
+    assert_int_equal(device_open(&device, "cpu", &error), STATUS_OK);
+    Parameters *parameters = parameters_open();
+    Tape *tape = tape_open(parameters, TAPE_EVALUATE);
+    Tensor *in[8];
+    const int count = A ? 8 : 6;
+    for (int i = 0; i < count; i++) in[i] = tape_input(tape, "in", TENSOR_FLOAT, shapes[i], false);
+    Tensor *position = tape_input(tape, "position", TENSOR_INTEGER, SHAPE(1), false);
+    const HippoState state = {in[4], in[5], position};
+    HippoState next;
+    hippo_cell(tape, in[0], in[1], (HippoWeights){in[2], in[3], A ? in[6] : NULL, A ? in[7] : NULL},
+               (HippoCell){0}, &state, &next);
+    tape_keep(tape, next.m);
+    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
+    assert_int_equal(tape_allocate(tape, &device, &error), STATUS_OK);
+    for (int i = 0; i < count; i++) {
+        const size_t bytes = (size_t)tensor_size(in[i]) * sizeof(float);
+        if (values[i])
+            memcpy(in[i]->data, values[i], bytes);
+        else
+            memset(in[i]->data, 0, bytes);
+    }
+    position->integers[0] = 0;
+    tape_forward(tape, &(Run){.threads = 1});
+    for (int n = 0; n < ORDER; n++)
+        expect((double)next.m->data[n], expected[n], 5e-7); /* floats below 1, 8 steps */
+    tape_close(tape);
+    parameters_close(parameters);
+    device_close(&device);
+}
+
+static void legs_memory(void **state) {
+    (void)state;
+    memory_after(2, NULL, NULL, (double[]){0.65948739, 0.31520483, 0.08138554, 0});
+    memory_after(4, NULL, NULL, (double[]){0.75895974, 0.08586114, -0.24331327, -0.00889961});
+    memory_after(8, NULL, NULL, (double[]){0.03001294, -0.67621134, -0.17929970, 0.32043337});
+}
+
+static void window_memory(HippoMeasure measure, const double expected[ORDER]) {
+    double A[ORDER * ORDER], B[ORDER];
+    hippo_transition(measure, ORDER, A, B);
+    hippo_discretise(ORDER, 0.1, HIPPO_BILINEAR, A, B);
+    memory_after(8, A, B, expected);
+}
+
+static void window_memories(void **state) {
+    (void)state;
+    window_memory(HIPPO_LEGS, (double[]){-0.05484393, -0.24474886, -0.35878010, -0.13509333});
+    window_memory(HIPPO_LEGT, (double[]){0.06918340, -0.43825831, -0.37106655, 0.04884774});
+    window_memory(HIPPO_LMU, (double[]){0.06918340, 0.75908567, -0.82973004, -0.12923898});
+    window_memory(HIPPO_FOUT, (double[]){-0.05236005, 0, -0.33026749, 0.05669935});
+}
+
+/* A rotation and a decay have closed forms. */
+static void holding_is_the_exponential(void **state) {
+    (void)state;
+    double A[] = {-3, 0, 0, -0.5}, B[] = {1, 2}, turn[] = {0, -2, 2, 0}, none[] = {0, 0};
+    hippo_discretise(2, 0.7, HIPPO_HOLD, A, B);
+    expect(A[0], exp(-2.1), 1e-14);
+    expect(A[3], exp(-0.35), 1e-14);
+    expect(B[0], (1 - exp(-2.1)) / 3, 1e-14);
+    expect(B[1], 4 * (1 - exp(-0.35)), 1e-14);
+    hippo_discretise(2, 0.7, HIPPO_HOLD, turn, none);
+    expect(turn[0], cos(1.4), 1e-14);
+    expect(turn[2], sin(1.4), 1e-14);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(legs_modes),
         cmocka_unit_test(legt_modes),
         cmocka_unit_test(modes_are_the_same_system),
         cmocka_unit_test(lmu_is_legt_in_other_units),
+        cmocka_unit_test(legs_memory),
+        cmocka_unit_test(window_memories),
+        cmocka_unit_test(holding_is_the_exponential),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
