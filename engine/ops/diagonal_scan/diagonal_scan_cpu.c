@@ -62,8 +62,12 @@ ALWAYS_INLINE Lanes product(Lanes a, Lanes b) {
 ALWAYS_INLINE Lanes product_conjugate(Lanes a, Lanes b) { /* conj(a) b */
     return (Lanes){a.re * b.re + a.im * b.im, a.re * b.im - a.im * b.re};
 }
-ALWAYS_INLINE Lanes sum(Lanes a, Lanes b) {
-    return (Lanes){a.re + b.re, a.im + b.im};
+/* a b + c and conj(a) b + c: two operations, one after the other, wait for b. */
+ALWAYS_INLINE Lanes advance(Lanes a, Lanes b, Lanes c) {
+    return (Lanes){c.re - a.im * b.im + a.re * b.re, c.im + a.im * b.re + a.re * b.im};
+}
+ALWAYS_INLINE Lanes advance_conjugate(Lanes a, Lanes b, Lanes c) {
+    return (Lanes){c.re + a.im * b.im + a.re * b.re, c.im - a.im * b.re + a.re * b.im};
 }
 
 /* lambdabar and phi of the unit's vectors. */
@@ -114,7 +118,7 @@ ALWAYS_INLINE void forward_unit(const OpCall *call, const Scan *scan, const Unit
             fetch(v + later, P, i);
             fetch(call->out[0]->data + later, P, i);
             const Lanes input = product(unit->input[i], load_part(v + place, P, n));
-            x[i] = sum(product(unit->power[i], x[i]), input);
+            x[i] = advance(unit->power[i], x[i], input);
             v_store_part(call->out[0]->data + place, x[i].re, n);
             v_store_part(call->out[0]->data + place + P, x[i].im, n);
         }
@@ -166,12 +170,11 @@ ALWAYS_INLINE void backward_unit(const OpCall *call, const Scan *scan, const Uni
             fetch(x + later, P, i);
             fetch(call->out[0]->gradient + later, P, i);
             if (to_v.data) fetch(to_v.data + later, P, i);
-            s[i] = sum(load_part(call->out[0]->gradient + place, P, n),
-                       product_conjugate(unit->power[i], s[i]));
+            s[i] = advance_conjugate(unit->power[i], s[i],
+                                     load_part(call->out[0]->gradient + place, P, n));
             if (before)
-                power[i] =
-                    sum(power[i], product_conjugate(load_part(before + i * LANES, P, n), s[i]));
-            input[i] = sum(input[i], product_conjugate(load_part(v + place, P, n), s[i]));
+                power[i] = advance_conjugate(load_part(before + i * LANES, P, n), s[i], power[i]);
+            input[i] = advance_conjugate(load_part(v + place, P, n), s[i], input[i]);
             if (k % PIECE == 0) add_sums(sums, i, &power[i], &input[i]);
             if (!to_v.data) continue;
             const Lanes slope = product_conjugate(unit->input[i], s[i]);
