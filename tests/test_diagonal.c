@@ -84,6 +84,26 @@ static void kernel_of_a_softmax(void **state) {
     expect_kernel(growing, imaginary, true, softmax(L), 5, grown);
 }
 
+/* With W = lambda what is left are the softmaxes, of which each sums to one. */
+static void softmax_sums_to_one(void **state) {
+    (void)state;
+    enum { LENGTH = 16 };
+    static const double real[] = {-0.5, 0.5}, weights[] = {-0.25, 0.5, 0.25, 1.5};
+    Bench bench;
+    bench_open(&bench);
+    const DiagonalParameters modes = {.log_dt = constant(&bench, SHAPE(1, 2), log_dt),
+                                      .A_real = constant(&bench, SHAPE(1, 2), real),
+                                      .A_imag = constant(&bench, SHAPE(1, 2), imaginary),
+                                      .C = constant(&bench, SHAPE(1, 2, 2), weights)};
+    Tensor *K = vandermonde(bench.tape, modes, softmax(LENGTH), LENGTH);
+    tape_keep(bench.tape, K);
+    bench_run(&bench);
+    double sum = 0;
+    for (int l = 0; l < LENGTH; l++) sum += (double)K->data[l];
+    assert_true(fabs(sum - 2) < 1e-6); /* two modes; 16 floats and the 1e-7 in r */
+    bench_close(&bench);
+}
+
 /* Eigenvalues that grow or decay by e^5 a step, and one at zero. */
 static void softmax_is_finite(void **state) {
     (void)state;
@@ -141,6 +161,37 @@ static void directions_change_places(void **state) {
     mixer_close(&own);
 }
 
+/* Filters of one tap: a gated MLP of each token, so that tokens may come in any order. */
+static void filters_without_memory(void **state) {
+    (void)state;
+    enum { D = 4 };
+    static const MixerSetting settings[] = {{"state", "4"}, {"gate", "2"}, {0}};
+    MixerAlone own;
+    float y[L * D], last = 0;
+    mixer_open(&own, "bigs", settings, L, D, false);
+    for (int round = 0; round < 3; round++) {
+        fill_directions(&own, false);
+        static const char *const directions[] = {"forward.A_real", "backward.A_real"};
+        if (round < 2) /* e^-50 a token or less, as steps start above e^-1/2 */
+            for (int i = 0; i < 2; i++) mixer_fill(&own, directions[i], -100);
+        for (int t = 0; t < L; t++)
+            for (int d = 0; d < D; d++) {
+                const int i = (round ? (3 * t) % L : t) * D + d;
+                own.u->data[t * D + d] = (float)wave(i * i);
+            }
+        mixer_run(&own);
+        if (round == 0) memcpy(y, own.y->data, sizeof y);
+        last = 0;
+        for (int t = 0; t < L; t++)
+            for (int d = 0; d < D; d++)
+                last = fmaxf(last,
+                             fabsf(own.y->data[t * D + d] - y[(round ? (3 * t) % L : t) * D + d]));
+        if (round == 1) assert_true(last < 1e-5f); /* products of floats near 1 */
+    }
+    assert_true(last > 1e-3f); /* with memory the order counts */
+    mixer_close(&own);
+}
+
 static void expect_start(const char *model, const char *settings, const char *name,
                          const double *expected, int64_t count) {
     Subject subject;
@@ -182,7 +233,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernel_of_exponentials),       cmocka_unit_test(kernel_with_steps_of_one),
         cmocka_unit_test(kernel_of_a_softmax),          cmocka_unit_test(softmax_is_finite),
-        cmocka_unit_test(directions_change_places),     cmocka_unit_test(step_forms),
+        cmocka_unit_test(directions_change_places),     cmocka_unit_test(filters_without_memory),
+        cmocka_unit_test(softmax_sums_to_one),          cmocka_unit_test(step_forms),
         cmocka_unit_test(eigenvalues_start_from_hippo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
