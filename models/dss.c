@@ -8,8 +8,10 @@
  *     y = gelu(K * u + skip u),   out = y W' + b
  *
  * Eigenvalues are free with the softmax, which is computed with the largest exponent at zero; its
- * kernel depends on the longest length. With exp Re lambda = -exp(A_real). They start as -1/2 + i w
- * with the frequencies w of HiPPO's skew part of size 2 N, or from normal numbers.
+ * kernel depends on the longest length. In the one-token form a growing eigenvalue starts from
+ * e^(-a Lmax), which float32 holds up to Re a Lmax = 87. With exp Re lambda = -exp(A_real). They
+ * start as -1/2 + i w with the frequencies w of HiPPO's skew part of size 2 N, or from normal
+ * numbers.
  *
  * Bidirectional: a second W gives the filter that looks ahead, as in S4D.
  *
