@@ -4,11 +4,17 @@
 #include <math.h>
 
 static const char *const names[ACTIVATION_COUNT] = {
-    [ACTIVATION_NONE] = "none",           [ACTIVATION_RELU] = "relu",
-    [ACTIVATION_SQUARED_RELU] = "relu2",  [ACTIVATION_GELU] = "gelu",
-    [ACTIVATION_GELU_TANH] = "gelu_tanh", [ACTIVATION_GELU_SIGMOID] = "gelu_sigmoid",
-    [ACTIVATION_SILU] = "silu",           [ACTIVATION_SIGMOID] = "sigmoid",
-    [ACTIVATION_TANH] = "tanh",           [ACTIVATION_SOFTPLUS] = "softplus",
+    [ACTIVATION_NONE] = "none",
+    [ACTIVATION_RELU] = "relu",
+    [ACTIVATION_SQUARED_RELU] = "relu2",
+    [ACTIVATION_GELU] = "gelu",
+    [ACTIVATION_GELU_TANH] = "gelu_tanh",
+    [ACTIVATION_GELU_SIGMOID] = "gelu_sigmoid",
+    [ACTIVATION_SILU] = "silu",
+    [ACTIVATION_SIGMOID] = "sigmoid",
+    [ACTIVATION_TANH] = "tanh",
+    [ACTIVATION_SOFTPLUS] = "softplus",
+    [ACTIVATION_EXP] = "exp",
 };
 
 static double none(double x) {
@@ -50,6 +56,7 @@ static double (*const values[ACTIVATION_COUNT])(double) = {
     [ACTIVATION_SIGMOID] = sigmoid,
     [ACTIVATION_TANH] = tanh,
     [ACTIVATION_SOFTPLUS] = softplus,
+    [ACTIVATION_EXP] = exp,
 };
 
 const char *activation_name(Activation activation) {
@@ -63,7 +70,7 @@ ActivationCost activation_cost(Activation activation) {
         [ACTIVATION_GELU] = {3, 1},         [ACTIVATION_GELU_TANH] = {7, 1},
         [ACTIVATION_GELU_SIGMOID] = {3, 2}, [ACTIVATION_SILU] = {2, 2},
         [ACTIVATION_SIGMOID] = {1, 2},      [ACTIVATION_TANH] = {0, 1},
-        [ACTIVATION_SOFTPLUS] = {1, 2},
+        [ACTIVATION_SOFTPLUS] = {1, 2},     [ACTIVATION_EXP] = {0, 1},
     };
     assert(activation >= 0 && activation < ACTIVATION_COUNT);
     return costs[activation];

@@ -14,6 +14,7 @@ typedef enum Activation {
     ACTIVATION_SIGMOID,
     ACTIVATION_TANH,
     ACTIVATION_SOFTPLUS, /* linear above 20, as in the papers' code */
+    ACTIVATION_EXP,
     ACTIVATION_COUNT
 } Activation;
 

@@ -51,6 +51,8 @@ ALWAYS_INLINE vfloat v_activate(Activation activation, vfloat x) {
         return v_tanh(x);
     case ACTIVATION_SOFTPLUS:
         return v_softplus(x);
+    case ACTIVATION_EXP:
+        return v_exp(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;
@@ -90,6 +92,8 @@ ALWAYS_INLINE vfloat v_activate_gradient(Activation activation, vfloat x) {
     }
     case ACTIVATION_SOFTPLUS:
         return v_sigmoid(x);
+    case ACTIVATION_EXP:
+        return v_exp(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;
@@ -127,6 +131,9 @@ ALWAYS_INLINE void for_activation(Activation activation, void (*body)(Activation
         break;
     case ACTIVATION_SOFTPLUS:
         body(ACTIVATION_SOFTPLUS, context);
+        break;
+    case ACTIVATION_EXP:
+        body(ACTIVATION_EXP, context);
         break;
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:

@@ -16,7 +16,7 @@
 
 #include "engine/ops/selective_scan/selective_scan.h"
 #include "engine/ops/short_convolution/short_convolution.h"
-#include "models/backbone.h"
+#include "models/mamba_parts.h"
 
 typedef struct Mamba {
     int64_t state, convolution, expand, dt_rank;
@@ -38,16 +38,6 @@ static const Option options[] = {
      "largest initial step size"},
 };
 
-/* Step sizes start log-uniform, at least at 1e-4 as in the released code; the bias is the inverse
- * softplus, x + log(1 - e^-x). */
-static void fill_step_bias(float *bias, const Shape *shape, Random *random, double smallest,
-                           double largest) {
-    for (int64_t e = 0; e < shape->extent[0]; e++) {
-        const double step = fmax(smallest * pow(largest / smallest, random_real(random)), 1e-4);
-        bias[e] = (float)(step + log(-expm1(-step)));
-    }
-}
-
 /* A = -1, -2, .., -N in every channel (S4D-Real; Gu, Gupta, Goel and Re 2022, arXiv 2206.11893). */
 static void fill_A_log(float *A_log, const Shape *shape, Random *random, double a, double b) {
     (void)random, (void)a, (void)b;
@@ -55,27 +45,8 @@ static void fill_A_log(float *A_log, const Shape *shape, Random *random, double 
     for (int64_t i = 0; i < shape->extent[0] * N; i++) A_log[i] = (float)log((double)(i % N + 1));
 }
 
-/* PyTorch's start of a linear or convolution layer: uniform in +-1 / sqrt(inputs of an output). */
-static Init fan_in(int64_t inputs) {
-    return init_uniform(1 / sqrt((double)inputs));
-}
-
 static int64_t inner_width(const Backbone *backbone, const Mamba *own) {
     return own->expand * backbone->width;
-}
-
-/* x (B, L, E) -> (B, L, E): the short convolution with SiLU. */
-static Tensor *convolve(Tape *tape, const Mamba *own, Tensor *x) {
-    const int64_t B = extent(x, 0), E = extent(x, 2), K = own->convolution;
-    tape_scope(tape, "convolution");
-    Tensor *taps = tape_parameter(tape, "weight", SHAPE(K, E), fan_in(K), GROUP_DECAY);
-    Tensor *bias = tape_parameter(tape, "bias", SHAPE(E), fan_in(K), GROUP_NO_DECAY);
-    Tensor *state = tape_carry(tape, "state", SHAPE(B, K - 1, E)), *next;
-    x = short_convolution(tape, x, taps, bias, (ShortConvolution){.activation = ACTIVATION_SILU},
-                          state, &next);
-    tape_carry_out(tape, "state", next);
-    tape_scope_end(tape);
-    return x;
 }
 
 /* x, z (B, L, E) -> (B, L, E): the selective state space and the gate. */
@@ -88,8 +59,7 @@ static Tensor *scan(Tape *tape, const ModelContext *context, Tensor *x, Tensor *
     in.B = backbone_linear(tape, "x_B", x, N, false, fan_in(E), NULL);
     in.C = backbone_linear(tape, "x_C", x, N, false, fan_in(E), NULL);
     in.raw = backbone_linear(tape, "dt", steps, E, false, fan_in(R), NULL);
-    in.bias = tape_parameter(tape, "dt_bias", SHAPE(E),
-                             init_fill(fill_step_bias, own->dt_min, own->dt_max), GROUP_NO_DECAY);
+    in.bias = mamba_step_bias(tape, E, own->dt_min, own->dt_max);
     in.A_log =
         tape_parameter(tape, "A_log", SHAPE(E, N), init_fill(fill_A_log, 0, 0), GROUP_NO_DECAY);
     in.D = tape_parameter(tape, "D", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
@@ -101,11 +71,12 @@ static Tensor *scan(Tape *tape, const ModelContext *context, Tensor *x, Tensor *
 }
 
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
+    const Mamba *own = context->options;
     const Backbone *backbone = context->backbone;
-    const int64_t D = backbone->width, E = inner_width(backbone, context->options);
+    const int64_t D = backbone->width, E = inner_width(backbone, own);
     Tensor *x = backbone_linear(tape, "in_x", u, E, false, fan_in(D), NULL);
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, fan_in(D), NULL);
-    x = convolve(tape, context->options, x);
+    x = mamba_convolution(tape, x, own->convolution);
     Tensor *y = scan(tape, context, x, z);
     /* One branch a block adds to the residual stream: divided by sqrt(layers), as released. */
     const Init init = init_uniform(1 / sqrt((double)(E * backbone->layers)));
@@ -115,10 +86,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     (void)backbone;
     const Mamba *own = values;
-    if (own->dt_min <= own->dt_max) return STATUS_OK;
-    return error_set(error, STATUS_USAGE,
-                     "dt_min=%g is above dt_max=%g; initial step sizes lie between the two",
-                     own->dt_min, own->dt_max);
+    return mamba_check_steps(own->dt_min, own->dt_max, error);
 }
 
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {

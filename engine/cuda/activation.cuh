@@ -137,6 +137,8 @@ __device__ static inline float activation_of(Activation activation, float x) {
         return tanhf(x);
     case ACTIVATION_SOFTPLUS:
         return softplus_of(x);
+    case ACTIVATION_EXP:
+        return expf(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;
@@ -174,6 +176,8 @@ __device__ static inline float activation_slope(Activation activation, float x) 
     }
     case ACTIVATION_SOFTPLUS:
         return x > 20.0f ? 1.0f : sigmoid_of(x);
+    case ACTIVATION_EXP:
+        return expf(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;
@@ -203,6 +207,8 @@ __device__ static inline void for_activation(Activation activation, const Body &
         return body(ACTIVATION_TANH);
     case ACTIVATION_SOFTPLUS:
         return body(ACTIVATION_SOFTPLUS);
+    case ACTIVATION_EXP:
+        return body(ACTIVATION_EXP);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;

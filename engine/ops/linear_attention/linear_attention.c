@@ -27,8 +27,13 @@ static void shape(Tape *tape, OpCall *call) {
                   (long)width);
         return;
     }
-    if (!a->causal && (call->in[LINEAR_DECAY] || call->in[LINEAR_STATE])) {
-        tape_fail(tape, call, "decays and a state need an order of time: causal only");
+    if (!a->causal && (call->in[LINEAR_DECAY] || call->in[LINEAR_STATE] || call->in[LINEAR_GAIN] ||
+                       call->in[LINEAR_SKIP])) {
+        tape_fail(tape, call, "decays, gains, a skip and a state are for causal calls");
+        return;
+    }
+    if (a->normalise && call->in[LINEAR_SKIP]) {
+        tape_fail(tape, call, "a skip is for results without denominator");
         return;
     }
     if (a->causal && call->in[LINEAR_LENGTHS]) {
@@ -43,6 +48,8 @@ static void shape(Tape *tape, OpCall *call) {
     require(tape, call, LINEAR_V, SHAPE(plan.B, plan.L, values), "values must be (B, L, H m)");
     require(tape, call, LINEAR_DECAY, plan.constant ? SHAPE(plan.H) : SHAPE(plan.B, plan.L, plan.H),
             "decays must be (B, L, H) or (H)");
+    require(tape, call, LINEAR_GAIN, SHAPE(plan.B, plan.L, plan.H), "gains must be (B, L, H)");
+    require(tape, call, LINEAR_SKIP, SHAPE(plan.H), "the skip must be (H)");
     require(tape, call, LINEAR_STATE, SHAPE(plan.B, plan.H, plan.state),
             "the state must be (B, H, d m + d), or (B, H, d m) without normalise");
     tape_output(tape, call, TENSOR_FLOAT, SHAPE(plan.B, plan.L, values));
@@ -90,7 +97,7 @@ size_t linear_attention_scratch(const OpCall *call, Phase phase) {
     enum { PARTS = 16, ALIGNMENT = 16 };
     const LinearPlan plan = linear_attention_plan(call);
     const int64_t C = LINEAR_CHUNK, widest = plan.d > plan.m ? plan.d : plan.m;
-    int64_t floats = 2 * C * plan.d + C * C + plan.state + 5 * C + PARTS * ALIGNMENT;
+    int64_t floats = 2 * C * plan.d + C * C + plan.state + 6 * C + PARTS * ALIGNMENT;
     if (phase == PHASE_BACKWARD) floats += 2 * C * plan.d + C * plan.m + 2 * C * C + plan.state + C;
     const int64_t most = widest > C ? widest : C;
     const size_t bytes =
@@ -100,7 +107,7 @@ size_t linear_attention_scratch(const OpCall *call, Phase phase) {
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
     const LinearPlan plan = linear_attention_plan(call);
-    const int64_t totals = phase == PHASE_BACKWARD && plan.constant ? plan.B * plan.H : 0;
+    const int64_t totals = phase == PHASE_BACKWARD ? 2 * plan.B * plan.H : 0;
     return (size_t)threads * linear_attention_scratch(call, phase) + (size_t)totals * sizeof(float);
 }
 
@@ -175,6 +182,35 @@ static const OpCase cases[] = {
     {"decay-B1L66D70M33",
      .in = {NORMAL(1, 66, 140), NORMAL(1, 66, 140), NORMAL(1, 66, 66), DECAY(1, 66, 2)},
      .attributes = &plain_h2g2d70m33},
+    {"gain-B2L70",
+     .in = {NORMAL(2, 70, 5),
+            NORMAL(2, 70, 5),
+            NORMAL(2, 70, 14),
+            DECAY(2, 70, 2),
+            {0},
+            {0},
+            NORMAL(2, 70, 2),
+            NORMAL(2)},
+     .attributes = &plain_h2g1d5m7},
+    {"gain-grouped-B1L33",
+     .in = {NORMAL(1, 33, 10),
+            NORMAL(1, 33, 10),
+            NORMAL(1, 33, 42),
+            {0},
+            {0},
+            {0},
+            {SHAPE(1, 33, 6), FILL_UNIFORM, 0.1, 1}},
+     .attributes = &grouped},
+    {"step-gain",
+     .in = {NORMAL(2, 1, 5),
+            NORMAL(2, 1, 5),
+            NORMAL(2, 1, 14),
+            DECAY(2, 1, 2),
+            {0},
+            NORMAL(2, 2, 35),
+            NORMAL(2, 1, 2),
+            NORMAL(2)},
+     .attributes = &plain_h2g1d5m7, .gradient_free = true},
     {"step-B2H2",
      .in = {NORMAL(2, 1, 5),
             NORMAL(2, 1, 5),
@@ -195,7 +231,14 @@ static const OpCase cases[] = {
     {"both-B1L1024H4D64", .in = {NORMAL(1, 1024, 768)}, .attributes = &both_h4d64m64,
      .benchmark = true},
     {"mamba2-B1L512H8",
-     .in = {NORMAL(1, 512, 128), NORMAL(1, 512, 128), NORMAL(1, 512, 512), DECAY(1, 512, 8)},
+     .in = {NORMAL(1, 512, 128),
+            NORMAL(1, 512, 128),
+            NORMAL(1, 512, 512),
+            DECAY(1, 512, 8),
+            {0},
+            {0},
+            {SHAPE(1, 512, 8), FILL_UNIFORM, 0, 0.1},
+            NORMAL(8)},
      .attributes = &mamba2, .benchmark = true},
     {"B8L2048H16D64", .in = {NORMAL(8, 2048, 3072)}, .attributes = &causal_h16d64m64, .gpu = true},
 };
@@ -209,7 +252,7 @@ const Op op_linear_attention = {
     .inputs = LINEAR_INPUTS,
     .outputs = 2,
     .attribute_bytes = sizeof(LinearAttention),
-    .needs_inputs = (1u << LINEAR_STATE) - 1u,
+    .needs_inputs = (1u << LINEAR_INPUTS) - 1u - (1u << LINEAR_STATE),
     .needs_outputs = 3u,
     .gradients = (1u << LINEAR_INPUTS) - 1u - (1u << LINEAR_LENGTHS),
     .multiplies = true,
@@ -228,7 +271,9 @@ Tensor *linear_attention(Tape *tape, const LinearAttentionInputs *inputs,
                                  [LINEAR_V] = inputs->v,
                                  [LINEAR_DECAY] = inputs->log_decay,
                                  [LINEAR_LENGTHS] = inputs->lengths,
-                                 [LINEAR_STATE] = inputs->state};
+                                 [LINEAR_STATE] = inputs->state,
+                                 [LINEAR_GAIN] = inputs->gain,
+                                 [LINEAR_SKIP] = inputs->skip};
     const OpCall *call = tape_apply(tape, &op_linear_attention, in, LINEAR_INPUTS, attributes);
     if (next) *next = inputs->state ? call->out[1] : NULL;
     return call->out[0];

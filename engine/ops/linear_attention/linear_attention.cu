@@ -58,6 +58,7 @@ static Parts parts_of(const OpCall *call, const LinearPlan &p) {
     parts.q = part_of(call, call->in[p.q_input]->data, p.q_column, p.q_row, p.d, group, true);
     parts.k = part_of(call, call->in[p.k_input]->data, p.k_column, p.k_row, p.d, group, true);
     parts.v = part_of(call, call->in[p.v_input]->data, p.v_column, p.v_row, p.m, 1, false);
+    parts.k.factors = data_of(call, LINEAR_GAIN);
     parts.q.scale = (float)static_cast<const LinearAttention *>(call->attributes)->scale;
     return parts;
 }
@@ -134,6 +135,7 @@ static void forward(const OpCall *call, const Run *run) {
     t.to_row = p.H * p.m;
     t.to_group = 1;
     t.heads = p.H;
+    t.skip = data_of(call, LINEAR_SKIP);
     launch_tiles(run, t, (float)a->epsilon);
 }
 
@@ -166,6 +168,40 @@ KERNEL void __launch_bounds__(ROW_THREADS)
     if (threadIdx.x == 0) to[n] = sum;
 }
 
+/* Sums of row i of a chunk over the tiles of columns. */
+__device__ static inline float dot_of(const float *dots, int64_t tiles, int64_t all, int64_t n,
+                                      int64_t i) {
+    float sum = 0;
+    for (int64_t tile = 0; tile < tiles; tile++) sum += dots[(tile * all + n) * TILE + i];
+    return sum;
+}
+
+/* Of the gains: k . dk with the gain left out of k. */
+static void gain_gradient(const Run *run, const OpCall *call, const LinearPlan &plan,
+                          const float *k_dots, int64_t tiles) {
+    float *const to = gradient_of(call, LINEAR_GAIN);
+    const bool add = call->accumulate[LINEAR_GAIN];
+    const int64_t all = plan.B * plan.H * plan.chunks;
+    for_each(run, plan.B * plan.L * plan.H, [=] __device__(int64_t place) {
+        const int64_t h = place % plan.H, t = place / plan.H % plan.L, b = place / plan.H / plan.L;
+        const int64_t n = (b * plan.H + h) * plan.chunks + t / TILE;
+        put(to + place, dot_of(k_dots, tiles, all, n, t % TILE), add);
+    });
+}
+
+/* Of the skip, from the diagonals of dP. */
+static void skip_gradient(const Run *run, const OpCall *call, const LinearPlan &plan,
+                          const float *diagonal, Carver *carver) {
+    const int64_t rows = plan.chunks * TILE;
+    sum_columns(
+        run,
+        [=] __device__(int64_t row, int64_t h) {
+            return diagonal[(row / rows * plan.H + h) * rows + row % rows];
+        },
+        plan.B * rows, plan.H, gradient_of(call, LINEAR_SKIP), call->accumulate[LINEAR_SKIP],
+        carver->take<float>((int64_t)(column_scratch(plan.B * rows, plan.H) / sizeof(float))));
+}
+
 /* dlog_decay from the sums of q . dq and k . dk, a thread for each chunk; of constant decays first
  * for all tokens, rows (B L, H), then their sums. */
 static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan &plan,
@@ -176,16 +212,16 @@ static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan 
     float *const to = plan.constant ? carver->take<float>(rows * plan.H) : gradient;
     const bool add = call->accumulate[LINEAR_DECAY] && !plan.constant;
     const int64_t all = plan.B * plan.H * plan.chunks;
+    const float *const gains = data_of(call, LINEAR_GAIN);
     for_each(run, all, [=] __device__(int64_t n) {
         const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
-        float *const row = to + (head / plan.H * plan.L + token) * plan.H + head % plan.H;
+        const int64_t first = (head / plan.H * plan.L + token) * plan.H + head % plan.H;
+        float *const row = to + first;
         float sum = ends[n];
         for (int64_t i = TILE - 1; i >= 0; i--) {
             if (token + i >= plan.L) continue;
-            for (int64_t tile = 0; tile < tiles; tile++) {
-                const int64_t place = (tile * all + n) * TILE + i;
-                sum += q_dots[place] - k_dots[place];
-            }
+            const float gain = gains ? gains[first + i * plan.H] : 1.0f;
+            sum += dot_of(q_dots, tiles, all, n, i) - gain * dot_of(k_dots, tiles, all, n, i);
             put(row + i * plan.H, sum, add);
         }
     });
@@ -193,6 +229,14 @@ static void decay_gradient(const Run *run, const OpCall *call, const LinearPlan 
         sum_columns(run, MatrixTerm{to, plan.H}, rows, plan.H, gradient,
                     call->accumulate[LINEAR_DECAY],
                     carver->take<float>((int64_t)(column_scratch(rows, plan.H) / sizeof(float))));
+}
+
+/* Where the gradient of a part goes. */
+static void set_target(const OpCall *call, int input, int64_t column, int64_t row, TilesCall *t) {
+    float *const to = gradient_of(call, input);
+    t->to = to ? to + column : NULL;
+    t->to_row = row;
+    t->add = call->accumulate[input];
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -226,6 +270,7 @@ static void backward(const OpCall *call, const Run *run) {
 
     const int64_t tiles = blocks_for(p.d, TILE), dots = tiles * p.B * p.H * p.chunks * TILE;
     const bool decays = gradient_of(call, LINEAR_DECAY) != NULL;
+    const bool gains = gradient_of(call, LINEAR_GAIN) != NULL;
     TilesCall t = {};
     t.call = x;
     t.x = parts.g;
@@ -238,13 +283,14 @@ static void backward(const OpCall *call, const Run *run) {
     t.dots = decays ? carver.take<float>(dots) : NULL;
     t.heads = p.G;
     t.to_group = p.H / p.G;
-    float *const q_dots = t.dots, *const k_dots = decays ? carver.take<float>(dots) : NULL;
-    if (float *to = gradient_of(call, p.q_input)) {
-        t.to = to + p.q_column;
-        t.to_row = p.q_row;
-        t.add = call->accumulate[p.q_input];
-        launch_tiles(run, t, 0);
-    }
+    t.diagonal =
+        gradient_of(call, LINEAR_SKIP) ? carver.take<float>(p.B * p.H * p.chunks * TILE) : NULL;
+    float *const q_dots = t.dots;
+    float *const k_dots = decays || gains ? carver.take<float>(dots) : NULL;
+    set_target(call, p.q_input, p.q_column, p.q_row, &t);
+    if (t.to || t.dots || t.diagonal) launch_tiles(run, t, 0);
+    if (t.diagonal) skip_gradient(run, call, p, t.diagonal, &carver);
+    t.diagonal = NULL;
     t.later = t.padded = true;
     t.x = parts.v;
     t.y = parts.g;
@@ -254,21 +300,19 @@ static void backward(const OpCall *call, const Run *run) {
     t.e_columns = e;
     t.own = parts.k;
     t.dots = k_dots;
-    if (float *to = gradient_of(call, p.k_input)) {
-        t.to = to + p.k_column;
-        t.to_row = p.k_row;
-        t.add = call->accumulate[p.k_input];
-        launch_tiles(run, t, 0);
-    }
+    set_target(call, p.k_input, p.k_column, p.k_row, &t);
+    if (t.to || t.dots) launch_tiles(run, t, 0);
     if (decays) {
         float *const ends = carver.take<float>(p.B * p.H * p.chunks);
         LAUNCH(run, end_products, (unsigned)(p.B * p.H * p.chunks), ROW_THREADS, 0, states, dstates,
                call->outputs > 1 ? call->out[1]->data : NULL, p.chunks, p.state, ends);
         decay_gradient(run, call, p, q_dots, k_dots, tiles, ends, &carver);
     }
+    if (gains) gain_gradient(run, call, p, k_dots, tiles);
     t.x = parts.k;
     t.y = parts.q;
     t.z = parts.g;
+    t.skip = data_of(call, LINEAR_SKIP);
     t.turned = true;
     t.columns = (int)p.m;
     t.e_columns = NULL;
@@ -276,23 +320,22 @@ static void backward(const OpCall *call, const Run *run) {
     t.dots = NULL;
     t.heads = p.H;
     t.to_group = 1;
-    if (float *to = gradient_of(call, p.v_input)) {
-        t.to = to + p.v_column;
-        t.to_row = p.v_row;
-        t.add = call->accumulate[p.v_input];
-        launch_tiles(run, t, 0);
-    }
+    set_target(call, p.v_input, p.v_column, p.v_row, &t);
+    if (t.to) launch_tiles(run, t, 0);
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const LinearPlan p = linear_attention_plan(call);
     const int64_t chunks = p.B * p.H * p.chunks, rows = p.B * p.L * p.H;
     size_t bytes = carved(states_size(p), 4) + carved(p.B * p.H * p.state, 4) + carved(rows, 4);
-    if (!input_of(call, LINEAR_DECAY)) return bytes;
-    bytes += carved(chunks * 2 * TILE, 4);
-    if (phase == PHASE_BACKWARD)
-        bytes += 2 * carved(blocks_for(p.d, TILE) * chunks * TILE, 4) + carved(chunks, 4) +
-                 (p.constant ? carved(rows, 4) + column_scratch(p.B * p.L, p.H) : 0);
+    const bool decays = input_of(call, LINEAR_DECAY), gains = input_of(call, LINEAR_GAIN);
+    if (decays) bytes += carved(chunks * 2 * TILE, 4);
+    if (phase == PHASE_FORWARD) return bytes;
+    if (decays || gains) bytes += 2 * carved(blocks_for(p.d, TILE) * chunks * TILE, 4);
+    if (decays) bytes += carved(chunks, 4);
+    if (p.constant) bytes += carved(rows, 4) + column_scratch(p.B * p.L, p.H);
+    if (input_of(call, LINEAR_SKIP))
+        bytes += carved(chunks * TILE, 4) + column_scratch(p.B * p.chunks * TILE, p.H);
     return bytes;
 }
 

@@ -31,12 +31,12 @@ struct Part {
     int64_t row = 0, width = 0, group = 1;
     FeatureMap feature = FEATURE_IDENTITY;
     float scale = 1;
-    const float *divisors = NULL; /* (B, L, H) or NULL */
+    const float *divisors = NULL, *factors = NULL; /* (B, L, H) or NULL */
 };
 
 /* A chunk of one head of it; zero behind the last row and column. */
 struct Rows {
-    const float *start, *divisors;
+    const float *start, *divisors, *factors;
     int64_t row, heads;
     int count, width;
     FeatureMap feature;
@@ -45,7 +45,13 @@ struct Rows {
     __device__ float raw(int i, int c) const {
         return start[i * row + c];
     }
+    __device__ float factor(int i) const {
+        return factors && i < count ? factors[i * heads] : 1.0f;
+    }
     __device__ float operator()(int i, int c) const {
+        return plain(i, c) * factor(i);
+    }
+    __device__ float plain(int i, int c) const {
         if (i >= count || c >= width) return 0;
         float x = raw(i, c);
         if (feature == FEATURE_ELU)
@@ -54,7 +60,7 @@ struct Rows {
             x = fmaxf(x, 0);
         return divisors ? x * scale / divisors[i * heads] : x * scale;
     }
-    /* Derivative of that at (i, c). */
+    /* Derivative of phi(x) scale at (i, c). */
     __device__ float slope(int i, int c) const {
         const float x = raw(i, c);
         if (feature == FEATURE_ELU) return x > 0 ? scale : scale * expf(x);
@@ -96,6 +102,7 @@ __device__ static inline Rows rows_of(const LinearCall &x, const Part &part, con
     const int64_t token = at.b * x.plan.L + at.token;
     return {part.start + token * part.row + h / part.group * part.width,
             part.divisors ? part.divisors + token * x.plan.H + h : NULL,
+            part.factors ? part.factors + token * x.plan.H + h : NULL,
             part.row,
             x.plan.H,
             count,
@@ -148,8 +155,10 @@ struct TilesCall {
     const float *e_rows, *e_columns;
     float *denominators; /* O: written, and results divided; NULL for gradients or none */
     float *dots;         /* (tiles, B, H, chunks, C): features . gradients, or NULL */
+    const float *skip;   /* (H): added to the triangle's diagonal, or NULL */
+    float *diagonal;     /* (B, H, chunks, C): that of dP, which is dQ's, or NULL */
     Part own;            /* dQ, dK: what the gradient's features are made of */
-    float *to;           /* result: laid out as `to_part` says */
+    float *to;           /* the result's first element, rows to_row apart; NULL: not wanted */
     int64_t to_row, to_group;
     bool add;
     int64_t heads; /* that a block does not loop over: G for dQ and dK, H for O and dV */
@@ -242,6 +251,10 @@ KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float eps
             if (t.e_columns && j < at.rows) value += t.e_columns[token + j * x.plan.H];
             const bool seen = t.later ? j >= i : j <= i;
             value = !seen ? 0 : value * (t.later ? decays.between(i, j) : decays.between(j, i));
+            if (i != j) return;
+            if (t.skip) value += t.skip[h];
+            if (t.diagonal && blockIdx.y == 0)
+                t.diagonal[chunk_number(x, at, h) * TILE + i] = value;
         });
         if (t.denominators) store_denominators(x, p, decays, z_product, epsilon, space->rows);
         if (x.causal) {
@@ -262,7 +275,7 @@ KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float eps
             float sums[2] = {};
             const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
             each_result(c, [&](int i, int j, float &value) {
-                sums[i != row] += own(i, first + j) * value;
+                sums[i != row] += own.plain(i, first + j) * value;
             });
             for (int r = 0; r < 2; r++) {
                 const float sum = quad_sum(sums[r]);
@@ -271,6 +284,10 @@ KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float eps
                     t.dots[(blockIdx.y * heads + chunk_number(x, at, h)) * TILE + row + r * 8] =
                         sum;
             }
+        }
+        if (t.own.factors) {
+            const Rows own = rows_of(x, t.own, at, h, count);
+            each_result(c, [&](int i, int, float &value) { value *= own.factor(i); });
         }
 #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
@@ -281,6 +298,7 @@ KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float eps
     if (t.denominators && blockIdx.y == 0 && (int)threadIdx.x < at.rows)
         t.denominators[(at.b * x.plan.L + at.token + threadIdx.x) * x.plan.H + at.h] =
             space->rows[threadIdx.x];
+    if (!t.to) return;
     const Rows own = rows_of(x, t.own, at, at.h, count);
     float *const to =
         t.to + (at.b * x.plan.L + at.token) * t.to_row + at.h / t.to_group * t.columns + first;

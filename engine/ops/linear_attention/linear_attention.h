@@ -7,7 +7,8 @@
  * exp(log_decay_t) o_t = phi(q_t)^T S_t / (phi(q_t)^T z_t + epsilon)                 without z:
  * phi(q_t)^T S_t
  *
- * Bidirectional: S and z over the whole sequence, without decay.
+ * A gain per token and head multiplies phi(k_t), a skip per head adds v_t to o_t (Mamba-2: step
+ * size and D). Bidirectional: S and z over the whole sequence, with none of these.
  *
  * Computed in chunks of C tokens: with b the sum of log_decay from the chunk's first token on, the
  * products inside a chunk are a triangle of weights, what came before it is one matrix:
@@ -44,6 +45,8 @@ typedef struct LinearAttentionInputs {
     Tensor *k, *v;     /* (B, L, G d) and (B, L, H m), or NULL */
     Tensor *log_decay; /* (B, L, H), or (H) for all tokens; at most 0. NULL: none; causal only */
     Tensor *lengths;   /* int32 (B): keys from there on do not count; NULL; bidirectional only */
+    Tensor *gain;      /* (B, L, H): factors of phi(k), or NULL for one; causal only */
+    Tensor *skip;      /* (H): o_t gets skip v_t more, or NULL; causal, without normalise */
     /* Before the first token: (B, H, d m + d), of each head S by rows, then z; without normalise
      * (B, H, d m). NULL for zero; causal only. */
     Tensor *state;

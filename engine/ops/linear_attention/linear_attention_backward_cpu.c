@@ -155,12 +155,26 @@ static void decay_gradient(const Head *w, const Span *span, float product) {
     for (int64_t i = span->rows - 1; i >= 0; i--) {
         sum += dot(w->q + i * d, w->dq + i * d, d) - dot(w->k + i * d, w->dk + i * d, d);
         if (w->plan.constant) {
-            *w->decay_total += sum;
+            w->totals[0] += sum;
             continue;
         }
         float *at = to.data + scalar_at(w, span->token + i);
         *at = to.add ? *at + sum : sum;
     }
+}
+
+/* Of the gains; dK, so far of keys with gains, becomes that of the keys, which w->k then holds. */
+static void gain_gradient(const Head *w, const Span *span) {
+    const GradientTarget to = gradient_target(w->call, LINEAR_GAIN);
+    const int64_t d = w->plan.d;
+    if (!w->gains) return;
+    pack_plain_keys(w, span);
+    for (int64_t i = 0; to.data && i < span->rows; i++) {
+        const float sum = dot(w->k + i * d, w->dk + i * d, d);
+        float *at = to.data + scalar_at(w, span->token + i);
+        *at = to.add ? *at + sum : sum;
+    }
+    scale_rows(w->dk, d, span->rows, d, w->gain);
 }
 
 /* S . dS of the chunk's end. */
@@ -182,6 +196,7 @@ static void triangle_gradients(const Head *w, const Span *span) {
         for (int64_t j = 0; w->log_decay && j <= i; j += LANES)
             v_store(row + j, v_load(row + j) * v_load(w->decays + i * CHUNK + j));
         for (int64_t j = i + 1; j < end; j++) row[j] = 0;
+        w->totals[1] += row[i];
     }
     triangle_sums(&w->with, rows, d, w->dweights, w->k, d, w->dq, d, true);
     triangle_turned(&w->with, rows, d, w->dweights, w->q, d, w->dk, d, true);
@@ -211,6 +226,7 @@ static void chunk_backward(const Head *w, const Span *span) {
         key_norms(w, span);
     }
     decay_gradient(w, span, product);
+    gain_gradient(w, span);
     deliver(w, w->plan.q_input, q_at(w, span->token), w->plan.q_row, w->dq, w->q, rows,
             w->a->scale);
     deliver(w, w->plan.k_input, k_at(w, span->token), w->plan.k_row, w->dk, w->k, rows, 1);
@@ -273,12 +289,13 @@ static void head_backward(Head *w) {
                   w->plan.state - i);
 }
 
-/* The gradient of decays that all tokens share: what the heads of all sequences have left. */
-static void deliver_totals(const OpCall *call, const LinearPlan *plan, const float *totals) {
-    const GradientTarget to = gradient_target(call, LINEAR_DECAY);
+/* A gradient (H): what the heads of all sequences have left. */
+static void deliver_totals(const OpCall *call, const LinearPlan *plan, int input,
+                           const float *totals) {
+    const GradientTarget to = gradient_target(call, input);
     for (int64_t h = 0; to.data && h < plan->H; h++) {
         float sum = to.add ? to.data[h] : 0;
-        for (int64_t b = 0; b < plan->B; b++) sum += totals[b * plan->H + h];
+        for (int64_t b = 0; b < plan->B; b++) sum += totals[2 * (b * plan->H + h)];
         to.data[h] = sum;
     }
 }
@@ -294,12 +311,11 @@ void ISA(linear_attention_backward)(const OpCall *call, const Run *run) {
         Head w = head_of(call, run, omp_get_thread_num(), bytes, PHASE_BACKWARD);
         for (int64_t h = n % plan.G * group; h < (n % plan.G + 1) * group; h++) {
             head_begin(&w, n / plan.G, h, -CHUNK);
-            if (plan.constant) {
-                w.decay_total = totals + w.b * plan.H + h;
-                *w.decay_total = 0;
-            }
+            w.totals = totals + 2 * (w.b * plan.H + h);
+            w.totals[0] = w.totals[1] = 0;
             head_backward(&w);
         }
     }
-    if (plan.constant) deliver_totals(call, &plan, totals);
+    if (plan.constant) deliver_totals(call, &plan, LINEAR_DECAY, totals);
+    deliver_totals(call, &plan, LINEAR_SKIP, totals + 1);
 }

@@ -115,7 +115,7 @@ static void token_forward(Head *w) {
     }
     for (int64_t c = 0; c < m; c += LANES) {
         const vfloat value = v_load_part(v + c, m - c);
-        vfloat sum = v_zero();
+        vfloat sum = w->skip ? value * w->skip[w->h] : v_zero();
         for (int64_t i = 0; i < d; i++) {
             const vfloat next = v_load_part(from + i * m + c, m - c) * decay + value * w->k[i];
             v_store_part(to + i * m + c, next, m - c);

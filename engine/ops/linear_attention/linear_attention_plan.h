@@ -11,6 +11,8 @@ enum {
     LINEAR_DECAY,
     LINEAR_LENGTHS,
     LINEAR_STATE,
+    LINEAR_GAIN,
+    LINEAR_SKIP,
     LINEAR_INPUTS,
     LINEAR_SAVED_STATES = 0,   /* (B, H, chunks, state): before each chunk; bidirectional: of all */
     LINEAR_SAVED_DENOMINATORS, /* (B, L, H); only with normalise */

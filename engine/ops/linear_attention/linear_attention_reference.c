@@ -11,11 +11,11 @@ static double feature_of(FeatureMap feature, double x) {
 }
 
 /* S and z, decayed, plus one token's key and value. */
-static void add_token(const LinearAttention *a, double decay, const double *k, const double *v,
-                      double *state) {
+static void add_token(const LinearAttention *a, double decay, double gain, const double *k,
+                      const double *v, double *state) {
     const int64_t d = a->key_width, m = a->value_width;
     for (int64_t i = 0; i < d; i++) {
-        const double key = feature_of(a->feature, k[i]);
+        const double key = gain * feature_of(a->feature, k[i]);
         for (int64_t c = 0; c < m; c++) state[i * m + c] = decay * state[i * m + c] + key * v[c];
         if (a->normalise) state[d * m + i] = decay * state[d * m + i] + key;
     }
@@ -50,12 +50,15 @@ void linear_attention_reference(const ReferenceCall *reference) {
         for (int64_t step = 0; step < (a->causal ? 1 : 2) * p.L; step++) {
             const int64_t t = step % p.L, row = b * p.L + t, at = row * p.H + h;
             const double decay = in[LINEAR_DECAY] ? exp(in[LINEAR_DECAY][p.constant ? h : at]) : 1;
+            const double gain = in[LINEAR_GAIN] ? in[LINEAR_GAIN][at] : 1;
+            const double *v = in[p.v_input] + p.v_column + row * p.v_row + h * p.m;
+            double *out = reference->out[0] + at * p.m;
             if (step < p.L && t < keys)
-                add_token(a, decay, in[p.k_input] + p.k_column + row * p.k_row + g,
-                          in[p.v_input] + p.v_column + row * p.v_row + h * p.m, state);
+                add_token(a, decay, gain, in[p.k_input] + p.k_column + row * p.k_row + g, v, state);
             if (a->causal || step >= p.L)
-                read_state(a, in[p.q_input] + row * p.q_row + g, state,
-                           reference->out[0] + at * p.m);
+                read_state(a, in[p.q_input] + row * p.q_row + g, state, out);
+            for (int64_t c = 0; c < p.m && in[LINEAR_SKIP]; c++)
+                out[c] += in[LINEAR_SKIP][h] * v[c];
         }
         for (int64_t i = 0; i < p.state && in[LINEAR_STATE]; i++)
             reference->out[1][n * p.state + i] = state[i];

@@ -25,13 +25,15 @@ typedef struct Head {
     const float *log_decay; /* of the call; NULL: none */
     /* (CHUNK): a, b in two parts (the second what rounding the first has lost: differences of large
      * sums count), exp(b) and exp(b_C - b). */
+    const float *gains, *skip; /* of the call; NULL: none */
+    float *gain;               /* (CHUNK) */
     float *decay, *sum, *rest, *since, *before;
     /* Backward. */
     float *dq, *dk, *g; /* gradients of the features; that of the result over the denominator */
     float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
     float *dstate;
     float *ddenominator; /* (CHUNK) */
-    float *decay_total;  /* the gradient of a constant decay so far */
+    float *totals;       /* gradients of a constant decay and of the skip so far */
 } Head;
 
 /* Tokens of a chunk, and how many of their keys count. */
@@ -67,6 +69,9 @@ static inline Head head_of(const OpCall *call, const Run *run, int thread, size_
               .with = {.products = run->products}};
     float *next = (float *)((char *)call->scratch + (size_t)thread * bytes);
     w.log_decay = call->in[LINEAR_DECAY] ? call->in[LINEAR_DECAY]->data : NULL;
+    w.gains = call->in[LINEAR_GAIN] ? call->in[LINEAR_GAIN]->data : NULL;
+    w.skip = call->in[LINEAR_SKIP] ? call->in[LINEAR_SKIP]->data : NULL;
+    w.gain = take(&next, CHUNK);
     w.q = take(&next, CHUNK * w.plan.d);
     w.k = take(&next, CHUNK * w.plan.d);
     w.weights = take(&next, CHUNK * CHUNK);
@@ -171,9 +176,26 @@ static inline void pack_queries(const Head *w, const Span *span) {
     pack(w, w->q, w->call->in[w->plan.q_input]->data + q_at(w, span->token), w->plan.q_row,
          span->rows, w->a->scale);
 }
-static inline void pack_keys(const Head *w, const Span *span) {
+/* Row i of (rows, width) times factor[i]. */
+static inline void scale_rows(float *rows, int64_t row, int64_t count, int64_t width,
+                              const float *factor) {
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < width; c += LANES) {
+            float *at = rows + i * row + c;
+            v_store_part(at, v_load_part(at, width - c) * factor[i], width - c);
+        }
+}
+
+/* Without gains. */
+static inline void pack_plain_keys(const Head *w, const Span *span) {
     pack(w, w->k, w->call->in[w->plan.k_input]->data + k_at(w, span->token), w->plan.k_row,
          span->keys, 1);
+}
+static inline void pack_keys(const Head *w, const Span *span) {
+    pack_plain_keys(w, span);
+    if (!w->gains) return;
+    for (int64_t i = 0; i < span->keys; i++) w->gain[i] = w->gains[scalar_at(w, span->token + i)];
+    scale_rows(w->k, w->plan.d, span->keys, w->plan.d, w->gain);
 }
 static inline const float *values_of(const Head *w, const Span *span) {
     return w->call->in[w->plan.v_input]->data + v_at(w, span->token);
@@ -209,8 +231,8 @@ ALWAYS_INLINE vfloat v_decays(const Head *w, int64_t i, int64_t j) {
     return v_exp(v_min(v_zero(), apart + more));
 }
 
-/* Zeroes P above the diagonal and multiplies the rest by its decays; keep: where to leave them, or
- * NULL. Row i holds rows up to its half's end. */
+/* Zeroes P above the diagonal, multiplies the rest by its decays and adds the skip; keep: where to
+ * leave the decays, or NULL. Row i holds rows up to its half's end. */
 static inline void mask_weights(const Head *w, const Span *span, float *weights, float *keep) {
     for (int64_t i = 0; i < span->rows; i++) {
         const int64_t end = triangle_end(i, span->rows);
@@ -222,6 +244,7 @@ static inline void mask_weights(const Head *w, const Span *span, float *weights,
             if (keep) v_store(keep + i * CHUNK + j, decay);
         }
         for (int64_t j = i + 1; j < end; j++) row[j] = 0;
+        if (w->skip) row[i] += w->skip[w->h];
     }
 }
 

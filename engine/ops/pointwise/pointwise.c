@@ -78,6 +78,7 @@ static const OpCase cases[] = {
     {ONE("sigmoid3x67", ACTIVATE, SIGMOID, 0, 3, 67)},
     {ONE("tanh3x67", ACTIVATE, TANH, 0, 3, 67)},
     {ONE("softplus3x67", ACTIVATE, SOFTPLUS, 0, 3, 67)},
+    {ONE("exp3x67", ACTIVATE, EXP, 0, 3, 67)},
     {TWO("relu_gate131", GATE, RELU, 131)},
     {TWO("gelu_gate131", GATE, GELU, 131)},
     {TWO("silu_gate131", GATE, SILU, 131)},
