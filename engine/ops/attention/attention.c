@@ -45,15 +45,16 @@ static void attention_shape(Tape *tape, OpCall *call) {
         return;
     }
     const bool step = call->in[ATTENTION_POSITION] != NULL;
-    const int64_t expected = k && !step ? q_width : q_width + 2 * kv_width;
-    if (q->shape.rank != 3 || extent(q, 2) != expected) {
+    const int64_t packed = q_width + 2 * kv_width, expected = k && !step ? q_width : packed;
+    const bool alone = step && extent(q, -1) == q_width; /* a step's query without key and value */
+    if (q->shape.rank != 3 || (extent(q, 2) != expected && !alone)) {
         tape_fail(tape, call, "q is (.., %ld), expected (B, L, %ld) for %ld heads of width %ld",
                   (long)extent(q, -1), (long)expected, (long)a->heads, (long)a->width);
         return;
     }
     const int64_t k_expected = v ? kv_width : 2 * kv_width;
     if (k && (k->shape.rank != 3 || extent(k, 0) != extent(q, 0) || extent(k, 2) != k_expected ||
-              (v && !shape_equal(&v->shape, &k->shape)) || (!v && !step))) {
+              (v && !shape_equal(&v->shape, &k->shape)))) {
         tape_fail(tape, call, "keys are (.., %ld), expected (%ld, Lk, %ld), and values alike",
                   (long)extent(k, -1), (long)extent(q, 0), (long)k_expected);
         return;
@@ -219,6 +220,9 @@ static const OpCase cases[] = {
     {.name = "padded_causal_L33H3D5",
      .in = {NORMAL(5, 33, 45), {0}, {0}, {SHAPE(5), FILL_INTEGER, 0, 40}},
      .attributes = &causal_h3d5},
+    {.name = "packed_Q21K64H2K1D40",
+     .in = {NORMAL(2, 21, 80), NORMAL(2, 64, 80)},
+     .attributes = &both_h2k1d40},
     {.name = "Q12K39H3K1D33",
      .in = {NORMAL(2, 12, 99), NORMAL(2, 39, 33), NORMAL(2, 39, 33)},
      .attributes = &both_h3k1d33},
@@ -239,6 +243,10 @@ static const OpCase cases[] = {
     {.name = "dropout_both_L19H1D9", .in = {NORMAL(2, 19, 27)}, .attributes = &dropped_both_h1d9},
     {.name = "step_H2D32",
      .in = {NORMAL(3, 1, 192), NORMAL(3, 50, 128), {0}, {0}, {SHAPE(1), FILL_COUNT, 36, 0}},
+     .attributes = &causal_h2d32,
+     .gradient_free = true},
+    {.name = "step_alone_H2D32",
+     .in = {NORMAL(3, 1, 64), NORMAL(3, 50, 128), {0}, {0}, {SHAPE(1), FILL_COUNT, 49, 0}},
      .attributes = &causal_h2d32,
      .gradient_free = true},
     {.name = "step_H6K2D20",

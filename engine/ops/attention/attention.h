@@ -26,13 +26,14 @@ extern const Op op_attention;
  * lengths: int32 (B), keys from lengths[b] on are hidden; NULL for none. Result (B, L, H d). */
 Tensor *attention_packed(Tape *tape, Tensor *qkv, Tensor *lengths, const Attention *attributes);
 
-/* q (B, Lq, H d), k and v (B, Lk, Hk d): three different tensors. Result (B, Lq, H d). */
+/* q (B, Lq, H d), k and v (B, Lk, Hk d): three different tensors; or k (B, Lk, 2 Hk d), channels k
+ * | v, and v NULL. Result (B, Lq, H d). */
 Tensor *attention(Tape *tape, Tensor *q, Tensor *k, Tensor *v, Tensor *lengths,
                   const Attention *attributes);
 
 /* One step of decoding, without gradient: the query is the first H d channels of qkv (B, 1, ...),
- * keys and values are rows 0 .. position of cache (B, Lmax, 2 Hk d), channels k | v.
- * position: int32 (1). Result (B, 1, H d). */
+ * packed or the query alone, keys and values are rows 0 .. position of cache (B, Lmax, 2 Hk d),
+ * channels k | v. position: int32 (1). Result (B, 1, H d). */
 Tensor *attention_step(Tape *tape, Tensor *qkv, Tensor *cache, Tensor *position,
                        const Attention *attributes);
 

@@ -6,9 +6,10 @@ void rotary_reference(const ReferenceCall *call);
 static void shape(Tape *tape, OpCall *call) {
     const Rotary *a = call->attributes;
     const Tensor *x = call->in[0], *position = call->in[1];
-    if (a->width < 2 || a->width % 2 || a->heads < 1) {
-        tape_fail(tape, call, "heads have %ld channels; pairs need an even number of them",
-                  (long)a->width);
+    const int64_t turned = rotary_turned(a);
+    if (turned < 2 || turned % 2 || turned > a->width || a->heads < 1) {
+        tape_fail(tape, call, "%ld channels of a head's %ld; pairs need an even number of them",
+                  (long)turned, (long)a->width);
         return;
     }
     if (x->shape.rank != 3 || a->heads * a->width > extent(x, 2)) {
@@ -26,8 +27,9 @@ static void shape(Tape *tape, OpCall *call) {
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     const Rotary *a = call->attributes;
     const double n = (double)tensor_size(call->in[0]);
-    const double rotated = (double)(rows_of(call->in[0]) * a->heads * a->width);
-    *forward = (Cost){3 * rotated, (double)(extent(call->in[0], 1) * a->width), 4 * n, 4 * n};
+    const double rotated = (double)(rows_of(call->in[0]) * a->heads * rotary_turned(a));
+    *forward =
+        (Cost){3 * rotated, (double)(extent(call->in[0], 1) * rotary_turned(a)), 4 * n, 4 * n};
     *backward = *forward;
 }
 
@@ -48,10 +50,12 @@ Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes
 #define POSITION(t)                                                                                \
     { .shape = SHAPE(1), .fill = FILL_COUNT, .a = t }
 
-static const Rotary h1d2 = {1, 2, 1e4, false}, h3d10 = {3, 10, 1e4, false};
-static const Rotary h3d10_interleaved = {3, 10, 5e5, true}, h4d64 = {4, 64, 1e4, false};
-static const Rotary h2d34_interleaved = {2, 34, 1e4, true}, h32d64 = {32, 64, 1e4, false};
-static const Rotary h2d8 = {2, 8, 1e4, false}, h2d12_interleaved = {2, 12, 1e4, true};
+static const Rotary h1d2 = {1, 2, 1e4, false, 0}, h3d10 = {3, 10, 1e4, false, 0};
+static const Rotary h3d10_interleaved = {3, 10, 5e5, true, 0}, h4d64 = {4, 64, 1e4, false, 0};
+static const Rotary h2d34_interleaved = {2, 34, 1e4, true, 0}, h32d64 = {32, 64, 1e4, false, 0};
+static const Rotary h3d10_part = {3, 10, 1e4, true, 6}, h2d16_part = {2, 16, 1e3, true, 8};
+static const Rotary h2d7_part = {2, 7, 1e4, false, 2};
+static const Rotary h2d8 = {2, 8, 1e4, false, 0}, h2d12_interleaved = {2, 12, 1e4, true, 0};
 
 /* cos and sin come from float tables of two angles, 1e-7 each; angles are exact, in double. */
 static const OpCase cases[] = {
@@ -67,6 +71,9 @@ static const OpCase cases[] = {
     {.name = "interleaved_L9H2D12_of_27",
      .in = {NORMAL(2, 9, 27)},
      .attributes = &h2d12_interleaved},
+    {.name = "part_L11H3D10_of_33", .in = {NORMAL(2, 11, 33)}, .attributes = &h3d10_part},
+    {.name = "part_L13H2D16_of_40", .in = {NORMAL(3, 13, 40)}, .attributes = &h2d16_part},
+    {.name = "part_L5H2D7", .in = {NORMAL(2, 5, 14)}, .attributes = &h2d7_part},
     {.name = "step131071", .in = {NORMAL(3, 1, 40), POSITION(131071)}, .attributes = &h3d10},
     {.name = "from1000", .in = {NORMAL(1, 70, 40), POSITION(1000)}, .attributes = &h3d10},
     {.name = "L512H4D64_of_384",

@@ -6,8 +6,8 @@
  * wrong by 0.01 at position 10^5. Made once a call, then used by all sequences and heads. */
 static void make_table(const OpCall *call, const Run *run, float *table) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
-    const Divisor pairs = divide_by(a->width / 2);
-    const double step = -2 * log(a->theta) / (double)a->width;
+    const Divisor pairs = divide_by(rotary_turned(a) / 2);
+    const double step = -log(a->theta) / (double)pairs.d;
     const int32_t *position = input_of(call, 1) ? call->in[1]->integers : NULL;
     for_each(run, extent(call->in[0], 1) * pairs.d, [=] __device__(int64_t i) {
         const int64_t row = pairs.of(i), pair = i - row * pairs.d;
@@ -66,24 +66,29 @@ static void rotate_by(const OpCall *call, const Run *run, const float *from, con
                       float sign, bool accumulate) {
     enum { CHANNELS = Pairs<V, MIXED>::CHANNELS };
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
-    const int64_t E = extent(call->in[0], 2), width = a->width, pairs = width / 2;
+    const int64_t E = extent(call->in[0], 2), width = a->width;
+    const int64_t turned = rotary_turned(a), pairs = turned / 2, rest = width - turned;
     const int64_t rotated = a->heads * width, turning = a->heads * pairs / V;
     const Divisor L = divide_by(extent(call->in[0], 1));
-    const Divisor of_row = divide_by(turning + (E - rotated) / CHANNELS);
+    const Divisor of_row = divide_by(turning + (E - a->heads * turned) / CHANNELS);
     const Divisor of_head = divide_by(pairs / V);
+    const int64_t turned_all = a->heads * turned;
     const int64_t stride = a->interleaved ? 2 : 1, apart = a->interleaved ? 1 : pairs;
     float *const table = static_cast<float *>(call->scratch);
     make_table(call, run, table);
     for_each(run, rows_of(call->in[0]) * of_row.d, [=] __device__(int64_t i) {
         const int64_t row = of_row.of(i), own = i - row * of_row.d;
         if (own >= turning) {
-            const int64_t c = row * E + rotated + (own - turning) * CHANNELS;
+            const int64_t n = (own - turning) * CHANNELS, copied = rotated - turned_all;
+            const int64_t within =
+                n < copied ? n / rest * width + turned + n % rest : rotated + n - copied;
+            const int64_t c = row * E + within;
             to.put(c, load<CHANNELS>(from + c), accumulate);
             return;
         }
         const int64_t head = of_head.of(own), pair = (own - head * of_head.d) * V;
         const int64_t c = row * E + head * width + pair * stride;
-        const float *const angle = table + (row - L.of(row) * L.d) * width + pair;
+        const float *const angle = table + (row - L.of(row) * L.d) * turned + pair;
         Pairs<V, MIXED> x(from + c, apart);
         x.turn(load<V>(angle), load<V>(angle + pairs), sign);
         x.put_to(to, c, apart, accumulate);
@@ -95,9 +100,10 @@ static void rotate(const OpCall *call, const Run *run, const float *from, const 
                    float sign, bool accumulate) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
     const bool fours = extent(call->in[0], 2) % 4 == 0;
-    if (fours && a->interleaved && a->width % 4 == 0)
+    const int64_t turned = rotary_turned(a);
+    if (fours && a->interleaved && a->width % 4 == 0 && turned % 4 == 0)
         rotate_by<2, true>(call, run, from, to, sign, accumulate);
-    else if (fours && !a->interleaved && a->width % 8 == 0)
+    else if (fours && !a->interleaved && a->width % 8 == 0 && turned % 8 == 0)
         rotate_by<4, false>(call, run, from, to, sign, accumulate);
     else
         rotate_by<1, false>(call, run, from, to, sign, accumulate);

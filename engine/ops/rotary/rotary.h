@@ -14,7 +14,14 @@ typedef struct Rotary {
     int64_t width;    /* d of a head, even */
     double theta;     /* 10000 in the paper, 5e5 in Llama 3 */
     bool interleaved; /* pairs are channels (2i, 2i+1), the paper's; otherwise (i, i + d/2) */
+    int64_t turned; /* only so many first channels of a head are rotated, as if they were all of it,
+                     * and the others copied; even, 0: all */
 } Rotary;
+
+/* Channels of a head that are rotated. */
+static inline int64_t rotary_turned(const Rotary *attributes) {
+    return attributes->turned ? attributes->turned : attributes->width;
+}
 
 extern const Op op_rotary;
 

@@ -6,7 +6,7 @@
 
 /* cos and sin of position x frequency i: two rows of d/2. */
 static void angles(float *row, int64_t position, const Rotary *attributes) {
-    const int64_t half = attributes->width / 2;
+    const int64_t half = rotary_turned(attributes) / 2;
     for (int64_t i = 0; i < half; i++) {
         const double frequency = pow(attributes->theta, -(double)i / (double)half);
         row[i] = (float)cos((double)position * frequency);
@@ -49,20 +49,25 @@ static inline void turn_pairs(float *to, const float *from, const float *table, 
     }
 }
 
+static inline void copy_channels(float *to, const float *from, int64_t count, bool add) {
+    for (int64_t c = 0; c < count; c += LANES) {
+        const vfloat before = add ? v_load_part(to + c, count - c) : v_zero();
+        v_store_part(to + c, before + v_load_part(from + c, count - c), count - c);
+    }
+}
+
 static void turn_row(float *to, const float *from, const float *table, int64_t channels,
                      const Rotary *attributes, bool add) {
     const int64_t d = attributes->width, rotated = attributes->heads * d;
+    const int64_t turned = rotary_turned(attributes);
     for (int64_t h = 0; h < rotated; h += d) {
         if (attributes->interleaved)
-            turn_pairs(to + h, from + h, table, d / 2, add);
+            turn_pairs(to + h, from + h, table, turned / 2, add);
         else
-            turn_halves(to + h, from + h, table, d / 2, add);
+            turn_halves(to + h, from + h, table, turned / 2, add);
+        copy_channels(to + h + turned, from + h + turned, d - turned, add);
     }
-    for (int64_t c = rotated; c < channels; c += LANES) {
-        const int64_t n = channels - c;
-        const vfloat before = add ? v_load_part(to + c, n) : v_zero();
-        v_store_part(to + c, before + v_load_part(from + c, n), n);
-    }
+    copy_channels(to + rotated, from + rotated, channels - rotated, add);
 }
 
 static void turn(const OpCall *call, const Run *run, float *to, const float *from, float direction,
@@ -70,7 +75,7 @@ static void turn(const OpCall *call, const Run *run, float *to, const float *fro
     const Rotary *attributes = call->attributes;
     const int64_t B = extent(call->in[0], 0), L = extent(call->in[0], 1),
                   E = extent(call->in[0], 2);
-    const int64_t d = attributes->width, span = rotary_span(L);
+    const int64_t d = rotary_turned(attributes), span = rotary_span(L);
     const int64_t position = call->in[1] ? call->in[1]->integers[0] : 0;
     const int64_t first = position / span, blocks = (position + L - 1) / span - first + 1;
     float *low = call->scratch, *high = low + span * d, *own = high + (L / span + 2) * d;

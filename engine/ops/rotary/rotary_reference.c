@@ -7,7 +7,8 @@ void rotary_reference(const ReferenceCall *call);
 void rotary_reference(const ReferenceCall *call) {
     const Rotary *attributes = call->call->attributes;
     const Tensor *x = call->call->in[0];
-    const int64_t L = extent(x, 1), E = extent(x, 2), d = attributes->width;
+    const int64_t L = extent(x, 1), E = extent(x, 2);
+    const int64_t d = rotary_turned(attributes);
     const int64_t position = call->call->in[1] ? call->call->in[1]->host_integers[0] : 0;
     for (int64_t row = 0; row < rows_of(x); row++) {
         const double *from = call->in[0] + row * E;
@@ -17,7 +18,7 @@ void rotary_reference(const ReferenceCall *call) {
             for (int64_t i = 0; i < d / 2; i++) {
                 const double angle = (double)(position + row % L) *
                                      pow(attributes->theta, -2 * (double)i / (double)d);
-                const int64_t a = h * d + (attributes->interleaved ? 2 * i : i);
+                const int64_t a = h * attributes->width + (attributes->interleaved ? 2 * i : i);
                 const int64_t b = attributes->interleaved ? a + 1 : a + d / 2;
                 to[a] = from[a] * cos(angle) - from[b] * sin(angle);
                 to[b] = from[a] * sin(angle) + from[b] * cos(angle);
