@@ -17,7 +17,15 @@ int64_t pattern_parts(const OpCall *call) {
 }
 
 /* The widest registers' shapes (attention_tile.h, pattern_attention_tile.h). */
-enum { LANES_MOST = 16, QUERIES = 48, KEYS = 96, CHUNK = 288, BAND = 192, SLOT_MARGIN = 160 };
+enum {
+    LANES_MOST = 16,
+    QUERIES = 48,
+    KEYS = 96,
+    CHUNK = 288,
+    BAND = 192,
+    BAND_CHUNK = 432,
+    SLOT_MARGIN = 160
+};
 
 static int64_t padded_width(const PatternAttention *a) {
     return (a->width + 2 * LANES_MOST - 1) / (2 * LANES_MOST) * 2 * LANES_MOST;
@@ -33,12 +41,12 @@ int64_t pattern_thread_floats(const OpCall *call, Phase phase) {
     const PatternAttention *a = call->attributes;
     const int64_t width = padded_width(a), relative = call->in[PATTERN_R] != NULL;
     int64_t floats = gathered_floats(call, a) + QUERIES * KEYS + 256;
-    if (relative) floats += (width + QUERIES) * BAND;
+    if (relative) floats += width * BAND_CHUNK + QUERIES * BAND;
     if (phase == PHASE_FORWARD)
         floats += CHUNK * ((2 + relative) * width + LANES_MOST + 2) + KEYS * 2 * width;
     else
         floats += QUERIES * (2 * width + 1) + KEYS * (5 * width + QUERIES) +
-                  relative * (QUERIES + BAND) * width;
+                  relative * (QUERIES + BAND_CHUNK) * width;
     return (floats + 15) / 16 * 16;
 }
 

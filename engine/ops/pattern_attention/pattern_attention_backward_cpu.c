@@ -27,7 +27,8 @@ typedef struct Owner {
     const float *delta; /* scale D of all queries, (B, H, L) */
     Relative relative;
     float *q_bare, *q_v;         /* Q; Q + v */
-    float *x, *band, *band_rows; /* X, and R as its columns and its rows */
+    float *x, *band, *band_rows; /* X, and the chunk's copies of R as columns and as rows */
+    int64_t column;              /* of these, the tile's first */
     float *slot, *gathered;      /* slot: rows of r, then u, then v */
 } Owner;
 
@@ -57,7 +58,7 @@ static __attribute__((noinline)) void band_query_strip(const Owner *o, const Til
                                                        int64_t c, float *dq) {
     const Backward *w = &o->tiles;
     const int64_t n = strip_columns(tile, i), C = strip_column(i);
-    const float *a = o->x + i * BAND + C, *b = o->band_rows + C * w->padded + c;
+    const float *a = o->x + i * BAND + C, *b = o->band_rows + (o->column + C) * w->padded + c;
     if (w->padded - c > LANES)
         query_block(2, w, tile, i, c, n, a, BAND, b, w->padded, dq, true);
     else
@@ -72,30 +73,52 @@ static __attribute__((noinline)) void band_key_strip(const Backward *w, int64_t 
         key_block(1, w, n, a, BAND, b, to);
 }
 
-/* to += sum over n of (the sum of column n of a) times row n of b. a: `queries` rows; n: left ..
- * right-1. */
-static void add_weighted(float *to, const float *a, int64_t a_row, int64_t queries, int64_t left,
-                         int64_t right, const float *b, int64_t b_row, int64_t width) {
-    for (int64_t n = left; n < right; n += LANES) {
-        vfloat sum = v_zero();
-        float sums[LANES];
-        for (int64_t i = 0; i < queries; i++) sum += v_load_part(a + i * a_row + n, right - n);
-        v_store(sums, sum);
-        for (int64_t c = 0; c < width; c += LANES) {
-            vfloat total = v_load(to + c);
-            for (int64_t m = 0; m < LANES && n + m < right; m++)
-                total += v_load_part(b + (n + m) * b_row + c, width - c) * sums[m];
-            v_store(to + c, total);
-        }
+/* sums += the column sums of ROWS rows of a, up to whole vectors. */
+static inline void add_columns(float *sums, const float *a, int64_t a_row, int64_t columns) {
+    for (int64_t n = 0; n < columns; n += LANES) {
+        vfloat sum = v_load(sums + n);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) sum += v_load(a + r * a_row + n);
+        v_store(sums + n, sum);
+    }
+}
+
+/* A vector of to += sum over n of weights[n] times row n of b. */
+static inline void add_weighted(float *to, const float *weights, int64_t count, const float *b,
+                                int64_t b_row) {
+    vfloat sum[4] = {v_load(to), v_zero(), v_zero(), v_zero()};
+    int64_t n = 0;
+    for (; n + 4 <= count; n += 4)
+#pragma GCC unroll 4
+        for (int m = 0; m < 4; m++) sum[m] += v_load(b + (n + m) * b_row) * weights[n + m];
+    for (; n < count; n++) sum[0] += v_load(b + n * b_row) * weights[n];
+    v_store(to, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+/* What u and v take of a tile. */
+static void bias_gradients(const Owner *o, const Tile *tile) {
+    const Backward *w = &o->tiles;
+    const int64_t padded = w->padded, seen = strip_seen(tile, tile->count - 1);
+    float *du = o->slot + slot_rows(&o->relative) * padded, *dv = du + padded;
+    float by_key[BAND] = {0}, by_distance[BAND] = {0};
+    for (int64_t i = 0; i < tile->count; i += ROWS) {
+        if (strip_seen(tile, i) > 0)
+            add_columns(by_key, w->dscores + i * KEYS, KEYS, strip_seen(tile, i));
+        add_columns(by_distance, o->x + i * BAND, BAND, QUERIES + tile->keys);
+    }
+    for (int64_t c = 0; c < padded; c += LANES) {
+        add_weighted(du + c, by_key, seen, w->key_rows + c / PANEL * PANEL * KEYS + c % PANEL,
+                     PANEL);
+        add_weighted(dv + c, by_distance, QUERIES + tile->keys - 1,
+                     o->band_rows + o->column * padded + c, padded);
     }
 }
 
 /* dX is dS with rows one number longer; what it adds to dQ, dR, du and dv. */
-static void band_gradients(const Owner *o, const Tile *tile, int64_t apart, float *dq,
-                           const float *k) {
+static void band_gradients(const Owner *o, const Tile *tile, int64_t apart, float *dq) {
     const Backward *w = &o->tiles;
     const Relative *relative = &o->relative;
-    const int64_t padded = w->padded, d = w->view->width, top = band_top(tile, apart);
+    const int64_t padded = w->padded, top = band_top(tile, apart);
     const int64_t whole = (tile->count + ROWS - 1) / ROWS * ROWS;
     memset(o->x, 0, (size_t)(QUERIES * BAND) * sizeof(float));
     for (int64_t i = 0; i < whole; i++) {
@@ -103,12 +126,6 @@ static void band_gradients(const Owner *o, const Tile *tile, int64_t apart, floa
         for (int64_t j = 0; j < seen; j += LANES)
             v_store(o->x + i * BAND + QUERIES - 1 - i + j, v_load(w->dscores + i * KEYS + j));
     }
-    memset(o->band_rows, 0, (size_t)(BAND * padded) * sizeof(float));
-    for (int64_t C = 0; C < BAND; C++)
-        for (int64_t c = 0; c < d && top - C >= 0 && top - C < relative->count; c += LANES)
-            v_store(o->band_rows + C * padded + c,
-                    v_operand(v_load_part(relative->r + (top - C) * relative->row + c, d - c),
-                              w->rounded));
     if (dq)
         for (int64_t c = 0; c < padded; c += PANEL)
             for (int64_t i = 0; i < tile->count; i += ROWS)
@@ -124,11 +141,7 @@ static void band_gradients(const Owner *o, const Tile *tile, int64_t apart, floa
                 band_key_strip(w, c, to - from, o->x + from * BAND + C, o->q_v + from * padded + c,
                                dr + C * padded + c);
         }
-    float *du = o->slot + slot_rows(relative) * padded, *dv = du + padded;
-    for (int64_t i = 0; i < tile->count; i += ROWS) /* a strip at a time: keys that it sees */
-        add_weighted(du, w->dscores + i * KEYS, KEYS, ROWS, 0, strip_seen(tile, i), k,
-                     w->view->k_row, d);
-    add_weighted(dv, o->x, BAND, whole, left, right, o->band_rows, padded, d);
+    bias_gradients(o, tile);
 }
 
 static void group_tile(const Owner *o, const PatternGroup *group, const GroupRows *rows,
@@ -139,8 +152,7 @@ static void group_tile(const Owner *o, const PatternGroup *group, const GroupRow
     float deltas[QUERIES], *dq = call->in[PATTERN_Q]->gradient;
     if (dq) dq += rows->q - call->in[PATTERN_Q]->data + tile->first * rows->q_row;
     set_queries(o, group, rows, tile, deltas);
-    if (o->relative.r)
-        begin_with_band(tile, &o->relative, apart, o->q_v, w->padded, o->band, o->x, w->rounded);
+    if (o->relative.r) begin_with_band(tile, o->q_v, w->padded, o->band + o->column, o->x);
     tile_scores(tile, w->q, w->padded, w->keys, w->start, w->weights);
     tile_dscores(w, tile, deltas);
     const bool add = o->piece || tile->key || call->accumulate[PATTERN_Q];
@@ -149,7 +161,7 @@ static void group_tile(const Owner *o, const PatternGroup *group, const GroupRow
             if (!add || strip_seen(tile, i) > 0) query_strip(w, tile, i, c, dq, add);
     key_sums(w, tile, w->weights, w->g, w->dv);
     key_sums(w, tile, w->dscores, w->q, w->dk);
-    if (o->relative.r) band_gradients(o, tile, apart, dq, rows->k + tile->key * w->view->k_row);
+    if (o->relative.r) band_gradients(o, tile, apart, dq);
 }
 
 static void write_block(const Owner *o, const PatternGroup *group, const GroupRows *rows,
@@ -171,6 +183,27 @@ static void write_block(const Owner *o, const PatternGroup *group, const GroupRo
         write_keys(to, row, w->dk + n * w->padded, w->padded, 1, d, true);
         write_keys(to + rows->value_apart, row, w->dv + n * w->padded, w->padded, 1, d, true);
     }
+}
+
+/* Copies of R for the queries from `first` on, as many as a chunk has, and the tile's keys. */
+static void pack_chunk(Owner *o, const PatternGroup *group, int64_t first, const Tile *tile) {
+    const Backward *w = &o->tiles;
+    const AttentionView *view = tile->view;
+    const Relative *relative = &o->relative;
+    const int64_t d = view->width, left = view->queries - first, padded = w->padded;
+    const int64_t count = left < ATTENTION_CHUNK ? left : ATTENTION_CHUNK;
+    const int64_t tiles = (count + QUERIES - 1) / QUERIES, columns = tiles * QUERIES + tile->keys;
+    const int64_t top = chunk_top(first, tiles, tile->key, group->q_first - group->k_first);
+    pack_band(o->band, relative, top, columns, d, view->scale * LOG2_E, w->rounded);
+    for (int64_t C = 0; C < columns; C++) {
+        const int64_t t = top - C;
+        float *to = o->band_rows + C * padded;
+        memset(to, 0, (size_t)padded * sizeof(float));
+        for (int64_t c = 0; c < d && t >= 0 && t < relative->count; c += LANES)
+            v_store(to + c,
+                    v_operand(v_load_part(relative->r + t * relative->row + c, d - c), w->rounded));
+    }
+    o->column = (tiles - 1) * QUERIES;
 }
 
 static void group_backward(Owner *o, const PatternGroup *group) {
@@ -196,7 +229,9 @@ static void group_backward(Owner *o, const PatternGroup *group) {
         for (int64_t i = 0; i < view.queries; i += QUERIES) {
             tile.first = i;
             tile.count = view.queries - i < QUERIES ? view.queries - i : QUERIES;
+            if (o->relative.r && i % ATTENTION_CHUNK == 0) pack_chunk(o, group, i, &tile);
             if (tile_seen(&tile, tile.count - 1) > 0) group_tile(o, group, &rows, &tile);
+            o->column -= QUERIES;
         }
         write_block(o, group, &rows, j, tile.keys);
     }
@@ -241,7 +276,7 @@ static Owner owner_with(const OpCall *call, const Run *run, const float *delta, 
     o.q_v = o.gathered; /* summaries have no relative scores */
     o.x = o.q_v + QUERIES * padded;
     o.band = o.x + QUERIES * BAND;
-    o.band_rows = o.band + padded * BAND;
+    o.band_rows = o.band + padded * BAND_CHUNK;
     return o;
 }
 

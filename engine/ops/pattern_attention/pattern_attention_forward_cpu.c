@@ -36,6 +36,10 @@ static void chunk_tiles(const Chunk *chunk, const Forward *f, const RelativeRows
                   view->scale * LOG2_E, f->rounded);
         pack_channels(f->values, rows->v + j * view->v_row, view->v_row, tile.keys, view->width,
                       f->rounded);
+        const int64_t tiles = (chunk->count + QUERIES - 1) / QUERIES;
+        if (with->relative.r)
+            pack_band(with->band, &with->relative, chunk_top(chunk->first, tiles, j, with->apart),
+                      tiles * QUERIES + tile.keys, view->width, view->scale * LOG2_E, f->rounded);
         for (int64_t i = 0; i < chunk->count; i += QUERIES) {
             Forward part = *f;
             tile.first = chunk->first + i;
@@ -47,8 +51,8 @@ static void chunk_tiles(const Chunk *chunk, const Forward *f, const RelativeRows
             part.out += i * f->out_row;
             part.log_sum += i;
             if (with->relative.r)
-                begin_with_band(&tile, &with->relative, with->apart, with->q + i * f->padded,
-                                f->padded, with->band, with->x, f->rounded);
+                begin_with_band(&tile, with->q + i * f->padded, f->padded,
+                                with->band + (tiles - 1) * QUERIES - i, with->x);
             tile_forward(&part, &tile);
         }
     }
@@ -121,7 +125,7 @@ static void chunk_forward(const Chunk *chunk, float *scratch) {
     f.log_sum = f.largest + whole + LANES;
     with.q = f.log_sum + whole + LANES;
     with.band = with.q + (with.relative.r ? whole * padded : 0);
-    with.x = with.band + (with.relative.r ? padded * BAND : 0);
+    with.x = with.band + (with.relative.r ? padded * BAND_CHUNK : 0);
     float *gathered = with.x + (with.relative.r ? QUERIES * BAND : 0);
     f.out = f.o;
     f.out_row = padded;

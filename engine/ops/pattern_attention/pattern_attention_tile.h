@@ -10,8 +10,12 @@
 #include "engine/ops/attention/attention_tile.h"
 #include "engine/ops/pattern_attention/pattern_attention.h"
 
-/* Columns of the band: those of a tile, and what its last panel reads beyond. */
-enum { BAND = (QUERIES + KEYS + ROWS + PANEL + 15) / 16 * 16 };
+/* Columns of the band: those of a tile, and what its last panel reads beyond; the same of a chunk
+ * of queries, whose tiles share a copy of R. */
+enum {
+    BAND = (QUERIES + KEYS + ROWS + PANEL + 15) / 16 * 16,
+    BAND_CHUNK = BAND + ATTENTION_CHUNK - QUERIES
+};
 
 /* Queries q_first, q_first + step, ... and keys k_first, k_first + step, ...: query number i sees
  * the keys with numbers up to i + offset. */
@@ -151,6 +155,12 @@ static inline void add_to_rows(float *to, const float *rows, int64_t padded, int
     }
 }
 
+/* A chunk's copy of R: column C has distance top - C. Its tiles' columns begin further right the
+ * earlier their queries are. */
+static inline int64_t chunk_top(int64_t first, int64_t tiles, int64_t key, int64_t apart) {
+    return first + tiles * QUERIES - 1 - key + apart;
+}
+
 /* band[c][C] = scale R[top - C][c], zero where there is no such distance; C up to whole vectors. */
 static inline void pack_band(float *band, const Relative *relative, int64_t top, int64_t columns,
                              int64_t width, float scale, bool rounded) {
@@ -167,7 +177,7 @@ static inline void pack_band(float *band, const Relative *relative, int64_t top,
                               scale;
             }
             v_transpose(block);
-            for (int64_t n = 0; n < LANES; n++) v_store(band + (c + n) * BAND + at, block[n]);
+            for (int64_t n = 0; n < LANES; n++) v_store(band + (c + n) * BAND_CHUNK + at, block[n]);
         }
 }
 
@@ -179,28 +189,33 @@ static inline int64_t strip_columns(const Tile *tile, int64_t i) {
     return strip_seen(tile, i) + ROWS - 1;
 }
 
-static __attribute__((noinline)) void band_strip(float *x, const float *q, int64_t padded,
-                                                 const float *band) {
+ALWAYS_INLINE void band_block(const int vectors, float *x, const float *q, int64_t padded,
+                              const float *band) {
     vfloat s[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = v_zero();
-    multiply(2, padded, q, padded, 1, band, BAND, s);
+    multiply(vectors, padded, q, padded, 1, band, BAND_CHUNK, s);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < 2; v++) v_store(x + r * BAND + v * LANES, s[r][v]);
+        for (int v = 0; v < vectors; v++) v_store(x + r * BAND + v * LANES, s[r][v]);
 }
 
-/* Makes X of the tile, and the tile's scores begin with it. q: rows of Q + v; x: QUERIES x BAND. */
-static inline void begin_with_band(Tile *tile, const Relative *relative, int64_t apart,
-                                   const float *q, int64_t padded, float *band, float *x,
-                                   bool rounded) {
-    const AttentionView *view = tile->view;
-    pack_band(band, relative, band_top(tile, apart), BAND, view->width, view->scale * LOG2_E,
-              rounded);
+/* X of a strip, `columns` of them. */
+static __attribute__((noinline)) void band_strip(float *x, const float *q, int64_t padded,
+                                                 const float *band, int64_t columns) {
+    for (; columns > LANES; columns -= PANEL, x += PANEL, band += PANEL)
+        band_block(2, x, q, padded, band);
+    if (columns > 0) band_block(1, x, q, padded, band);
+}
+
+/* Makes X of the tile, and the tile's scores begin with it. q: rows of Q + v; x: QUERIES x BAND;
+ * band: the tile's columns of its chunk's copy. */
+static inline void begin_with_band(Tile *tile, const float *q, int64_t padded, const float *band,
+                                   float *x) {
     for (int64_t i = 0; i < tile->count; i += ROWS)
         if (strip_seen(tile, i) > 0)
-            for (int64_t C = strip_column(i), end = C + strip_columns(tile, i); C < end; C += PANEL)
-                band_strip(x + i * BAND + C, q + i * padded, padded, band + C);
+            band_strip(x + i * BAND + strip_column(i), q + i * padded, padded,
+                       band + strip_column(i), strip_columns(tile, i));
     tile->base = x + QUERIES - 1;
     tile->base_row = BAND - 1;
 }
