@@ -174,7 +174,7 @@ static void gain_gradient(const Head *w, const Span *span) {
         float *at = to.data + scalar_at(w, span->token + i);
         *at = to.add ? *at + sum : sum;
     }
-    scale_rows(w->dk, d, span->rows, d, w->gain);
+    scale_rows(w->dk, d, w->dk, d, span->rows, d, w->gain, 1);
 }
 
 /* S . dS of the chunk's end. */

@@ -22,12 +22,10 @@ typedef struct Head {
     float *q, *k;       /* (CHUNK, d): features of a chunk */
     float *weights;     /* (CHUNK, CHUNK): P */
     float *state;
-    const float *log_decay; /* of the call; NULL: none */
-    /* (CHUNK): a, b in two parts (the second what rounding the first has lost: differences of large
-     * sums count), exp(b) and exp(b_C - b). */
-    const float *gains, *skip; /* of the call; NULL: none */
-    float *gain;               /* (CHUNK) */
-    float *decay, *sum, *rest, *since, *before;
+    const float *log_decay, *gains, *skip; /* of the call; NULL: none */
+    /* (CHUNK): gains, a, b in two parts (the second what rounding the first has lost: differences
+     * of large sums count), exp(b) and exp(b_C - b). */
+    float *gain, *decay, *sum, *rest, *since, *before;
     /* Backward. */
     float *dq, *dk, *g; /* gradients of the features; that of the result over the denominator */
     float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
@@ -176,16 +174,6 @@ static inline void pack_queries(const Head *w, const Span *span) {
     pack(w, w->q, w->call->in[w->plan.q_input]->data + q_at(w, span->token), w->plan.q_row,
          span->rows, w->a->scale);
 }
-/* Row i of (rows, width) times factor[i]. */
-static inline void scale_rows(float *rows, int64_t row, int64_t count, int64_t width,
-                              const float *factor) {
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < width; c += LANES) {
-            float *at = rows + i * row + c;
-            v_store_part(at, v_load_part(at, width - c) * factor[i], width - c);
-        }
-}
-
 /* Without gains. */
 static inline void pack_plain_keys(const Head *w, const Span *span) {
     pack(w, w->k, w->call->in[w->plan.k_input]->data + k_at(w, span->token), w->plan.k_row,
@@ -195,7 +183,7 @@ static inline void pack_keys(const Head *w, const Span *span) {
     pack_plain_keys(w, span);
     if (!w->gains) return;
     for (int64_t i = 0; i < span->keys; i++) w->gain[i] = w->gains[scalar_at(w, span->token + i)];
-    scale_rows(w->k, w->plan.d, span->keys, w->plan.d, w->gain);
+    scale_rows(w->k, w->plan.d, w->k, w->plan.d, span->keys, w->plan.d, w->gain, 1);
 }
 static inline const float *values_of(const Head *w, const Span *span) {
     return w->call->in[w->plan.v_input]->data + v_at(w, span->token);
