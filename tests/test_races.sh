@@ -18,9 +18,10 @@ rows() {
     echo attention/{wide_Q9,L7,padded_L45,Q12,both,dropout,step_H}:tf32
     echo long_convolution/{B1L1D1,B2L7,B3L64,B2L37,B1L600,B1L65D1,B1L128,B3L131,B2L256,B3L301,B2L512,B1L1024,B2L1500}
     echo cross_entropy/{R1D1,R7,R2x3,R1D17,R61,R131,R259} cross_entropy/{R61,R131}:{bf16,tf32}
+    echo dense_convolution/{B1L1,B2L7,B5L130,B3L37}
     echo {linear,lstm}/:{float,bf16,tf32}
     for folder in $(dirname engine/ops/*/*.cu | sort -u); do
-        case $(basename "$folder") in attention | cross_entropy | linear | long_convolution | lstm) ;;
+        case $(basename "$folder") in attention | cross_entropy | dense_convolution | linear | long_convolution | lstm) ;;
         *) echo "$(basename "$folder")/" ;; esac
     done
 }
