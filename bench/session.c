@@ -10,6 +10,10 @@
  * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
  * order of the gradient sum and so the bits, and bits must not depend on the machine. */
 static const size_t replay_bytes = 24u << 20;
+/* Each replay computes anew what depends on parameters alone. Where that is most of the work
+ * (CKConv's kernels, one for every pair of channels), cutting a batch costs more than the cache
+ * gives: a cut may make a step's operations grow by half. */
+static const double most_repetition = 1.5;
 /* A device with memory of its own wants the largest batch that fits any of its kind. */
 static const size_t remote_replay_bytes = (size_t)4 << 30;
 
@@ -33,7 +37,8 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     return tape_plan(session->train.tape, session->threads, error);
 }
 
-/* The largest divisor of the batch whose replay fits the cache, or the one asked for. */
+/* The largest divisor of the batch whose replay fits the cache, the whole batch where that costs
+ * too much, or what was asked for. */
 static Status choose_micro_batch(Session *session, Error *error) {
     const int64_t batch = session->cell->run.batch;
     if (session->cell->run.micro_batch) {
@@ -41,10 +46,17 @@ static Status choose_micro_batch(Session *session, Error *error) {
         return record_train(session, session->micro_batch, error);
     }
     const size_t most = session->device.kind->remote ? remote_replay_bytes : replay_bytes;
+    double whole = 0;
     for (int64_t parts = 1; parts <= batch; parts++) {
         if (batch % parts) continue;
         session->micro_batch = batch / parts;
         if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
+        const double flops = (double)parts * tape_model_flops(session->train.tape);
+        if (parts == 1) whole = flops;
+        if (flops > most_repetition * whole) {
+            session->micro_batch = batch;
+            return record_train(session, batch, error);
+        }
         if (tape_bytes(session->train.tape) <= most) break;
     }
     return STATUS_OK;

@@ -69,14 +69,30 @@ ALWAYS_INLINE void write_point(const void *target, int64_t t, vfloat value) {
 /* Signals side by side in memory, each with a buffer `size` floats behind the last one's: their
  * first or last passes take turns, so that the page of a token, whose neighbours in time may lie a
  * page or more away, serves them all. */
-enum { TOGETHER = 8 };
+enum { TOGETHER = 4 };
+
+/* Whole vectors are the usual case, and known to be whole need no mask. */
+ALWAYS_INLINE void read_part(const Fft *fft, float *buffer, int64_t first, Signal signal) {
+    if (signal.width >= LANES) {
+        signal.width = LANES;
+        fft_read_part(fft, buffer, first, &signal, read_point, NULL);
+    } else {
+        fft_read_part(fft, buffer, first, &signal, read_point, NULL);
+    }
+}
+ALWAYS_INLINE void write_part(const Fft *fft, float *buffer, int64_t first, Signal signal) {
+    if (signal.width >= LANES && !signal.to.add) {
+        signal.width = LANES;
+        signal.to.add = false;
+        fft_write_part(fft, buffer, first, &signal, write_point, NULL);
+    } else {
+        fft_write_part(fft, buffer, first, &signal, write_point, NULL);
+    }
+}
 
 static void to_spectra(const Fft *fft, float *buffer, int64_t size, const Signal *list, int count) {
     for (int64_t first = 0; first < fft->points / 8; first += FFT_ROWS)
-        for (int i = 0; i < count; i++) {
-            const Signal signal = list[i];
-            fft_read_part(fft, buffer + i * size, first, &signal, read_point, NULL);
-        }
+        for (int i = 0; i < count; i++) read_part(fft, buffer + i * size, first, list[i]);
     for (int i = 0; i < count; i++)
         ISA(fft_run)(fft, FFT_FORWARD, &(FftBuffers){.signal = buffer + i * size});
 }
@@ -85,10 +101,7 @@ static void from_spectra(const Fft *fft, float *buffer, int64_t size, const Sign
     for (int i = 0; i < count; i++)
         ISA(fft_run)(fft, FFT_BACK, &(FftBuffers){.signal = buffer + i * size});
     for (int64_t first = 0; first < fft->points / 8; first += FFT_ROWS)
-        for (int i = 0; i < count; i++) {
-            const Signal signal = list[i];
-            fft_write_part(fft, buffer + i * size, first, &signal, write_point, NULL);
-        }
+        for (int i = 0; i < count; i++) write_part(fft, buffer + i * size, first, list[i]);
 }
 
 /* A tensor (rows, points, channels), or the filter (points, rows, channels), and its spectra. */
