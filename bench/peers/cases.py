@@ -36,4 +36,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "state-spaces/s4"),
     Case("linear-attention", "Linear attention, 2 layers, width 128, length 1024, batch 8", "linear_attention",
          SMALL + " heads=4 length=1024 batch=8", "idiap/fast-transformers"),
+    Case("xlstm", "xLSTM[1:0], 2 layers, width 128, length 1024, batch 8", "xlstm",
+         SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
 ]  # fmt: skip

@@ -11,7 +11,7 @@ def norm(w, s, x):
     gamma = w["gamma"]
     if s["norm"] == "rms":
         return F.rms_norm(x, gamma.shape, gamma, 1e-5)
-    return F.layer_norm(x, gamma.shape, gamma, w["beta"], 1e-5)
+    return F.layer_norm(x, gamma.shape, gamma, w.get("beta"), 1e-5)
 
 
 def mlp(w, s, x):
