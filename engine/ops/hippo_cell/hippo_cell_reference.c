@@ -36,7 +36,7 @@ void hippo_cell_reference(const ReferenceCall *call) {
     const int64_t B = extent(own->in[HIPPO_GATES], 0), L = extent(own->in[HIPPO_GATES], 1);
     const int64_t H = extent(own->in[HIPPO_W_U], 0), N = extent(own->in[HIPPO_W_M], 0);
     const int64_t start = own->inputs > HIPPO_POSITION && own->in[HIPPO_POSITION]
-                              ? own->in[HIPPO_POSITION]->integers[0]
+                              ? own->in[HIPPO_POSITION]->host_integers[0]
                               : 0;
     double *h = malloc((size_t)(H + N) * sizeof *h), *m = h + H;
     for (int64_t b = 0; b < B; b++) {
