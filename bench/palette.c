@@ -35,7 +35,7 @@ static const char *const names[] = {
     "xlstm",
     "gss",
     "mega",
-    "ttt",
+    "ttt_linear",
     "retnet",
     "deltanet",
     "gla",
@@ -47,6 +47,7 @@ static const char *const names[] = {
     "perceiver",
     "hippo",
     "gru",
+    "ttt_mlp",
 };
 enum { NAMES = sizeof names / sizeof *names };
 _Static_assert((int)NAMES <= (int)PALETTE_STYLES, "every known name has a style of its own");

@@ -6,7 +6,7 @@
 
 #include "engine/tensor.h"
 
-enum { MAX_INPUTS = 12, MAX_OUTPUTS = 4, MAX_SAVED = 6 };
+enum { MAX_INPUTS = 13, MAX_OUTPUTS = 4, MAX_SAVED = 6 };
 
 typedef struct Tape Tape;
 typedef struct Op Op;

@@ -137,6 +137,7 @@ static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *
 static Tensor *block(Tape *tape, const Model *model, const ModelContext *context, Tensor *x) {
     const Backbone *backbone = context->backbone;
     const bool pre = backbone->norm_place == PLACE_PRE;
+    if (model->opening) x = model->opening(tape, context, x);
     Tensor *y = pre ? backbone_norm(tape, backbone, "norm1", x) : x;
     tape_scope(tape, "mixer");
     y = model->mixer(tape, context, y);

@@ -82,6 +82,9 @@ typedef struct Model {
     /* Once, before the first block: (B, L, D) -> (B, L, D), e.g. learned positions. NULL: nothing.
      */
     Tensor *(*prologue)(Tape *tape, const ModelContext *context, Tensor *x);
+    /* Begins each block of a mixer, on the residual stream: (B, L, D) -> (B, L, D), e.g. a branch
+     * of its own. NULL: nothing. */
+    Tensor *(*opening)(Tape *tape, const ModelContext *context, Tensor *x);
     /* Exactly one of the two. mixer: one block's sequence mixing. stack: everything between
      * embedding and final norm, which norm_place=post goes without. */
     Tensor *(*mixer)(Tape *tape, const ModelContext *context, Tensor *x);

@@ -6,6 +6,10 @@ void rotary_reference(const ReferenceCall *call);
 static void shape(Tape *tape, OpCall *call) {
     const Rotary *a = call->attributes;
     const Tensor *x = call->in[0], *position = call->in[1];
+    if (a->period < 0) {
+        tape_fail(tape, call, "a period of %ld rows; 0 stands for none", (long)a->period);
+        return;
+    }
     const int64_t turned = rotary_turned(a);
     if (turned < 2 || turned % 2 || turned > a->width || a->heads < 1) {
         tape_fail(tape, call, "%ld channels of a head's %ld; pairs need an even number of them",
@@ -36,7 +40,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
     (void)phase;
     const Rotary *a = call->attributes;
-    const int64_t length = extent(call->in[0], 1), span = rotary_span(length);
+    const int64_t length = rotary_positions(a, extent(call->in[0], 1)), span = rotary_span(length);
     return (size_t)((span + length / span + 2 + threads) * a->width) * sizeof(float);
 }
 
@@ -50,12 +54,14 @@ Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes
 #define POSITION(t)                                                                                \
     { .shape = SHAPE(1), .fill = FILL_COUNT, .a = t }
 
-static const Rotary h1d2 = {1, 2, 1e4, false, 0}, h3d10 = {3, 10, 1e4, false, 0};
-static const Rotary h3d10_interleaved = {3, 10, 5e5, true, 0}, h4d64 = {4, 64, 1e4, false, 0};
-static const Rotary h2d34_interleaved = {2, 34, 1e4, true, 0}, h32d64 = {32, 64, 1e4, false, 0};
-static const Rotary h3d10_part = {3, 10, 1e4, true, 6}, h2d16_part = {2, 16, 1e3, true, 8};
-static const Rotary h2d7_part = {2, 7, 1e4, false, 2};
-static const Rotary h2d8 = {2, 8, 1e4, false, 0}, h2d12_interleaved = {2, 12, 1e4, true, 0};
+static const Rotary h1d2 = {1, 2, 1e4, false, 0, 0}, h3d10 = {3, 10, 1e4, false, 0, 0};
+static const Rotary h3d10_interleaved = {3, 10, 5e5, true, 0, 0}, h4d64 = {4, 64, 1e4, false, 0, 0};
+static const Rotary h2d34_interleaved = {2, 34, 1e4, true, 0, 0},
+                    h32d64 = {32, 64, 1e4, false, 0, 0};
+static const Rotary h3d10_part = {3, 10, 1e4, true, 6, 0}, h2d16_part = {2, 16, 1e3, true, 8, 0};
+static const Rotary h2d7_part = {2, 7, 1e4, false, 2, 0};
+static const Rotary h2d8 = {2, 8, 1e4, false, 0, 0}, h2d12_interleaved = {2, 12, 1e4, true, 0, 0};
+static const Rotary period16 = {2, 8, 1e4, true, 0, 16}, period45 = {2, 8, 1e4, false, 0, 45};
 
 /* cos and sin come from float tables of two angles, 1e-7 each; angles are exact, in double. */
 static const OpCase cases[] = {
@@ -75,6 +81,8 @@ static const OpCase cases[] = {
     {.name = "part_L13H2D16_of_40", .in = {NORMAL(3, 13, 40)}, .attributes = &h2d16_part},
     {.name = "part_L5H2D7", .in = {NORMAL(2, 5, 14)}, .attributes = &h2d7_part},
     {.name = "step131071", .in = {NORMAL(3, 1, 40), POSITION(131071)}, .attributes = &h3d10},
+    {.name = "period16_L37", .in = {NORMAL(2, 37, 16)}, .attributes = &period16},
+    {.name = "period45_L3", .in = {NORMAL(2, 3, 16), POSITION(88)}, .attributes = &period45},
     {.name = "from1000", .in = {NORMAL(1, 70, 40), POSITION(1000)}, .attributes = &h3d10},
     {.name = "L512H4D64_of_384",
      .in = {NORMAL(4, 512, 384)},

@@ -8,11 +8,12 @@ static void make_table(const OpCall *call, const Run *run, float *table) {
     const Rotary *a = static_cast<const Rotary *>(call->attributes);
     const Divisor pairs = divide_by(rotary_turned(a) / 2);
     const double step = -log(a->theta) / (double)pairs.d;
+    const int64_t period = a->period;
     const int32_t *position = input_of(call, 1) ? call->in[1]->integers : NULL;
     for_each(run, extent(call->in[0], 1) * pairs.d, [=] __device__(int64_t i) {
         const int64_t row = pairs.of(i), pair = i - row * pairs.d;
-        const double t = (double)((position ? position[0] : 0) + row);
-        const double angle = t * exp(step * (double)pair);
+        const int64_t t = (position ? position[0] : 0) + row;
+        const double angle = (double)(period ? t % period : t) * exp(step * (double)pair);
         float *const to = table + row * 2 * pairs.d + pair;
         to[0] = (float)cos(angle);
         to[pairs.d] = (float)sin(angle);

@@ -16,6 +16,7 @@ typedef struct Rotary {
     bool interleaved; /* pairs are channels (2i, 2i+1), the paper's; otherwise (i, i + d/2) */
     int64_t turned; /* only so many first channels of a head are rotated, as if they were all of it,
                      * and the others copied; even, 0: all */
+    int64_t period; /* positions begin again at 0 after so many rows; 0: they never do */
 } Rotary;
 
 /* Channels of a head that are rotated. */
@@ -33,6 +34,11 @@ Tensor *rotary(Tape *tape, Tensor *x, Tensor *position, const Rotary *attributes
  * precision: two small tables instead of one of the sequence's length. */
 static inline int64_t rotary_span(int64_t length) {
     return length < 32 ? 1 : 32;
+}
+
+/* Positions that a call can meet, from the first one on. */
+static inline int64_t rotary_positions(const Rotary *attributes, int64_t length) {
+    return attributes->period ? attributes->period : length;
 }
 
 #endif

@@ -75,16 +75,18 @@ static void turn(const OpCall *call, const Run *run, float *to, const float *fro
     const Rotary *attributes = call->attributes;
     const int64_t B = extent(call->in[0], 0), L = extent(call->in[0], 1),
                   E = extent(call->in[0], 2);
-    const int64_t d = rotary_turned(attributes), span = rotary_span(L);
+    const int64_t positions = rotary_positions(attributes, L), period = attributes->period;
+    const int64_t d = rotary_turned(attributes), span = rotary_span(positions);
     const int64_t position = call->in[1] ? call->in[1]->integers[0] : 0;
-    const int64_t first = position / span, blocks = (position + L - 1) / span - first + 1;
-    float *low = call->scratch, *high = low + span * d, *own = high + (L / span + 2) * d;
+    const int64_t lowest = period ? 0 : position, first = lowest / span;
+    const int64_t blocks = (lowest + positions - 1) / span - first + 1;
+    float *low = call->scratch, *high = low + span * d, *own = high + (positions / span + 2) * d;
     for (int64_t i = 0; i < span; i++) angles(low + i * d, i, attributes);
     for (int64_t i = 0; i < blocks; i++) angles(high + i * d, (first + i) * span, attributes);
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t t = 0; t < L; t++) {
         float *table = own + omp_get_thread_num() * d;
-        const int64_t at = position + t;
+        const int64_t at = period ? (position + t) % period : position + t;
         combine(table, high + (at / span - first) * d, low + at % span * d, d / 2, direction);
         for (int64_t b = 0; b < B; b++)
             turn_row(to + (b * L + t) * E, from + (b * L + t) * E, table, E, attributes, add);

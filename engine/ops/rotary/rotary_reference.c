@@ -16,7 +16,8 @@ void rotary_reference(const ReferenceCall *call) {
         for (int64_t c = 0; c < E; c++) to[c] = from[c];
         for (int64_t h = 0; h < attributes->heads; h++)
             for (int64_t i = 0; i < d / 2; i++) {
-                const double angle = (double)(position + row % L) *
+                const int64_t t = position + row % L, period = attributes->period;
+                const double angle = (double)(period ? t % period : t) *
                                      pow(attributes->theta, -2 * (double)i / (double)d);
                 const int64_t a = h * attributes->width + (attributes->interleaved ? 2 * i : i);
                 const int64_t b = attributes->interleaved ? a + 1 : a + d / 2;
