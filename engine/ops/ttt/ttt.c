@@ -1,6 +1,6 @@
 #include "engine/ops/ttt/ttt.h"
 
-#include "engine/ops/ttt/ttt_cpu_plan.h"
+#include "engine/ops/ttt/ttt_work.h"
 
 static bool require(Tape *tape, const OpCall *call, const Tensor *tensor, Shape shape,
                     const char *text) {

@@ -4,7 +4,7 @@
 #define LONGHAUL_OPS_TTT_BATCH_SIMD_H
 
 #include "engine/activation_simd.h"
-#include "engine/ops/ttt/ttt_cpu_plan.h"
+#include "engine/ops/ttt/ttt_work.h"
 #include "engine/ops/ttt/ttt_panel_simd.h"
 
 /* What does not change along a sequence. */

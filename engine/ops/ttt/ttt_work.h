@@ -1,16 +1,22 @@
-/* Scratch of the CPU's kernels. */
-#ifndef LONGHAUL_OPS_TTT_CPU_PLAN_H
-#define LONGHAUL_OPS_TTT_CPU_PLAN_H
+/* What the kernels of ttt work with, on CPUs a thread's and on GPUs a block's. */
+#ifndef LONGHAUL_OPS_TTT_WORK_H
+#define LONGHAUL_OPS_TTT_WORK_H
 
 #include "engine/ops/ttt/ttt_plan.h"
 
+#ifdef __CUDACC__
+#define TTT_DEVICE_TOO __host__ __device__
+#else
+#define TTT_DEVICE_TOO
+#endif
+
 enum { TTT_LINE = 16, TTT_COLUMNS = 32 }; /* widest vector, and widest tile of a product */
 
-static inline int64_t ttt_up(int64_t count, int64_t unit) {
+TTT_DEVICE_TOO static inline int64_t ttt_up(int64_t count, int64_t unit) {
     return (count + unit - 1) / unit * unit;
 }
 /* Lanes of a panel, p: the tokens of a mini-batch and zeros. */
-static inline int64_t ttt_lanes(const TttPlan *plan) {
+TTT_DEVICE_TOO static inline int64_t ttt_lanes(const TttPlan *plan) {
     return ttt_up(plan->b, TTT_LINE);
 }
 
@@ -19,7 +25,7 @@ typedef struct TttCarver {
     float *base;
     int64_t used;
 } TttCarver;
-static inline float *ttt_take(TttCarver *carver, int64_t floats) {
+TTT_DEVICE_TOO static inline float *ttt_take(TttCarver *carver, int64_t floats) {
     float *part = carver->base ? carver->base + carver->used : NULL;
     carver->used += ttt_up(floats, TTT_LINE);
     return part;
@@ -39,9 +45,10 @@ typedef struct TttBatch {
     float *inverse; /* 2 p: 1 / deviation of the last z */
 } TttBatch;
 
-static inline TttBatch ttt_take_batch(TttCarver *carver, const TttPlan *plan) {
+TTT_DEVICE_TOO static inline TttBatch ttt_take_batch(TttCarver *carver, const TttPlan *plan) {
     const int64_t p = ttt_lanes(plan);
-    TttBatch batch = {.state = ttt_take(carver, plan->P)};
+    TttBatch batch = {};
+    batch.state = ttt_take(carver, plan->P);
     for (int64_t l = 0; l < plan->layers; l++) {
         batch.x[l] = ttt_take(carver, plan->in[l] * 2 * p);
         batch.z[l] = ttt_take(carver, plan->out[l] * 2 * p);
@@ -75,10 +82,11 @@ typedef struct TttWork {
     float *dgamma, *dbeta; /* [f][TTT_LINE], to be summed over lanes */
 } TttWork;
 
-static inline TttWork ttt_take_work(TttCarver *carver, const TttPlan *plan, Phase phase) {
+TTT_DEVICE_TOO static inline TttWork ttt_take_work(TttCarver *carver, const TttPlan *plan, Phase phase) {
     const int64_t p = ttt_lanes(plan);
     const int64_t wide = plan->layers > 1 && plan->out[0] > plan->f ? plan->out[0] : plan->f;
-    TttWork work = {.row = ttt_up(wide, TTT_COLUMNS)};
+    TttWork work = {};
+    work.row = ttt_up(wide, TTT_COLUMNS);
     for (int i = 0; i < (phase == PHASE_FORWARD ? 1 : TTT_GROUP); i++)
         work.batch[i] = ttt_take_batch(carver, plan);
     work.tau = ttt_take(carver, p);
@@ -103,8 +111,8 @@ static inline TttWork ttt_take_work(TttCarver *carver, const TttPlan *plan, Phas
     return work;
 }
 
-static inline int64_t ttt_thread_floats(const TttPlan *plan, Phase phase) {
-    TttCarver carver = {0};
+TTT_DEVICE_TOO static inline int64_t ttt_thread_floats(const TttPlan *plan, Phase phase) {
+    TttCarver carver = {NULL, 0};
     ttt_take_work(&carver, plan, phase);
     return carver.used;
 }
@@ -115,7 +123,7 @@ static inline int64_t ttt_parts(const TttPlan *plan) {
     const int64_t parts = TTT_PARTS / plan->H > 1 ? TTT_PARTS / plan->H : 1;
     return parts < plan->B ? parts : plan->B;
 }
-static inline int64_t ttt_part_floats(const TttPlan *plan) {
+TTT_DEVICE_TOO static inline int64_t ttt_part_floats(const TttPlan *plan) {
     return ttt_up(plan->P + 2 * plan->f + plan->b, TTT_LINE);
 }
 
