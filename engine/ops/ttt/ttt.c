@@ -73,7 +73,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
     const TttPlan plan = ttt_plan(call->in, call->attributes);
-    int64_t floats = threads * ttt_thread_floats(&plan, phase);
+    int64_t floats = threads * ttt_work_floats(&plan, phase, TTT_LINE);
     if (phase == PHASE_BACKWARD) floats += ttt_parts(&plan) * plan.H * ttt_part_floats(&plan);
     return (size_t)floats * sizeof(float);
 }

@@ -326,7 +326,7 @@ Inner inner_of(const OpCall *call) {
 
 template <class Kernel>
 void start(const Run *run, Kernel *kernel, const char *name, Inner x, Phase phase, float *scratch) {
-    x.floats = ttt_thread_floats(&x.plan, phase);
+    x.floats = ttt_work_floats(&x.plan, phase, 1);
     const size_t bytes = (size_t)x.floats * sizeof(float), least = 2048; /* of sum_slots */
     const bool fits = bytes + least <= most_shared(run);
     x.scratch = fits ? NULL : scratch;
@@ -384,7 +384,7 @@ void backward(const OpCall *call, const Run *run) {
 
 size_t scratch(const OpCall *call, Phase phase) {
     const TttPlan plan = ttt_plan(call->in, static_cast<const Ttt *>(call->attributes));
-    const int64_t floats = ttt_thread_floats(&plan, phase), H = plan.H;
+    const int64_t floats = ttt_work_floats(&plan, phase, 1), H = plan.H;
     const int64_t blocks = blocks_of(plan) * H;
     if (phase == PHASE_FORWARD) return carved(blocks * floats, sizeof(float));
     return carved(blocks * ttt_part_floats(&plan), sizeof(float)) +

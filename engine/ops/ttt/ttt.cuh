@@ -160,7 +160,7 @@ __device__ static float *block_floats(const Inner &x) {
 __device__ static Head head_of(const Inner &x, Phase phase, int64_t number) {
     TttCarver carver = {block_floats(x), 0};
     const Head head = {x.plan,
-                       ttt_take_work(&carver, &x.plan, phase),
+                       ttt_take_work(&carver, &x.plan, phase, 1),
                        (int)ttt_lanes(&x.plan),
                        number,
                        x.gamma + number * x.plan.f,

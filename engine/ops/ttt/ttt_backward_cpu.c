@@ -348,7 +348,8 @@ static void add_index(const OpCall *call, const float *all) {
 
 void ISA(ttt_backward)(const OpCall *call, const Run *run) {
     const TttPlan plan = ttt_plan(call->in, call->attributes);
-    const int64_t parts = ttt_parts(&plan), floats = ttt_thread_floats(&plan, PHASE_BACKWARD);
+    const int64_t parts = ttt_parts(&plan),
+                  floats = ttt_work_floats(&plan, PHASE_BACKWARD, TTT_LINE);
     float *all = call->scratch, *threads = all + parts * plan.H * ttt_part_floats(&plan);
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t unit = 0; unit < parts * plan.H; unit++) {

@@ -4,8 +4,8 @@
 #define LONGHAUL_OPS_TTT_BATCH_SIMD_H
 
 #include "engine/activation_simd.h"
-#include "engine/ops/ttt/ttt_work.h"
 #include "engine/ops/ttt/ttt_panel_simd.h"
+#include "engine/ops/ttt/ttt_work.h"
 
 /* What does not change along a sequence. */
 typedef struct Head {
@@ -18,7 +18,7 @@ typedef struct Head {
 static inline Head head_open(const OpCall *call, Phase phase, int64_t number, float *scratch) {
     Head head = {.plan = ttt_plan(call->in, call->attributes), .number = number};
     head.p = ttt_lanes(&head.plan);
-    head.work = ttt_take_work(&(TttCarver){scratch, 0}, &head.plan, phase);
+    head.work = ttt_take_work(&(TttCarver){scratch, 0}, &head.plan, phase, TTT_LINE);
     head.gamma = call->in[TTT_GAMMA]->data + number * head.plan.f;
     head.beta = call->in[TTT_BETA]->data + number * head.plan.f;
     for (int64_t t = 0; t < head.p; t++)

@@ -43,7 +43,7 @@ static void sequence(const OpCall *call, const Head *head, int64_t s) {
 
 static void forward(const OpCall *call, const Run *run) {
     const TttPlan plan = ttt_plan(call->in, call->attributes);
-    const int64_t floats = ttt_thread_floats(&plan, PHASE_FORWARD);
+    const int64_t floats = ttt_work_floats(&plan, PHASE_FORWARD, TTT_LINE);
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t unit = 0; unit < plan.B * plan.H; unit++) {
         float *scratch = (float *)call->scratch + omp_get_thread_num() * floats;

@@ -5,6 +5,7 @@
 #include "engine/gemm_tile.h"
 #include "engine/gradient_simd.h"
 #include "engine/transpose_simd.h"
+#include "engine/vmath.h"
 
 /* A where it lies, by strides: [i][k], or the transpose of what lies as [k][i]. */
 typedef struct Left {

@@ -79,10 +79,11 @@ typedef struct TttWork {
     float *dE, *dA;        /* [key][query] */
     float *dlast;          /* p: gradient of E's last row from the weights that come next */
     float *dtau;           /* p: of all mini-batches */
-    float *dgamma, *dbeta; /* [f][TTT_LINE], to be summed over lanes */
+    float *dgamma, *dbeta; /* [f][sums]: what has to be added up */
 } TttWork;
 
-TTT_DEVICE_TOO static inline TttWork ttt_take_work(TttCarver *carver, const TttPlan *plan, Phase phase) {
+TTT_DEVICE_TOO static inline TttWork ttt_take_work(TttCarver *carver, const TttPlan *plan,
+                                                   Phase phase, int sums) {
     const int64_t p = ttt_lanes(plan);
     const int64_t wide = plan->layers > 1 && plan->out[0] > plan->f ? plan->out[0] : plan->f;
     TttWork work = {};
@@ -106,14 +107,14 @@ TTT_DEVICE_TOO static inline TttWork ttt_take_work(TttCarver *carver, const TttP
     work.dA = ttt_take(carver, p * p);
     work.dlast = ttt_take(carver, p);
     work.dtau = ttt_take(carver, p);
-    work.dgamma = ttt_take(carver, plan->f * TTT_LINE);
-    work.dbeta = ttt_take(carver, plan->f * TTT_LINE);
+    work.dgamma = ttt_take(carver, plan->f * sums);
+    work.dbeta = ttt_take(carver, plan->f * sums);
     return work;
 }
 
-TTT_DEVICE_TOO static inline int64_t ttt_thread_floats(const TttPlan *plan, Phase phase) {
+TTT_DEVICE_TOO static inline int64_t ttt_work_floats(const TttPlan *plan, Phase phase, int sums) {
     TttCarver carver = {NULL, 0};
-    ttt_take_work(&carver, plan, phase);
+    ttt_take_work(&carver, plan, phase, sums);
     return carver.used;
 }
 
