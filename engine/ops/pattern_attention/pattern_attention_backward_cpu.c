@@ -144,6 +144,19 @@ static void band_gradients(const Owner *o, const Tile *tile, int64_t apart, floa
     bias_gradients(o, tile);
 }
 
+/* The rows that come next, of this group or the one behind it: they lie too far apart for the
+ * processor to foresee them. */
+static void prefetch_queries(const Owner *o, const PatternGroup *group, const GroupRows *rows,
+                             const Tile *tile, float *dq) {
+    const int64_t d = o->tiles.view->width, channels = o->attributes->heads * d;
+    const int64_t next = tile->first + QUERIES, at = group->q_first + next;
+    if (group->step != 1 || at + QUERIES > o->L) return;
+    const float *g = o->call->out[0]->gradient + (o->b * o->L + at) * channels + o->h * d;
+    prefetch_rows(rows->q + next * rows->q_row, rows->q_row, QUERIES, d, false);
+    prefetch_rows(g, channels, QUERIES, d, false);
+    if (dq) prefetch_rows(dq + QUERIES * rows->q_row, rows->q_row, QUERIES, d, true);
+}
+
 static void group_tile(const Owner *o, const PatternGroup *group, const GroupRows *rows,
                        Tile *tile) {
     const Backward *w = &o->tiles;
@@ -152,6 +165,7 @@ static void group_tile(const Owner *o, const PatternGroup *group, const GroupRow
     float deltas[QUERIES], *dq = call->in[PATTERN_Q]->gradient;
     if (dq) dq += rows->q - call->in[PATTERN_Q]->data + tile->first * rows->q_row;
     set_queries(o, group, rows, tile, deltas);
+    prefetch_queries(o, group, rows, tile, dq);
     if (o->relative.r) begin_with_band(tile, o->q_v, w->padded, o->band + o->column, o->x);
     tile_scores(tile, w->q, w->padded, w->keys, w->start, w->weights);
     tile_dscores(w, tile, deltas);
