@@ -87,13 +87,31 @@ static const Settings *chosen(const Product *product, int axis) {
     return &product->axes[axis]->choices[product->digits[axis]];
 }
 
+/* What goes with a case: "transformer.heads: 4" there is for that model alone. */
+static Status add_case_set(Settings *settings, const Settings *set, const char *model,
+                           Error *error) {
+    Status status = STATUS_OK;
+    for (int i = 0; i < set->count && status == STATUS_OK; i++) {
+        const Setting *one = &set->list[i];
+        const char *dot = strchr(one->key, '.'), *key = dot ? dot + 1 : one->key;
+        char name[sizeof one->key];
+        snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - one->key) : 0, one->key);
+        if (dot && !model_find(name))
+            return error_set(error, STATUS_USAGE, "%s: '%s': no model '%s'; longhaul list models",
+                             one->source, one->key, name);
+        if (!dot || !strcmp(name, model))
+            status = settings_add(settings, key, one->value, one->source, error);
+    }
+    return status;
+}
+
 static Status gather(const Product *product, const SuiteFile *file, Settings *settings,
                      Error *error) {
     Status status = settings_add_all(settings, &file->base, error);
     for (int i = 0; i < product->count && status == STATUS_OK; i++) {
         if (product->axes[i] == &file->cases)
-            status =
-                settings_add_all(settings, &file->case_sets.choices[product->digits[i]], error);
+            status = add_case_set(settings, &file->case_sets.choices[product->digits[i]],
+                                  chosen(product, 0)->list[0].value, error);
         if (status == STATUS_OK) status = settings_add_all(settings, chosen(product, i), error);
     }
     if (status == STATUS_OK) status = settings_add_all(settings, &file->last, error);

@@ -54,7 +54,8 @@ static const Option options[] = {
      "variance of C's parts at the start: 1 / (D N), 1 / N, 1 / 2"},
     {"output", OPTION_CHOICE, offsetof(S5, output), "half_glu1", 0, -1,
      "full_glu|half_glu1|half_glu2|gelu", "what follows the state space"},
-    {"clip", OPTION_SWITCH, offsetof(S5, clip), "no", 0, -1, NULL, "real parts stay below -1e-4"},
+    {"clip_eigenvalues", OPTION_SWITCH, offsetof(S5, clip), "no", 0, -1, NULL,
+     "real parts stay below -1e-4"},
     {"decay", OPTION_CHOICE, offsetof(S5, decay), "standard", 0, -1, "standard|b|fast_b|none",
      "B at state_lr without weight decay; with it; as other weights; C and D, too, at state_lr "
      "without it"},

@@ -36,7 +36,7 @@ static const Option options[] = {
      "fixed|strided", "which earlier positions are seen"},
     {"factors", OPTION_CHOICE, offsetof(SparseTransformer, factors), "merged", 0, -1,
      "merged|alternate", "both sets in one softmax, or local and strided blocks in turns"},
-    {"stride", OPTION_INTEGER, offsetof(SparseTransformer, stride), "32", 1, 1 << 24, NULL,
+    {"pattern_stride", OPTION_INTEGER, offsetof(SparseTransformer, stride), "32", 1, 1 << 24, NULL,
      "length of a segment or window (l), near sqrt(L)"},
     {"summaries", OPTION_INTEGER, offsetof(SparseTransformer, summaries), "8", 1, 1 << 24, NULL,
      "fixed: positions of an earlier segment that are seen (c)"},
@@ -105,11 +105,12 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
             "pattern=fixed needs factors=merged; a block with summaries alone would show "
             "nothing to the first segment");
     if (own->pattern == SPARSE_FIXED && own->summaries * own->kinds > own->stride)
-        return error_set(error, STATUS_USAGE,
-                         "summaries=%lld in kinds=%lld are more than stride=%lld positions; use at "
-                         "most %lld summaries",
-                         (long long)own->summaries, (long long)own->kinds, (long long)own->stride,
-                         (long long)(own->stride / own->kinds));
+        return error_set(
+            error, STATUS_USAGE,
+            "summaries=%lld in kinds=%lld are more than pattern_stride=%lld positions; use at "
+            "most %lld summaries",
+            (long long)own->summaries, (long long)own->kinds, (long long)own->stride,
+            (long long)(own->stride / own->kinds));
     return STATUS_OK;
 }
 

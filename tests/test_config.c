@@ -268,7 +268,7 @@ static void cases_have_settings_of_their_own(void **state) {
     (void)state;
     write_text("models: [lstm]\npresets:\n  quick:\n    set: {budget: 1e9flop, batch: 8}\n"
                "    cases:\n      - {task: mqar, set: {length: 64, pairs: 4, batch: 16}}\n"
-               "      - {task: nns, set: {length: 8}}\n");
+               "      - {task: nns, set: {length: 8, lstm.dropout: 0.5, mamba.state: 4}}\n");
     Error error = {0};
     SuiteRequest request = {.suite = path, .preset = "quick"};
     Suite suite;
@@ -282,7 +282,14 @@ static void cases_have_settings_of_their_own(void **state) {
     assert_string_equal(suite.cells[1].cell.task->name, "nns");
     assert_int_equal(suite.cells[1].problem.length, 8);
     assert_int_equal(suite.cells[1].cell.run.batch, 8);
+    assert_float_equal(suite.cells[0].cell.backbone.dropout, 0, 0);
+    assert_float_equal(suite.cells[1].cell.backbone.dropout, 0.5, 0); /* lstm's; not mamba's */
     suite_close(&suite);
+    write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
+               "      - {length: 8, set: {mabma.state: 4}}\n");
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
+    assert_says(&error, "no model 'mabma'", "a case's setting of an unknown model");
+    error = (Error){0};
     write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
                "      - {set: {length: 8}}\n");
     assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);

@@ -108,10 +108,10 @@ static void open_model(Subject *subject, const char *name, const char *more, Tap
  * weights, up to the order of float32 sums through two blocks. */
 static void test_nothing_hidden(void **state) {
     (void)state;
-    static const char *const all[] = {"pattern=fixed stride=45",
-                                      "pattern=fixed stride=9 summaries=9",
-                                      "pattern=strided factors=alternate stride=45 layers=1",
-                                      "pattern=strided stride=1", "pattern=strided stride=50"};
+    static const char *const all[] = {
+        "pattern=fixed pattern_stride=45", "pattern=fixed pattern_stride=9 summaries=9",
+        "pattern=strided factors=alternate pattern_stride=45 layers=1",
+        "pattern=strided pattern_stride=1", "pattern=strided pattern_stride=50"};
     for (int i = 0; i < 5; i++) {
         Subject full, sparse;
         const char *layers =
@@ -143,8 +143,8 @@ static double attention_flops(const Subject *subject) {
 /* At a stride of sqrt(L) the visible keys are some 2 sqrt(L) instead of L / 2. */
 static void test_costs_less(void **state) {
     (void)state;
-    static const char *const kinds[] = {"pattern=strided stride=32",
-                                        "pattern=fixed stride=32 summaries=1"};
+    static const char *const kinds[] = {"pattern=strided pattern_stride=32",
+                                        "pattern=fixed pattern_stride=32 summaries=1"};
     Subject full, sparse;
     open_model(&full, "transformer", "", TAPE_TRAIN, 1024, NULL);
     for (int i = 0; i < 2; i++) {
@@ -158,9 +158,9 @@ static void test_costs_less(void **state) {
 
 static void test_step(void **state) {
     (void)state;
-    static const char *const kinds[] = {"pattern=fixed stride=8 summaries=2 kinds=3",
-                                        "pattern=strided stride=7",
-                                        "pattern=strided factors=alternate stride=7"};
+    static const char *const kinds[] = {"pattern=fixed pattern_stride=8 summaries=2 kinds=3",
+                                        "pattern=strided pattern_stride=7",
+                                        "pattern=strided factors=alternate pattern_stride=7"};
     for (int p = 0; p < 3; p++) {
         Subject whole, step;
         open_model(&whole, "sparse_transformer", kinds[p], TAPE_EVALUATE, L, NULL);
@@ -187,7 +187,7 @@ static void test_refused(void **state) {
     static const char *const refused[][2] = {
         {"width=64 heads=3", "heads of at most 128 channels"},
         {"factors=alternate", "needs factors=merged"},
-        {"stride=16 summaries=5 kinds=4", "at most 4 summaries"},
+        {"pattern_stride=16 summaries=5 kinds=4", "at most 4 summaries"},
     };
     for (int i = 0; i < 3; i++) {
         Subject subject;
