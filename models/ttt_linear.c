@@ -11,8 +11,8 @@
  * is x + convolution(norm(x)), then the layer, then a SwiGLU; the paper's figure of the Transformer
  * backbone lacks the first, which pre_convolution=no leaves out; its released settings have it.
  *
- * Parameters of a layer: 5 D^2 + D (f + H + 3 K + 11) + H + b; FLOPs a token: twice the products
- * and D (6 f + 4 b). State: D (f + 1) weights and as many sums of gradients, and 3 D (K - 1). */
+ * Parameters of a layer: 4 D^2 + D (f + H + 3 K + 9) + H + b; FLOPs a token: twice the products
+ * and D (6 f + 2 b). State: D (f + 1) weights and as many sums of gradients, and 3 D (K - 1). */
 #include "models/ttt.h"
 
 static const Option options[] = {TTT_OPTIONS("1")};

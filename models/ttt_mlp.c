@@ -5,8 +5,8 @@
  *
  * (Sun et al. 2024, arXiv 2407.04620), and a tenth of its step size.
  *
- * Parameters of a layer: 5 D^2 + D (8 f + H + 3 K + 15) + H + b; FLOPs a token: twice the products
- * outside and D (56 f + 20 b). State: D (8 f + 5) weights and as many sums of gradients, and
+ * Parameters of a layer: 4 D^2 + D (8 f + H + 3 K + 13) + H + b; FLOPs a token: twice the products
+ * outside and D (56 f + 10 b). State: D (8 f + 5) weights and as many sums of gradients, and
  * 3 D (K - 1). */
 #include "models/ttt.h"
 

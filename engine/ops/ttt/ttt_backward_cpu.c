@@ -3,8 +3,8 @@
  * the gradient of the weights (P numbers) is what one hands to the one before it. Some 18 f^2
  * multiplications and additions a token and head with one layer of f channels.
  *
- * Capital D below: gradients by a layer's weights after the mini-batch, which hold them constant in
- * its own part (the paper's appendix gives no formulas; these follow from those in ttt.h). */
+ * The paper leaves this to automatic differentiation; the formulas follow from those in ttt.h. D is
+ * the gradient of the weights after a mini-batch, as the one that comes next left it. */
 #include <omp.h>
 
 #include "engine/ops/ttt/ttt_batch_simd.h"

@@ -1,6 +1,6 @@
-/* Output channels are the lanes. A layer's weights are read twice: once for key and query, once
- * while their gradient is added and the query meets the sum. Bound by reading them and writing the
- * sum: 16 bytes a weight. */
+/* Output channels are the lanes. A layer's weights come by for the key, for the query, and once
+ * more while the gradient is added and the query meets the sum. Bound by the cache that holds them:
+ * what the sequence began with and both halves of the state, 12 bytes a weight, and 4 written. */
 #include <omp.h>
 
 #include "engine/activation_simd.h"
