@@ -199,6 +199,21 @@ static void kernels_of_hippo(void **state) {
     hippo_kernel(0.1);
 }
 
+/* Truncated step by step (128 states), recovered through the power of the matrix. */
+static void recovering_undoes_truncating(void **state) {
+    (void)state;
+    enum { MODES = 64, N = 2 * MODES };
+    static double space[2 * N * N];
+    double lambda[N], p[N], b[N], rows[10 * MODES], c[N], start[N];
+    hippo_modes(HIPPO_LEGS, N, lambda, p, b);
+    const DplrSystem system = {.M = MODES, .R = 1, .dt = 0.01, .lambda = lambda, .P = p, .B = b};
+    dplr_fill_rows(&system, rows);
+    for (int i = 0; i < N; i++) start[i] = c[i] = sin(3 * i);
+    dplr_truncate(rows, MODES, 1, 256, dplr_square_best(), c, space);
+    dplr_recover(rows, MODES, 1, 256, dplr_square_best(), c, space);
+    for (int i = 0; i < N; i++) assert_true(fabs(c[i] - start[i]) < 1e-9);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernel_is_the_recurrence),
@@ -206,6 +221,7 @@ int main(void) {
         cmocka_unit_test(period_does_not_change_the_kernel),
         cmocka_unit_test(without_low_rank_term_it_is_s4d),
         cmocka_unit_test(kernels_of_hippo),
+        cmocka_unit_test(recovering_undoes_truncating),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
