@@ -25,7 +25,7 @@
 static_assert(TILE == LINEAR_CHUNK, "a tile has the tokens of a chunk");
 
 /* Heads of a tensor as matrices: that of head h begins at start + h / group * width, rows (tokens)
- * are `row` apart. Its numbers are phi(x) scale / divisors[token, h]. */
+ * are `row` apart. Its numbers are phi(x) scale factors[token, h] / divisors[token, h]. */
 struct Part {
     const float *start = NULL;
     int64_t row = 0, width = 0, group = 1;
@@ -199,6 +199,111 @@ __device__ static inline void store_denominators(const LinearCall &x, float (&p)
     __syncthreads();
 }
 
+typedef float Results[TILE / 8][4]; /* of a lane */
+
+/* A block's place in its launch, and one of the heads that it adds up. */
+struct Tile {
+    Chunk at;
+    int first, count; /* column; rows that are not zero */
+    int64_t h, token; /* token: of the head's numbers in (B, L, H) */
+    const float *state;
+    Decays decays;
+};
+
+/* A slab of the state, or of its gradient: row n, column k are column first + n and row slab + k of
+ * what X is multiplied by. */
+template <class M>
+__device__ __forceinline__ void load_state(const TilesCall &t, const Tile &tile, int slab,
+                                           const SharedTile<typename M::Element, SLAB> &to) {
+    const int m = (int)t.call.plan.m, depths = (int)t.x.width;
+    const auto of = [&](int n, int k) {
+        const int column = tile.first + n, depth = slab + k;
+        if (column >= t.columns || depth >= depths) return 0.0f;
+        return tile.state[t.turned ? depth * m + column : column * m + depth];
+    };
+    if (t.turned)
+        fill<M, SLAB, true>(to, of);
+    else
+        fill<M, SLAB, false>(to, of);
+}
+
+/* X G, so far without what belongs to z, as it stands at the rows' own tokens. */
+__device__ __forceinline__ void decay_rows(const TilesCall &t, const Tile &tile, Results &c) {
+    const LinearPlan &plan = t.call.plan;
+    const float *const norms = t.e_rows || t.e_columns ? tile.state + plan.d * plan.m : NULL;
+    each_result(c, [&](int i, int j, float &value) {
+        if (norms && tile.first + j < t.columns && i < tile.count)
+            value += norms[tile.first + j] * (t.e_rows ? t.e_rows[tile.token + i * plan.H] : 1.0f);
+        if (t.call.sums) value *= t.later ? tile.decays.before(i) : tile.decays.since(i);
+    });
+}
+
+/* X Y^T becomes the triangle of weights. */
+__device__ __forceinline__ void weigh(const TilesCall &t, const Tile &tile, Results &p) {
+    const int64_t H = t.call.plan.H;
+    each_result(p, [&](int i, int j, float &value) {
+        if (t.e_rows && i < tile.count) value += t.e_rows[tile.token + i * H];
+        if (t.e_columns && j < tile.at.rows) value += t.e_columns[tile.token + j * H];
+        const bool seen = t.later ? j >= i : j <= i;
+        const Decays &decays = tile.decays;
+        value = !seen ? 0 : value * (t.later ? decays.between(i, j) : decays.between(j, i));
+        if (i != j) return;
+        if (t.skip) value += t.skip[tile.h];
+        if (t.diagonal && blockIdx.y == 0)
+            t.diagonal[chunk_number(t.call, tile.at, tile.h) * TILE + i] = value;
+    });
+}
+
+/* c += P Z. */
+template <class M>
+__device__ __forceinline__ void add_triangle(Results &c, const Results &p,
+                                             const SharedTile<typename M::Element, TILE> &z) {
+#pragma unroll
+    for (int s = 0; s < TILE / M::DEPTH; s++) {
+        typename M::A a;
+        M::from_sums(a, p + s * (M::DEPTH / 8));
+#pragma unroll
+        for (int n = 0; n < TILE / 16; n++) {
+            typename M::B b;
+            M::load_b_columns(b, z, s * M::DEPTH, n * 16);
+            M::multiply(c[2 * n], c[2 * n + 1], a, b);
+        }
+    }
+}
+
+/* Sums over the tile's columns of features, without their factors, times gradients. */
+__device__ __forceinline__ void store_dots(const TilesCall &t, const Tile &tile, Results &c) {
+    const LinearPlan &plan = t.call.plan;
+    const Rows own = rows_of(t.call, t.own, tile.at, tile.h, tile.count);
+    const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
+    const int64_t chunk = chunk_number(t.call, tile.at, tile.h);
+    float *const to = t.dots + (blockIdx.y * plan.B * plan.H * plan.chunks + chunk) * TILE;
+    float sums[2] = {};
+    each_result(c, [&](int i, int j, float &value) {
+        sums[i != row] += own.plain(i, tile.first + j) * value;
+    });
+    for (int r = 0; r < 2; r++) {
+        const float sum = quad_sum(sums[r]);
+        if (threadIdx.x % 4 == 0) to[row + r * 8] = sum;
+    }
+}
+
+/* The results over their denominators, or times the features' derivatives. */
+__device__ __forceinline__ void write_results(const TilesCall &t, const Tile &tile, Results &total,
+                                              const float *denominators) {
+    const Chunk &at = tile.at;
+    const Rows own = rows_of(t.call, t.own, at, at.h, tile.count);
+    float *const to = t.to + (at.b * t.call.plan.L + at.token) * t.to_row +
+                      at.h / t.to_group * t.columns + tile.first;
+    each_result(total, [&](int i, int j, float &value) {
+        if (i >= at.rows || tile.first + j >= t.columns) return;
+        float result = value;
+        if (t.denominators) result /= denominators[i];
+        if (t.own.start) result = i < tile.count ? result * own.slope(i, tile.first + j) : 0.0f;
+        put(to + i * t.to_row + j, result, t.add);
+    });
+}
+
 /* Grid: (B heads chunks, tiles of columns). */
 template <class M>
 KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float epsilon) {
@@ -208,107 +313,52 @@ KERNEL void __launch_bounds__(THREADS) linear_tiles(const TilesCall t, float eps
     TilesSpace<M> *const space = shared_memory<TilesSpace<M>>();
     const Slab x_tile = {space->x}, y_tile = {space->y}, g_tile = {space->g};
     const Whole z_tile = {space->z};
-    const Chunk at = chunk_of(x, t.heads, blockIdx.x);
-    const int first = (int)blockIdx.y * TILE; /* column */
-    const int m = (int)x.plan.m, d = (int)x.plan.d, count = t.padded ? at.keys : at.rows;
+    Tile tile = {chunk_of(x, t.heads, blockIdx.x), (int)blockIdx.y * TILE};
+    const Chunk &at = tile.at;
+    tile.count = t.padded ? at.keys : at.rows;
     const int64_t group = x.plan.H / t.heads;
-    float total[TILE / 8][4] = {};
+    Results total = {};
     for (int64_t h = at.h; h < at.h + group; h++) {
-        const Rows rows = rows_of(x, t.x, at, h, count);
+        tile.h = h;
+        tile.token = (at.b * x.plan.L + at.token) * x.plan.H + h;
+        tile.state = t.states + note_number(x, at, h) * x.plan.state;
+        tile.decays = load_decays(x, chunk_number(x, at, h), space->sums);
+        const Rows rows = rows_of(x, t.x, at, h, tile.count);
         const Rows columns = rows_of(x, t.y, at, h, at.rows), z = rows_of(x, t.z, at, h, at.rows);
-        const float *const state = t.states + note_number(x, at, h) * x.plan.state;
-        const int64_t token = (at.b * x.plan.L + at.token) * x.plan.H + h;
-        const Decays decays = load_decays(x, chunk_number(x, at, h), space->sums);
-        float p[TILE / 8][4] = {}, c[TILE / 8][4] = {}, z_product = 0;
-        if (x.causal) fill<M, TILE, false>(z_tile, [&](int i, int j) { return z(i, first + j); });
+        Results p = {}, c = {};
+        float z_product = 0;
+        if (x.causal)
+            fill<M, TILE, false>(z_tile, [&](int i, int j) { return z(i, tile.first + j); });
         for (int slab = 0; slab < rows.width; slab += SLAB) {
             fill<M, SLAB, false>(x_tile, [&](int i, int k) { return rows(i, slab + k); });
             if (x.causal)
                 fill<M, SLAB, false>(y_tile, [&](int j, int k) { return columns(j, slab + k); });
-            const auto of_state = [&](int n, int k) {
-                const int column = first + n, depth = slab + k;
-                if (column >= t.columns || depth >= rows.width) return 0.0f;
-                return state[t.turned ? depth * m + column : column * m + depth];
-            };
-            if (t.turned)
-                fill<M, SLAB, true>(g_tile, of_state);
-            else
-                fill<M, SLAB, false>(g_tile, of_state);
-            if (t.denominators) z_product += product_with_z(rows, state + d * m, slab);
+            load_state<M>(t, tile, slab, g_tile);
+            if (t.denominators)
+                z_product += product_with_z(rows, tile.state + x.plan.d * x.plan.m, slab);
             __syncthreads();
             multiply_slab<M>(c, x_tile, g_tile);
             if (x.causal) multiply_slab<M>(p, x_tile, y_tile);
             __syncthreads();
         }
-        each_result(c, [&](int i, int j, float &value) {
-            const float *const norms = t.e_rows || t.e_columns ? state + d * m : NULL;
-            if (norms && first + j < t.columns && i < count)
-                value += norms[first + j] * (t.e_rows ? t.e_rows[token + i * x.plan.H] : 1.0f);
-            if (x.sums) value *= t.later ? decays.before(i) : decays.since(i);
-        });
-        each_result(p, [&](int i, int j, float &value) {
-            if (t.e_rows && i < count) value += t.e_rows[token + i * x.plan.H];
-            if (t.e_columns && j < at.rows) value += t.e_columns[token + j * x.plan.H];
-            const bool seen = t.later ? j >= i : j <= i;
-            value = !seen ? 0 : value * (t.later ? decays.between(i, j) : decays.between(j, i));
-            if (i != j) return;
-            if (t.skip) value += t.skip[h];
-            if (t.diagonal && blockIdx.y == 0)
-                t.diagonal[chunk_number(x, at, h) * TILE + i] = value;
-        });
-        if (t.denominators) store_denominators(x, p, decays, z_product, epsilon, space->rows);
-        if (x.causal) {
-#pragma unroll
-            for (int s = 0; s < TILE / M::DEPTH; s++) {
-                typename M::A a;
-                M::from_sums(a, p + s * (M::DEPTH / 8));
-#pragma unroll
-                for (int n = 0; n < TILE / 16; n++) {
-                    typename M::B b;
-                    M::load_b_columns(b, z_tile, s * M::DEPTH, n * 16);
-                    M::multiply(c[2 * n], c[2 * n + 1], a, b);
-                }
-            }
-        }
-        if (t.dots) {
-            const Rows own = rows_of(x, t.own, at, h, count);
-            float sums[2] = {};
-            const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
-            each_result(c, [&](int i, int j, float &value) {
-                sums[i != row] += own.plain(i, first + j) * value;
-            });
-            for (int r = 0; r < 2; r++) {
-                const float sum = quad_sum(sums[r]);
-                const int64_t heads = x.plan.B * x.plan.H * x.plan.chunks;
-                if (threadIdx.x % 4 == 0)
-                    t.dots[(blockIdx.y * heads + chunk_number(x, at, h)) * TILE + row + r * 8] =
-                        sum;
-            }
-        }
-        if (t.own.factors) {
-            const Rows own = rows_of(x, t.own, at, h, count);
-            each_result(c, [&](int i, int, float &value) { value *= own.factor(i); });
-        }
+        decay_rows(t, tile, c);
+        weigh(t, tile, p);
+        if (t.denominators) store_denominators(x, p, tile.decays, z_product, epsilon, space->rows);
+        if (x.causal) add_triangle<M>(c, p, z_tile);
+        if (t.dots) store_dots(t, tile, c);
+        const Rows own = rows_of(x, t.own, at, h, tile.count);
+        const int row = (int)threadIdx.x / WARP * STRIP + (int)lane_row();
+        const float factors[2] = {own.factor(row), own.factor(row + 8)};
 #pragma unroll
         for (int i = 0; i < TILE / 8; i++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) total[i][e] += c[i][e];
+            for (int e = 0; e < 4; e++) total[i][e] += c[i][e] * factors[e / 2];
         __syncthreads(); /* the tile of Z and the decays are the next head's */
     }
     if (t.denominators && blockIdx.y == 0 && (int)threadIdx.x < at.rows)
         t.denominators[(at.b * x.plan.L + at.token + threadIdx.x) * x.plan.H + at.h] =
             space->rows[threadIdx.x];
-    if (!t.to) return;
-    const Rows own = rows_of(x, t.own, at, at.h, count);
-    float *const to =
-        t.to + (at.b * x.plan.L + at.token) * t.to_row + at.h / t.to_group * t.columns + first;
-    each_result(total, [&](int i, int j, float &value) {
-        if (i >= at.rows || first + j >= t.columns) return;
-        float result = value;
-        if (t.denominators) result /= space->rows[i];
-        if (t.own.start) result = i < count ? result * own.slope(i, first + j) : 0.0f;
-        put(to + i * t.to_row + j, result, t.add);
-    });
+    if (t.to) write_results(t, tile, total, space->rows);
 }
 
 /* What every chunk adds to a state: X^T Z over its tokens, and of X alone for z. X is weighted by
