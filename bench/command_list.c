@@ -23,8 +23,10 @@ static Status list_models(const char *pattern, Error *error) {
     for (int i = 0; i < count; i++) {
         const Model *model = models[i];
         if (!word_selected(pattern, model->name)) continue;
-        printf("%-14s %-12s %s; %s %d, arXiv %s%s%s\n", model->name, kind_names[model->kind],
-               model->title, model->paper.authors, model->paper.year, model->paper.arxiv,
+        const bool archived = *model->paper.arxiv;
+        printf("%-18s %-12s %s; %s %d, %s%s%s%s\n", model->name, kind_names[model->kind],
+               model->title, model->paper.authors, model->paper.year, archived ? "arXiv " : "",
+               archived ? model->paper.arxiv : model->paper.venue,
                *model->note ? "; left out: " : "", model->note);
     }
     return STATUS_OK;
@@ -67,7 +69,7 @@ static Status list_suites(const char *pattern, Error *error) {
         status = yaml_open(&yaml, found.gl_pathv[i], error);
         if (status != STATUS_OK) break;
         const YamlNode *title = yaml_get(yaml_root(yaml), "title");
-        printf("%-14s %s\n", name, title && title->kind == YAML_WORD ? title->word : "");
+        printf("%-16s %s\n", name, title && title->kind == YAML_WORD ? title->word : "");
         yaml_close(yaml);
     }
     globfree(&found);

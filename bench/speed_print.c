@@ -13,14 +13,14 @@ void speed_print_heading(const SpeedReport *report, FILE *out) {
     else
         fprintf(out, "%d thread%s", report->threads, report->threads == 1 ? "" : "s");
     fprintf(out, ", peak %.1f GFLOP/s\n", speed_peak(report) / 1e9);
-    fprintf(out, "%-14s %5s %7s %5s %10s %9s %6s %10s %10s %8s %9s %9s %10s\n", "model", "width",
+    fprintf(out, "%-18s %5s %7s %5s %10s %9s %6s %10s %10s %8s %9s %9s %10s\n", "model", "width",
             "length", "batch", "train ms", "tokens/s", "peak", "prefill us", "decode us",
             gpu ? "idle" : "overhead", "MiB", gpu ? "driver" : "resident", "state KiB");
 }
 
 void speed_print_row(const SpeedReport *report, const SpeedRow *row, FILE *out) {
     const Speed *speed = &row->speed;
-    fprintf(out, "%-14s %5lld %7lld ", row->model, (long long)row->width, (long long)row->length);
+    fprintf(out, "%-18s %5lld %7lld ", row->model, (long long)row->width, (long long)row->length);
     if (row->skipped[0]) {
         fprintf(out, "skipped: %s\n", row->skipped);
         return;
@@ -69,10 +69,10 @@ void speed_print_crossovers(const SpeedReport *report, FILE *out) {
         if (!heading)
             fprintf(out,
                     "\nlength from which on a token costs less than with %s (within the lengths "
-                    "that both were measured at)\n%-14s %5s %10s %10s %10s\n",
+                    "that both were measured at)\n%-18s %5s %10s %10s %10s\n",
                     report->against, "model", "width", "train", "prefill", "decode");
         heading = true;
-        fprintf(out, "%-14s %5lld", row->model, (long long)row->width);
+        fprintf(out, "%-18s %5lld", row->model, (long long)row->width);
         for (int p = 0; p < SPEED_PHASES; p++) print_crossover(lengths[p], out);
         fputc('\n', out);
     }
