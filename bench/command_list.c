@@ -27,7 +27,7 @@ static Status list_models(const char *pattern, Error *error) {
         printf("%-18s %-12s %s; %s %d, %s%s%s%s\n", model->name, kind_names[model->kind],
                model->title, model->paper.authors, model->paper.year, archived ? "arXiv " : "",
                archived ? model->paper.arxiv : model->paper.venue,
-               *model->note ? "; left out: " : "", model->note);
+               *model->note ? "; note: " : "", model->note);
     }
     return STATUS_OK;
 }
