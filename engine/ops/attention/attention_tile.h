@@ -217,13 +217,13 @@ ALWAYS_INLINE void mask_block(const int vectors, const Tile *tile, int64_t i, in
         }
 }
 
-ALWAYS_INLINE void score_block(const int vectors, const Tile *tile, int64_t i, int64_t j,
-                               const float *q, int64_t padded, const float *keys,
+ALWAYS_INLINE void score_block(const int vectors, const bool based, const Tile *tile, int64_t i,
+                               int64_t j, const float *q, int64_t padded, const float *keys,
                                const float *start, float *scores) {
     vfloat s[ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) s[r][0] = s[r][1] = v_set(start ? start[i + r] : 0.0f);
-    if (tile->base) {
+    if (based) {
         const float *base = tile->base + i * tile->base_row + j;
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; r++, base += tile->base_row)
@@ -243,9 +243,19 @@ static __attribute__((noinline)) void score_strip(const Tile *tile, int64_t i, i
                                                   const float *q, int64_t padded, const float *keys,
                                                   const float *start, float *scores) {
     if (strip_seen(tile, i) - j > LANES)
-        score_block(2, tile, i, j, q, padded, keys, start, scores);
+        score_block(2, false, tile, i, j, q, padded, keys, start, scores);
     else
-        score_block(1, tile, i, j, q, padded, keys, start, scores);
+        score_block(1, false, tile, i, j, q, padded, keys, start, scores);
+}
+
+static __attribute__((noinline)) void score_based_strip(const Tile *tile, int64_t i, int64_t j,
+                                                        const float *q, int64_t padded,
+                                                        const float *keys, const float *start,
+                                                        float *scores) {
+    if (strip_seen(tile, i) - j > LANES)
+        score_block(2, true, tile, i, j, q, padded, keys, start, scores);
+    else
+        score_block(1, true, tile, i, j, q, padded, keys, start, scores);
 }
 
 /* scores[i][j] = start[i] + base + q_i . k_j for what the queries of the tile see, -inf for what
@@ -254,7 +264,12 @@ static inline void tile_scores(const Tile *tile, const float *q, int64_t padded,
                                const float *start, float *scores) {
     for (int64_t j = 0; j < tile->keys; j += PANEL, keys += PANEL * padded)
         for (int64_t i = 0; i < tile->count; i += ROWS)
-            if (strip_seen(tile, i) > j) score_strip(tile, i, j, q, padded, keys, start, scores);
+            if (strip_seen(tile, i) > j) {
+                if (tile->base)
+                    score_based_strip(tile, i, j, q, padded, keys, start, scores);
+                else
+                    score_strip(tile, i, j, q, padded, keys, start, scores);
+            }
 }
 
 #endif
