@@ -189,7 +189,7 @@ static const PatternAttention segments_h2d9m5 = {2, 9, PATTERN_SEGMENTS, 13, 5, 
 static const PatternAttention segments_h1d20m23 = {1, 20, PATTERN_SEGMENTS, 11, 23, 0, 0};
 static const PatternAttention segments_h1d40m100 = {1, 40, PATTERN_SEGMENTS, 100, 100, 0, 0};
 static const PatternAttention segments_h2d16m70 = {2, 16, PATTERN_SEGMENTS, 50, 70, 0, 0};
-static const PatternAttention segments_h3d7 = {3, 7, PATTERN_SEGMENTS, 1000, 0, 0, 0};
+static const PatternAttention segments_h1d7 = {1, 7, PATTERN_SEGMENTS, 400, 0, 0, 0};
 static const PatternAttention local_h2d11 = {2, 11, PATTERN_LOCAL, 13, 0, 0, 0};
 static const PatternAttention local_h1d32 = {1, 32, PATTERN_LOCAL, 70, 0, 0, 0};
 static const PatternAttention local_h2d5 = {2, 5, PATTERN_LOCAL, 1, 0, 0, 0};
@@ -214,7 +214,7 @@ static const OpCase cases[] = {
     {.name = "segments_L4H1D1", .in = {NORMAL(2, 4, 3)}, .attributes = &segments_h1d1},
     {.name = "segments_L23H2D12", .in = {NORMAL(3, 23, 72)}, .attributes = &segments_h2d12},
     {.name = "segments_L61H2D9", .in = {NORMAL(2, 61, 54)}, .attributes = &segments_h2d9m5},
-    {.name = "segments_L310H3D7", .in = {NORMAL(1, 310, 63)}, .attributes = &segments_h3d7},
+    {.name = "segments_L310H1D7", .in = {NORMAL(1, 310, 21)}, .attributes = &segments_h1d7},
     /* a memory longer than a segment, of its own tensor */
     {.name = "memory_L67H1D20",
      .in = {NORMAL(2, 67, 20), NORMAL(2, 67, 40), NORMAL(2, 67, 40)},
@@ -240,9 +240,9 @@ static const OpCase cases[] = {
     {.name = "relative_L130H2D16",
      .in = {NORMAL(1, 130, 32), NORMAL(1, 130, 64), NORMAL(1, 130, 64), RELATIVE(120, 32)},
      .attributes = &segments_h2d16m70},
-    {.name = "relative_L310H3D7",
-     .in = {NORMAL(1, 310, 63), ABSENT, ABSENT, RELATIVE(1000, 21)},
-     .attributes = &segments_h3d7},
+    {.name = "relative_L310H1D7",
+     .in = {NORMAL(1, 310, 21), ABSENT, ABSENT, RELATIVE(400, 7)},
+     .attributes = &segments_h1d7},
     {.name = "local_L60H2D11", .in = {NORMAL(2, 60, 66)}, .attributes = &local_h2d11},
     {.name = "local_L230H1D32", .in = {NORMAL(1, 230, 96)}, .attributes = &local_h1d32},
     {.name = "local_L9H2D5", .in = {NORMAL(2, 9, 30)}, .attributes = &local_h2d5},
