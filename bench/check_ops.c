@@ -67,23 +67,44 @@ typedef struct Check {
     const CheckOptions *options;
     CheckCount *count;
     char name[160];
-    Trial trial;
+    Trial *trial;
     float *cotangent;
+    float *inputs[MAX_INPUTS]; /* as they were filled the first time */
 } Check;
+
+/* What all instruction sets are compared with, on the tape of the first that was checked. */
+typedef struct Expected {
+    Trial trials[ISA_COUNT]; /* of each, until all are done */
+    Reference *reference;
+} Expected;
 
 /* A device that fails is reported once; what it left behind is compared all the same. */
 static void finish(Check *check) {
     Error error = {0};
-    if (tape_finish(check->trial.tape, &error) != STATUS_OK)
+    if (tape_finish(check->trial->tape, &error) != STATUS_OK)
         check_report(check->options, check->count, false, check->name, "%s", error.message);
 }
 
+static float *copy_of(const float *data, int64_t size) {
+    float *copy = malloc((size_t)size * sizeof *copy + 1);
+    memcpy(copy, data, (size_t)size * sizeof *copy);
+    return copy;
+}
+
+/* Writes all inputs anew: operations in place change theirs. */
 static void fill(Check *check) {
-    trial_fill(&check->trial);
-    for (int i = 0; i < check->trial.inputs; i++) {
-        Tensor *in = check->trial.in[i];
-        if (in && in->type == TENSOR_FLOAT)
-            make_representable(check->options, in->host, tensor_size(in));
+    const bool first = !check->inputs[0];
+    if (first) trial_fill(check->trial);
+    for (int i = 0; i < check->trial->inputs; i++) {
+        Tensor *in = check->trial->in[i];
+        if (!in) continue;
+        if (first) {
+            if (in->type == TENSOR_FLOAT)
+                make_representable(check->options, in->host, tensor_size(in));
+            check->inputs[i] = copy_of(in->host, tensor_size(in));
+        } else {
+            memcpy(in->host, check->inputs[i], (size_t)tensor_size(in) * sizeof(float));
+        }
     }
 }
 
@@ -96,27 +117,21 @@ static void replay(Check *check, int threads, bool accumulate, float before) {
                      .seed = 1,
                      .pass = 3,
                      .products = check->options->products};
-    tape_forward(check->trial.tape, &run);
-    if (check->trial.row->gradient_free) {
+    tape_forward(check->trial->tape, &run);
+    if (check->trial->row->gradient_free) {
         finish(check);
         return;
     }
-    Tensor *out = check->trial.call->out[0];
+    Tensor *out = check->trial->call->out[0];
     memcpy(out->host_gradient, check->cotangent, (size_t)tensor_size(out) * sizeof(float));
-    for (int i = 0; i < check->trial.inputs; i++) {
-        if (!check->trial.in[i] || !check->trial.in[i]->gradient) continue;
-        check->trial.call->accumulate[i] = accumulate;
-        for (int64_t k = 0; k < tensor_size(check->trial.in[i]); k++)
-            check->trial.in[i]->host_gradient[k] = before;
+    for (int i = 0; i < check->trial->inputs; i++) {
+        if (!check->trial->in[i] || !check->trial->in[i]->gradient) continue;
+        check->trial->call->accumulate[i] = accumulate;
+        for (int64_t k = 0; k < tensor_size(check->trial->in[i]); k++)
+            check->trial->in[i]->host_gradient[k] = before;
     }
-    tape_backward(check->trial.tape, &run);
+    tape_backward(check->trial->tape, &run);
     finish(check);
-}
-
-static float *copy_of(const float *data, int64_t size) {
-    float *copy = malloc((size_t)size * sizeof *copy + 1);
-    memcpy(copy, data, (size_t)size * sizeof *copy);
-    return copy;
 }
 
 /* All float outputs and gradients of the last replay, in one array. */
@@ -125,14 +140,14 @@ static float *snapshot(Check *check, int64_t *size) {
     const Tensor *tensors[MAX_INPUTS + MAX_OUTPUTS];
     const float *sources[MAX_INPUTS + MAX_OUTPUTS];
     int n = 0;
-    for (int j = 0; j < check->trial.call->outputs; j++) {
-        tensors[n] = check->trial.call->out[j];
-        sources[n++] = check->trial.call->out[j]->host;
+    for (int j = 0; j < check->trial->call->outputs; j++) {
+        tensors[n] = check->trial->call->out[j];
+        sources[n++] = check->trial->call->out[j]->host;
     }
-    for (int i = 0; i < check->trial.inputs; i++) {
-        if (!check->trial.in[i] || !check->trial.in[i]->gradient) continue;
-        tensors[n] = check->trial.in[i];
-        sources[n++] = check->trial.in[i]->host_gradient;
+    for (int i = 0; i < check->trial->inputs; i++) {
+        if (!check->trial->in[i] || !check->trial->in[i]->gradient) continue;
+        tensors[n] = check->trial->in[i];
+        sources[n++] = check->trial->in[i]->host_gradient;
     }
     for (int i = 0; i < n; i++) *size += tensor_size(tensors[i]);
     float *all = malloc((size_t)*size * sizeof *all + 1);
@@ -162,9 +177,9 @@ static void check_threads(Check *check) {
 }
 
 static void check_outputs(Check *check, Reference *reference) {
-    const double allowed = output_allowed(check->options, check->trial.row);
-    for (int j = 0; j < check->trial.call->outputs; j++) {
-        Tensor *out = check->trial.call->out[j];
+    const double allowed = output_allowed(check->options, check->trial->row);
+    for (int j = 0; j < check->trial->call->outputs; j++) {
+        Tensor *out = check->trial->call->out[j];
         if (out->type != TENSOR_FLOAT) continue;
         const int64_t size = tensor_size(out);
         float *actual = copy_of(out->host, size);
@@ -192,23 +207,23 @@ static bool only_timed(const Trial *trial, double limit) {
 
 static int probe_count(Check *check) {
     Cost forward = {0}, backward = {0};
-    check->trial.op->cost(check->trial.call, &forward, &backward);
+    check->trial->op->cost(check->trial->call, &forward, &backward);
     const double work = forward.flops + forward.specials + 1e4;
     const double affordable = 4e7 / work;
     return affordable > 10 ? 10 : affordable < 1 ? 0 : (int)affordable;
 }
 
 static void check_gradients(Check *check, Reference *reference) {
-    const double allowed = gradient_allowed(check->options, check->trial.row);
+    const double allowed = gradient_allowed(check->options, check->trial->row);
     const int probes = probe_count(check);
-    for (int i = 0; i < check->trial.inputs; i++) {
-        Tensor *in = check->trial.in[i];
+    for (int i = 0; i < check->trial->inputs; i++) {
+        Tensor *in = check->trial->in[i];
         if (!in || !in->gradient) continue;
         if (check->options->sabotage > 0) {
             in->host_gradient[0] *= 1 + (float)check->options->sabotage;
             in->host_gradient[0] += (float)check->options->sabotage;
         }
-        const double error = reference_gradient_error(reference, in, check->trial.call->out[0],
+        const double error = reference_gradient_error(reference, in, check->trial->call->out[0],
                                                       check->cotangent, probes);
         char name[200];
         snprintf(name, sizeof name, "%s/gradient%d", check->name, i);
@@ -220,7 +235,7 @@ static void check_gradients(Check *check, Reference *reference) {
 /* Accumulating onto 1 must give 1 + gradient, to the rounding of that sum. */
 static void check_accumulation(Check *check) {
     float *plain[MAX_INPUTS] = {0};
-    const Trial *trial = &check->trial;
+    const Trial *trial = check->trial;
     replay(check, 1, false, NAN);
     for (int i = 0; i < trial->inputs; i++)
         if (trial->in[i] && trial->in[i]->gradient)
@@ -245,8 +260,8 @@ static void check_accumulation(Check *check) {
 }
 
 static void check_case(const CheckOptions *options, CheckCount *count, const Op *op,
-                       const OpCase *row, TrialDevice where) {
-    Check check = {.options = options, .count = count};
+                       const OpCase *row, TrialDevice where, Expected *expected) {
+    Check check = {.options = options, .count = count, .trial = &expected->trials[where.isa]};
     const bool cpu = strcmp(where.device, "cpu") == 0;
     snprintf(check.name, sizeof check.name, "op/%s/%s/%s", op->name, row->name,
              cpu ? isa_name(where.isa) : where.device);
@@ -254,16 +269,14 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     /* Benchmark rows are large; the small ones reach every branch of the other instruction sets. */
     if (cpu && row->benchmark && where.isa != isa_best()) return;
     Error error = {0};
-    if (trial_open(&check.trial, op, row, where, 3, &error) != STATUS_OK) {
+    if (trial_open(check.trial, op, row, where, 3, &error) != STATUS_OK) {
         check_report(options, count, false, check.name, "%s", error.message);
-        trial_close(&check.trial);
         return;
     }
-    if (only_timed(&check.trial, options->work_limit)) {
-        trial_close(&check.trial);
+    if (only_timed(check.trial, options->work_limit)) {
         return;
     }
-    Tensor *out = check.trial.call->out[0];
+    Tensor *out = check.trial->call->out[0];
     check.cotangent = malloc((size_t)tensor_size(out) * sizeof(float));
     Random random = random_open(1, random_stream("check/cotangent"), 0);
     for (int64_t i = 0; i < tensor_size(out); i++)
@@ -273,26 +286,30 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     if (!row->gradient_free) check_accumulation(&check);
 
     fill(&check); /* an operation in place has changed its inputs */
-    const Run run = {.threads = 1, .training = true, .seed = 1, .pass = 3};
-    Reference *reference = reference_open(check.trial.tape, &run);
+    static const Run run = {.threads = 1, .training = true, .seed = 1, .pass = 3};
+    if (!expected->reference) expected->reference = reference_open(check.trial->tape, &run);
+    reference_again(expected->reference);
     replay(&check, 1, false, NAN);
-    reference_forward(reference);
-    check_outputs(&check, reference);
-    if (!row->gradient_free) check_gradients(&check, reference);
-    reference_close(reference);
+    reference_forward(expected->reference);
+    check_outputs(&check, expected->reference);
+    if (!row->gradient_free) check_gradients(&check, expected->reference);
     free(check.cotangent);
-    trial_close(&check.trial);
+    for (int i = 0; i < MAX_INPUTS; i++) free(check.inputs[i]);
 }
 
 static void check_row(const CheckOptions *options, CheckCount *count, const Op *op,
                       const OpCase *row) {
-    if (options->device) {
+    Expected expected = {0};
+    if (options->device)
         check_case(options, count, op, row,
-                   (TrialDevice){.device = options->device, .products = options->products});
-        return;
-    }
-    for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
-        check_case(options, count, op, row, (TrialDevice){"cpu", isa, options->products});
+                   (TrialDevice){.device = options->device, .products = options->products},
+                   &expected);
+    else
+        for (Isa isa = ISA_PORTABLE; isa <= isa_best(); isa++)
+            check_case(options, count, op, row, (TrialDevice){"cpu", isa, options->products},
+                       &expected);
+    reference_close(expected.reference);
+    for (int isa = 0; isa < ISA_COUNT; isa++) trial_close(&expected.trials[isa]);
 }
 
 void check_ops(const CheckOptions *options, CheckCount *count) {

@@ -15,6 +15,12 @@ void reference_close(Reference *reference);
 /* Runs all references in tape order. */
 void reference_forward(Reference *reference);
 
+/* From here on the slopes behind reference_gradient_error are remembered, and given again from the
+ * first one on for the same questions in the same order: for other kernels on the same inputs. They
+ * may be on another tape that was recorded by the same calls, whose tensors have the same numbers.
+ */
+void reference_again(Reference *reference);
+
 /* The doubles of a tensor of the tape (or of a parameter), shape as the tensor's. */
 double *reference_values(Reference *reference, const Tensor *tensor);
 

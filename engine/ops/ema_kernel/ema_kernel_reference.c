@@ -20,8 +20,9 @@ void ema_kernel_reference(const ReferenceCall *call) {
             const double p = sigmoid(call->in[EMA_DELTA][at]);
             const double q = 1 - p * sigmoid(call->in[EMA_ALPHA][at]);
             const double c = p * call->in[EMA_BETA][at] * call->in[EMA_GAMMA][at] / sqrt((double)N);
-            for (int64_t l = 0; l < ema_rows(attributes); l++)
-                out[l * D + d] += c * pow(q, (double)(l + attributes->first));
+            double power = pow(q, (double)attributes->first);
+            for (int64_t l = 0; l < ema_rows(attributes); l++, power *= q)
+                out[l * D + d] += c * power;
             if (attributes->length) continue;
             out[(d * 4 + 0) * N + n] = q;
             out[(d * 4 + 1) * N + n] = 0;
