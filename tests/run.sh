@@ -1,36 +1,50 @@
 #!/usr/bin/env bash
-# Runs test programs and test scripts one after the other: tests/run.sh FILE...
-# A line for each; the output of those that fail; last line "N passed, N failed".
-# Scripts find the build folder in $BUILD. A test over LONGHAUL_TEST_SECONDS (600) has failed.
+# Runs tests: tests/run.sh FILE... Programs as many at once as there are cores, then scripts (*.sh),
+# which use all cores or measure time, one after the other. A line for each; the output of those that
+# fail; last line "N passed, N failed". Scripts find the build folder in $BUILD. A test over
+# LONGHAUL_TEST_SECONDS (600) has failed.
 set -u
-limit=${LONGHAUL_TEST_SECONDS:-600}
-passed=0 failed=0
-log=$(mktemp) || exit 74
-trap 'rm -f "$log"' EXIT
-export BUILD=${BUILD:-build}
+export limit=${LONGHAUL_TEST_SECONDS:-600} BUILD=${BUILD:-build}
+work=$(mktemp -d) || exit 74
+export work
+trap 'rm -rf "$work"' EXIT
 
-for test in "$@"; do
-    start=$(date +%s%N)
+run() {
+    local test=$1 name start status milliseconds verdict=ok out
+    name=$(basename "$test")
+    out=$work/$name.$BASHPID
     case $test in
-    */*) path=$test ;;
-    *) path=./$test ;;
+    */*) ;;
+    *) test=./$test ;;
     esac
-    timeout -k 10 "$limit" "$path" >"$log" 2>&1 </dev/null
+    start=$(date +%s%N)
+    timeout -k 10 "$limit" "$test" >"$out" 2>&1 </dev/null
     status=$?
     milliseconds=$((($(date +%s%N) - start) / 1000000))
-    name=$(basename "$test")
-    if [ "$status" -eq 0 ]; then
-        passed=$((passed + 1))
-        verdict=ok
-    else
-        failed=$((failed + 1))
+    if [ "$status" -ne 0 ]; then
         verdict=FAILED
-        [ "$status" -eq 124 ] && echo "longer than $limit s" >>"$log"
+        [ "$status" -eq 124 ] && echo "longer than $limit s" >>"$out"
     fi
-    printf '%-6s %-32s %4d.%02d s\n' "$verdict" "$name" \
-        $((milliseconds / 1000)) $((milliseconds % 1000 / 10))
-    [ "$status" -eq 0 ] || sed 's/^/    /' "$log"
-done
+    echo "$name" >>"$work/$verdict"
+    {
+        printf '%-6s %-32s %4d.%02d s\n' "$verdict" "$name" \
+            $((milliseconds / 1000)) $((milliseconds % 1000 / 10))
+        [ "$status" -eq 0 ] || sed 's/^/    /' "$out"
+    } >"$out.line"
+    cat "$out.line" # at once, so that lines of two tests do not mix
+}
+export -f run
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+programs=() scripts=()
+for test in "$@"; do
+    case $test in
+    *.sh) scripts+=("$test") ;;
+    *) programs+=("$test") ;;
+    esac
+done
+[ "${#programs[@]}" -eq 0 ] || printf '%s\0' "${programs[@]}" | xargs -0 -P "$(nproc)" -n 1 bash -c 'run "$1"' run
+for test in "${scripts[@]+"${scripts[@]}"}"; do run "$test"; done
+
+count() { cat "$work/$1" 2>/dev/null | wc -l; }
+echo "$(count ok) passed, $(count FAILED) failed"
+[ "$(count FAILED)" -eq 0 ] && [ "$(count ok)" -eq $# ]

@@ -129,7 +129,7 @@ static const OpCase cases[] = {
             SEQUENCE(3, 8200, 5)}},
     {.name = "B1L16400D2K66", .in = {SEQUENCE(1, 16400, 2), FILTER(66, 2)}},
     {.name = "B1L32800D1K60", .in = {SEQUENCE(1, 32800, 1), FILTER(60, 1)}},
-    {.name = "B2L65600D17K9", .in = {SEQUENCE(2, 65600, 17), FILTER(9, 17)}},
+    {.name = "B2L65600D3K9", .in = {SEQUENCE(2, 65600, 3), FILTER(9, 3)}},
     {.name = "B1L131100D1K60", .in = {SEQUENCE(1, 131100, 1), FILTER(60, 1)}},
     {.name = "B16L2049D17K9gated",
      .in = {SEQUENCE(16, 2049, 17), FILTER(9, 17), FILTER(9, 17), SKIP(17), SEQUENCE(16, 2049, 17),
