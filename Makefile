@@ -155,10 +155,10 @@ $(BUILD)/%.races.o: %
 	@mkdir -p $(@D)
 	$(CXX) $(EMULATED_FLAGS) $(INSTRUMENTED) -DLONGHAUL_RACES -MMD -MP -c -o $@ $<
 
-# Other architectures are another library.
+# Other architectures or flags are another library.
 $(BUILD)/cuda_machine_code: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CUDA_MACHINE_CODE)' | cmp -s - $@ || echo '$(CUDA_MACHINE_CODE)' > $@
+	@echo $(CUDA_ARCHITECTURES) '$(CUDA_FLAGS)' | cmp -s - $@ || echo $(CUDA_ARCHITECTURES) '$(CUDA_FLAGS)' > $@
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda_machine_code
 	@mkdir -p $(@D)
