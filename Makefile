@@ -63,6 +63,8 @@ CUDA_TARGETS        = $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(
                       -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
 # NAME_sm90a.cu uses what only Hopper has and no later GPU: code for it alone.
 $(BUILD)/%_sm90a.cu.o: CUDA_TARGETS = -gencode arch=compute_90a,code=sm_90a
+# Its products wait for each other where they are not optimised, which ptxas reports at length.
+$(BUILD)/%_sm90a.cu.o: CUDA_FLAGS := $(subst -O1 -Xcicc -O1,-O3,$(CUDA_FLAGS))
 ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
