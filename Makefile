@@ -56,15 +56,15 @@ CUDA_SOURCES       := $(sort $(wildcard engine/cuda/*.cu engine/ops/*/*.cu))
 CUDA_ARCHITECTURES ?= 80 86 89 90
 CUDA_NEWEST        := $(lastword $(CUDA_ARCHITECTURES))
 CUDA_MACHINE_CODE  := $(CUDA_ARCHITECTURES:%=sm_%) sm_90a compute_$(CUDA_NEWEST)
-CUDA_FLAGS         ?= -O3
-CUDA_FLAGS         += -std=c++20 --extended-lambda -Xcompiler -fPIC \
+CUDA_OPTIMISE      ?= -O3
+CUDA_FLAGS          = $(CUDA_OPTIMISE) -std=c++20 --extended-lambda -Xcompiler -fPIC \
                       -DLONGHAUL_CUDA_MACHINE_CODE='"$(CUDA_MACHINE_CODE)"'
 CUDA_TARGETS        = $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(a),code=sm_$(a)) \
                       -gencode arch=compute_$(CUDA_NEWEST),code=compute_$(CUDA_NEWEST)
 # NAME_sm90a.cu uses what only Hopper has and no later GPU: code for it alone.
 $(BUILD)/%_sm90a.cu.o: CUDA_TARGETS = -gencode arch=compute_90a,code=sm_90a
 # Its products wait for each other where they are not optimised, which ptxas reports at length.
-$(BUILD)/%_sm90a.cu.o: CUDA_FLAGS := $(subst -O1 -Xcicc -O1,-O3,$(CUDA_FLAGS))
+$(BUILD)/%_sm90a.cu.o: private override CUDA_OPTIMISE := -O3
 ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
