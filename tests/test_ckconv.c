@@ -1,15 +1,7 @@
 /* CKConv and FlexConv beyond the properties that all models share: kernels, window and convolution
  * against numbers from an independent double-precision program, what the window crops, and how
  * weights start. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
-#include <string.h>
 
 #include "bench/subject.h"
 #include "engine/ops/dense_convolution/dense_convolution.h"
@@ -18,45 +10,10 @@
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/sine/sine.h"
+#include "tests/bench.h"
 
 static double wave(int64_t i) {
     return sin(0.7 * (double)i + 0.3);
-}
-
-/* A tape of operations on inputs that the test fills. */
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-} Bench;
-
-static Bench bench_open(void) {
-    Bench bench;
-    Error error = {0};
-    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
-    bench.parameters = parameters_open();
-    bench.tape = tape_open(bench.parameters, TAPE_EVALUATE);
-    return bench;
-}
-static Tensor *input(Bench *bench, Shape shape) {
-    return tape_input(bench->tape, "in", TENSOR_FLOAT, shape, false);
-}
-static void bench_plan(Bench *bench) {
-    Error error = {0};
-    if (tape_plan(bench->tape, 1, &error) || tape_allocate(bench->tape, &bench->device, &error))
-        fail_msg("%s", error.message);
-}
-static void bench_close(Bench *bench) {
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
-}
-static void fill(Tensor *tensor, const float *values) {
-    memcpy(tensor->data, values, (size_t)tensor_size(tensor) * sizeof *values);
-}
-static void expect(const char *what, double actual, double expected, double allowed) {
-    if (!(fabs(actual - expected) <= allowed))
-        fail_msg("%s is %.8f instead of %.8f", what, actual, expected);
 }
 
 /* Entry (o, i) of the published layout is factor * wave(first + o * in + i); ours lies (in, out).
@@ -81,20 +38,21 @@ static void sine_kernel_and_convolution(void **state) {
         {-0.20361017, -0.15418806, -0.28232945, -0.24604939, -0.10864295, -0.06519319}};
     static const double expected[L] = {-0.09524492, -0.40705837, -0.76776006,
                                        -1.00862530, -0.96553239, -0.75498155};
-    Bench bench = bench_open();
-    Tensor *s = input(&bench, SHAPE(L, 1)), *omega = input(&bench, SHAPE(3));
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
+    Tensor *s = bench_input(&bench, SHAPE(L, 1)), *omega = bench_input(&bench, SHAPE(3));
     Tensor *w[3], *b[3];
     static const int64_t widths[] = {1, 3, 3, 2};
     for (int i = 0; i < 3; i++) {
-        w[i] = input(&bench, SHAPE(widths[i], widths[i + 1]));
-        b[i] = input(&bench, SHAPE(widths[i + 1]));
+        w[i] = bench_input(&bench, SHAPE(widths[i], widths[i + 1]));
+        b[i] = bench_input(&bench, SHAPE(widths[i + 1]));
     }
     Tensor *h = s;
     for (int i = 0; i < 3; i++) {
         h = linear(bench.tape, h, w[i], b[i], NULL, ACTIVATION_NONE);
         if (i < 2) h = sine(bench.tape, h, omega);
     }
-    Tensor *x = input(&bench, SHAPE(1, L, 2)), *bias = input(&bench, SHAPE(1));
+    Tensor *x = bench_input(&bench, SHAPE(1, L, 2)), *bias = bench_input(&bench, SHAPE(1));
     Tensor *y = dense_convolution(bench.tape, x, tape_reshape(bench.tape, h, SHAPE(L, 2, 1)), bias);
     tape_keep(bench.tape, h);
     tape_keep(bench.tape, y);
@@ -111,11 +69,11 @@ static void sine_kernel_and_convolution(void **state) {
         s->data[t] = (float)(1 - 2 * (double)t / (L - 1));
         for (int64_t i = 0; i < 2; i++) x->data[t * 2 + i] = (float)wave(10 * i + t);
     }
-    tape_forward(bench.tape, &(Run){.threads = 1});
+    bench_run(&bench);
     for (int64_t t = 0; t < L; t++) { /* published kernels end with the present */
         for (int64_t i = 0; i < 2; i++)
-            expect("a tap", (double)h->data[t * 2 + i], kernel[i][L - 1 - t], 1e-6);
-        expect("an output", (double)y->data[t], expected[t], 1e-6);
+            near("a tap", (double)h->data[t * 2 + i], kernel[i][L - 1 - t], 1e-6);
+        near("an output", (double)y->data[t], expected[t], 1e-6);
     }
     bench_close(&bench);
 }
@@ -126,24 +84,25 @@ static void gabor_network(void **state) {
     static const float banks[2][8] = {{1.5f, 0.7f, 0.2f, -0.1f, 3, -2, 0.5f, -1},
                                       {2, 1.1f, 0.05f, 0.3f, 1, 4, 2, 0.1f}};
     static const double expected[] = {0.02196662, -0.10030683, 0.41888535, 0.46803578, -0.05358800};
-    Bench bench = bench_open();
-    Tensor *s = input(&bench, SHAPE(5)), *bank[2], *u = input(&bench, SHAPE(2, 2));
-    Tensor *c = input(&bench, SHAPE(2)), *v = input(&bench, SHAPE(2, 1));
-    Tensor *offset = input(&bench, SHAPE(1));
-    for (int i = 0; i < 2; i++) bank[i] = input(&bench, SHAPE(GABOR_ROWS, 2));
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
+    Tensor *s = bench_input(&bench, SHAPE(5)), *bank[2], *u = bench_input(&bench, SHAPE(2, 2));
+    Tensor *c = bench_input(&bench, SHAPE(2)), *v = bench_input(&bench, SHAPE(2, 1));
+    Tensor *offset = bench_input(&bench, SHAPE(1));
+    for (int i = 0; i < 2; i++) bank[i] = bench_input(&bench, SHAPE(GABOR_ROWS, 2));
     Tensor *h = linear(bench.tape, gabor(bench.tape, s, bank[0]), u, c, NULL, ACTIVATION_NONE);
     h = multiply(bench.tape, gabor(bench.tape, s, bank[1]), h);
     h = linear(bench.tape, h, v, offset, NULL, ACTIVATION_NONE);
     tape_keep(bench.tape, h);
     bench_plan(&bench);
-    fill(s, positions);
-    for (int i = 0; i < 2; i++) fill(bank[i], banks[i]);
-    fill(u, (const float[]){0.4f, 0.2f, -0.3f, 0.5f}); /* lies (in, out) */
-    fill(c, (const float[]){0.1f, -0.2f});
-    fill(v, (const float[]){0.7f, -0.6f});
-    fill(offset, (const float[]){0.05f});
-    tape_forward(bench.tape, &(Run){.threads = 1});
-    for (int k = 0; k < 5; k++) expect("a tap", (double)h->data[k], expected[k], 1e-6);
+    give(s, positions);
+    for (int i = 0; i < 2; i++) give(bank[i], banks[i]);
+    give(u, (const float[]){0.4f, 0.2f, -0.3f, 0.5f}); /* lies (in, out) */
+    give(c, (const float[]){0.1f, -0.2f});
+    give(v, (const float[]){0.7f, -0.6f});
+    give(offset, (const float[]){0.05f});
+    bench_run(&bench);
+    for (int k = 0; k < 5; k++) near("a tap", (double)h->data[k], expected[k], 1e-6);
     bench_close(&bench);
 }
 
@@ -157,22 +116,23 @@ static void window(void **state) {
     } cases[] = {{0.075f, 3}, {0.3f, 11}};
     static const double values[] = {1, 0.70664828, 0.24935221};
     for (int n = 0; n < 2; n++) {
-        Bench bench = bench_open();
-        Tensor *x = input(&bench, SHAPE(K, 1)), *s = input(&bench, SHAPE(K));
-        Tensor *w = input(&bench, SHAPE(2));
+        Bench bench;
+        bench_open(&bench, TAPE_EVALUATE);
+        Tensor *x = bench_input(&bench, SHAPE(K, 1)), *s = bench_input(&bench, SHAPE(K));
+        Tensor *w = bench_input(&bench, SHAPE(2));
         Tensor *y = gaussian_mask(bench.tape, x, s, w, (GaussianMask){0.1f});
         tape_keep(bench.tape, y);
         bench_plan(&bench);
-        fill(w, (const float[]){1, cases[n].deviation});
+        give(w, (const float[]){1, cases[n].deviation});
         for (int k = 0; k < K; k++) {
             x->data[k] = 1;
             s->data[k] = 1 - 2 * (float)k / (K - 1);
         }
-        tape_forward(bench.tape, &(Run){.threads = 1});
+        bench_run(&bench);
         int kept = 0;
         for (int k = 0; k < K; k++) kept += y->data[k] > 0;
         assert_int_equal(kept, cases[n].kept);
-        for (int k = 0; k < 3 && n == 0; k++) expect("a tap", (double)y->data[k], values[k], 1e-6);
+        for (int k = 0; k < 3 && n == 0; k++) near("a tap", (double)y->data[k], values[k], 1e-6);
         bench_close(&bench);
     }
 }
@@ -235,7 +195,7 @@ static void start_of_the_sine_network(void **state) {
                 largest = fmax(largest, fabs((double)weight->data[i * 32 + o]));
         }
         assert_true(largest <= cases[n].bound && largest > 0.99 * cases[n].bound);
-        expect("a length", (double)weight->data[1024], sqrt(square), 1e-6);
+        near("a length", (double)weight->data[1024], sqrt(square), 1e-6);
         subject_close(&subject);
     }
 }

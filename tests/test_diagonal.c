@@ -32,8 +32,9 @@ static Tensor *kernel(Bench *bench, const double *real, const double *imaginary,
 static void expect_kernel(const double *real, const double *imaginary, bool steps,
                           DiagonalForm form, int64_t length, const double *expected) {
     Bench bench;
-    bench_open(&bench);
+    bench_open(&bench, TAPE_EVALUATE);
     Tensor *K = kernel(&bench, real, imaginary, steps, form, length);
+    bench_plan(&bench);
     bench_run(&bench);
     expect(K, expected, length);
     bench_close(&bench);
@@ -90,13 +91,14 @@ static void softmax_sums_to_one(void **state) {
     enum { LENGTH = 16 };
     static const double real[] = {-0.5, 0.5}, weights[] = {-0.25, 0.5, 0.25, 1.5};
     Bench bench;
-    bench_open(&bench);
+    bench_open(&bench, TAPE_EVALUATE);
     const DiagonalParameters modes = {.log_dt = constant(&bench, SHAPE(1, 2), log_dt),
                                       .A_real = constant(&bench, SHAPE(1, 2), real),
                                       .A_imag = constant(&bench, SHAPE(1, 2), imaginary),
                                       .C = constant(&bench, SHAPE(1, 2, 2), weights)};
     Tensor *K = vandermonde(bench.tape, modes, softmax(LENGTH), LENGTH);
     tape_keep(bench.tape, K);
+    bench_plan(&bench);
     bench_run(&bench);
     double sum = 0;
     for (int l = 0; l < LENGTH; l++) sum += (double)K->data[l];
@@ -110,8 +112,9 @@ static void softmax_is_finite(void **state) {
     static const double real[][2] = {{50, -50}, {0, 6}}, turns[] = {0, 40};
     for (int i = 0; i < 2; i++) {
         Bench bench;
-        bench_open(&bench);
+        bench_open(&bench, TAPE_EVALUATE);
         Tensor *K = kernel(&bench, real[i], turns, true, softmax(1000), 1000);
+        bench_plan(&bench);
         bench_run(&bench);
         for (int64_t l = 0; l < 1000; l++)
             if (!(fabsf(K->data[l]) < 1)) /* |W / lambda| times a softmax, and W times 0 */

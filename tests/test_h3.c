@@ -35,7 +35,7 @@ static void numbers_of_one_head(void **state) {
         v[t] = wave(20 + t);
     }
     Bench b;
-    bench_open(&b);
+    bench_open(&b, TAPE_EVALUATE);
     Tensor *shift =
         shift_filter(b.tape, constant(&b, SHAPE(3, 1), B), constant(&b, SHAPE(3, 1), C), 3);
     Tensor *key = long_convolution(b.tape, constant(&b, SHAPE(1, L, 1), k), shift, NULL,
@@ -51,6 +51,7 @@ static void numbers_of_one_head(void **state) {
     Tensor *out = long_convolution(b.tape, constant(&b, SHAPE(1, L, 1), v), K, NULL, gates);
     Tensor *const kept[] = {key, K, out};
     for (int i = 0; i < 3; i++) tape_keep(b.tape, kept[i]);
+    bench_plan(&b);
     bench_run(&b);
     expect(key, filtered, L);
     expect(K, kernel, L);
@@ -63,10 +64,11 @@ static void shift_of_the_second_place(void **state) {
     (void)state;
     static const double B[] = {0, 1, 0}, C[] = {0.5, -0.25, 0.125}, expected[] = {-0.25, 0.125, 0};
     Bench b;
-    bench_open(&b);
+    bench_open(&b, TAPE_EVALUATE);
     Tensor *filter =
         shift_filter(b.tape, constant(&b, SHAPE(3, 1), B), constant(&b, SHAPE(3, 1), C), 3);
     tape_keep(b.tape, filter);
+    bench_plan(&b);
     bench_run(&b);
     expect(filter, expected, 3);
     bench_close(&b);

@@ -12,6 +12,7 @@
 #include "engine/device.h"
 #include "engine/ops/linear_attention/linear_attention.h"
 #include "engine/random.h"
+#include "tests/bench.h"
 
 enum { B = 2, L = 150, H = 2, D = 3, M = 5, STATE = D * M + D, KEYS = H * D, VALUES = H * M };
 
@@ -42,18 +43,14 @@ static Inputs *random_inputs(void) {
  */
 static void run(Inputs *in, const LinearAttention *attributes, bool decays, int first, int length,
                 Results *results) {
-    Device device;
-    Error error = {0};
-    Parameters *parameters = parameters_open();
-    assert_int_equal(device_open(&device, "cpu", &error), STATUS_OK);
-    Tape *tape = tape_open(parameters, TAPE_EVALUATE);
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
+    Tape *tape = bench.tape;
     const int64_t widths[] = {KEYS, KEYS, VALUES, H};
     const float *from[] = {in->q, in->k, in->v, in->log_decay};
     Tensor *tensors[4], *state = NULL, *next = NULL;
-    for (int i = 0; i < 4; i++)
-        tensors[i] = tape_input(tape, "in", TENSOR_FLOAT, SHAPE(B, length, widths[i]), false);
-    if (attributes->causal)
-        state = tape_input(tape, "state", TENSOR_FLOAT, SHAPE(B, H, STATE), false);
+    for (int i = 0; i < 4; i++) tensors[i] = bench_input(&bench, SHAPE(B, length, widths[i]));
+    if (attributes->causal) state = bench_input(&bench, SHAPE(B, H, STATE));
     const LinearAttentionInputs call = {.q = tensors[0],
                                         .k = tensors[1],
                                         .v = tensors[2],
@@ -62,22 +59,19 @@ static void run(Inputs *in, const LinearAttention *attributes, bool decays, int 
     Tensor *out = linear_attention(tape, &call, attributes, &next);
     tape_keep(tape, out);
     if (next) tape_keep(tape, next);
-    assert_int_equal(tape_plan(tape, 1, &error), STATUS_OK);
-    assert_int_equal(tape_allocate(tape, &device, &error), STATUS_OK);
+    bench_plan(&bench);
     for (int i = 0; i < 4; i++)
         for (int b = 0; b < B; b++)
             memcpy(tensors[i]->data + b * length * widths[i], from[i] + (b * L + first) * widths[i],
                    (size_t)(length * widths[i]) * sizeof(float));
     if (state) memcpy(state->data, in->state, sizeof in->state);
-    tape_forward(tape, &(Run){.threads = 1});
+    bench_run(&bench);
     for (int b = 0; b < B; b++)
         memcpy(results->out + (b * L + first) * VALUES, out->data + b * length * VALUES,
                (size_t)(length * VALUES) * sizeof(float));
     if (next) memcpy(in->state, next->data, sizeof in->state);
     memcpy(results->state, in->state, sizeof in->state);
-    tape_close(tape);
-    parameters_close(parameters);
-    device_close(&device);
+    bench_close(&bench);
 }
 
 /* Sums of 150 numbers of order one in float32, in two orders. */

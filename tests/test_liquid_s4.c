@@ -1,17 +1,8 @@
 /* The products of inputs of Liquid-S4 and their gain: values worked out in double precision for the
  * system of tests/test_s4.c and u_t = sin(0.7 t + 0.3), t < 8. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "engine/device.h"
 #include "engine/ops/liquid_gain/liquid_gain.h"
 #include "engine/ops/liquid_products/liquid_products.h"
+#include "tests/bench.h"
 
 enum { L = 8, M = 2 };
 
@@ -41,66 +32,28 @@ static void combinations_of_degree_3(void **state) {
     assert_false(liquid_combination(2, liquid_tokens(2, 2), 2, 0, index)); /* too short for any */
 }
 
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-    Tensor *in[8];
-    const float *values[8];
-    int count;
-} Bench;
-
-static Bench bench_open(void) {
-    Bench bench = {.parameters = parameters_open()};
-    Error error = {0};
-    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
-    bench.tape = tape_open(bench.parameters, TAPE_EVALUATE);
-    return bench;
-}
-
-static Tensor *bench_input(Bench *bench, Shape shape, const float *values) {
-    bench->values[bench->count] = values;
-    return bench->in[bench->count++] = tape_input(bench->tape, "in", TENSOR_FLOAT, shape, false);
-}
-
-static void bench_expect(Bench *bench, Tensor *out, const double *expected) {
-    Error error = {0};
-    tape_keep(bench->tape, out);
-    assert_int_equal(tape_plan(bench->tape, 1, &error), STATUS_OK);
-    assert_int_equal(tape_allocate(bench->tape, &bench->device, &error), STATUS_OK);
-    for (int i = 0; i < bench->count; i++)
-        memcpy(bench->in[i]->data, bench->values[i],
-               (size_t)tensor_size(bench->in[i]) * sizeof(float));
-    tape_forward(bench->tape, &(Run){.threads = 1});
-    for (int64_t i = 0; i < tensor_size(out);
-         i++) /* values below 1 printed to 8 digits, as floats */
-        if (!(fabs((double)out->data[i] - expected[i]) < 1e-7))
-            fail_msg("%.9f instead of %.9f", (double)out->data[i], expected[i]);
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
-}
-
 static void reversed_products(void **state) {
     (void)state;
     static const double expected[L] = {0.86360353,  0.54054870,  0.59810952,  -0.03673463,
                                        -0.04064635, -0.02544146, -0.59674109, -0.66028560};
-    float u[L];
-    for (int t = 0; t < L; t++) u[t] = (float)sin(0.7 * t + 0.3);
-    Bench bench = bench_open();
-    Tensor *x = bench_input(&bench, SHAPE(1, L, 1), u);
+    double u[L];
+    for (int t = 0; t < L; t++) u[t] = sin(0.7 * t + 0.3);
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
+    Tensor *x = constant(&bench, SHAPE(1, L, 1), u);
     bench_expect(&bench, liquid_products(bench.tape, x, (LiquidProducts){2, true}), expected);
 }
 
 static void gain_of_degree(int degree, double expected) {
-    static const float log_dt[] = {-2.302585093f}, A_real[] = {-0.6931471806f, -0.6931471806f},
-                       A_imag[] = {-1, -3}, B[] = {1, 0, 0.7f, 0}, C[] = {0.5f, 0.25f, -0.3f, 0.4f};
-    Bench bench = bench_open();
-    const DplrParameters p = {.log_dt = bench_input(&bench, SHAPE(1), log_dt),
-                              .A_real = bench_input(&bench, SHAPE(1, M), A_real),
-                              .A_imag = bench_input(&bench, SHAPE(1, M), A_imag),
-                              .B = bench_input(&bench, SHAPE(1, M, 2), B),
-                              .C = bench_input(&bench, SHAPE(1, M, 2), C)};
+    static const double log_dt[] = {-2.302585093}, A_real[] = {-0.6931471806, -0.6931471806},
+                        A_imag[] = {-1, -3}, B[] = {1, 0, 0.7, 0}, C[] = {0.5, 0.25, -0.3, 0.4};
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
+    const DplrParameters p = {.log_dt = constant(&bench, SHAPE(1), log_dt),
+                              .A_real = constant(&bench, SHAPE(1, M), A_real),
+                              .A_imag = constant(&bench, SHAPE(1, M), A_imag),
+                              .B = constant(&bench, SHAPE(1, M, 2), B),
+                              .C = constant(&bench, SHAPE(1, M, 2), C)};
     bench_expect(&bench, liquid_gain(bench.tape, p, p.C, degree), &expected);
 }
 

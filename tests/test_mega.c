@@ -1,77 +1,33 @@
 /* Mega beyond the properties that all models share: moving averages and the laplace function
  * against numbers from an independent double-precision program, chunks token by token, reversal, a
  * closed update gate, and how the averages start. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
-#include <string.h>
 
 #include "bench/subject.h"
 #include "engine/ops/chunk_attention/chunk_attention.h"
 #include "engine/ops/ema_kernel/ema_kernel.h"
 #include "engine/ops/long_convolution/long_convolution.h"
 #include "engine/ops/pointwise/pointwise.h"
+#include "tests/bench.h"
 
 static double wave(int64_t i) {
     return sin(0.7 * (double)i + 0.3);
 }
-static void expect(const char *what, double actual, double expected, double allowed) {
-    if (!(fabs(actual - expected) <= allowed))
-        fail_msg("%s is %.9f instead of %.9f", what, actual, expected);
-}
-
-/* A tape of operations on inputs that the test fills. */
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-} Bench;
-
-static Bench bench_open(void) {
-    Bench bench;
-    Error error = {0};
-    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
-    bench.parameters = parameters_open();
-    bench.tape = tape_open(bench.parameters, TAPE_EVALUATE);
-    return bench;
-}
-static Tensor *input(Bench *bench, Shape shape) {
-    return tape_input(bench->tape, "in", TENSOR_FLOAT, shape, false);
-}
-static void bench_run(Bench *bench) {
-    tape_forward(bench->tape, &(Run){.threads = 1});
-}
-static void bench_plan(Bench *bench, Tensor *result) {
-    Error error = {0};
-    tape_keep(bench->tape, result);
-    if (tape_plan(bench->tape, 1, &error) || tape_allocate(bench->tape, &bench->device, &error))
-        fail_msg("%s", error.message);
-}
-static void bench_close(Bench *bench) {
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
-}
-
 enum { L = 6 };
 static const float delta[] = {0.2f, -0.1f}, alpha[] = {0.1f, 0.3f}, beta[] = {1.02f, -0.98f},
                    gamma_[] = {0.7f, -0.4f};
 
 /* Two averages of one channel; bidirectional: what looks ahead has half of gamma. */
 static void averages(bool both, const double expected[L]) {
-    Bench bench = bench_open();
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
     EmaParameters past, future;
     Tensor **const sets[] = {&past.delta,   &past.alpha,   &past.beta,   &past.gamma,
                              &future.delta, &future.alpha, &future.beta, &future.gamma};
     static const float *const values[] = {delta, alpha, beta, gamma_};
-    for (int i = 0; i < 8; i++) *sets[i] = input(&bench, SHAPE(2, 1));
-    Tensor *x = input(&bench, SHAPE(1, L, 1)), *omega = input(&bench, SHAPE(1));
+    for (int i = 0; i < 8; i++) *sets[i] = bench_input(&bench, SHAPE(2, 1));
+    Tensor *x = bench_input(&bench, SHAPE(1, L, 1)), *omega = bench_input(&bench, SHAPE(1));
     Tensor *kernel = ema_kernel(bench.tape, past, (EmaKernel){.length = L}), *reverse = NULL;
     Tensor *skip = omega;
     if (both) {
@@ -82,7 +38,8 @@ static void averages(bool both, const double expected[L]) {
     Tensor *y = long_convolution(bench.tape, x, kernel, reverse, (ConvolutionGates){.skip = skip});
     y = activate(bench.tape, y, ACTIVATION_SILU);
     tape_keep(bench.tape, kernel);
-    bench_plan(&bench, y);
+    tape_keep(bench.tape, y);
+    bench_plan(&bench);
     for (int i = 0; i < 8; i++)
         for (int n = 0; n < 2; n++) (*sets[i])->data[n] = values[i % 4][n] * (i == 7 ? 0.5f : 1);
     for (int64_t t = 0; t < L; t++) x->data[t] = (float)wave(t);
@@ -91,8 +48,8 @@ static void averages(bool both, const double expected[L]) {
     static const double taps[L] = {0.40926607, 0.29320849, 0.21008415,
                                    0.15054155, 0.10788625, 0.07732552};
     for (int t = 0; t < L; t++) {
-        expect("a tap", (double)kernel->data[t], taps[t], 1e-7);
-        expect("an output", (double)y->data[t], expected[t], 3e-7);
+        near("a tap", (double)kernel->data[t], taps[t], 1e-7);
+        near("an output", (double)y->data[t], expected[t], 3e-7);
     }
     bench_close(&bench);
 }
@@ -116,19 +73,21 @@ static void laplace_numbers(void **state) {
     static const double points[] = {-0.5, 0, 0.5, 0.707107, 1.5};
     static const double expected[] = {0.00000938, 0.00609446, 0.23142115, 0.5, 0.99752854};
     for (int i = 0; i < 5; i++) {
-        Bench bench = bench_open();
+        Bench bench;
+        bench_open(&bench, TAPE_EVALUATE);
         Tensor *in[4]; /* q, k, v, bias */
-        for (int n = 0; n < 3; n++) in[n] = input(&bench, SHAPE(1, 1, 1));
-        in[3] = input(&bench, SHAPE(1));
+        for (int n = 0; n < 3; n++) in[n] = bench_input(&bench, SHAPE(1, 1, 1));
+        in[3] = bench_input(&bench, SHAPE(1));
         const ChunkAttention attributes = {.chunk = 1, .function = ATTENTION_LAPLACE};
         Tensor *y =
             chunk_attention(bench.tape, in[0], in[1], in[2], in[3], NULL, NULL, &attributes);
-        bench_plan(&bench, y);
+        tape_keep(bench.tape, y);
+        bench_plan(&bench);
         in[0]->data[0] = 0;
         in[1]->data[0] = in[2]->data[0] = 1;
         in[3]->data[0] = (float)points[i];
         bench_run(&bench);
-        expect("a weight", (double)y->data[0], expected[i], 2e-7);
+        near("a weight", (double)y->data[0], expected[i], 2e-7);
         bench_close(&bench);
     }
 }
@@ -169,8 +128,8 @@ static void chunks_step_by_step(void **state) {
             memcpy(step.x->data, whole.x->data + t * D, D * sizeof(float));
             subject_forward(&step, 1);
             for (int64_t d = 0; d < D; d++) /* float32 in another order, through two layers */
-                expect(settings[s], (double)step.out->data[d], (double)whole.out->data[t * D + d],
-                       2e-5);
+                near(settings[s], (double)step.out->data[d], (double)whole.out->data[t * D + d],
+                     2e-5);
         }
         subject_close(&step);
         subject_close(&whole);
@@ -212,8 +171,8 @@ static void reversal(void **state) {
     subject_forward(&subject, 1);
     for (int64_t t = 0; t < LENGTH; t++)
         for (int64_t d = 0; d < D; d++) /* float32 in another order */
-            expect("an output", (double)subject.out->data[(LENGTH - 1 - t) * D + d],
-                   (double)before[t * D + d], 1e-5);
+            near("an output", (double)subject.out->data[(LENGTH - 1 - t) * D + d],
+                 (double)before[t * D + d], 1e-5);
     subject_close(&subject);
 }
 
@@ -248,7 +207,7 @@ static void start_of_the_averages(void **state) {
     const Tensor *betas = parameter(&subject, "layers.0.mega.past.beta");
     for (int64_t n = 0; n < 16; n++)
         for (int64_t d = 0; d < 64; d++) /* five deviations of 0.02 */
-            expect("a beta", (double)betas->data[n * 64 + d], n % 2 ? -1 : 1, 0.1);
+            near("a beta", (double)betas->data[n * 64 + d], n % 2 ? -1 : 1, 0.1);
     for (int p = 0; p < subject.parameters->count; p++) /* one group, as published */
         if (!strncmp(subject.parameters->list[p]->tensor.name, "layers.0.mega.past", 18))
             assert_false(subject.parameters->list[p]->group.no_decay);

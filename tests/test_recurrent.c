@@ -1,42 +1,10 @@
 /* The recurrent operations beyond what every operation is checked for: numbers computed elsewhere,
  * and a sequence cut in two pieces with the state handed over. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 #include "engine/ops/lstm/lstm.h"
 #include "engine/ops/selective_scan/selective_scan.h"
 #include "engine/ops/short_convolution/short_convolution.h"
-
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-} Bench;
-
-static Bench open_bench(TapeMode mode) {
-    Bench bench = {.parameters = parameters_open()};
-    Error error = {0};
-    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
-    bench.tape = tape_open(bench.parameters, mode);
-    return bench;
-}
-
-static void allocate(Bench *bench) {
-    Error error = {0};
-    if (tape_plan(bench->tape, 1, &error) != STATUS_OK ||
-        tape_allocate(bench->tape, &bench->device, &error) != STATUS_OK)
-        fail_msg("%s", error.message);
-}
-
-static void close_bench(Bench *bench) {
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
-}
+#include "tests/bench.h"
 
 static Tensor *input(const Bench *bench, const char *name, Shape shape) {
     return tape_input(bench->tape, name, TENSOR_FLOAT, shape, true);
@@ -60,7 +28,7 @@ typedef struct Expected {
 } Expected;
 
 /* The numbers have eight decimals (gradients seven); float32 sums of five steps keep six digits. */
-static void expect(const float *values, const Expected *expected, int count) {
+static void expect_at(const float *values, const Expected *expected, int count) {
     for (int i = 0; i < count; i++)
         if (fabs(values[expected[i].index] - expected[i].value) > 5e-7)
             fail_msg("element %d is %.9g, expected %.9g", (int)expected[i].index,
@@ -70,7 +38,8 @@ static void expect(const float *values, const Expected *expected, int count) {
 static void selective_scan_numbers(void **unused) {
     (void)unused;
     enum { L = 5, E = 2, N = 2 };
-    Bench bench = open_bench(TAPE_TRAIN);
+    Bench bench;
+    bench_open(&bench, TAPE_TRAIN);
     SelectiveScan in = {.u = input(&bench, "u", SHAPE(1, L, E)),
                         .raw = input(&bench, "raw", SHAPE(1, L, E)),
                         .A_log = input(&bench, "A_log", SHAPE(E, N)),
@@ -83,7 +52,7 @@ static void selective_scan_numbers(void **unused) {
     Tensor *next, *y = selective_scan(bench.tape, &in, &next);
     tape_seed(bench.tape, y);
     tape_keep(bench.tape, next);
-    allocate(&bench);
+    bench_plan(&bench);
     fill_waves(in.u, 0);
     fill_waves(in.raw, 20);
     fill_waves(in.B, 40);
@@ -101,19 +70,19 @@ static void selective_scan_numbers(void **unused) {
         {5, 0.02504178},  {6, 0.28222527}, {7, 0.13987869}, {8, 0.00434028}, {9, -0.03480938}};
     static const Expected state[] = {
         {0, -0.36774481}, {1, -0.09923960}, {2, -0.06443160}, {3, -0.14184137}};
-    expect(y->data, outputs, L * E);
-    expect(next->data, state, E * N);
+    expect_at(y->data, outputs, L * E);
+    expect_at(next->data, state, E * N);
     tape_backward(bench.tape, &run);
-    expect(in.u->gradient, (Expected[]){{0, -0.1253515}, {5, 0.0256476}}, 2);
-    expect(in.raw->gradient, (Expected[]){{2, 0.0616790}}, 1);
+    expect_at(in.u->gradient, (Expected[]){{0, -0.1253515}, {5, 0.0256476}}, 2);
+    expect_at(in.raw->gradient, (Expected[]){{2, 0.0616790}}, 1);
     /* d/dA_log = A d/dA */
-    expect(in.A_log->gradient, (Expected[]){{0, 0.0152032}, {3, 2 * 0.0057699}}, 2);
-    expect(in.B->gradient, (Expected[]){{0, -0.0333139}}, 1);
-    expect(in.C->gradient, (Expected[]){{9, 0.0253173}}, 1);
-    expect(in.D->gradient, (Expected[]){{1, 0.0369295}}, 1);
-    expect(in.bias->gradient, (Expected[]){{0, 0.0266312}}, 1);
-    expect(in.z->gradient, (Expected[]){{6, 0.1561894}}, 1);
-    close_bench(&bench);
+    expect_at(in.A_log->gradient, (Expected[]){{0, 0.0152032}, {3, 2 * 0.0057699}}, 2);
+    expect_at(in.B->gradient, (Expected[]){{0, -0.0333139}}, 1);
+    expect_at(in.C->gradient, (Expected[]){{9, 0.0253173}}, 1);
+    expect_at(in.D->gradient, (Expected[]){{1, 0.0369295}}, 1);
+    expect_at(in.bias->gradient, (Expected[]){{0, 0.0266312}}, 1);
+    expect_at(in.z->gradient, (Expected[]){{6, 0.1561894}}, 1);
+    bench_close(&bench);
 }
 
 /* ---- one sequence, whole and in two pieces: the same bits ---- */
@@ -197,7 +166,8 @@ static void copy_rows(float *to, const float *from, const Tensor *like, int64_t 
  * of the shared inputs one after the other. */
 static void run_pieces(Recorder *record, const int64_t *lengths, int count, float *y, float *dx,
                        float *dshared) {
-    Bench bench = open_bench(TAPE_TRAIN);
+    Bench bench;
+    bench_open(&bench, TAPE_TRAIN);
     Piece pieces[2];
     Shared shared = {0};
     for (int i = 0; i < count; i++)
@@ -206,7 +176,7 @@ static void run_pieces(Recorder *record, const int64_t *lengths, int count, floa
                             .C = input(&bench, "C", SHAPE(SEQUENCES, lengths[i], STATES))};
     record(&bench, pieces, count, &shared);
     for (int i = 0; i < count; i++) tape_seed(bench.tape, pieces[i].y);
-    allocate(&bench);
+    bench_plan(&bench);
     for (int i = 0; i < shared.count; i++) fill_waves(shared.list[i], 1000 * i);
     int64_t first = 0;
     for (int i = 0; i < count; first += lengths[i++]) {
@@ -225,7 +195,7 @@ static void run_pieces(Recorder *record, const int64_t *lengths, int count, floa
     for (int i = 0; i < shared.count; i++)
         for (int64_t k = 0; k < tensor_size(shared.list[i]); k++)
             *dshared++ = shared.list[i]->gradient[k];
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 static void pieces_equal_whole(void **state) {

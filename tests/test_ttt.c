@@ -1,20 +1,11 @@
 /* What test-time training is by its definition: descent that lowers the loss, tokens one by one as
  * in mini-batches, weights that the last token of a mini-batch already uses, and nothing learned at
  * a step size of zero. The state of ttt_step tells the weights inside. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "engine/activation.h"
-#include "engine/device.h"
 #include "engine/ops/ttt/ttt.h"
 #include "engine/ops/ttt_step/ttt_step.h"
 #include "engine/random.h"
+#include "tests/bench.h"
 
 enum {
     B = 2,
@@ -55,100 +46,81 @@ static Values values_of(bool two, double base) {
     return values;
 }
 
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
+typedef struct Layer {
+    Bench bench;
     TttInputs in;
     Tensor *y, *state;
-} Bench;
+} Layer;
 
-static Tensor *input(Bench *bench, Shape shape) {
-    return tape_input(bench->tape, "in", TENSOR_FLOAT, shape, false);
-}
-
-static void give(Tensor *tensor, const float *values) {
-    memcpy(tensor->data, values, (size_t)tensor_size(tensor) * sizeof(float));
-}
-
-static void bench_open(Bench *bench, const Values *values, bool steps) {
-    *bench = (Bench){.parameters = parameters_open()};
-    Error error = {0};
+static void layer_open(Layer *layer, const Values *values, bool steps) {
+    Bench *bench = &layer->bench;
     const int64_t length = steps ? 1 : L, h = values->two ? HIDDEN : F;
-    assert_int_equal(device_open(&bench->device, "cpu", &error), STATUS_OK);
-    bench->tape = tape_open(bench->parameters, steps ? TAPE_STEP : TAPE_EVALUATE);
-    bench->in = (TttInputs){.q = input(bench, SHAPE(B, length, F)),
-                            .k = input(bench, SHAPE(B, length, F)),
-                            .v = input(bench, SHAPE(B, length, F)),
-                            .rate = input(bench, SHAPE(B, length, 1)),
-                            .index = input(bench, SHAPE(MINI_BATCH)),
-                            .gamma = input(bench, SHAPE(1, F)),
-                            .beta = input(bench, SHAPE(1, F)),
-                            .W1 = input(bench, SHAPE(1, F, h)),
-                            .c1 = input(bench, SHAPE(1, h)),
+    bench_open(bench, steps ? TAPE_STEP : TAPE_EVALUATE);
+    layer->in = (TttInputs){.q = bench_input(bench, SHAPE(B, length, F)),
+                            .k = bench_input(bench, SHAPE(B, length, F)),
+                            .v = bench_input(bench, SHAPE(B, length, F)),
+                            .rate = bench_input(bench, SHAPE(B, length, 1)),
+                            .index = bench_input(bench, SHAPE(MINI_BATCH)),
+                            .gamma = bench_input(bench, SHAPE(1, F)),
+                            .beta = bench_input(bench, SHAPE(1, F)),
+                            .W1 = bench_input(bench, SHAPE(1, F, h)),
+                            .c1 = bench_input(bench, SHAPE(1, h)),
                             .base = values->base};
     if (values->two) {
-        bench->in.W2 = input(bench, SHAPE(1, h, F));
-        bench->in.c2 = input(bench, SHAPE(1, F));
+        layer->in.W2 = bench_input(bench, SHAPE(1, h, F));
+        layer->in.c2 = bench_input(bench, SHAPE(1, F));
     }
     if (steps) {
-        const Shape shape = SHAPE(B, 1, ttt_state_floats(&bench->in));
-        bench->y = ttt_step(bench->tape, &bench->in, tape_carry(bench->tape, "state", shape),
-                            tape_position(bench->tape), &bench->state);
-        tape_carry_out(bench->tape, "state", bench->state);
+        const Shape shape = SHAPE(B, 1, ttt_state_floats(&layer->in));
+        layer->y = ttt_step(bench->tape, &layer->in, tape_carry(bench->tape, "state", shape),
+                            tape_position(bench->tape), &layer->state);
+        tape_carry_out(bench->tape, "state", layer->state);
     } else {
-        bench->y = ttt(bench->tape, &bench->in);
+        layer->y = ttt(bench->tape, &layer->in);
     }
-    tape_keep(bench->tape, bench->y);
-    assert_int_equal(tape_plan(bench->tape, 1, &error), STATUS_OK);
-    assert_int_equal(tape_allocate(bench->tape, &bench->device, &error), STATUS_OK);
-    give(bench->in.index, values->index);
-    give(bench->in.gamma, values->gamma);
-    give(bench->in.beta, values->beta);
-    give(bench->in.W1, values->W1);
-    give(bench->in.c1, values->c1);
-    if (values->two) give(bench->in.W2, values->W2);
-    if (values->two) give(bench->in.c2, values->c2);
-}
-
-static void bench_close(Bench *bench) {
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
+    tape_keep(bench->tape, layer->y);
+    bench_plan(bench);
+    give(layer->in.index, values->index);
+    give(layer->in.gamma, values->gamma);
+    give(layer->in.beta, values->beta);
+    give(layer->in.W1, values->W1);
+    give(layer->in.c1, values->c1);
+    if (values->two) give(layer->in.W2, values->W2);
+    if (values->two) give(layer->in.c2, values->c2);
 }
 
 /* y (B, L, F) by mini-batches. */
 static void run_whole(const Values *values, float *y) {
-    Bench bench;
-    bench_open(&bench, values, false);
-    give(bench.in.q, values->q);
-    give(bench.in.k, values->k);
-    give(bench.in.v, values->v);
-    give(bench.in.rate, values->rate);
-    tape_forward(bench.tape, &(Run){.threads = 1});
-    memcpy(y, bench.y->data, sizeof(float[B * L * F]));
-    bench_close(&bench);
+    Layer layer;
+    layer_open(&layer, values, false);
+    give(layer.in.q, values->q);
+    give(layer.in.k, values->k);
+    give(layer.in.v, values->v);
+    give(layer.in.rate, values->rate);
+    bench_run(&layer.bench);
+    memcpy(y, layer.y->data, sizeof(float[B * L * F]));
+    bench_close(&layer.bench);
 }
 
 /* y by single tokens; state: (B, numbers) after the first `tokens` of them. */
 static void run_steps(const Values *values, int64_t tokens, float *y, float *state) {
-    Bench bench;
-    bench_open(&bench, values, true);
-    tape_reset_state(bench.tape);
+    Layer layer;
+    layer_open(&layer, values, true);
+    tape_reset_state(layer.bench.tape);
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t b = 0; b < B; b++) {
             const int64_t from = b * L + t;
-            memcpy(bench.in.q->data + b * F, values->q + from * F, sizeof(float[F]));
-            memcpy(bench.in.k->data + b * F, values->k + from * F, sizeof(float[F]));
-            memcpy(bench.in.v->data + b * F, values->v + from * F, sizeof(float[F]));
-            bench.in.rate->data[b] = values->rate[from];
+            memcpy(layer.in.q->data + b * F, values->q + from * F, sizeof(float[F]));
+            memcpy(layer.in.k->data + b * F, values->k + from * F, sizeof(float[F]));
+            memcpy(layer.in.v->data + b * F, values->v + from * F, sizeof(float[F]));
+            layer.in.rate->data[b] = values->rate[from];
         }
-        tape_forward(bench.tape, &(Run){.threads = 1});
+        bench_run(&layer.bench);
         for (int64_t b = 0; b < B; b++)
-            memcpy(y + (b * L + t) * F, bench.y->data + b * F, sizeof(float[F]));
+            memcpy(y + (b * L + t) * F, layer.y->data + b * F, sizeof(float[F]));
     }
-    memcpy(state, bench.state->data, (size_t)tensor_size(bench.state) * sizeof(float));
-    bench_close(&bench);
+    memcpy(state, layer.state->data, (size_t)tensor_size(layer.state) * sizeof(float));
+    bench_close(&layer.bench);
 }
 
 /* x + norm(z) with the weights less `taken`, those of ttt.h in the order of a state; F numbers. */

@@ -1,19 +1,10 @@
 /* The memories of xLSTM where they are another known operation, and which blocks are of which kind.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "engine/device.h"
 #include "engine/ops/mlstm/mlstm.h"
 #include "engine/ops/slstm/slstm.h"
 #include "engine/random.h"
 #include "models/model.h"
+#include "tests/bench.h"
 
 enum { L = 150, DK = 6, DV = 5 };
 
@@ -38,42 +29,24 @@ static Tensor *input(Tape *tape, int64_t width) {
 }
 
 /* A tape of one operation, run once. */
-typedef struct Bench {
-    Device device;
-    Parameters *parameters;
-    Tape *tape;
-} Bench;
-
-static Bench bench_open(void) {
-    Bench bench = {.parameters = parameters_open()};
-    Error error = {0};
-    assert_int_equal(device_open(&bench.device, "cpu", &error), STATUS_OK);
-    bench.tape = tape_open(bench.parameters, TAPE_EVALUATE);
-    return bench;
-}
-
-static void bench_run(Bench *bench, Tensor *const *in, const float *const *values, int inputs,
-                      Tensor *out, float *result) {
-    Error error = {0};
+static void run_on(Bench *bench, Tensor *const *in, const float *const *values, int inputs,
+                   Tensor *out, float *result) {
     tape_keep(bench->tape, out);
-    assert_int_equal(tape_plan(bench->tape, 1, &error), STATUS_OK);
-    assert_int_equal(tape_allocate(bench->tape, &bench->device, &error), STATUS_OK);
-    for (int i = 0; i < inputs; i++)
-        memcpy(in[i]->data, values[i], (size_t)tensor_size(in[i]) * sizeof(float));
-    tape_forward(bench->tape, &(Run){.threads = 1});
+    bench_plan(bench);
+    for (int i = 0; i < inputs; i++) give(in[i], values[i]);
+    bench_run(bench);
     memcpy(result, out->data, (size_t)tensor_size(out) * sizeof(float));
-    tape_close(bench->tape);
-    parameters_close(bench->parameters);
-    device_close(&bench->device);
+    bench_close(bench);
 }
 
 static void run(Memory *memory) {
-    Bench bench = bench_open();
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
     Tape *tape = bench.tape;
     Tensor *in[] = {input(tape, DK), input(tape, DK), input(tape, DV), input(tape, 2)};
     const float *values[] = {memory->q, memory->k, memory->v, memory->gates};
     Tensor *h = mlstm(tape, in[0], in[1], in[2], in[3], 1);
-    bench_run(&bench, in, values, 4, h, memory->h);
+    run_on(&bench, in, values, 4, h, memory->h);
 }
 
 static double product(const Memory *memory, int t, int j) {
@@ -147,18 +120,19 @@ static void scalar_memory_is_a_matrix_memory_of_one_number(void **state) {
         z[t] = tanhf(gates_zo[2 * t]);
         one[t] = 1;
     }
-    Bench bench = bench_open();
+    Bench bench;
+    bench_open(&bench, TAPE_EVALUATE);
     Tensor *in[] = {input(bench.tape, 2), input(bench.tape, 2),
                     tape_input(bench.tape, "r", TENSOR_FLOAT, SHAPE(1, 1, 4, 1), false),
                     tape_input(bench.tape, "bias", TENSOR_FLOAT, SHAPE(1, 4, 1), false)};
     const SlstmInputs inputs = {in[0], in[1], in[2], in[3], NULL};
     Tensor *h = slstm(bench.tape, &inputs, NULL);
-    bench_run(&bench, in, (const float *[]){gates_if, gates_zo, r, bias}, 4, h, scalar);
-    bench = bench_open();
+    run_on(&bench, in, (const float *[]){gates_if, gates_zo, r, bias}, 4, h, scalar);
+    bench_open(&bench, TAPE_EVALUATE);
     Tensor *of[] = {input(bench.tape, 1), input(bench.tape, 1), input(bench.tape, 1),
                     input(bench.tape, 2)};
     h = mlstm(bench.tape, of[0], of[1], of[2], of[3], 1);
-    bench_run(&bench, of, (const float *[]){one, one, z, gates_if}, 4, h, matrix);
+    run_on(&bench, of, (const float *[]){one, one, z, gates_if}, 4, h, matrix);
     for (int t = 0; t < L; t++) /* epsilon is 1e-6 of n, at least 1; logarithms of 150 gates */
         assert_true(fabsf(scalar[t] - matrix[t]) < 2e-5f);
 }
