@@ -61,6 +61,15 @@ typedef struct OpCall {
     int segment;                  /* recompute segment, -1 for none */
 } OpCall;
 
+/* in[i], and its data; NULL where it was left out. */
+static inline const Tensor *input_of(const OpCall *call, int i) {
+    return i < call->inputs ? call->in[i] : NULL;
+}
+static inline const float *data_of(const OpCall *call, int i) {
+    const Tensor *in = input_of(call, i);
+    return in ? in->data : NULL;
+}
+
 typedef enum Phase { PHASE_FORWARD, PHASE_BACKWARD } Phase;
 
 /* What forward leaves for backward beside saved tensors: copies of inputs as products read them. */

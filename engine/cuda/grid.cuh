@@ -277,13 +277,7 @@ __device__ static inline void put(float *gradient, Lanes<V> value, bool accumula
     store<V>(gradient, value);
 }
 
-/* in[i] of the call or NULL; its gradient when backward must write it, else NULL. */
-static inline const Tensor *input_of(const OpCall *call, int i) {
-    return i < call->inputs ? call->in[i] : NULL;
-}
-static inline const float *data_of(const OpCall *call, int i) {
-    return input_of(call, i) ? input_of(call, i)->data : NULL;
-}
+/* The gradient of in[i] when backward must write it, else NULL. */
 static inline float *gradient_of(const OpCall *call, int i) {
     return input_of(call, i) && !call->passed[i] ? input_of(call, i)->gradient : NULL;
 }

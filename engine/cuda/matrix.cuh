@@ -253,4 +253,17 @@ struct ProductsOfFloat {
     }
 };
 
+/* body.operator()<M>() with the products of the run. */
+template <class Body> void with_products(const Run *run, const Body &body) {
+    switch (run->products) {
+    case PRODUCTS_TF32:
+        return body.template operator()<ProductsOfTf32>();
+    case PRODUCTS_BF16:
+        return body.template operator()<ProductsOfBf16>();
+    case PRODUCTS_FLOAT:
+        break;
+    }
+    body.template operator()<ProductsOfFloat>();
+}
+
 #endif

@@ -57,17 +57,4 @@ __device__ __forceinline__ void each_result(float (&c)[TILE / 8][4], Body body) 
             body(strip + e / 2 * 8, t * 8 + (int)lane_column() + e % 2, c[t][e]);
 }
 
-/* body.operator()<M>() with the products of the run. */
-template <class Body> void with_products(const Run *run, const Body &body) {
-    switch (run->products) {
-    case PRODUCTS_TF32:
-        return body.template operator()<ProductsOfTf32>();
-    case PRODUCTS_BF16:
-        return body.template operator()<ProductsOfBf16>();
-    case PRODUCTS_FLOAT:
-        break;
-    }
-    body.template operator()<ProductsOfFloat>();
-}
-
 #endif

@@ -132,7 +132,7 @@ static int padded_rows(int64_t rows) {
     return (int)((rows + ATTENTION_ROWS - 1) / ATTENTION_ROWS * ATTENTION_ROWS);
 }
 
-/* The width that the tiles of a head have, or the parts of a wide one; see attention_with_width. */
+/* The width that the tiles of a head have, or the parts of a wide one; see attention_with. */
 static int64_t tile_width(int64_t width) {
     int64_t padded = 16;
     while (padded < width && padded < ATTENTION_PART) padded *= 2;

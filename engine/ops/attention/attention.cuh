@@ -307,27 +307,25 @@ __device__ __forceinline__ void attention_sums(float (&c)[STRIPS][D / 8][4],
     }
 }
 
-/* Calls body.operator()<Products, width>() with the least width that holds the head, or that of a
- * part. */
-template <class M, class Body> void attention_with_width(int64_t width, Body body) {
+/* body.operator()<M, width>() with the least width of a tile that holds the head. */
+template <class M, class Body> void with_head_width(int64_t width, const Body &body) {
     if (width <= 16)
         body.template operator()<M, 16>();
     else if (width <= 32)
         body.template operator()<M, 32>();
     else if (width <= 64)
         body.template operator()<M, 64>();
-    else if (width <= ATTENTION_TILE_WIDTH)
+    else
         body.template operator()<M, ATTENTION_TILE_WIDTH>();
-    else
-        body.template operator()<M, ATTENTION_PART>();
 }
-template <class Body> void attention_with(const Run *run, int64_t width, Body body) {
-    if (run->products == PRODUCTS_BF16)
-        attention_with_width<ProductsOfBf16>(width, body);
-    else if (run->products == PRODUCTS_TF32)
-        attention_with_width<ProductsOfTf32>(width, body);
-    else
-        attention_with_width<ProductsOfFloat>(width, body);
+/* Calls body.operator()<Products, width>() with that width, or that of a part of a wider head. */
+template <class Body> void attention_with(const Run *run, int64_t width, const Body &body) {
+    with_products(run, [&]<class M>() {
+        if (width > ATTENTION_TILE_WIDTH)
+            body.template operator()<M, ATTENTION_PART>();
+        else
+            with_head_width<M>(width, body);
+    });
 }
 template <class M> constexpr bool attention_on_tensor_cores = !requires(typename M::B b) {
     b.x;

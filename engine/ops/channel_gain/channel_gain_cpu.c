@@ -7,10 +7,6 @@ static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static const float *data_of(const OpCall *call, int i) {
-    return call->in[i] ? call->in[i]->data : NULL;
-}
-
 static void forward(const OpCall *call, const Run *run) {
     const float *a = data_of(call, GAIN_A), *u = data_of(call, GAIN_U);
     const float *b = data_of(call, GAIN_B), *v = data_of(call, GAIN_V);

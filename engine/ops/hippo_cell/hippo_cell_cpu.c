@@ -19,10 +19,6 @@ typedef struct Cell {
     float *packed_m, *packed_A, *gates, *m, *carry_h, *carry_m, *du;
 } Cell;
 
-static const float *data_of(const OpCall *call, int i) {
-    return i < call->inputs && call->in[i] ? call->in[i]->data : NULL;
-}
-
 static Cell cell_of(const OpCall *call, const Run *run, Phase phase) {
     const HippoPlan p = hippo_plan(call, phase);
     const HippoCell *attributes = call->attributes;

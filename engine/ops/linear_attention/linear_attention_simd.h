@@ -66,9 +66,9 @@ static inline Head head_of(const OpCall *call, const Run *run, int thread, size_
               .plan = linear_attention_plan(call),
               .with = {.products = run->products}};
     float *next = (float *)((char *)call->scratch + (size_t)thread * bytes);
-    w.log_decay = call->in[LINEAR_DECAY] ? call->in[LINEAR_DECAY]->data : NULL;
-    w.gains = call->in[LINEAR_GAIN] ? call->in[LINEAR_GAIN]->data : NULL;
-    w.skip = call->in[LINEAR_SKIP] ? call->in[LINEAR_SKIP]->data : NULL;
+    w.log_decay = data_of(call, LINEAR_DECAY);
+    w.gains = data_of(call, LINEAR_GAIN);
+    w.skip = data_of(call, LINEAR_SKIP);
     w.gain = take(&next, CHUNK);
     w.q = take(&next, CHUNK * w.plan.d);
     w.k = take(&next, CHUNK * w.plan.d);

@@ -21,9 +21,6 @@ typedef struct Convolution {
     void *scratch;
 } Convolution;
 
-static inline const float *data_of(const OpCall *call, int i) {
-    return i < call->inputs && call->in[i] ? call->in[i]->data : NULL;
-}
 static inline Sink sink_of(const OpCall *call, int i) {
     if (i >= call->inputs || !call->in[i] || call->passed[i]) return (Sink){0};
     return (Sink){.at = call->in[i]->gradient, .add = call->accumulate[i]};

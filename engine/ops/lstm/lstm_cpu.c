@@ -35,10 +35,6 @@ typedef struct Lstm {
     bool add_input;               /* accumulate into input_gradient */
 } Lstm;
 
-static const float *data_of(const Tensor *tensor) {
-    return tensor ? tensor->data : NULL;
-}
-
 static Lstm open_call(const OpCall *call, const Run *run, Phase phase) {
     const Plan plan = lstm_plan(call, phase, run->threads);
     float *scratch = call->scratch;
@@ -48,8 +44,8 @@ static Lstm open_call(const OpCall *call, const Run *run, Phase phase) {
                   .steps = pairs ? (plan.H + 1) / 2 : plan.H,
                   .input = call->in[LSTM_GATES]->data,
                   .w = call->in[LSTM_W]->data,
-                  .h0 = data_of(call->in[LSTM_H0]),
-                  .c0 = data_of(call->in[LSTM_C0]),
+                  .h0 = data_of(call, LSTM_H0),
+                  .c0 = data_of(call, LSTM_C0),
                   .h = call->out[LSTM_H]->data,
                   .gates = call->saves ? call->saved[LSTM_SAVED_GATES]->data : NULL,
                   .saved_c = call->saves ? call->saved[LSTM_SAVED_C]->data : NULL,

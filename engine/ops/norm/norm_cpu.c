@@ -278,8 +278,8 @@ static Rows rows_from(const OpCall *call) {
     return (Rows){.width = extent(call->in[0], -1),
                   .epsilon = attributes->epsilon,
                   .x = call->in[0]->data,
-                  .gamma = call->inputs > 1 && call->in[1] ? call->in[1]->data : NULL,
-                  .beta = call->inputs > 2 && call->in[2] ? call->in[2]->data : NULL,
+                  .gamma = data_of(call, 1),
+                  .beta = data_of(call, 2),
                   .inverse = call->saved[0]->data,
                   .mean = call->saves > 1 ? call->saved[1]->data : NULL};
 }

@@ -139,24 +139,10 @@ __device__ static inline float column_sum(float x) {
     return x;
 }
 
+static_assert((int)PATTERN_WIDEST == (int)ATTENTION_TILE_WIDTH, "no head is cut into parts");
 /* body.operator()<Products, width>() */
-template <class M, class Body> void pattern_with_width(int64_t width, Body body) {
-    if (width <= 16)
-        body.template operator()<M, 16>();
-    else if (width <= 32)
-        body.template operator()<M, 32>();
-    else if (width <= 64)
-        body.template operator()<M, 64>();
-    else
-        body.template operator()<M, PATTERN_WIDEST>();
-}
-template <class Body> void pattern_with(const Run *run, int64_t width, Body body) {
-    if (run->products == PRODUCTS_BF16)
-        pattern_with_width<ProductsOfBf16>(width, body);
-    else if (run->products == PRODUCTS_TF32)
-        pattern_with_width<ProductsOfTf32>(width, body);
-    else
-        pattern_with_width<ProductsOfFloat>(width, body);
+template <class Body> void pattern_with(const Run *run, int64_t width, const Body &body) {
+    with_products(run, [&]<class M>() { with_head_width<M>(width, body); });
 }
 
 /* Rows of the longest list. */

@@ -64,7 +64,7 @@ static void scan_unit(const OpCall *call, const Scan *scan, int64_t b, int64_t f
     const Plan *plan = &scan->plan;
     const int64_t N = plan->N, last = smaller(first + SCAN_CHANNELS, plan->E);
     const int64_t place = b * plan->E * N;
-    const float *start = data_of(call->in[SCAN_STATE]);
+    const float *start = data_of(call, SCAN_STATE);
     for (int64_t e = first; e < last; e += LANES)
         block_from_rows(start ? start + place : NULL, plan, e, state + (e - first) * N);
     for (int64_t chunk = 0; chunk < plan->chunks; chunk++) {
@@ -97,7 +97,7 @@ static void forward(const OpCall *call, const Run *run) {
                        .C = call->in[SCAN_C]->data,
                        .D = call->in[SCAN_D]->data,
                        .bias = call->in[SCAN_BIAS]->data,
-                       .z = data_of(call->in[SCAN_Z]),
+                       .z = data_of(call, SCAN_Z),
                        .decay = decay,
                        .y = call->saves > 1 ? call->saved[SCAN_SAVED_Y]->data : NULL,
                        .out = call->out[0]->data};

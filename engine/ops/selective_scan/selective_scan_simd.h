@@ -15,10 +15,6 @@ static inline int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static inline const float *data_of(const Tensor *tensor) {
-    return tensor ? tensor->data : NULL;
-}
-
 /* Channels e .. e+LANES-1 of rows (E, N) as a block [n][lane]; zero beyond E or without rows. */
 static inline void block_from_rows(const float *rows, const Plan *plan, int64_t e, float *block) {
     for (int64_t lane = 0; lane < LANES; lane++)

@@ -309,19 +309,10 @@ int64_t blocks_of(const TttPlan &plan) {
 }
 
 Inner inner_of(const OpCall *call) {
-    const TttPlan plan = ttt_plan(call->in, static_cast<const Ttt *>(call->attributes));
-    return {.plan = plan,
-            .q = data_of(call, TTT_Q),
-            .k = data_of(call, TTT_K),
-            .v = data_of(call, TTT_V),
-            .rate = data_of(call, TTT_RATE),
-            .index = data_of(call, TTT_INDEX),
-            .gamma = data_of(call, TTT_GAMMA),
-            .beta = data_of(call, TTT_BETA),
-            .W = {data_of(call, TTT_W1), data_of(call, TTT_W2)},
-            .c = {data_of(call, TTT_C1), data_of(call, TTT_C2)},
-            .saved = call->saves ? call->saved[0]->data : NULL,
-            .blocks = blocks_of(plan)};
+    Inner x = {ttt_inner(call)};
+    x.saved = call->saves ? call->saved[0]->data : NULL;
+    x.blocks = blocks_of(x.plan);
+    return x;
 }
 
 template <class Kernel>

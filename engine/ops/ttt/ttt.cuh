@@ -5,6 +5,7 @@
 #define LONGHAUL_OPS_TTT_CUH
 
 #include "engine/cuda/activation.cuh"
+#include "engine/ops/ttt/ttt_inputs.cuh"
 #include "engine/ops/ttt/ttt_work.h"
 
 namespace {
@@ -15,9 +16,7 @@ enum {
 };
 
 /* A call's tensors, and where the blocks work. */
-struct Inner {
-    TttPlan plan;
-    const float *q, *k, *v, *rate, *index, *gamma, *beta, *W[TTT_LAYERS], *c[TTT_LAYERS];
+struct Inner : TttInner {
     const float *dy;
     float *y, *saved, *dq, *dk, *dv, *drate, *parts;
     bool add_q, add_k, add_v, add_rate;

@@ -4,15 +4,14 @@
 #include "engine/ops/ttt_step/ttt_step.h"
 
 #include "engine/cuda/activation.cuh"
+#include "engine/ops/ttt/ttt_inputs.cuh"
 #include "engine/ops/ttt_step/ttt_step_plan.h"
 
 namespace {
 
 enum { COLUMNS = 64, SLICES = 4, THREADS = COLUMNS * SLICES, WARPS = THREADS / 32 };
 
-struct Inputs {
-    TttPlan plan;
-    const float *q, *k, *v, *rate, *index, *gamma, *beta, *W[TTT_LAYERS], *c[TTT_LAYERS];
+struct Inputs : TttInner {
     const int32_t *position;
     float *state, *y;
 };
@@ -188,20 +187,9 @@ KERNEL void __launch_bounds__(THREADS) step(const Inputs in, int64_t row) {
 }
 
 void forward(const OpCall *call, const Run *run) {
-    const TttPlan plan = ttt_plan(call->in, static_cast<const Ttt *>(call->attributes));
-    const Inputs in = {.plan = plan,
-                       .q = data_of(call, TTT_Q),
-                       .k = data_of(call, TTT_K),
-                       .v = data_of(call, TTT_V),
-                       .rate = data_of(call, TTT_RATE),
-                       .index = data_of(call, TTT_INDEX),
-                       .gamma = data_of(call, TTT_GAMMA),
-                       .beta = data_of(call, TTT_BETA),
-                       .W = {data_of(call, TTT_W1), data_of(call, TTT_W2)},
-                       .c = {data_of(call, TTT_C1), data_of(call, TTT_C2)},
-                       .position = call->in[TTT_STEP_POSITION]->integers,
-                       .state = call->out[0]->data,
-                       .y = call->out[1]->data};
+    const Inputs in = {ttt_inner(call), call->in[TTT_STEP_POSITION]->integers, call->out[0]->data,
+                       call->out[1]->data};
+    const TttPlan &plan = in.plan;
     const int64_t row = ttt_step_row(&plan), floats = 5 * plan.layers * row + THREADS;
     LAUNCH(run, step, dim3((unsigned)(plan.B * plan.H)), dim3(THREADS),
            (size_t)floats * sizeof(float), in, row);

@@ -27,7 +27,7 @@ static inline ModeSource mode_source(const OpCall *call, DiagonalForm form) {
                         .A_real = call->in[DIAGONAL_A_REAL]->data,
                         .A_imag = call->in[DIAGONAL_A_IMAG]->data,
                         .C = call->in[DIAGONAL_C]->data,
-                        .B = call->in[DIAGONAL_B] ? call->in[DIAGONAL_B]->data : NULL,
+                        .B = data_of(call, DIAGONAL_B),
                         .D = extent(call->in[DIAGONAL_A_REAL], 0),
                         .M = extent(call->in[DIAGONAL_A_REAL], 1),
                         .steps = log_dt ? tensor_size(log_dt) / extent(log_dt, 0) : 0,
