@@ -227,9 +227,11 @@ static void eigenvalues_start_from_hippo(void **state) {
 
 static void step_forms(void **state) {
     (void)state;
-    step_form_agrees("dss", "width=5 state=3 init=normal kernel=exp separate_dt=no glu=yes", 12);
-    step_form_agrees("gss", "width=6 state=5 bottleneck=2 inner_norm=yes exponential=no", 12);
-    step_form_agrees("bigs", "width=5 state=4 init=lin", 12);
+    step_form_agrees("dss", "width=5 state=3 init=normal kernel=exp separate_dt=no glu=yes", 12,
+                     0.05, 2e-4f);
+    step_form_agrees("gss", "width=6 state=5 bottleneck=2 inner_norm=yes exponential=no", 12, 0.05,
+                     2e-4f);
+    step_form_agrees("bigs", "width=5 state=4 init=lin", 12, 0.05, 2e-4f);
 }
 
 int main(void) {

@@ -126,7 +126,7 @@ static void linear_attention(void **state) {
 /* A register of four keys that is filled three times. */
 static void step_form_of_heads(void **state) {
     (void)state;
-    step_form_agrees("h3", "width=12 head_dim=2 state=4 discretisation=zoh", 12);
+    step_form_agrees("h3", "width=12 head_dim=2 state=4 discretisation=zoh", 12, 0.05, 2e-4f);
 }
 
 int main(void) {

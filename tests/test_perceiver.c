@@ -1,40 +1,18 @@
 /* Perceiver AR: blocks, what a latent can and cannot see, the Transformer that it is with one
  * block, and the one-token form across blocks. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 /* cmocka wants the four above first */
-#include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bench/subject.h"
+#include "tests/step_form.h"
 
 enum { B = 2, L = 21, D = 24 };
 
-static void open_model(Subject *subject, const char *name, const char *more, TapeMode mode,
-                       const Subject *like) {
+static void open_kind(Subject *subject, const char *name, const char *more, const Subject *like) {
     char settings[256];
-    Error error = {0};
-    const SubjectShape shape = {B, mode == TAPE_STEP ? 1 : L, L, mode, true, false};
     snprintf(settings, sizeof settings, "width=%d heads=3 %s", D, more);
-    if (subject_open(subject, model_find(name), settings, &shape, like, &error))
-        fail_msg("%s: %s", settings, error.message);
-    if (!like) subject_disturb(subject, 0.2);
-    Random random = random_open(1, random_stream("test/x"), 0);
-    for (int64_t i = 0; i < tensor_size(subject->x); i++)
-        subject->x->data[i] = (float)random_normal(&random);
-}
-
-static float difference(const Subject *a, const Subject *b, int from, int to) {
-    float worst = 0;
-    for (int s = 0; s < B; s++)
-        for (int i = (s * L + from) * D; i < (s * L + to) * D; i++)
-            worst = fmaxf(worst, fabsf(a->out->data[i] - b->out->data[i]));
-    return worst;
+    open_model(subject, name, settings, (SubjectShape){B, L, L, TAPE_EVALUATE, true, false}, 0.2,
+               like);
 }
 
 /* float32 sums in another order through three normalised blocks */
@@ -45,12 +23,12 @@ static const float rounding = 3e-5f;
 static void test_blocks(void **state) {
     (void)state;
     Subject one, cut;
-    open_model(&one, "perceiver", "latents=21", TAPE_EVALUATE, NULL);
-    open_model(&cut, "perceiver", "latents=8", TAPE_EVALUATE, &one);
+    open_kind(&one, "perceiver", "latents=21", NULL);
+    open_kind(&cut, "perceiver", "latents=8", &one);
     subject_forward(&one, 1);
     subject_forward(&cut, 1);
-    assert_true(difference(&one, &cut, 0, 8) < rounding);
-    assert_true(difference(&one, &cut, 8, L) > 1e-2f);
+    assert_true(output_difference(&one, &cut, 0, 8) < rounding);
+    assert_true(output_difference(&one, &cut, 8, L) > 1e-2f);
     for (int p = 0; p < one.parameters->count; p++) {
         Tensor *tensor = &one.parameters->list[p]->tensor;
         const bool last = strstr(tensor->name, "mixer.out") || strstr(tensor->name, "mlp.down");
@@ -59,7 +37,7 @@ static void test_blocks(void **state) {
     }
     subject_forward(&one, 1);
     subject_forward(&cut, 1);
-    assert_true(difference(&one, &cut, 0, L) < rounding);
+    assert_true(output_difference(&one, &cut, 0, L) < rounding);
     subject_close(&cut);
     subject_close(&one);
 }
@@ -68,7 +46,7 @@ static void test_blocks(void **state) {
 static void test_whole_blocks(void **state) {
     (void)state;
     Subject whole, rest;
-    open_model(&whole, "perceiver", "latents=7", TAPE_EVALUATE, NULL);
+    open_kind(&whole, "perceiver", "latents=7", NULL);
     const SubjectShape shape = {B, L - 1, L, TAPE_EVALUATE, true, false};
     Error error = {0};
     assert_int_equal(subject_open(&rest, model_find("perceiver"), "width=24 heads=3 latents=7",
@@ -91,13 +69,13 @@ static void test_whole_blocks(void **state) {
 static void test_reads_all(void **state) {
     (void)state;
     Subject before, after;
-    open_model(&before, "perceiver", "latents=4", TAPE_EVALUATE, NULL);
-    open_model(&after, "perceiver", "latents=4", TAPE_EVALUATE, &before);
+    open_kind(&before, "perceiver", "latents=4", NULL);
+    open_kind(&after, "perceiver", "latents=4", &before);
     subject_forward(&before, 1);
     for (int b = 0; b < B; b++) after.x->data[(b * L + 2) * D] += 1;
     subject_forward(&after, 1);
-    assert_true(difference(&before, &after, 0, 2) == 0);
-    for (int t = 2; t < L; t++) assert_true(difference(&before, &after, t, t + 1) > 1e-5f);
+    assert_true(output_difference(&before, &after, 0, 2) == 0);
+    for (int t = 2; t < L; t++) assert_true(output_difference(&before, &after, t, t + 1) > 1e-5f);
     subject_close(&after);
     subject_close(&before);
 }
@@ -118,9 +96,8 @@ static void copy(const Subject *to, const char *name, const Subject *from, const
 static void test_is_a_transformer(void **state) {
     (void)state;
     Subject perceiver, plain;
-    open_model(&plain, "transformer", "layers=2 positions=none mlp=relu2", TAPE_EVALUATE, NULL);
-    open_model(&perceiver, "perceiver", "layers=1 latents=30 rotary_fraction=0", TAPE_EVALUATE,
-               NULL);
+    open_kind(&plain, "transformer", "layers=2 positions=none mlp=relu2", NULL);
+    open_kind(&perceiver, "perceiver", "layers=1 latents=30 rotary_fraction=0", NULL);
     Tensor *z = parameter(&perceiver, "z.weight");
     for (int i = 0; i < D * D; i++) z->data[i] = i % (D + 1) == 0;
     memset(parameter(&perceiver, "z.bias")->data, 0, D * sizeof(float));
@@ -156,7 +133,7 @@ static void test_is_a_transformer(void **state) {
     }
     subject_forward(&plain, 1);
     subject_forward(&perceiver, 1);
-    assert_true(difference(&plain, &perceiver, 0, L) < rounding);
+    assert_true(output_difference(&plain, &perceiver, 0, L) < rounding);
     subject_close(&perceiver);
     subject_close(&plain);
 }
@@ -165,23 +142,9 @@ static void test_step(void **state) {
     (void)state;
     static const char *const kinds[] = {"latents=5", "latents=1 rotary_fraction=1", "latents=64"};
     for (int k = 0; k < 3; k++) {
-        Subject whole, step;
-        open_model(&whole, "perceiver", kinds[k], TAPE_EVALUATE, NULL);
-        open_model(&step, "perceiver", kinds[k], TAPE_STEP, &whole);
-        subject_forward(&whole, 1);
-        tape_reset_state(step.tape);
-        for (int t = 0; t < L; t++) {
-            for (int b = 0; b < B; b++)
-                memcpy(step.x->data + b * D, whole.x->data + (b * L + t) * D, D * sizeof(float));
-            subject_forward(&step, 1);
-            for (int i = 0; i < B * D; i++) {
-                const float expected = whole.out->data[(i / D * L + t) * D + i % D];
-                if (!(fabsf(step.out->data[i] - expected) < rounding))
-                    fail_msg("%s: token %d channel %d", kinds[k], t, i % D);
-            }
-        }
-        subject_close(&step);
-        subject_close(&whole);
+        char settings[256];
+        snprintf(settings, sizeof settings, "width=%d heads=3 %s", D, kinds[k]);
+        step_form_agrees("perceiver", settings, L, 0.2, rounding);
     }
 }
 

@@ -1,17 +1,10 @@
 /* The Transformer's flavours: the one-token form against the whole sequence, recomputed blocks
  * against kept ones, an encoder without positions against a permuted one, refused settings. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 /* cmocka wants the four above first */
-#include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bench/subject.h"
+#include "tests/step_form.h"
 
 enum { B = 2, L = 45, D = 24 }; /* longer than a tile of queries */
 
@@ -27,16 +20,9 @@ enum { FLAVOURS = sizeof flavours / sizeof *flavours };
 static void open_subject(Subject *subject, const char *flavour, const char *more, TapeMode mode,
                          bool causal, const Subject *like) {
     char settings[256];
-    Error error = {0};
-    const bool step = mode == TAPE_STEP;
-    const SubjectShape shape = {B, step ? 1 : L, L, mode, causal, false};
     snprintf(settings, sizeof settings, "width=%d layers=2 %s %s", D, flavour, more);
-    if (subject_open(subject, model_find("transformer"), settings, &shape, like, &error))
-        fail_msg("%s: %s", settings, error.message);
-    if (!like) subject_disturb(subject, 0.2);
-    Random random = random_open(1, random_stream("test/x"), 0);
-    for (int64_t i = 0; i < tensor_size(subject->x); i++)
-        subject->x->data[i] = (float)random_normal(&random);
+    open_model(subject, "transformer", settings, (SubjectShape){B, L, L, mode, causal, false}, 0.2,
+               like);
 }
 
 /* Decoding attends with channels in the lanes, the whole sequence with queries: two orders of the
@@ -44,24 +30,9 @@ static void open_subject(Subject *subject, const char *flavour, const char *more
 static void test_step(void **state) {
     (void)state;
     for (int f = 0; f < FLAVOURS; f++) {
-        Subject whole, step;
-        open_subject(&whole, flavours[f], "", TAPE_EVALUATE, true, NULL);
-        open_subject(&step, flavours[f], "", TAPE_STEP, true, &whole);
-        subject_forward(&whole, 1);
-        tape_reset_state(step.tape);
-        for (int t = 0; t < L; t++) {
-            for (int b = 0; b < B; b++)
-                memcpy(step.x->data + b * D, whole.x->data + (b * L + t) * D, D * sizeof(float));
-            subject_forward(&step, 1);
-            for (int i = 0; i < B * D; i++) {
-                const float expected = whole.out->data[(i / D * L + t) * D + i % D];
-                if (!(fabsf(step.out->data[i] - expected) < 2e-5f))
-                    fail_msg("%s: token %d channel %d is %g, expected %g", flavours[f], t, i % D,
-                             (double)step.out->data[i], (double)expected);
-            }
-        }
-        subject_close(&step);
-        subject_close(&whole);
+        char settings[256];
+        snprintf(settings, sizeof settings, "width=%d layers=2 %s", D, flavours[f]);
+        step_form_agrees("transformer", settings, L, 0.2, 2e-5f);
     }
 }
 

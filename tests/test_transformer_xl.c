@@ -2,49 +2,26 @@
  * models share: segments with enough memory against one segment, the one-token form with its ring,
  * how far back a token can see, where gradients end, and the model without relative scores against
  * a Transformer. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 /* cmocka wants the four above first */
-#include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bench/subject.h"
+#include "tests/step_form.h"
 
 enum { B = 2, L = 22, D = 24 };
 
 /* float32 sums in another order through two normalised blocks */
 static const float rounding = 2e-5f;
 
-static void open_model(Subject *subject, const char *name, const char *more, TapeMode mode,
-                       const Subject *like) {
+static void open_kind(Subject *subject, const char *name, const char *more, TapeMode mode,
+                      const Subject *like) {
     char settings[256];
-    Error error = {0};
-    const SubjectShape shape = {B, mode == TAPE_STEP ? 1 : L, L, mode, true, false};
     snprintf(settings, sizeof settings, "width=%d layers=2 heads=3 %s", D, more);
-    if (subject_open(subject, model_find(name), settings, &shape, like, &error))
-        fail_msg("%s: %s", settings, error.message);
-    if (!like) subject_disturb(subject, 0.2);
-    Random random = random_open(1, random_stream("test/x"), 0);
-    for (int64_t i = 0; i < tensor_size(subject->x); i++)
-        subject->x->data[i] = (float)random_normal(&random);
+    open_model(subject, name, settings, (SubjectShape){B, L, L, mode, true, false}, 0.2, like);
 }
 
 static void open_subject(Subject *subject, const char *more, TapeMode mode, const Subject *like) {
-    open_model(subject, "transformer_xl", more, mode, like);
-}
-
-/* Largest difference of outputs of tokens from .. to-1. */
-static float difference(const Subject *a, const Subject *b, int from, int to) {
-    float worst = 0;
-    for (int s = 0; s < B; s++)
-        for (int i = (s * L + from) * D; i < (s * L + to) * D; i++)
-            worst = fmaxf(worst, fabsf(a->out->data[i] - b->out->data[i]));
-    return worst;
+    open_kind(subject, "transformer_xl", more, mode, like);
 }
 
 static Tensor *parameter(const Subject *subject, const char *name) {
@@ -73,15 +50,15 @@ static void test_segments_are_one(void **state) {
     for (int i = 0; i < 2; i++) {
         open_subject(&segments, cut[i], TAPE_EVALUATE, &whole);
         subject_forward(&segments, 1);
-        assert_true(difference(&whole, &segments, 0, L) < rounding);
+        assert_true(output_difference(&whole, &segments, 0, L) < rounding);
         subject_close(&segments);
     }
     /* and with less they change what follows the first */
     open_subject(&segments, "segment=8 memory=3", TAPE_EVALUATE, NULL);
     copy_trained(&segments, &whole);
     subject_forward(&segments, 1);
-    assert_true(difference(&whole, &segments, 0, 8) < rounding);
-    assert_true(difference(&whole, &segments, 16, L) > 1e-2f);
+    assert_true(output_difference(&whole, &segments, 0, 8) < rounding);
+    assert_true(output_difference(&whole, &segments, 16, L) > 1e-2f);
     subject_close(&segments);
     subject_close(&whole);
 }
@@ -91,24 +68,9 @@ static void test_step(void **state) {
     static const char *const cut[] = {"segment=5 memory=3", "segment=3 memory=8",
                                       "segment=6 memory=0", "segment=64 memory=64"};
     for (int c = 0; c < 4; c++) {
-        Subject whole, step;
-        open_subject(&whole, cut[c], TAPE_EVALUATE, NULL);
-        open_subject(&step, cut[c], TAPE_STEP, &whole);
-        subject_forward(&whole, 1);
-        tape_reset_state(step.tape);
-        for (int t = 0; t < L; t++) {
-            for (int b = 0; b < B; b++)
-                memcpy(step.x->data + b * D, whole.x->data + (b * L + t) * D, D * sizeof(float));
-            subject_forward(&step, 1);
-            for (int i = 0; i < B * D; i++) {
-                const float expected = whole.out->data[(i / D * L + t) * D + i % D];
-                if (!(fabsf(step.out->data[i] - expected) < rounding))
-                    fail_msg("%s: token %d channel %d is %g, expected %g", cut[c], t, i % D,
-                             (double)step.out->data[i], (double)expected);
-            }
-        }
-        subject_close(&step);
-        subject_close(&whole);
+        char settings[256];
+        snprintf(settings, sizeof settings, "width=%d layers=2 heads=3 %s", D, cut[c]);
+        step_form_agrees("transformer_xl", settings, L, 0.2, rounding);
     }
 }
 
@@ -123,7 +85,7 @@ static void test_reach(void **state) {
     for (int changed = 12; changed <= 13; changed++) {
         for (int b = 0; b < B; b++) after.x->data[(b * L + changed) * D] += 1;
         subject_forward(&after, 1);
-        assert_true((difference(&before, &after, 20, L) > 1e-5f) == (changed == 13));
+        assert_true((output_difference(&before, &after, 20, L) > 1e-5f) == (changed == 13));
     }
     subject_close(&after);
     subject_close(&before);
@@ -160,8 +122,8 @@ static void test_is_a_transformer(void **state) {
     (void)state;
     Subject xl, plain;
     open_subject(&xl, "segment=22 memory=0 embedding_scale=no", TAPE_EVALUATE, NULL);
-    open_model(&plain, "transformer", "positions=none bias=no mlp=relu norm_place=post",
-               TAPE_EVALUATE, NULL);
+    open_kind(&plain, "transformer", "positions=none bias=no mlp=relu norm_place=post",
+              TAPE_EVALUATE, NULL);
     for (int p = 0; p < plain.parameters->count; p++) {
         Tensor *to = &plain.parameters->list[p]->tensor;
         if (strstr(to->name, "qkv")) continue;
@@ -187,7 +149,7 @@ static void test_is_a_transformer(void **state) {
     memset(parameter(&xl, "w")->data, 0, sizeof(float) * D);
     subject_forward(&xl, 1);
     subject_forward(&plain, 1);
-    assert_true(difference(&xl, &plain, 0, L) < rounding);
+    assert_true(output_difference(&xl, &plain, 0, L) < rounding);
     subject_close(&plain);
     subject_close(&xl);
 }
