@@ -160,3 +160,11 @@ Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *cont
     }
     return x;
 }
+
+Status backbone_check_heads(const Backbone *backbone, int64_t heads, int64_t widest, Error *error) {
+    const int64_t width = backbone->width;
+    if (width % heads == 0 && width / heads <= widest) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "heads=%lld must divide width=%lld into heads of at most %lld channels",
+                     (long long)heads, (long long)width, (long long)widest);
+}

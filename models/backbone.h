@@ -16,8 +16,8 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 
-/* x plus a table of where tokens stand, for prologues: SCOPE.positions, learned (longest length, D),
- * or the sinusoids of Vaswani et al. 2017. */
+/* x plus a table of where tokens stand, for prologues: SCOPE.positions, learned (longest length,
+ * D), or the sinusoids of Vaswani et al. 2017. */
 Tensor *backbone_positions(Tape *tape, const ModelContext *context, bool learned, Tensor *x);
 
 /* Start of a projection into the residual stream: N(0, 0.02 / sqrt(2 layers)), so that the sum over
@@ -30,5 +30,8 @@ Init backbone_init(const Backbone *backbone);
  * added when it is not NULL. */
 Tensor *backbone_linear(Tape *tape, const char *name, Tensor *x, int64_t out, bool bias, Init init,
                         Tensor *residual);
+
+/* STATUS_USAGE when the heads do not divide the width into heads of at most `widest` channels. */
+Status backbone_check_heads(const Backbone *backbone, int64_t heads, int64_t widest, Error *error);
 
 #endif

@@ -159,11 +159,7 @@ static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
 
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     const Perceiver *own = values;
-    if (backbone->width % own->heads || backbone->width / own->heads > PATTERN_WIDEST)
-        return error_set(error, STATUS_USAGE,
-                         "heads=%lld must divide width=%lld into heads of at most %d channels",
-                         (long long)own->heads, (long long)backbone->width, PATTERN_WIDEST);
-    return STATUS_OK;
+    return backbone_check_heads(backbone, own->heads, PATTERN_WIDEST, error);
 }
 
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {

@@ -95,10 +95,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
 
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
     const SparseTransformer *own = values;
-    if (backbone->width % own->heads || backbone->width / own->heads > PATTERN_WIDEST)
-        return error_set(error, STATUS_USAGE,
-                         "heads=%lld must divide width=%lld into heads of at most %d channels",
-                         (long long)own->heads, (long long)backbone->width, PATTERN_WIDEST);
+    if (backbone_check_heads(backbone, own->heads, PATTERN_WIDEST, error) != STATUS_OK)
+        return error->status;
     if (own->pattern == SPARSE_FIXED && own->factors == FACTORS_ALTERNATE)
         return error_set(
             error, STATUS_USAGE,
