@@ -11,6 +11,11 @@
  * is x + convolution(norm(x)), then the layer, then a SwiGLU; the paper's figure of the Transformer
  * backbone lacks the first, which pre_convolution=no leaves out; its released settings have it.
  *
+ * Where features are exactly zero, so are z and its variance, the inner norm's slope is 1 /
+ * sqrt(epsilon) = 1000, and a step of descent multiplies what a gradient says about c by some
+ * eta / epsilon = 6e4: it leaves float32 after eight mini-batches of such tokens and would reach
+ * 1e237 in the 49 of mnist, in double precision likewise. Nothing is clipped inside, as published.
+ *
  * Parameters of a layer: 4 D^2 + D (f + H + 3 K + 9) + H + b; FLOPs a token: twice the products
  * and D (6 f + 2 b). State: D (f + 1) weights and as many sums of gradients, and 3 D (K - 1). */
 #include "models/ttt.h"
@@ -36,8 +41,12 @@ const Model model_ttt_linear = {
               .arxiv = "2407.04620",
               .year = 2024},
     .kind = KIND_RECURRENT,
-    .note = "the block's own projections start smaller by 1 / sqrt(2 layers) in the SwiGLU's last "
-            "one, and its RMS norms have epsilon 1e-5 instead of 1e-6",
+    .note =
+        "the block's own projections start smaller by 1 / sqrt(2 layers) in the SwiGLU's last "
+        "one, and its RMS norms have epsilon 1e-5 instead of 1e-6; tokens whose features are "
+        "exactly "
+        "zero (the black pixels of mnist before a bias is learned) make its gradient overflow, as "
+        "by its definition: see the file",
     .options = {options, sizeof options / sizeof *options, sizeof(TttOptions)},
     .backbone = "mlp=swiglu mlp_ratio=2.6667 norm=rms",
     .opening = ttt_opening,
