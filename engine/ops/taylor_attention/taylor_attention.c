@@ -108,8 +108,12 @@ static const OpCase cases[] = {
      .gradient_free = true},
     {"step-B1H1D64M33", .in = {NORMAL(1, 1, 161), SUMS(1, 1, 72930)}, HEADS(1, 64, 33),
      .gradient_free = true},
-    {"B8L256H1D16M128", .in = {NORMAL(8, 256, 160)}, HEADS(1, 16, 128), .benchmark = true},
-    {"B1L1024H4D16M32", .in = {NORMAL(1, 1024, 256)}, HEADS(4, 16, 32), .benchmark = true},
+    /* The first results are values by themselves, far above the root mean square of all: later ones
+     * are means. An error of theirs in proportion counts twice. */
+    {"B8L256H1D16M128", .in = {NORMAL(8, 256, 160)}, HEADS(1, 16, 128), .tolerance = 2e-5,
+     .benchmark = true},
+    {"B1L1024H4D16M32", .in = {NORMAL(1, 1024, 256)}, HEADS(4, 16, 32), .tolerance = 2e-5,
+     .benchmark = true},
     {"B8L2048H16D16M64", .in = {NORMAL(8, 2048, 1536)}, HEADS(16, 16, 64), .gpu = true},
 };
 

@@ -46,16 +46,21 @@ static inline TaylorPlan taylor_plan(const OpCall *call) {
 }
 
 /* Of head h of token t of sequence b: where its queries, keys, values and results begin. */
-static inline int64_t taylor_q(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
+#ifdef __CUDACC__
+#define TAYLOR_INLINE __host__ __device__ static inline
+#else
+#define TAYLOR_INLINE static inline
+#endif
+TAYLOR_INLINE int64_t taylor_q(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
     return (b * plan->L + t) * plan->row + h * plan->d;
 }
-static inline int64_t taylor_k(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
+TAYLOR_INLINE int64_t taylor_k(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
     return taylor_q(plan, b, t, h) + plan->H * plan->d;
 }
-static inline int64_t taylor_v(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
+TAYLOR_INLINE int64_t taylor_v(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
     return (b * plan->L + t) * plan->row + 2 * plan->H * plan->d + h * plan->m;
 }
-static inline int64_t taylor_out(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
+TAYLOR_INLINE int64_t taylor_out(const TaylorPlan *plan, int64_t b, int64_t t, int64_t h) {
     return ((b * plan->L + t) * plan->H + h) * plan->m;
 }
 
