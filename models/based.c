@@ -25,12 +25,11 @@
  * window). */
 #include <math.h>
 
-#include "engine/ops/cache_append/cache_append.h"
-#include "engine/ops/pattern_attention/pattern_attention.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/short_convolution/short_convolution.h"
 #include "engine/ops/taylor_attention/taylor_attention.h"
 #include "models/backbone.h"
+#include "models/pattern_parts.h"
 
 typedef struct Based {
     int64_t heads, feature_width, taps, window;
@@ -91,22 +90,19 @@ static Tensor *convolve(Tape *tape, const ModelContext *context, Tensor *u) {
     Tensor *y = short_convolution(tape, u, taps, bias,
                                   (ShortConvolution){.activation = ACTIVATION_NONE}, state, &next);
     tape_carry_out(tape, "conv.state", next);
-    const Init projection = backbone_init(context->backbone);
-    return add(tape,
-               multiply(tape, y, backbone_linear(tape, "projection", u, D, true, projection, NULL)),
-               u);
+    Tensor *open =
+        backbone_linear(tape, "projection", u, D, true, backbone_init(context->backbone), NULL);
+    return add(tape, multiply(tape, y, open), u);
 }
 
 static Tensor *attend(Tape *tape, const ModelContext *context, Tensor *u) {
     const Backbone *backbone = context->backbone;
     const TaylorAttention heads = taylor_of(backbone, context->options);
     const Init init = backbone_init(backbone);
-    const int64_t D = backbone->width, out = heads.heads * (2 * heads.key_width) + D;
-    Tensor *state = tape_carry(tape, "state",
-                               SHAPE(extent(u, 0), heads.heads, taylor_attention_state(&heads))),
-           *next;
-    Tensor *qkv = backbone_linear(tape, "qkv", u, out, false, init, NULL);
-    Tensor *o = taylor_attention(tape, qkv, state, &heads, &next);
+    const int64_t D = backbone->width, channels = 2 * heads.heads * heads.key_width + D;
+    const Shape states = SHAPE(extent(u, 0), heads.heads, taylor_attention_state(&heads));
+    Tensor *qkv = backbone_linear(tape, "qkv", u, channels, false, init, NULL), *next;
+    Tensor *o = taylor_attention(tape, qkv, tape_carry(tape, "state", states), &heads, &next);
     tape_carry_out(tape, "state", next);
     return backbone_linear(tape, "out", o, D, false, init, NULL);
 }
@@ -115,18 +111,8 @@ static Tensor *look_back(Tape *tape, const ModelContext *context, Tensor *u) {
     const Backbone *backbone = context->backbone;
     const PatternAttention window = window_of(backbone, context->options);
     const int64_t D = backbone->width;
-    Tensor *qkv = backbone_linear(tape, "qkv", u, 3 * D, true, backbone_init(backbone), NULL), *o;
-    if (tape_mode(tape) == TAPE_STEP) {
-        Tensor *position = tape_position(tape);
-        const Shape shape =
-            SHAPE(extent(u, 0), pattern_cache_rows(&window, tape_horizon(tape)), 2 * D);
-        Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), qkv, position,
-                                     (CacheAppend){.column = D, .ring = true});
-        tape_carry_out(tape, "cache", cache);
-        o = pattern_attention_step(tape, qkv, cache, position, NULL, &window);
-    } else {
-        o = pattern_attention(tape, qkv, NULL, NULL, NULL, &window);
-    }
+    Tensor *qkv = backbone_linear(tape, "qkv", u, 3 * D, true, backbone_init(backbone), NULL);
+    Tensor *o = pattern_attend(tape, qkv, &window);
     return backbone_linear(tape, "out", o, D, true, backbone_residual_init(backbone), NULL);
 }
 
