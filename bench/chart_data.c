@@ -56,6 +56,14 @@ static bool has_lines(const Chart *chart) {
     return false;
 }
 
+/* How published points look in this chart. */
+static const char *published_look(const Chart *chart) {
+    for (int p = 0; p < chart->count; p++)
+        for (int s = 0; s < chart->panels[p].count; s++)
+            if (chart->panels[p].series[s].kind == SERIES_OPEN) return "open";
+    return "dotted";
+}
+
 /* One line for each block of the data file: style of its model, kind. */
 static void write_script(const Chart *chart, const char *template, FILE *file) {
     const char *models[MOST_MODELS];
@@ -64,6 +72,7 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
     fputs("# gnuplot -e \"format='svg'\" THIS_FILE draws the figure again.\n", file);
     write_text(file, "name", chart->name);
     write_text(file, "sources", chart->sources);
+    write_text(file, "look", published_look(chart));
     write_text(file, "note", chart->note);
     write_range(file, "x_axis", &chart->x);
     write_range(file, "y_axis", &chart->y);

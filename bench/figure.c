@@ -318,7 +318,6 @@ static void tuning(const Study *study, const Summary *summary, const Published *
 /* Where the suite varies the width: the test metric against the bytes that a sequence carries. */
 static void by_state(const Study *study, const Summary *summary, const Published *published,
                      Chart *chart) {
-    (void)published;
     const Layout layout = layout_open(study, summary, true);
     if (layout.axis < 0 || strcmp(study->axes[layout.axis], "width") != 0) return;
     metric_axis(study, &chart->y);
@@ -332,6 +331,7 @@ static void by_state(const Study *study, const Summary *summary, const Published
         chart->x.low = fmin(chart->x.low, row->state_bytes / 1.35);
         chart->x.high = fmax(chart->x.high, row->state_bytes * 1.35);
     }
+    overlay_states(&layout, published, chart);
     layout_sort(chart);
     if (chart->y.base) chart_share_range(chart, true, &chart->y);
 }

@@ -165,8 +165,9 @@ static void differences(const PublishedPoint *point, const Place *place, const L
     }
     if (is_mixed(place)) {
         const size_t used = strlen(text);
-        snprintf(text + used, DIFFERENCES - used,
-                 "%sa model for each number of pairs, here for all", used ? "; " : " (");
+        snprintf(text + used, DIFFERENCES - used, "%s%s", used ? "; " : " (",
+                 point->state_bytes > 0 ? "a mixture of its own"
+                                        : "a model for each number of pairs, here for all");
     }
     if (point->uncertain) {
         const size_t used = strlen(text);
@@ -284,6 +285,34 @@ void overlay_labels(const Layout *layout, const Published *published, Chart *cha
                 place.labels = labels[k];
                 done = try_point(layout, published, point, &place, chart);
             }
+        }
+    }
+}
+
+/* A mixture's problem in the sources' spelling: "MQAR mixture (as Based)". */
+static bool same_mixture(const Row *row, const PublishedPoint *point) {
+    char problem[48], mixture[64];
+    overlay_problem(row, problem);
+    snprintf(mixture, sizeof mixture, "%smixture", problem);
+    return *problem && !strncmp(point->task, mixture, strlen(mixture)) &&
+           is_mixed(&(Place){.row = row}) && !strcmp(point->metric, row->seeds[0]->metric);
+}
+
+void overlay_states(const Layout *layout, const Published *published, Chart *chart) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        const double x = point->state_bytes;
+        if (point->failed || !(x > 0) || !has_model(layout, point)) continue;
+        for (int r = 0; r < layout->summary->count; r++) {
+            const Row *row = &layout->summary->rows[r];
+            if (!same_mixture(row, point)) continue;
+            Panel *panel = layout_panel(layout, layout->study, row, chart);
+            series_add_point(layout_series(panel, point->model, SERIES_OPEN),
+                             (ChartPoint){x, value_of(point, row), NAN, NAN});
+            add_source(layout, chart, point, &(Place){.row = row});
+            chart->x.low = fmin(chart->x.low, x / 1.35);
+            chart->x.high = fmax(chart->x.high, x * 1.35);
+            break;
         }
     }
 }

@@ -14,6 +14,10 @@ void overlay_metric(const Layout *layout, const Published *published, Chart *cha
  * (layout_labels_panel): a point stands where its pairs are as many. */
 void overlay_labels(const Layout *layout, const Published *published, Chart *chart);
 
+/* Points that state the bytes of a sequence's state, over an x axis of those, where models are
+ * trained on a mixture of problems: open markers. */
+void overlay_states(const Layout *layout, const Published *published, Chart *chart);
+
 /* The problem of a measured row in the spelling of published_name; "" for one that papers do not
  * have. */
 void overlay_problem(const Row *row, char name[48]);

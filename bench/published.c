@@ -150,8 +150,15 @@ PublishedFacts published_facts(const char *params, const char *setting) {
 }
 
 /* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...", or
- * to the end of the brackets in which the paper's number stands. */
+ * to the end of the brackets in which the paper's number stands. Of a file in a repository, "repo
+ * OWNER/NAME, folder/file (2025 update)", the repository and the file's name without folders. */
 static void short_citation(const char *source, char *citation, size_t size) {
+    const char *comma = strchr(source, ','), *file = strrchr(source, '/');
+    if (!strncmp(source, "repo ", strlen("repo ")) && comma && file > comma) {
+        snprintf(citation, size, "%.*s, %s", (int)(comma - source - (int)strlen("repo ")),
+                 source + strlen("repo "), file + 1);
+        return;
+    }
     static const char *const asides[] = {" (", ", as listed", ", read in", ") "};
     const char *number = strstr(source, "arXiv");
     size_t length = strlen(source);
@@ -192,6 +199,21 @@ static int64_t tested_at(const char *setting) {
     return power > 0 && power < 40 ? (int64_t)1 << power : 0;
 }
 
+/* "recurrent state 2^12.5 bytes", "state size 9400": bytes, 0 when the setting says nothing of the
+ * kind. The second form is Zoology's later figure, whose axis has no unit; what both figures have
+ * (attention, H3, Mamba) stands at the same numbers. */
+static double state_bytes(const char *setting) {
+    static const char *const words[] = {"recurrent state ", "state size "};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const char *at = strstr(setting, words[i]);
+        if (!at) continue;
+        char *end;
+        const double number = strtod(at + strlen(words[i]), &end);
+        return *end == '^' ? pow(number, strtod(end + 1, NULL)) : number;
+    }
+    return 0;
+}
+
 /* False for rows that are about something else than a measured quality. */
 static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value");
@@ -205,6 +227,7 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     if (!read_value(metric, number, point)) return false;
     published_name(csv_cell(csv, row, "task"), point->task);
     point->test_length = tested_at(csv_cell(csv, row, "setting"));
+    point->state_bytes = state_bytes(csv_cell(csv, row, "setting"));
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
     published_model(csv_cell(csv, row, "model"), point->model, point->variant);
     point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));

@@ -20,6 +20,7 @@ typedef struct PublishedPoint {
     char model[48];    /* our name of the architecture, or theirs in our spelling */
     char variant[16]; /* what they put behind it in brackets, "1:0" of xLSTM[1:0]; "" for nothing */
     PublishedFacts facts;
+    double state_bytes;  /* that a sequence carries from token to token; 0: not stated */
     int64_t test_length; /* trained at another length and tested at this one; 0: not so */
     double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
     bool failed;         /* tried, and not above chance or out of memory; value: not-a-number */

@@ -15,7 +15,7 @@ rows = (panels + columns - 1) / columns
 array foot[8]
 foot[1] = note
 notes = strlen(note) > 0
-text = strlen(sources) > 0 ? (places ? 'open: ' : 'dotted: ').sources : ''
+text = strlen(sources) > 0 ? look.': '.sources : ''
 fitting = int(width / 0.039)
 array cited[7]
 citations = 0

@@ -346,6 +346,30 @@ static void state_sizes_have_a_figure(void **state) {
     chart_free(&chart);
 }
 
+/* Trained on a mixture: the papers' points by bytes of state, as open markers; otherwise none. */
+static void states_of_a_mixture_have_published_points(void **state) {
+    (void)state;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        Study study = grid_study();
+        for (int i = 0; i < study.count; i++) {
+            study.records[i].result.state_floats = 1 << 12;
+            sample_group_add(study.records[i].result.test.label_counts, 4, 1);
+            if (mixed) sample_group_add(study.records[i].result.test.label_counts, 8, 1);
+        }
+        Chart chart = build("state", &study);
+        const Series *theirs = find(&chart.panels[0], "hyena", SERIES_OPEN);
+        if (mixed) {
+            assert_int_equal(theirs->count, 7);
+            assert_true(theirs->points[6].x == 1 << 22 && theirs->points[6].y == 0.505);
+            assert_true(chart.x.high > 1 << 22);
+            assert_non_null(strstr(chart.sources, "Fig. 2 (a mixture of its own)"));
+        } else {
+            assert_null(theirs);
+        }
+        chart_free(&chart);
+    }
+}
+
 /* The best validation of each tuned value; nothing where there is one value. */
 static void tuned_values_have_a_figure(void **state) {
     (void)state;
@@ -550,6 +574,7 @@ int main(void) {
         cmocka_unit_test(label_counts_have_a_figure),
         cmocka_unit_test(widths_have_a_panel_for_each_label_count),
         cmocka_unit_test(state_sizes_have_a_figure),
+        cmocka_unit_test(states_of_a_mixture_have_published_points),
         cmocka_unit_test(tuned_values_have_a_figure),
         cmocka_unit_test(learning_shows_every_seed_to_its_end),
         cmocka_unit_test(text_plot_is_plain_and_narrow),

@@ -165,6 +165,31 @@ static Published read_file(const char *name, const char *task) {
     return published;
 }
 
+/* Accuracy for bytes of state, from two figures in two ways of writing them. */
+static void states_of_the_mixture(void **state) {
+    (void)state;
+    Published published = read_file("mqar.csv", NULL);
+    int powers = 0, plain = 0;
+    for (int i = 0; i < published.count; i++) {
+        const PublishedPoint *point = &published.points[i];
+        if (strncmp(point->task, "mqarmixture", strlen("mqarmixture")) != 0) {
+            assert_true(point->state_bytes == 0);
+            continue;
+        }
+        assert_true(point->state_bytes >= 1 << 12 && point->state_bytes <= 1 << 23);
+        if (!strcmp(point->model, "based") && point->value == 0.54) {
+            assert_true(fabs(point->state_bytes - exp2(12.5)) < 1e-9);
+            powers++;
+        }
+        if (strcmp(point->citation, "HazyResearch/zoology, zoology_results.png (2025 update)") != 0)
+            continue;
+        plain += !strcmp(point->model, "h3") && point->state_bytes == 8200;
+    }
+    assert_int_equal(powers, 1);
+    assert_int_equal(plain, 1);
+    published_free(&published);
+}
+
 /* Values on other scales than ours, and tests at lengths of their own. */
 static void scales_and_tested_lengths(void **state) {
     (void)state;
@@ -235,6 +260,7 @@ int main(void) {
         cmocka_unit_test(names),
         cmocka_unit_test(models),
         cmocka_unit_test(zoology_figure_two),
+        cmocka_unit_test(states_of_the_mixture),
         cmocka_unit_test(scales_and_tested_lengths),
         cmocka_unit_test(all_files),
     };
