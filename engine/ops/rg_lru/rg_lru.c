@@ -29,7 +29,7 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     *forward =
         (Cost){.flops = 13 * n, .specials = 6 * n, .bytes_read = 12 * n, .bytes_written = 4 * n};
     *backward =
-        (Cost){.flops = 36 * n, .specials = 7 * n, .bytes_read = 20 * n, .bytes_written = 12 * n};
+        (Cost){.flops = 36 * n, .specials = 6 * n, .bytes_read = 20 * n, .bytes_written = 12 * n};
 }
 
 /* The sums of each sequence. */
