@@ -158,8 +158,7 @@ static Tensor *attention(Tape *tape, const ModelContext *context, Tensor *n) {
             cache_append(tape, tape_carry(tape, "cache", SHAPE(extent(n, 0), rows, 2 * d)), kv,
                          position, (CacheAppend){.ring = true});
         tape_carry_out(tape, "cache", cache);
-        o = pattern_attention_step(tape, q, repeat_heads(tape, cache, d, H), position, NULL,
-                                   &pattern);
+        o = pattern_attention_step(tape, q, cache, position, NULL, &pattern);
     } else {
         o = pattern_attention(tape, q, repeat_heads(tape, kv, d, H), NULL, NULL, &pattern);
     }
