@@ -51,6 +51,15 @@ static void add_chance(const Layout *layout, Chart *chart) {
     }
 }
 
+/* A mean with its interval, and a small mark for each of several seeds. */
+static void add_mean(Panel *panel, const char *model, SeriesKind kind, ChartPoint mean,
+                     const double *values, int count) {
+    for (int i = 0; i < count && count > 1; i++)
+        series_add_point(layout_series(panel, model, SERIES_SEEDS),
+                         (ChartPoint){mean.x, values[i], NAN, NAN});
+    series_add_point(layout_series(panel, model, kind), mean);
+}
+
 static void metric(const Study *study, const Summary *summary, const Published *published,
                    Chart *chart) {
     const Layout layout = layout_open(study, summary, false);
@@ -61,16 +70,10 @@ static void metric(const Study *study, const Summary *summary, const Published *
     const SeriesKind own = layout.words ? SERIES_POINTS : SERIES_MEAN;
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
-        const double x = layout_x(&layout, row);
-        Panel *panel = layout_panel(&layout, study, row, chart);
-        if (row->seed_count > 1) {
-            Series *seeds = layout_series(panel, row->model, SERIES_SEEDS);
-            for (int i = 0; i < row->seed_count; i++) {
-                series_add_point(seeds, (ChartPoint){x, row->metrics[i], NAN, NAN});
-            }
-        }
-        series_add_point(layout_series(panel, row->model, own),
-                         (ChartPoint){x, row->mean, row->interval.low, row->interval.high});
+        const ChartPoint point = {layout_x(&layout, row), row->mean, row->interval.low,
+                                  row->interval.high};
+        add_mean(layout_panel(&layout, study, row, chart), row->model, own, point, row->metrics,
+                 row->seed_count);
     }
     overlay_metric(&layout, published, chart);
     layout_sort(chart);
@@ -250,6 +253,37 @@ static void by_labels(const Study *study, const Summary *summary, const Publishe
     add_sample_groups(study, summary, chart, offsetof(Breakdown, label_counts));
 }
 
+/* Where the width varies and models are tested at several numbers of labels: a panel for each. */
+static void by_width(const Study *study, const Summary *summary, const Published *published,
+                     Chart *chart) {
+    const Layout layout = layout_open(study, summary, true);
+    if (layout.axis < 0 || strcmp(study->axes[layout.axis], "width") != 0) return;
+    metric_axis(study, &chart->y);
+    layout_axis(&layout, chart);
+    if (study->chance >= 0.01 && !study_chance_varies(study)) chart->chance = study->chance;
+    for (int r = 0; r < summary->count; r++) {
+        const Row *row = &summary->rows[r];
+        int64_t labels[BREAKDOWN_POSITIONS];
+        const int count = study_labels(row, labels);
+        double *values = calloc((size_t)row->seed_count, sizeof *values);
+        if (!values) abort();
+        for (int k = 0; k < count; k++) {
+            for (int i = 0; i < row->seed_count; i++)
+                values[i] = study_labels_accuracy(row, i, labels[k]);
+            const Interval interval =
+                student_interval(values, row->seed_count, STUDY_CONFIDENCE_PERCENT / 100.0);
+            const ChartPoint point = {layout_x(&layout, row), mean(values, row->seed_count),
+                                      interval.low, interval.high};
+            add_mean(layout_labels_panel(&layout, study, row, labels[k], chart), row->model,
+                     SERIES_MEAN, point, values, row->seed_count);
+        }
+        free(values);
+    }
+    if (chart->count == 0) return;
+    overlay_labels(&layout, published, chart);
+    layout_sort(chart);
+}
+
 /* The best validation of every tried value of the first tuned setting, first seed. */
 static void tuning(const Study *study, const Summary *summary, const Published *published,
                    Chart *chart) {
@@ -312,6 +346,7 @@ static const Figure figures[] = {
     {"seconds", "Seconds a cell", seconds},
     {"state", "Test metric against the state's size", by_state},
     {"tuning", "Validation metric against the tuned setting", tuning},
+    {"width", "Test accuracy against width, by the number of labels of the sample", by_width},
 };
 
 const Figure *figure_list(int *count) {

@@ -1,5 +1,6 @@
 #include "bench/layout.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,8 +130,10 @@ static bool tied_to_x(const Layout *layout, int axis) {
     return differ;
 }
 
-Panel *layout_panel(const Layout *layout, const Study *study, const Row *row, Chart *chart) {
+Panel *layout_labels_panel(const Layout *layout, const Study *study, const Row *row, int64_t labels,
+                           Chart *chart) {
     char title[128] = "";
+    if (labels) snprintf(title, sizeof title, "%" PRId64 " labels", labels);
     for (int a = 0; a < study->axis_count; a++) {
         if (layout && layout->axis >= 0 && (a == layout->axis || tied_to_x(layout, a))) continue;
         const size_t used = strlen(title);
@@ -141,6 +144,10 @@ Panel *layout_panel(const Layout *layout, const Study *study, const Row *row, Ch
         if (!strcmp(chart->panels[p].title, title)) return &chart->panels[p];
     }
     return chart_add_panel(chart, title);
+}
+
+Panel *layout_panel(const Layout *layout, const Study *study, const Row *row, Chart *chart) {
+    return layout_labels_panel(layout, study, row, 0, chart);
 }
 
 Series *layout_series(Panel *panel, const char *model, SeriesKind kind) {

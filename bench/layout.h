@@ -32,6 +32,9 @@ double layout_x_of(const Layout *layout, const Row *row, const char *model, doub
 
 /* "length 64, pairs 4": the row's case without what lies along x (layout NULL: all of it). */
 Panel *layout_panel(const Layout *layout, const Study *study, const Row *row, Chart *chart);
+/* The same for test samples of so many labels alone: "4 labels, length 64". */
+Panel *layout_labels_panel(const Layout *layout, const Study *study, const Row *row, int64_t labels,
+                           Chart *chart);
 Series *layout_series(Panel *panel, const char *model, SeriesKind kind);
 
 /* Lines go from left to right; rows come best first. */

@@ -5,9 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Value of a numeric setting of the row, 0 when it has none. */
-static int64_t setting_of(const Row *row, const char *key) {
-    return strtoll(study_value(row->seeds[0], key), NULL, 10);
+/* What a point may stand beside: a row, or its test samples of so many labels (0: all of them). */
+typedef struct Place {
+    const Row *row;
+    int64_t labels;
+} Place;
+
+/* Was the place's model trained and tested on several problems at once? */
+static bool is_mixed(const Place *place) {
+    int64_t labels[BREAKDOWN_POSITIONS];
+    return study_labels(place->row, labels) > 0;
+}
+
+/* Value of a numeric setting of the place, 0 when it has none. A mixture has no one length, and as
+ * many pairs as labels. */
+static int64_t setting_of(const Place *place, const char *key) {
+    if (is_mixed(place)) {
+        if (!strcmp(key, "length")) return 0;
+        if (!strcmp(key, "pairs")) return place->labels;
+    }
+    return strtoll(study_value(place->row->seeds[0], key), NULL, 10);
 }
 
 /* Settings that say which of a task's problems a row is, so that papers have a name for it. */
@@ -71,8 +88,8 @@ static bool on_x(const Layout *layout, const char *key) {
     return layout->axis >= 0 && !strcmp(layout->study->axes[layout->axis], key);
 }
 
-static bool agrees(const Fact *fact, const Row *row) {
-    const int64_t ours = setting_of(row, fact->key);
+static bool agrees(const Fact *fact, const Place *place) {
+    const int64_t ours = setting_of(place, fact->key);
     return ours >= fact->stated && ours <= fact->stated + fact->slack;
 }
 
@@ -96,8 +113,10 @@ static bool has_model(const Layout *layout, const PublishedPoint *point) {
     return false;
 }
 
-/* True when the point can stand beside the row; *x: its number on a numeric x axis. */
-static bool belongs(const Layout *layout, const PublishedPoint *point, const Row *row, double *x) {
+/* True when the point can stand there; *x: its number on a numeric x axis. */
+static bool belongs(const Layout *layout, const PublishedPoint *point, const Place *place,
+                    double *x) {
+    const Row *row = place->row;
     char name[48];
     overlay_problem(row, name);
     const Record *record = row->seeds[0];
@@ -107,7 +126,7 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Row
     facts_of(point, facts);
     bool placed = layout->words;
     for (int i = 0; i < FACTS; i++) {
-        const bool same = agrees(&facts[i], row);
+        const bool same = agrees(&facts[i], place);
         if (on_x(layout, facts[i].key)) { /* a curve goes on beyond what was measured */
             placed = facts[i].stated > 0;
             *x = same ? atof(row->values[layout->axis]) : (double)facts[i].stated;
@@ -118,33 +137,43 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Row
     return placed;
 }
 
+enum { DIFFERENCES = 160 };
+
 /* "(vocabulary 8192, here 256)", or "". */
-static void differences(const PublishedPoint *point, const Row *row, const Layout *layout,
-                        char text[96]) {
+static void differences(const PublishedPoint *point, const Place *place, const Layout *layout,
+                        char text[DIFFERENCES]) {
+    const Row *row = place->row;
     Fact facts[FACTS];
     facts_of(point, facts);
     text[0] = 0;
     for (int i = 0; i < FACTS; i++) {
-        if (!facts[i].stated || !setting_of(row, facts[i].key) || agrees(&facts[i], row) ||
+        if (!facts[i].stated || !setting_of(place, facts[i].key) || agrees(&facts[i], place) ||
             on_x(layout, facts[i].key))
             continue;
         const size_t used = strlen(text);
-        snprintf(text + used, 96 - used, "%s%s %" PRId64 ", here %" PRId64, used ? "; " : " (",
-                 facts[i].key, facts[i].stated, setting_of(row, facts[i].key));
+        snprintf(text + used, DIFFERENCES - used, "%s%s %" PRId64 ", here %" PRId64,
+                 used ? "; " : " (", facts[i].key, facts[i].stated,
+                 setting_of(place, facts[i].key));
     }
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         const char *here = study_value(row->seeds[0], fixed[i].key);
         const size_t used = strlen(text);
         if (strcmp(row->seeds[0]->task, fixed[i].task) != 0 || !strcmp(here, fixed[i].published))
             continue;
-        snprintf(text + used, 96 - used, "%s%s %s, here %s", used ? "; " : " (", fixed[i].key,
-                 fixed[i].published, here);
+        snprintf(text + used, DIFFERENCES - used, "%s%s %s, here %s", used ? "; " : " (",
+                 fixed[i].key, fixed[i].published, here);
+    }
+    if (is_mixed(place)) {
+        const size_t used = strlen(text);
+        snprintf(text + used, DIFFERENCES - used,
+                 "%sa model for each number of pairs, here for all", used ? "; " : " (");
     }
     if (point->uncertain) {
         const size_t used = strlen(text);
-        snprintf(text + used, 96 - used, "%swhose row is whose is uncertain", used ? "; " : " (");
+        snprintf(text + used, DIFFERENCES - used, "%swhose row is whose is uncertain",
+                 used ? "; " : " (");
     }
-    if (*text) snprintf(text + strlen(text), 96 - strlen(text), ")");
+    if (*text) snprintf(text + strlen(text), DIFFERENCES - strlen(text), ")");
 }
 
 /* What a citation adds to the sources: the whole, or, of a paper that is named already, ", Table
@@ -162,11 +191,11 @@ static const char *new_citation(const Chart *chart, const char *citation) {
 }
 
 static void add_source(const Layout *layout, Chart *chart, const PublishedPoint *point,
-                       const Row *row) {
+                       const Place *place) {
     const char *citation = new_citation(chart, point->citation);
     if (!citation) return;
-    char difference[96];
-    differences(point, row, layout, difference);
+    char difference[DIFFERENCES];
+    differences(point, place, layout, difference);
     const size_t used = strlen(chart->sources);
     const int wrote = snprintf(chart->sources + used, sizeof chart->sources - used, "%s%s%s",
                                used ? "; " : "", citation, difference);
@@ -181,14 +210,14 @@ static double value_of(const PublishedPoint *point, const Row *row) {
 }
 
 /* How far what a point states is from the row, in logarithms; what lies along x does not count. */
-static double distance(const Layout *layout, const PublishedPoint *point, const Row *row) {
+static double distance(const Layout *layout, const PublishedPoint *point, const Place *place) {
     Fact facts[FACTS];
     facts_of(point, facts);
     double sum = 0;
     for (int i = 0; i < FACTS; i++) {
-        const int64_t ours = setting_of(row, facts[i].key);
+        const int64_t ours = setting_of(place, facts[i].key);
         if (!ours || !facts[i].stated || on_x(layout, facts[i].key)) continue;
-        if (!agrees(&facts[i], row)) sum += fabs(log((double)facts[i].stated / (double)ours));
+        if (!agrees(&facts[i], place)) sum += fabs(log((double)facts[i].stated / (double)ours));
     }
     return sum;
 }
@@ -196,45 +225,65 @@ static double distance(const Layout *layout, const PublishedPoint *point, const 
 /* Sources that state the same for several widths or lengths, where the suite has one: the nearest
  * stands for them. */
 static bool is_nearest(const Layout *layout, const Published *published,
-                       const PublishedPoint *point, const Row *row, double x) {
+                       const PublishedPoint *point, const Place *place, double x) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *other = &published->points[i];
         double there = 0;
         if (strcmp(other->model, point->model) != 0 || other->test_length ||
             strcmp(other->variant, point->variant) != 0 ||
-            strcmp(other->citation, point->citation) != 0 || !belongs(layout, other, row, &there) ||
-            there != x)
+            strcmp(other->citation, point->citation) != 0 ||
+            !belongs(layout, other, place, &there) || there != x)
             continue;
-        if (distance(layout, other, row) < distance(layout, point, row)) return false;
+        if (distance(layout, other, place) < distance(layout, point, place)) return false;
     }
     return true;
 }
 
-static void add_point(const Layout *layout, const PublishedPoint *point, const Row *row, double x,
-                      Chart *chart) {
-    Panel *panel = layout_panel(layout, layout->study, row, chart);
+static void add_point(const Layout *layout, const PublishedPoint *point, const Place *place,
+                      double x, Chart *chart) {
+    Panel *panel = layout_labels_panel(layout, layout->study, place->row, place->labels, chart);
     const SeriesKind kind = layout->words ? SERIES_OPEN : SERIES_PUBLISHED;
     series_add_point(layout_series(panel, point->model, kind),
-                     (ChartPoint){x, value_of(point, row), NAN, NAN});
-    add_source(layout, chart, point, row);
+                     (ChartPoint){x, value_of(point, place->row), NAN, NAN});
+    add_source(layout, chart, point, place);
+    if (layout->words) return;
+    chart->x.low = fmin(chart->x.low, x / 1.35);
+    chart->x.high = fmax(chart->x.high, x * 1.35);
+}
+
+/* Adds the point where it belongs there; true when nothing else need be tried. */
+static bool try_point(const Layout *layout, const Published *published, const PublishedPoint *point,
+                      const Place *place, Chart *chart) {
+    double x = 0;
+    if (!belongs(layout, point, place, &x)) return false;
+    if (is_nearest(layout, published, point, place, x))
+        add_point(layout, point, place, layout_x_of(layout, place->row, point->model, x), chart);
+    return true;
 }
 
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
         if (point->failed || point->test_length || !has_model(layout, point)) continue;
-        for (int r = 0; r < layout->summary->count; r++) {
-            const Row *row = &layout->summary->rows[r];
-            double x = 0;
-            if (!belongs(layout, point, row, &x)) continue;
-            if (!is_nearest(layout, published, point, row, x)) break;
-            x = layout_x_of(layout, row, point->model, x);
-            add_point(layout, point, row, x, chart);
-            if (!layout->words) {
-                chart->x.low = fmin(chart->x.low, x / 1.35);
-                chart->x.high = fmax(chart->x.high, x * 1.35);
+        for (int r = 0; r < layout->summary->count; r++)
+            if (try_point(layout, published, point, &(Place){.row = &layout->summary->rows[r]},
+                          chart))
+                break;
+    }
+}
+
+void overlay_labels(const Layout *layout, const Published *published, Chart *chart) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        bool done = point->failed || point->test_length || !has_model(layout, point);
+        for (int r = 0; r < layout->summary->count && !done; r++) {
+            int64_t labels[BREAKDOWN_POSITIONS];
+            Place place = {.row = &layout->summary->rows[r]};
+            const int count = study_labels(place.row, labels);
+            for (int k = 0; k < count && !done; k++) {
+                place.labels = labels[k];
+                done = try_point(layout, published, point, &place, chart);
             }
-            break;
         }
     }
 }
@@ -253,7 +302,7 @@ void overlay_lengths(const Layout *layout, const Published *published, Chart *ch
             Panel *panel = layout_panel(NULL, layout->study, row, chart);
             series_add_point(layout_series(panel, point->model, SERIES_PUBLISHED),
                              (ChartPoint){x, point->value, NAN, NAN});
-            add_source(layout, chart, point, row);
+            add_source(layout, chart, point, &(Place){.row = row});
             break;
         }
     }

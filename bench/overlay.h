@@ -10,6 +10,10 @@
  * or open markers where places are words; the chart's sources name them and say what differs. */
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart);
 
+/* The same for panels that have the test samples of one number of labels each
+ * (layout_labels_panel): a point stands where its pairs are as many. */
+void overlay_labels(const Layout *layout, const Published *published, Chart *chart);
+
 /* The problem of a measured row in the spelling of published_name; "" for one that papers do not
  * have. */
 void overlay_problem(const Row *row, char name[48]);

@@ -23,6 +23,24 @@ double study_metric(const Record *record) {
     return isfinite(metric) ? metric : record->chance;
 }
 
+int study_labels(const Row *row, int64_t labels[BREAKDOWN_POSITIONS]) {
+    int count = 0;
+    for (int i = 0; i < row->seed_count && count == 0; i++) {
+        const SampleGroup *groups = row->seeds[i]->result.test.label_counts;
+        for (int g = 0; g < BREAKDOWN_POSITIONS; g++)
+            if (groups[g].samples > 0) labels[count++] = groups[g].from;
+    }
+    return count > 1 ? count : 0;
+}
+
+double study_labels_accuracy(const Row *row, int seed, int64_t labels) {
+    const SampleGroup *groups = row->seeds[seed]->result.test.label_counts;
+    for (int g = 0; g < BREAKDOWN_POSITIONS; g++)
+        if (groups[g].samples > 0 && groups[g].from == labels)
+            return groups[g].accuracy / groups[g].samples;
+    return row->seeds[seed]->chance;
+}
+
 static bool same_value(const Record *a, const Record *b, const char *key) {
     return !strcmp(study_value(a, key), study_value(b, key));
 }

@@ -89,6 +89,14 @@ bool study_same_data(const Study *study);
 /* Text of a setting, "" when the record has none of that key. */
 const char *study_value(const Record *record, const char *key);
 
+/* The numbers of labels that the row's test samples have, ascending, where they have several;
+ * returns how many: 0 where all have the same or none were told apart. */
+int study_labels(const Row *row, int64_t labels[BREAKDOWN_POSITIONS]);
+
+/* Test accuracy of one seed of the row on samples of so many labels; chance for one that diverged
+ * and has no test. */
+double study_labels_accuracy(const Row *row, int seed, int64_t labels);
+
 /* Test metric of a record as it enters means. */
 double study_metric(const Record *record);
 

@@ -16,10 +16,9 @@
  * D floats a token and block; of l tokens in blocks that are local only. */
 #include <math.h>
 
-#include "engine/ops/cache_append/cache_append.h"
-#include "engine/ops/pattern_attention/pattern_attention.h"
 #include "engine/ops/positions/positions.h"
 #include "models/backbone.h"
+#include "models/pattern_parts.h"
 
 typedef enum SparsePattern { SPARSE_FIXED, SPARSE_STRIDED } SparsePattern;
 typedef enum SparseFactors { FACTORS_MERGED, FACTORS_ALTERNATE } SparseFactors;
@@ -78,18 +77,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
         pattern_of(context->backbone, context->options, context->layer);
     Tensor *qkv =
         backbone_linear(tape, "qkv", x, 3 * D, true, backbone_init(context->backbone), NULL);
-    Tensor *o;
-    if (tape_mode(tape) == TAPE_STEP) {
-        Tensor *position = tape_position(tape);
-        const int64_t rows = pattern_cache_rows(&pattern, tape_horizon(tape));
-        Tensor *cache =
-            cache_append(tape, tape_carry(tape, "cache", SHAPE(extent(x, 0), rows, 2 * D)), qkv,
-                         position, (CacheAppend){.column = D, .ring = true});
-        tape_carry_out(tape, "cache", cache);
-        o = pattern_attention_step(tape, qkv, cache, position, NULL, &pattern);
-    } else {
-        o = pattern_attention(tape, qkv, NULL, NULL, NULL, &pattern);
-    }
+    Tensor *o = pattern_attend(tape, qkv, &pattern);
     return backbone_linear(tape, "out", o, D, true, out_init(context->backbone), NULL);
 }
 

@@ -280,6 +280,57 @@ static void label_counts_have_a_figure(void **state) {
     chart_free(&chart);
 }
 
+/* One model for several numbers of labels, two widths: a panel for each number, its own published
+ * points with it, which have nothing to do beside the mean of all. */
+static void widths_have_a_panel_for_each_label_count(void **state) {
+    (void)state;
+    for (int figure = 0; figure < 2; figure++) {
+        Study study = made_up_study();
+        snprintf(study.axes[0], sizeof study.axes[0], "width");
+        study.axis_count = 1;
+        for (int i = 0; i < 6; i++) {
+            char text[128];
+            const int width = i < 3 ? 128 : 64, seed = 1 + i % 3;
+            snprintf(text, sizeof text,
+                     "model=hyena seed=%d lr=0.01 width=%d length=128 pairs=8 vocabulary=64", seed,
+                     width);
+            Record *record = made_up_cell(&study, text, 0.5, 0.5);
+            if (i == 5) continue; /* diverged: no test */
+            sample_group_add(record->result.test.label_counts, 4, width / 256.0);
+            sample_group_add(record->result.test.label_counts, 4, width / 256.0);
+            sample_group_add(record->result.test.label_counts, 16, 0.25);
+        }
+        Chart chart = build(figure ? "accuracy" : "width", &study);
+        if (figure) {
+            assert_int_equal(chart.count, 1);
+            assert_null(find(&chart.panels[0], "hyena", SERIES_PUBLISHED));
+            chart_free(&chart);
+            continue;
+        }
+        assert_int_equal(chart.count, 2);
+        assert_string_equal(chart.x.label, "width");
+        for (int p = 0; p < 2; p++) {
+            assert_string_equal(chart.panels[p].title, p ? "16 labels" : "4 labels");
+            const Series *own = find(&chart.panels[p], "hyena", SERIES_MEAN);
+            const Series *seeds = find(&chart.panels[p], "hyena", SERIES_SEEDS);
+            const Series *theirs = find(&chart.panels[p], "hyena", SERIES_PUBLISHED);
+            assert_int_equal(own->count, 2);
+            assert_true(own->points[0].x == 64 && own->points[1].x == 128);
+            const double chance = 1.0 / 4096, low = p ? 0.25 : 64 / 256.0;
+            assert_true(fabs(own->points[0].y - (2 * low + chance) / 3) < 1e-12);
+            assert_true(own->points[1].y == (p ? 0.25 : 0.5));
+            assert_true(own->points[0].low < own->points[0].y && seeds->count == 6);
+            assert_int_equal(theirs->count, 4);
+            assert_true(theirs->points[3].x == 512);
+        }
+        assert_true(find(&chart.panels[0], "hyena", SERIES_PUBLISHED)->points[0].y >
+                    find(&chart.panels[1], "hyena", SERIES_PUBLISHED)->points[0].y);
+        assert_non_null(strstr(chart.sources, "(vocabulary 8192, here 64; a model for each number "
+                                              "of pairs, here for all)"));
+        chart_free(&chart);
+    }
+}
+
 /* A suite over widths: the state's bytes lie along x, in a panel for each length. */
 static void state_sizes_have_a_figure(void **state) {
     (void)state;
@@ -497,6 +548,7 @@ int main(void) {
         cmocka_unit_test(several_tasks_are_said),
         cmocka_unit_test(lengths_have_a_figure),
         cmocka_unit_test(label_counts_have_a_figure),
+        cmocka_unit_test(widths_have_a_panel_for_each_label_count),
         cmocka_unit_test(state_sizes_have_a_figure),
         cmocka_unit_test(tuned_values_have_a_figure),
         cmocka_unit_test(learning_shows_every_seed_to_its_end),

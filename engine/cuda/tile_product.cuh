@@ -17,8 +17,10 @@ constexpr int GROUP = 4; /* numbers of a slab that a thread stores at a time */
 template <class M, int W, bool DOWN, class Of>
 __device__ __forceinline__ void fill(const SharedTile<typename M::Element, W> &tile, Of of) {
     constexpr int ACROSS = W / GROUP;
+    static_assert(TILE * ACROSS % THREADS == 0, "every thread stores as many groups");
 #pragma unroll
-    for (int i = (int)threadIdx.x; i < TILE * ACROSS; i += THREADS) {
+    for (int n = 0; n < TILE * ACROSS / THREADS; n++) {
+        const int i = n * THREADS + (int)threadIdx.x;
         const int r = DOWN ? i % TILE : i / ACROSS, c = (DOWN ? i / TILE : i % ACROSS) * GROUP;
         Lanes<GROUP> four;
 #pragma unroll

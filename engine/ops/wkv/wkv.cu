@@ -181,7 +181,7 @@ KERNEL void __launch_bounds__(THREADS)
     float largest[WKV_ROWS], inverse[WKV_ROWS];
 #pragma unroll
     for (int t = 0; t < WKV_ROWS; t++) {
-        if (t >= at.rows) break;
+        if (t >= at.rows) continue;
         const float k = x.k[at.first + t * D], v = x.v[at.first + t * D];
         before[t] = state;
         Pair seen = state;

@@ -1,0 +1,11 @@
+/* What models share that attend to a part of the earlier positions. */
+#ifndef LONGHAUL_MODELS_PATTERN_PARTS_H
+#define LONGHAUL_MODELS_PATTERN_PARTS_H
+
+#include "engine/ops/pattern_attention/pattern_attention.h"
+
+/* qkv (B, L, 3 H d), channels q | k | v -> (B, L, H d), without memory and relative scores; token
+ * by token with the cache SCOPE.cache of the keys and values that the pattern may still show. */
+Tensor *pattern_attend(Tape *tape, Tensor *qkv, const PatternAttention *pattern);
+
+#endif
