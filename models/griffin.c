@@ -24,14 +24,12 @@
 #include <string.h>
 
 #include "engine/ops/block_linear/block_linear.h"
-#include "engine/ops/cache_append/cache_append.h"
-#include "engine/ops/pattern_attention/pattern_attention.h"
 #include "engine/ops/pointwise/pointwise.h"
-#include "engine/ops/repeat/repeat.h"
 #include "engine/ops/rg_lru/rg_lru.h"
 #include "engine/ops/rotary/rotary.h"
 #include "engine/ops/short_convolution/short_convolution.h"
 #include "models/backbone.h"
+#include "models/pattern_parts.h"
 
 typedef struct Griffin {
     char pattern[OPTION_TEXT_BYTES];
@@ -147,21 +145,12 @@ static Tensor *attention(Tape *tape, const ModelContext *context, Tensor *n) {
     const Rotary queries = {.heads = H, .width = d, .theta = 10000, .turned = d / 2};
     Rotary keys = queries;
     keys.heads = 1; /* values follow */
-    Tensor *position = tape_mode(tape) == TAPE_STEP ? tape_position(tape) : NULL, *o;
+    Tensor *position = tape_mode(tape) == TAPE_STEP ? tape_position(tape) : NULL;
     Tensor *q = backbone_linear(tape, "q", n, D, false, in_init(D), NULL);
     Tensor *kv = backbone_linear(tape, "kv", n, 2 * d, false, in_init(D), NULL);
     q = rotary(tape, q, position, &queries);
     kv = rotary(tape, kv, position, &keys);
-    if (position) {
-        const int64_t rows = pattern_cache_rows(&pattern, tape_horizon(tape));
-        Tensor *cache =
-            cache_append(tape, tape_carry(tape, "cache", SHAPE(extent(n, 0), rows, 2 * d)), kv,
-                         position, (CacheAppend){.ring = true});
-        tape_carry_out(tape, "cache", cache);
-        o = pattern_attention_step(tape, q, cache, position, NULL, &pattern);
-    } else {
-        o = pattern_attention(tape, q, repeat_heads(tape, kv, d, H), NULL, NULL, &pattern);
-    }
+    Tensor *o = pattern_attend(tape, q, kv, &pattern);
     return backbone_linear(tape, "out", o, D, true, out_init(backbone, D), NULL);
 }
 

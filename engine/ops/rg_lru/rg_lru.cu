@@ -7,6 +7,7 @@
 #include "engine/ops/rg_lru/rg_lru.h"
 
 #include "engine/cuda/activation.cuh"
+#include "engine/cuda/chunks.cuh"
 #include "engine/cuda/columns.cuh"
 #include "engine/ops/rg_lru/rg_lru_plan.h"
 
@@ -18,8 +19,8 @@ struct Link {
 };
 
 struct Lru {
-    int64_t B, L, E, chunks;
-    Divisor by_channels, by_chunks;
+    int64_t E;
+    Chunks<ROWS> chunks;
     const float *x, *recurrence, *input, *recurrence_bias, *input_bias, *lambda, *start;
     const int32_t *position;
     float *h;
@@ -30,12 +31,8 @@ struct Lru {
 static Lru lru_of(const OpCall *call) {
     const Tensor *x = call->in[RG_LRU_X], *position = input_of(call, RG_LRU_POSITION);
     Lru s = {};
-    s.B = extent(x, 0);
-    s.L = extent(x, 1);
     s.E = extent(x, 2);
-    s.chunks = (s.L + ROWS - 1) / ROWS;
-    s.by_channels = divide_by(s.E);
-    s.by_chunks = divide_by(s.chunks);
+    s.chunks = chunks_of<ROWS>(x);
     s.x = x->data;
     s.recurrence = call->in[RG_LRU_RECURRENCE]->data;
     s.input = call->in[RG_LRU_INPUT]->data;
@@ -49,28 +46,14 @@ static Lru lru_of(const OpCall *call) {
     s.links = static_cast<Link *>(call->scratch);
     return s;
 }
-static int64_t places(const Lru &s) {
-    return s.B * s.chunks * s.E;
-}
-
-/* A channel of a chunk. */
-struct Place {
-    int64_t b, chunk, e, first; /* first: its first element */
-    int rows;
+struct Place : ChunkPlace {
     float rate, recurrence_bias, input_bias; /* rate: log a / r */
 };
 __device__ static inline Place place_of(const Lru &s, int64_t n) {
-    Place at;
-    const int64_t row = s.by_channels.of(n);
-    at.e = n - row * s.E;
-    at.b = s.by_chunks.of(row);
-    at.chunk = row - at.b * s.chunks;
-    const int64_t token = at.chunk * ROWS, left = s.L - token;
-    at.rows = left < ROWS ? (int)left : ROWS;
-    at.first = (at.b * s.L + token) * s.E + at.e;
-    at.rate = RG_LRU_RATE * softplus_of(s.lambda[at.e]);
-    at.recurrence_bias = s.recurrence_bias[at.e];
-    at.input_bias = s.input_bias[at.e];
+    Place at = {s.chunks.place(n), 0, 0, 0};
+    at.rate = RG_LRU_RATE * softplus_of(s.lambda[at.d]);
+    at.recurrence_bias = s.recurrence_bias[at.d];
+    at.input_bias = s.input_bias[at.d];
     return at;
 }
 
@@ -101,12 +84,12 @@ __device__ static inline float advance(const Lru &s, const Place &at, int t, int
 
 /* From what chunks do to what flows into each. */
 static void join_chunks(const Run *run, const Lru &s, const float *start, bool backwards) {
-    for_each(run, s.B * s.E, [=] __device__(int64_t n) {
+    for_each(run, s.chunks.B * s.E, [=] __device__(int64_t n) {
         const int64_t b = n / s.E, e = n % s.E;
         float flow = start ? start[n] : 0;
-        for (int64_t step = 0; step < s.chunks; step++) {
-            const int64_t chunk = backwards ? s.chunks - 1 - step : step;
-            Link *const at = s.links + (b * s.chunks + chunk) * s.E + e;
+        for (int64_t step = 0; step < s.chunks.count; step++) {
+            const int64_t chunk = backwards ? s.chunks.count - 1 - step : step;
+            Link *const at = s.links + (b * s.chunks.count + chunk) * s.E + e;
             const Link own = *at;
             at->end = flow;
             flow = own.decay * flow + own.end;
@@ -116,8 +99,8 @@ static void join_chunks(const Run *run, const Lru &s, const float *start, bool b
 
 static void forward(const OpCall *call, const Run *run) {
     const Lru s = lru_of(call);
-    if (s.chunks > 1) {
-        for_each(run, places(s), [=] __device__(int64_t n) {
+    if (s.chunks.count > 1) {
+        for_each(run, s.chunks.places(), [=] __device__(int64_t n) {
             const Place at = place_of(s, n);
             Link own = {1, 0};
             for (int t = 0; t < at.rows; t++)
@@ -126,9 +109,9 @@ static void forward(const OpCall *call, const Run *run) {
         });
         join_chunks(run, s, s.start, false);
     }
-    for_each(run, places(s), [=] __device__(int64_t n) {
+    for_each(run, s.chunks.places(), [=] __device__(int64_t n) {
         const Place at = place_of(s, n);
-        float h = s.chunks > 1 ? s.links[n].end : s.start ? s.start[n] : 0, decay = 1;
+        float h = s.chunks.count > 1 ? s.links[n].end : s.start ? s.start[n] : 0, decay = 1;
         for (int t = 0; t < at.rows; t++) {
             const int64_t i = at.first + t * s.E;
             h = advance(s, at, t, i, h, &decay);
@@ -144,7 +127,7 @@ struct Gradients {
 
 /* What flows out of a chunk towards earlier tokens: a (dh + what flows in) at its first token. */
 static void adjoint_ends(const Run *run, const Lru &s) {
-    for_each(run, places(s), [=] __device__(int64_t n) {
+    for_each(run, s.chunks.places(), [=] __device__(int64_t n) {
         const Place at = place_of(s, n);
         Link own = {1, 0};
         for (int t = at.rows - 1; t >= 0; t--) {
@@ -159,10 +142,10 @@ static void adjoint_ends(const Run *run, const Lru &s) {
 }
 
 static void adjoint(const Run *run, const Lru &s, const Gradients &to) {
-    const int64_t all = places(s);
-    for_each(run, places(s), [=] __device__(int64_t n) {
+    const int64_t all = s.chunks.places();
+    for_each(run, s.chunks.places(), [=] __device__(int64_t n) {
         const Place at = place_of(s, n);
-        float carried = s.chunks > 1 ? s.links[n].end : 0, sums[RG_LRU_SUMS] = {};
+        float carried = s.chunks.count > 1 ? s.links[n].end : 0, sums[RG_LRU_SUMS] = {};
         for (int t = at.rows - 1; t >= 0; t--) {
             const int64_t k = at.first + t * s.E;
             const bool first = starts(s, at, t);
@@ -184,7 +167,7 @@ static void adjoint(const Run *run, const Lru &s, const Gradients &to) {
             carried = d.a * dh;
         }
         /* d log a / d lambda / r */
-        sums[RG_LRU_SUM_LAMBDA] *= RG_LRU_RATE * sigmoid_of(s.lambda[at.e]);
+        sums[RG_LRU_SUM_LAMBDA] *= RG_LRU_RATE * sigmoid_of(s.lambda[at.d]);
         for (int part = 0; part < RG_LRU_SUMS; part++) to.sums[part * all + n] = sums[part];
     });
 }
@@ -192,28 +175,29 @@ static void adjoint(const Run *run, const Lru &s, const Gradients &to) {
 static void deliver_sums(const OpCall *call, const Run *run, const Lru &s, int input,
                          const float *sums) {
     if (float *to = gradient_of(call, input))
-        add_slices(run, sums, s.E, s.B * s.chunks, to, call->accumulate[input]);
+        add_slices(run, sums, s.E, s.chunks.B * s.chunks.count, to, call->accumulate[input]);
 }
 
 static void backward(const OpCall *call, const Run *run) {
     Lru s = lru_of(call);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    s.links = carver.take<Link>(places(s));
+    s.links = carver.take<Link>(s.chunks.places());
     const Gradients to = {
         gradient_of(call, RG_LRU_X),     gradient_of(call, RG_LRU_RECURRENCE),
-        gradient_of(call, RG_LRU_INPUT), carver.take<float>(RG_LRU_SUMS * places(s)),
+        gradient_of(call, RG_LRU_INPUT), carver.take<float>(RG_LRU_SUMS * s.chunks.places()),
         call->accumulate[RG_LRU_X],      call->accumulate[RG_LRU_RECURRENCE],
         call->accumulate[RG_LRU_INPUT]};
-    if (s.chunks > 1) adjoint_ends(run, s);
+    if (s.chunks.count > 1) adjoint_ends(run, s);
     adjoint(run, s, to);
-    deliver_sums(call, run, s, RG_LRU_LAMBDA, to.sums + RG_LRU_SUM_LAMBDA * places(s));
-    deliver_sums(call, run, s, RG_LRU_RECURRENCE_BIAS, to.sums + RG_LRU_SUM_RECURRENCE * places(s));
-    deliver_sums(call, run, s, RG_LRU_INPUT_BIAS, to.sums + RG_LRU_SUM_INPUT * places(s));
+    deliver_sums(call, run, s, RG_LRU_LAMBDA, to.sums + RG_LRU_SUM_LAMBDA * s.chunks.places());
+    deliver_sums(call, run, s, RG_LRU_RECURRENCE_BIAS,
+                 to.sums + RG_LRU_SUM_RECURRENCE * s.chunks.places());
+    deliver_sums(call, run, s, RG_LRU_INPUT_BIAS, to.sums + RG_LRU_SUM_INPUT * s.chunks.places());
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     const Tensor *x = call->in[RG_LRU_X];
-    const int64_t n = extent(x, 0) * ((extent(x, 1) + ROWS - 1) / ROWS) * extent(x, 2);
+    const int64_t n = chunks_of<ROWS>(x).places();
     const size_t links = carved(n, sizeof(Link));
     return phase == PHASE_FORWARD ? links : links + carved(RG_LRU_SUMS * n, sizeof(float));
 }
