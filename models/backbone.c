@@ -13,7 +13,8 @@ static const Option options[] = {
      "channels of the residual stream (D)"},
     {"layers", OPTION_INTEGER, offsetof(Backbone, layers), "2", 1, 1024, NULL, "number of blocks"},
     {"mlp", OPTION_CHOICE, offsetof(Backbone, mlp), "gelu", 0, -1,
-     "none|identity|gelu|gelu_tanh|swiglu|relu|relu2|gelu_sigmoid", "second half of each block"},
+     "none|identity|gelu|gelu_tanh|swiglu|relu|relu2|gelu_sigmoid|geglu",
+     "second half of each block"},
     {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
      "hidden width of the MLP / D, then rounded up to a multiple of 8"},
     {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain",
@@ -113,11 +114,11 @@ static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *
     Tensor *h;
     if (backbone->mlp == MLP_IDENTITY) return add(tape, x, backbone_dropout(tape, backbone, y));
     tape_scope(tape, "mlp");
-    if (backbone->mlp == MLP_SWIGLU) {
-        Tensor *up = backbone_linear(tape, "up", y, hidden, false, backbone_init(backbone), NULL);
-        Tensor *open =
-            backbone_linear(tape, "gate", y, hidden, false, backbone_init(backbone), NULL);
-        h = gate(tape, up, open, ACTIVATION_SILU);
+    if (backbone->mlp == MLP_SWIGLU || backbone->mlp == MLP_GEGLU) {
+        const Init init = backbone_init(backbone);
+        Tensor *up = backbone_linear(tape, "up", y, hidden, biases, init, NULL);
+        Tensor *open = backbone_linear(tape, "gate", y, hidden, biases, init, NULL);
+        h = gate(tape, up, open, biases ? ACTIVATION_GELU_TANH : ACTIVATION_SILU);
     } else {
         static const Activation activation[] = {[MLP_GELU] = ACTIVATION_GELU,
                                                 [MLP_GELU_TANH] = ACTIVATION_GELU_TANH,

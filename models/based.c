@@ -112,7 +112,7 @@ static Tensor *look_back(Tape *tape, const ModelContext *context, Tensor *u) {
     const PatternAttention window = window_of(backbone, context->options);
     const int64_t D = backbone->width;
     Tensor *qkv = backbone_linear(tape, "qkv", u, 3 * D, true, backbone_init(backbone), NULL);
-    Tensor *o = pattern_attend(tape, qkv, &window);
+    Tensor *o = pattern_attend(tape, qkv, NULL, &window);
     return backbone_linear(tape, "out", o, D, true, backbone_residual_init(backbone), NULL);
 }
 

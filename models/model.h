@@ -41,8 +41,9 @@ typedef enum BackboneMlp {
     MLP_GELU_TANH, /* as GPT-2; nanoGPT and Zoology use the exact one */
     MLP_SWIGLU,    /* no biases */
     MLP_RELU,
-    MLP_RELU2,       /* the square of it */
-    MLP_GELU_SIGMOID /* x sigmoid(1.702 x) */
+    MLP_RELU2,        /* the square of it */
+    MLP_GELU_SIGMOID, /* x sigmoid(1.702 x) */
+    MLP_GEGLU         /* its gate is the tanh form of GELU */
 } BackboneMlp;
 typedef enum BackboneNorm {
     NORM_LAYER,

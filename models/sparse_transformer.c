@@ -77,7 +77,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
         pattern_of(context->backbone, context->options, context->layer);
     Tensor *qkv =
         backbone_linear(tape, "qkv", x, 3 * D, true, backbone_init(context->backbone), NULL);
-    Tensor *o = pattern_attend(tape, qkv, &pattern);
+    Tensor *o = pattern_attend(tape, qkv, NULL, &pattern);
     return backbone_linear(tape, "out", o, D, true, out_init(context->backbone), NULL);
 }
 

@@ -61,6 +61,14 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
     return (size_t)floats * sizeof(float);
 }
 
+/* Rows of keys and values are all heads wide, in a cache also heads that queries' heads share. */
+static bool key_width_fits(const OpCall *call, const Tensor *keys) {
+    const PatternAttention *a = call->attributes;
+    const int64_t row = extent(keys, 2), one = 2 * a->width;
+    if (!is_step(call)) return row == a->heads * one;
+    return row >= one && row % one == 0 && a->heads % (row / one) == 0;
+}
+
 static void check_relative(Tape *tape, OpCall *call, int64_t most) {
     const PatternAttention *a = call->attributes;
     const Tensor *r = call->in[PATTERN_R];
@@ -107,7 +115,7 @@ static void shape(Tape *tape, OpCall *call) {
     for (int input = PATTERN_KV; input <= PATTERN_MEMORY; input++) {
         const Tensor *keys = call->in[input];
         if (!keys || (keys->shape.rank == 3 && extent(keys, 0) == extent(q, 0) &&
-                      (is_step(call) || extent(keys, 1) == L) && extent(keys, 2) == 2 * width))
+                      (is_step(call) || extent(keys, 1) == L) && key_width_fits(call, keys)))
             continue;
         tape_fail(tape, call, "keys and values are (.., %ld), expected (%ld, %ld, %ld)",
                   (long)extent(keys, -1), (long)extent(q, 0), (long)L, (long)(2 * width));
@@ -133,7 +141,8 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
         pairs += (double)pattern_count(a, i);
     pairs *= heads;
     const double rows = heads * (double)extent(q, 1), one = rows * d;
-    const double keys = is_step(call) ? 2 * d * pairs : 2 * one;
+    const double shared = is_step(call) ? (double)pattern_cache_heads(call) / (double)a->heads : 1;
+    const double keys = is_step(call) ? 2 * d * pairs * shared : 2 * one;
     *forward = (Cost){(4 + 2 * relative) * d * pairs, pairs, 4 * (one + keys), 4 * (one + rows)};
     *backward = (Cost){(10 + 6 * relative) * d * pairs, pairs, 4 * (5 * one + rows), 4 * 3 * one};
 }
@@ -192,6 +201,7 @@ static const PatternAttention segments_h2d16m70 = {2, 16, PATTERN_SEGMENTS, 50, 
 static const PatternAttention segments_h1d7 = {1, 7, PATTERN_SEGMENTS, 400, 0, 0, 0};
 static const PatternAttention local_h2d11 = {2, 11, PATTERN_LOCAL, 13, 0, 0, 0};
 static const PatternAttention local_h1d32 = {1, 32, PATTERN_LOCAL, 70, 0, 0, 0};
+static const PatternAttention local_h6d8 = {6, 8, PATTERN_LOCAL, 39, 0, 0, 0};
 static const PatternAttention local_h2d5 = {2, 5, PATTERN_LOCAL, 1, 0, 0, 0};
 static const PatternAttention strided_h2d8 = {2, 8, PATTERN_STRIDED, 5, 0, 0, 0};
 static const PatternAttention strided_h1d24 = {1, 24, PATTERN_STRIDED, 2, 0, 0, 0};
@@ -262,6 +272,10 @@ static const OpCase cases[] = {
     {.name = "step_local_L70",
      .in = {NORMAL(2, 1, 96), NORMAL(2, 70, 64), ABSENT, ABSENT, ABSENT, ABSENT, POSITION(171)},
      .attributes = &local_h1d32,
+     .gradient_free = true},
+    {.name = "step_shared_L70",
+     .in = {NORMAL(2, 1, 48), NORMAL(2, 40, 32), ABSENT, ABSENT, ABSENT, ABSENT, POSITION(93)},
+     .attributes = &local_h6d8,
      .gradient_free = true},
     {.name = "step_strided_L90",
      .in = {NORMAL(1, 1, 48), NORMAL(1, 90, 32), ABSENT, ABSENT, ABSENT, ABSENT, POSITION(88)},

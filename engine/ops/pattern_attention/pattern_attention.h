@@ -59,7 +59,8 @@ Tensor *pattern_attention(Tape *tape, Tensor *q, Tensor *kv, Tensor *memory,
 
 /* One step of decoding, without gradient: the query is the first H d channels of q (B, 1, ..); keys
  * and values of position j are row j mod C of cache (B, C, 2 H d), channels k | v, C at least as
- * many as lie between the query and its first key. position: int32 (1). Result (B, 1, H d). */
+ * many as lie between the query and its first key. position: int32 (1). A cache of fewer heads, (B,
+ * C, 2 G d), is read by H / G queries' heads a head. Result (B, 1, H d). */
 Tensor *pattern_attention_step(Tape *tape, Tensor *q, Tensor *cache, Tensor *position,
                                const RelativeScores *relative, const PatternAttention *attributes);
 
@@ -77,6 +78,12 @@ static inline int pattern_kv_input(const OpCall *call) {
 static inline int64_t pattern_kv_column(const OpCall *call) {
     const PatternAttention *a = (const PatternAttention *)call->attributes;
     return call->in[PATTERN_KV] ? 0 : a->heads * a->width;
+}
+
+/* Heads of a step's cache (G). */
+static inline int64_t pattern_cache_heads(const OpCall *call) {
+    const PatternAttention *a = (const PatternAttention *)call->attributes;
+    return extent(call->in[PATTERN_KV], 2) / (2 * a->width);
 }
 
 /* Which keys query i of head h sees: their number, and the position of number n, 0 <= n. */

@@ -7,6 +7,7 @@
 typedef struct Query {
     const PatternAttention *a;
     int64_t h, i, row, memory_row, cache, count; /* cache: its rows, 0: none */
+    int64_t values;                              /* how far behind keys */
     const double *q, *k, *memory, *r, *u, *v;
     const int64_t *positions;
 } Query;
@@ -32,7 +33,7 @@ static double score_of(const Query *query, int64_t n) {
 }
 
 static void attend(const Query *query, double *weights, double *out) {
-    const int64_t d = query->a->width, values = query->a->heads * d;
+    const int64_t d = query->a->width;
     double largest = -INFINITY, sum = 0;
     for (int64_t n = 0; n < query->count; n++) {
         weights[n] = score_of(query, n);
@@ -41,7 +42,8 @@ static void attend(const Query *query, double *weights, double *out) {
     for (int64_t n = 0; n < query->count; n++) sum += weights[n] = exp(weights[n] - largest);
     for (int64_t c = 0; c < d; c++) out[c] = 0;
     for (int64_t n = 0; n < query->count; n++)
-        for (int64_t c = 0; c < d; c++) out[c] += weights[n] / sum * key_of(query, n)[values + c];
+        for (int64_t c = 0; c < d; c++)
+            out[c] += weights[n] / sum * key_of(query, n)[query->values + c];
 }
 
 void pattern_attention_reference(const ReferenceCall *reference) {
@@ -59,12 +61,14 @@ void pattern_attention_reference(const ReferenceCall *reference) {
             for (int64_t i = 0; i < L; i++) {
                 const int64_t row = b * L + i;
                 Query query = {.a = a, .h = h, .i = position ? longest - 1 : i};
+                const int64_t kv_heads = position ? pattern_cache_heads(call) : a->heads;
                 query.row = extent(kv, 2);
+                query.values = kv_heads * d;
                 query.memory_row = 2 * width;
                 query.cache = position ? extent(kv, 1) : 0;
                 query.q = reference->in[PATTERN_Q] + row * extent(q, 2) + h * d;
                 query.k = reference->in[pattern_kv_input(call)] + b * extent(kv, 1) * query.row +
-                          pattern_kv_column(call) + h * d;
+                          pattern_kv_column(call) + h / (a->heads / kv_heads) * d;
                 if (memory) query.memory = memory + b * L * 2 * width + h * d;
                 if (call->in[PATTERN_R]) {
                     query.r = reference->in[PATTERN_R] + h * d;

@@ -6,13 +6,13 @@ static constexpr int CHUNK = 128; /* keys at a time, and threads: a thread has o
 
 struct PatternStep {
     PatternAttention a;
-    int64_t q_row, rows, row, distances;
+    int64_t q_row, rows, row, distances, kv_heads;
     const float *q, *cache, *r, *u, *w;
     const int32_t *position;
     float scale, *out, *log_sum;
 
     __device__ const float *key(int64_t b, int64_t h, int64_t j) const {
-        return cache + (b * rows + j % rows) * row + h * a.width;
+        return cache + (b * rows + j % rows) * row + h / (a.heads / kv_heads) * a.width;
     }
 };
 
@@ -67,7 +67,7 @@ KERNEL void __launch_bounds__(CHUNK) pattern_step(PatternStep x) {
         __syncthreads();
         o *= before;
         for (int n = 0; n < count && own < d; n++)
-            o += weight[n] * x.key(b, h, pattern_key(&x.a, h, t, first + n))[x.a.heads * d + own];
+            o += weight[n] * x.key(b, h, pattern_key(&x.a, h, t, first + n))[x.kv_heads * d + own];
     }
     if (own < d) x.out[blockIdx.x * d + own] = o / sum;
     if (own == 0) x.log_sum[blockIdx.x] = largest + log2f(sum);
@@ -80,6 +80,7 @@ void pattern_step_forward(const Run *run, const OpCall *call) {
     x.q_row = extent(q, 2);
     x.rows = extent(cache, 1);
     x.row = extent(cache, 2);
+    x.kv_heads = pattern_cache_heads(call);
     x.q = q->data;
     x.cache = cache->data;
     x.r = data_of(call, PATTERN_R);

@@ -90,6 +90,7 @@ void ISA(pattern_attention_step)(const OpCall *call, const Run *run) {
     const PatternAttention *a = call->attributes;
     const Tensor *q = call->in[PATTERN_Q], *cache = call->in[PATTERN_KV];
     const int64_t rows = extent(cache, 1), row = extent(cache, 2), d = a->width;
+    const int64_t kv_heads = pattern_cache_heads(call), group = a->heads / kv_heads;
 #pragma omp parallel for num_threads(run->threads) schedule(static) if (run->threads > 1)
     for (int64_t n = 0; n < extent(q, 0) * a->heads; n++) {
         const int64_t b = n / a->heads, h = n % a->heads;
@@ -100,8 +101,8 @@ void ISA(pattern_attention_step)(const OpCall *call, const Run *run) {
                       .rows = rows,
                       .row = row,
                       .q = q->data + b * extent(q, 2) + h * d,
-                      .k = cache->data + b * rows * row + h * d};
-        o.v = o.k + a->heads * d;
+                      .k = cache->data + b * rows * row + h / group * d};
+        o.v = o.k + kv_heads * d;
         call->saved[0]->data[n] = attend(&o, call->out[0]->data + n * d);
     }
 }

@@ -5,16 +5,15 @@ void repeat_reference(const ReferenceCall *call);
 
 static void shape(Tape *tape, OpCall *call) {
     const Repeat *attributes = call->attributes;
-    const Tensor *x = call->in[0];
-    const bool fits =
-        attributes->columns ? x->shape.rank == 2 && extent(x, 1) == 1 : x->shape.rank == 1;
-    if (!fits || attributes->times < 1) {
-        tape_fail(tape, call, "expected rows of a vector (C) or columns of (R, 1), at least once");
+    Shape shape = call->in[0]->shape;
+    if (attributes->times < 1 || attributes->width < 1 ||
+        extent(call->in[0], -1) % attributes->width) {
+        tape_fail(tape, call, "expected (.., n C) with C = %ld, at least once",
+                  (long)attributes->width);
         return;
     }
-    tape_output(tape, call, TENSOR_FLOAT,
-                attributes->columns ? SHAPE(extent(x, 0), attributes->times)
-                                    : SHAPE(attributes->times, extent(x, 0)));
+    shape.extent[shape.rank - 1] *= attributes->times;
+    tape_output(tape, call, TENSOR_FLOAT, shape);
 }
 
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
@@ -23,35 +22,38 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     *backward = (Cost){.flops = y, .bytes_read = 4 * y, .bytes_written = 4 * x};
 }
 
-static Tensor *repeat(Tape *tape, Tensor *x, Repeat attributes) {
+Tensor *repeat_heads(Tape *tape, Tensor *x, int64_t width, int64_t times) {
+    const Repeat attributes = {times, width};
     return tape_apply(tape, &op_repeat, &x, 1, &attributes)->out[0];
 }
 
 Tensor *repeat_rows(Tape *tape, Tensor *x, int64_t times) {
-    return repeat(tape, x, (Repeat){.times = times});
+    const int64_t width = extent(x, -1);
+    return tape_reshape(tape, repeat_heads(tape, x, width, times), SHAPE(times, width));
 }
 
 Tensor *repeat_columns(Tape *tape, Tensor *x, int64_t times) {
-    return repeat(tape, x, (Repeat){.times = times, .columns = true});
+    return repeat_heads(tape, x, 1, times);
 }
 
-#define ROWS(label, C, times_)                                                                     \
-    .name = label, .in = {{SHAPE(C), FILL_NORMAL, 1, 0}}, .attributes = &(const Repeat) {          \
-        .times = times_                                                                            \
-    }
-#define COLUMNS(label, R, times_)                                                                  \
-    .name = label, .in = {{SHAPE(R, 1), FILL_NORMAL, 1, 0}}, .attributes = &(const Repeat) {       \
-        .times = times_, .columns = true                                                           \
+#define ROW(label, width_, times_, ...)                                                            \
+    .name = label, .in = {{SHAPE(__VA_ARGS__), FILL_NORMAL, 1, 0}},                                \
+    .attributes = &(const Repeat) {                                                                \
+        .times = times_, .width = width_                                                           \
     }
 
 static const OpCase cases[] = {
-    {ROWS("rows1C1", 1, 1)},
-    {ROWS("rows13C37", 37, 13)},
-    {ROWS("rows131C3", 3, 131)},
-    {COLUMNS("R1columns1", 1, 1)},
-    {COLUMNS("R11columns67", 11, 67)},
-    {COLUMNS("R67columns130", 67, 130)},
-    {COLUMNS("R512columns256", 512, 256), .benchmark = true},
+    {ROW("rows1C1", 1, 1, 1)},
+    {ROW("rows13C37", 37, 13, 37)},
+    {ROW("rows131C3", 3, 131, 3)},
+    {ROW("R1columns1", 1, 1, 1, 1)},
+    {ROW("R11columns67", 1, 67, 11, 1)},
+    {ROW("R67columns130", 1, 130, 67, 1)},
+    {ROW("heads2C3", 3, 5, 2, 7, 6)},
+    {ROW("heads2C37", 37, 2, 3, 11, 74)},
+    {ROW("heads1C16", 16, 40, 5, 16)},
+    {ROW("R512columns256", 1, 256, 512, 1), .benchmark = true},
+    {ROW("L1024heads2C64", 64, 2, 8, 1024, 128), .benchmark = true},
 };
 
 const Op op_repeat = {

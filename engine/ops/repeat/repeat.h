@@ -1,4 +1,4 @@
-/* The same numbers for every channel, as a tensor: x seen as (R, C) becomes
+/* The same numbers for every channel, row or head, as a tensor: x seen as (R, C) becomes
  *
  *     y[r, i, c] = x[r, c],      i = 0 .. times-1 */
 #ifndef LONGHAUL_OPS_REPEAT_H
@@ -8,7 +8,7 @@
 
 typedef struct Repeat {
     int64_t times;
-    bool columns; /* x (R, 1) -> (R, times); otherwise x (C) -> (times, C) */
+    int64_t width; /* C; x (.., n C) -> (.., n times C) */
 } Repeat;
 
 extern const Op op_repeat;
@@ -17,5 +17,8 @@ extern const Op op_repeat;
 Tensor *repeat_rows(Tape *tape, Tensor *x, int64_t times);
 /* x (R, 1) -> (R, times). */
 Tensor *repeat_columns(Tape *tape, Tensor *x, int64_t times);
+/* x (.., n width), n heads of `width` channels -> (.., n times width), each of them so many times.
+ */
+Tensor *repeat_heads(Tape *tape, Tensor *x, int64_t width, int64_t times);
 
 #endif

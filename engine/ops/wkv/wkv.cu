@@ -6,6 +6,7 @@
 #include "engine/ops/wkv/wkv.h"
 
 #include "engine/cuda/activation.cuh"
+#include "engine/cuda/chunks.cuh"
 #include "engine/cuda/columns.cuh"
 #include "engine/ops/wkv/wkv_plan.h"
 
@@ -44,31 +45,21 @@ __device__ static inline Pair first_pair(const float *start, int64_t D) {
 
 struct Wkv {
     WkvPlan plan;
-    Divisor by_channels, by_chunks;
+    Chunks<WKV_ROWS> chunks;
     const float *k, *v, *decay, *u, *start; /* start: (B, 3, D) or NULL */
     const float *out, *dy;
     float *states;  /* (B, chunks, 3, D): before each chunk */
     float *adjoint; /* the same, of what stands behind each chunk */
 };
 
-/* A channel of a chunk. */
-struct Place {
-    int64_t b, chunk, d, first; /* first: its first element */
-    int64_t state, start;       /* where its parts begin in states, and in start */
-    int rows;
+struct Place : ChunkPlace {
+    int64_t state, start; /* where its parts begin in states, and in start */
     float w, u;
 };
 __device__ static inline Place place_of(const Wkv &x, int64_t n) {
-    Place at;
-    const int64_t row = x.by_channels.of(n), D = x.plan.D;
-    at.d = n - row * D;
-    at.b = x.by_chunks.of(row);
-    at.chunk = row - at.b * x.plan.chunks;
-    const int64_t token = at.chunk * WKV_ROWS, left = x.plan.L - token;
-    at.rows = left < WKV_ROWS ? (int)left : WKV_ROWS;
-    at.first = (at.b * x.plan.L + token) * D + at.d;
-    at.state = row * WKV_PARTS * D + at.d;
-    at.start = at.b * WKV_PARTS * D + at.d;
+    Place at = {x.chunks.place(n), 0, 0, 0, 0};
+    at.state = at.row * WKV_PARTS * x.plan.D + at.d;
+    at.start = at.b * WKV_PARTS * x.plan.D + at.d;
     at.w = -expf(x.decay[at.d]);
     at.u = x.u[at.d];
     return at;
@@ -77,8 +68,7 @@ __device__ static inline Place place_of(const Wkv &x, int64_t n) {
 static Wkv wkv_of(const OpCall *call) {
     Wkv x = {};
     x.plan = wkv_plan(call);
-    x.by_channels = divide_by(x.plan.D);
-    x.by_chunks = divide_by(x.plan.chunks);
+    x.chunks = chunks_of<WKV_ROWS>(call->in[WKV_K]);
     x.k = call->in[WKV_K]->data;
     x.v = call->in[WKV_V]->data;
     x.decay = call->in[WKV_DECAY]->data;
@@ -89,10 +79,6 @@ static Wkv wkv_of(const OpCall *call) {
     x.states = call->saves ? call->saved[0]->data : NULL;
     return x;
 }
-static int64_t places(const Wkv &x) {
-    return x.plan.B * x.plan.chunks * x.plan.D;
-}
-
 /* From what chunks do alone to what flows into each, in place. */
 static void join_chunks(const Run *run, const Wkv &x, float *pairs, bool backwards) {
     const WkvPlan plan = x.plan;
@@ -119,7 +105,7 @@ static void forward(const OpCall *call, const Run *run) {
     float *const out = call->out[0]->data, *const next = x.start ? call->out[1]->data : NULL;
     if (!x.states && x.plan.chunks > 1) x.states = static_cast<float *>(call->scratch);
     if (x.plan.chunks > 1) {
-        for_each(run, places(x), [=] __device__(int64_t n) {
+        for_each(run, x.chunks.places(), [=] __device__(int64_t n) {
             const Place at = place_of(x, n);
             Pair state = empty_pair();
             for (int64_t t = 0, i = at.first; t < at.rows; t++, i += D) {
@@ -130,7 +116,7 @@ static void forward(const OpCall *call, const Run *run) {
         });
         join_chunks(run, x, x.states, false);
     }
-    for_each(run, places(x), [=] __device__(int64_t n) {
+    for_each(run, x.chunks.places(), [=] __device__(int64_t n) {
         const Place at = place_of(x, n);
         Pair state = x.plan.chunks > 1 ? load_pair(x.states + at.state, D)
                                        : first_pair(x.start ? x.start + at.start : NULL, D);
@@ -150,7 +136,7 @@ static void forward(const OpCall *call, const Run *run) {
 /* The gradients of P and Q before a chunk, from its own results: e^(t w) dy_t / dP_t, summed. */
 static void adjoint_ends(const Run *run, const Wkv &x) {
     const int64_t D = x.plan.D;
-    for_each(run, places(x), [=] __device__(int64_t n) {
+    for_each(run, x.chunks.places(), [=] __device__(int64_t n) {
         const Place at = place_of(x, n);
         Pair state = load_pair(x.states + at.state, D), sum = empty_pair();
         for (int64_t t = 0, i = at.first; t < at.rows; t++, i += D) {
@@ -223,7 +209,8 @@ static void backward(const OpCall *call, const Run *run) {
     join_chunks(run, x, x.adjoint, true);
     const Gradients to = {gradient_of(call, WKV_K), gradient_of(call, WKV_V), sums,
                           call->accumulate[WKV_K], call->accumulate[WKV_V]};
-    LAUNCH(run, chunk_backward, blocks_for(places(x), THREADS), THREADS, 0, x, to, places(x));
+    LAUNCH(run, chunk_backward, blocks_for(x.chunks.places(), THREADS), THREADS, 0, x, to,
+           x.chunks.places());
     if (float *decay = gradient_of(call, WKV_DECAY))
         add_slices(run, (const float *)sums, D, rows, decay, call->accumulate[WKV_DECAY]);
     if (float *u = gradient_of(call, WKV_U))
