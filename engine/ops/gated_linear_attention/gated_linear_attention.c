@@ -59,9 +59,9 @@ size_t gated_linear_attention_scratch(const OpCall *call, Phase phase) {
     enum { PARTS = 20, ALIGNMENT = 16 };
     const GatedPlan plan = gated_plan(call);
     const int64_t C = GATED_CHUNK, widest = plan.d > plan.m ? plan.d : plan.m;
-    const int64_t most = widest > C ? widest : C;
-    int64_t floats = 5 * C * plan.d + 2 * C / GATED_BLOCK * plan.d + C * C + plan.state;
-    if (phase == PHASE_BACKWARD) floats += 6 * C * plan.d + C * C + plan.state + plan.d;
+    const int64_t most = widest > C ? widest : C, row = (plan.d + 15) / 16 * 16;
+    int64_t floats = 5 * C * row + 2 * C / GATED_BLOCK * row + C * C + plan.state;
+    if (phase == PHASE_BACKWARD) floats += 6 * C * row + C * C + plan.state + row;
     const size_t bytes = (size_t)(floats + PARTS * ALIGNMENT) * sizeof(float) +
                          gemm_workspace(GEMM_NT, most, most, most, 1);
     return (bytes + 63) / 64 * 64;

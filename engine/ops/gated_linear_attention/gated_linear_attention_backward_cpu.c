@@ -17,45 +17,43 @@ void ISA(gated_linear_attention_backward)(const OpCall *call, const Run *run);
 
 /* From the gradients of level + 1 to those of the level. */
 static void part_spans(const Head *w, int level, const Pair *pair) {
-    const int64_t d = w->plan.d, first = pair->first * d, middle = pair->middle * d;
+    const int64_t d = w->plan.d, row = w->row, first = pair->first * row;
+    const int64_t middle = pair->middle * row;
     const int64_t before = pair->middle - pair->first, behind = pair->end - pair->middle;
     const float *dP = w->dweights + pair->middle * CHUNK + pair->first;
     if (!pair->behind) return;
-    decay_rows(w->dq + middle, w->dq + middle, behind, d, pair->before);
-    decay_rows(w->dk + first, w->dk + first, before, d, pair->behind);
-    multiply(&w->with, GEMM_NN, behind, d, before, dP, CHUNK, w->keys[level] + first, d,
-             w->dq + middle, d, true);
-    multiply(&w->with, GEMM_TN, before, d, behind, dP, CHUNK, w->queries[level] + middle, d,
-             w->dk + first, d, true);
+    decay_rows(w->dq + middle, w->dq + middle, behind, row, pair->before);
+    decay_rows(w->dk + first, w->dk + first, before, row, pair->behind);
+    multiply(&w->with, GEMM_NN, behind, d, before, dP, CHUNK, w->keys[level] + first, row,
+             w->dq + middle, row, true);
+    multiply(&w->with, GEMM_TN, before, d, behind, dP, CHUNK, w->queries[level] + middle, row,
+             w->dk + first, row, true);
 }
 
 /* From the gradients of level 0 to those of q and k; tokens of the block meet in Horner's scheme.
  */
 static void part_block(const Head *w, int64_t begin, int64_t end) {
-    const int64_t d = w->plan.d;
+    const int64_t row = w->row;
     const float *dP = w->dweights;
-    for (int64_t c = 0; c < d; c += LANES) {
-        const int64_t n = d - c;
+    for (int64_t c = 0; c < row; c += LANES) {
         const float *q = w->q + c, *k = w->k + c, *decay = w->decay + c;
         vfloat since = v_set(1), until = v_set(1);
         for (int64_t i = begin; i < end; i++) {
             vfloat sum = v_zero();
             for (int64_t j = begin; j <= i; j++)
-                sum = sum * v_load_part(decay + j * d, n) +
-                      v_load_part(k + j * d, n) * dP[i * CHUNK + j];
-            since *= v_load_part(decay + i * d, n);
-            float *dq = w->dq + i * d + c;
-            v_store_part(dq, v_load_part(dq, n) * since + sum, n);
+                sum = sum * v_load(decay + j * row) + v_load(k + j * row) * dP[i * CHUNK + j];
+            since *= v_load(decay + i * row);
+            float *dq = w->dq + i * row + c;
+            v_store(dq, v_load(dq) * since + sum);
         }
         for (int64_t j = end - 1; j >= begin; j--) {
             vfloat sum = v_zero();
             for (int64_t i = end - 1; i > j; i--)
-                sum = (sum + v_load_part(q + i * d, n) * dP[i * CHUNK + j]) *
-                      v_load_part(decay + i * d, n);
-            sum += v_load_part(q + j * d, n) * dP[j * CHUNK + j];
-            float *dk = w->dk + j * d + c;
-            v_store_part(dk, v_load_part(dk, n) * until + sum, n);
-            until *= v_load_part(decay + j * d, n);
+                sum = (sum + v_load(q + i * row) * dP[i * CHUNK + j]) * v_load(decay + i * row);
+            sum += v_load(q + j * row) * dP[j * CHUNK + j];
+            float *dk = w->dk + j * row + c;
+            v_store(dk, v_load(dk) * until + sum);
+            until *= v_load(decay + j * row);
         }
     }
 }
@@ -81,11 +79,11 @@ static void deliver(const Head *w, const Part *part) {
     const GradientTarget to_decay = gradient_target(w->call, GATED_DECAY);
     for (int64_t c = 0; c < d; c += LANES) {
         const int64_t n = d - c;
-        vfloat sum = v_load_part(w->products + c, n);
+        vfloat sum = v_load(w->products + c);
         for (int64_t i = part->rows - 1; i >= 0; i--) {
-            const int64_t at = i * d + c, to = first + i * row + c;
-            const vfloat dq = v_load_part(w->dq + at, n), dk = v_load_part(w->dk + at, n);
-            sum += v_load_part(w->q + at, n) * dq - v_load_part(w->k + at, n) * dk;
+            const int64_t at = i * w->row + c, to = first + i * row + c;
+            const vfloat dq = v_load(w->dq + at), dk = v_load(w->dk + at);
+            sum += v_load(w->q + at) * dq - v_load(w->k + at) * dk;
             if (to_q.data) v_deliver(to_q, to, dq * w->scale, n);
             if (to_k.data) v_deliver(to_k, to, dk, n);
             if (to_decay.data) v_deliver(to_decay, to, sum, n);
@@ -98,8 +96,8 @@ static void value_gradient(const Head *w, const Part *part, const float *G) {
     const GradientTarget to = gradient_target(w->call, GATED_V);
     if (!to.data) return;
     float *dv = to.data + token_at(w, part->token, m);
-    multiply(&w->with, GEMM_NN, part->rows, m, d, w->keys[LEVELS - 1], d, w->dstate, m, dv, row,
-             to.add);
+    multiply(&w->with, GEMM_NN, part->rows, m, d, w->keys[LEVELS - 1], w->row, w->dstate, m, dv,
+             row, to.add);
     triangle_turned(&w->with, part->rows, m, w->weights, G, row, dv, row, true);
 }
 
@@ -111,8 +109,9 @@ static void chunk_backward(const Head *w, const Part *part) {
     end_products(w, part);
     value_gradient(w, part, G);
     triangle(&w->with, rows, m, G, row, values, row, w->dweights);
-    multiply(&w->with, GEMM_NT, rows, d, m, G, row, note_of(w, part->chunk), m, w->dq, d, false);
-    multiply(&w->with, GEMM_NT, rows, d, m, values, row, w->dstate, m, w->dk, d, false);
+    multiply(&w->with, GEMM_NT, rows, d, m, G, row, note_of(w, part->chunk), m, w->dq, w->row,
+             false);
+    multiply(&w->with, GEMM_NT, rows, d, m, values, row, w->dstate, m, w->dk, w->row, false);
     for (int level = LEVELS - 2; level >= 0; level--)
         for (int64_t n = 0; 2 * n * (BLOCK << level) < rows; n++) {
             const Pair pair = pair_of(w, level, n, rows);

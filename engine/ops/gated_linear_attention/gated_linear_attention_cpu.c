@@ -14,7 +14,7 @@ static void chunk_forward(const Head *w, const Part *part) {
     const float *values = values_of(w, part);
     float *out = w->call->out[0]->data + token_at(w, part->token, m);
     weigh(w, part);
-    multiply(&w->with, GEMM_NN, part->rows, m, d, queries, d, w->state, m, out, row, false);
+    multiply(&w->with, GEMM_NN, part->rows, m, d, queries, w->row, w->state, m, out, row, false);
     triangle_sums(&w->with, part->rows, m, w->weights, values, row, out, row, true);
     advance(w, part, keys, values, row, w->state);
 }

@@ -26,16 +26,17 @@ typedef struct Head {
     Multiplier with;
     float scale;
     int64_t b, h;
-    float *q, *k, *decay;                  /* (CHUNK, d): scale q, k, a */
-    float *queries[LEVELS], *keys[LEVELS]; /* (CHUNK, d); forward: one buffer for all levels */
-    float *totals[LEVELS];                 /* (CHUNK / span, d): whole decays of the spans */
+    int64_t row;          /* d rounded up to whole vectors: of all rows of d numbers in scratch */
+    float *q, *k, *decay; /* (CHUNK, row): scale q, k, a; behind d 0, 0, 1 */
+    float *queries[LEVELS], *keys[LEVELS]; /* (CHUNK, row); forward: one buffer for all levels */
+    float *totals[LEVELS];                 /* (CHUNK / span, row): whole decays of the spans */
     float *weights;                        /* (CHUNK, CHUNK): P */
     float *state;
     /* Backward. */
-    float *dq, *dk; /* (CHUNK, d) */
+    float *dq, *dk; /* (CHUNK, row) */
     float *dweights;
     float *dstate;
-    float *products; /* (d): S . dS behind the chunk */
+    float *products; /* (row): S . dS behind the chunk */
 } Head;
 
 /* Tokens of a chunk. */
@@ -66,7 +67,8 @@ static inline Head gated_head(const OpCall *call, const Run *run, int thread, Ph
               .with = {.products = run->products},
               .scale = (float)a->scale};
     const size_t bytes = gated_linear_attention_scratch(call, phase);
-    const int64_t rows = CHUNK * w.plan.d;
+    w.row = (w.plan.d + LANES - 1) / LANES * LANES;
+    const int64_t rows = CHUNK * w.row;
     float *next = (float *)((char *)call->scratch + (size_t)thread * bytes);
     w.q = take(&next, rows);
     w.k = take(&next, rows);
@@ -75,7 +77,7 @@ static inline Head gated_head(const OpCall *call, const Run *run, int thread, Ph
         const bool own = level == 0 || phase == PHASE_BACKWARD;
         w.queries[level] = own ? take(&next, rows) : w.queries[0];
         w.keys[level] = own ? take(&next, rows) : w.keys[0];
-        w.totals[level] = take(&next, (BLOCKS >> level) * w.plan.d);
+        w.totals[level] = take(&next, (BLOCKS >> level) * w.row);
     }
     w.weights = take(&next, CHUNK * CHUNK);
     w.state = take(&next, w.plan.state);
@@ -84,7 +86,7 @@ static inline Head gated_head(const OpCall *call, const Run *run, int thread, Ph
         w.dk = take(&next, rows);
         w.dweights = take(&next, CHUNK * CHUNK);
         w.dstate = take(&next, w.plan.state);
-        w.products = take(&next, w.plan.d);
+        w.products = take(&next, w.row);
     }
     w.with.workspace = next;
     return w;
@@ -110,40 +112,38 @@ static inline void pack(const Head *w, const Part *part) {
     const float *decay = w->call->in[GATED_DECAY]->data + first;
     for (int64_t i = 0; i < part->rows; i++)
         for (int64_t c = 0; c < d; c += LANES) {
-            const int64_t from = i * row + c, to = i * d + c;
-            v_store_part(w->q + to, v_load_part(q + from, d - c) * w->scale, d - c);
-            v_store_part(w->k + to, v_load_part(k + from, d - c), d - c);
-            v_store_part(w->decay + to, v_exp(v_load_part(decay + from, d - c)), d - c);
+            const int64_t from = i * row + c, to = i * w->row + c;
+            v_store(w->q + to, v_load_part(q + from, d - c) * w->scale);
+            v_store(w->k + to, v_load_part(k + from, d - c));
+            v_store(w->decay + to, v_exp(v_load_part(decay + from, d - c)));
         }
 }
 
 /* Level 0 from tokens begin .. end-1, a block. */
 static inline void decay_block(const Head *w, int64_t begin, int64_t end) {
-    const int64_t d = w->plan.d;
-    for (int64_t c = 0; c < d; c += LANES) {
+    const int64_t row = w->row;
+    for (int64_t c = 0; c < row; c += LANES) {
         vfloat since = v_set(1), until = v_set(1);
         for (int64_t i = begin; i < end; i++) {
-            since *= v_load_part(w->decay + i * d + c, d - c);
-            const vfloat q = v_load_part(w->q + i * d + c, d - c);
-            v_store_part(w->queries[0] + i * d + c, q * since, d - c);
+            since *= v_load(w->decay + i * row + c);
+            v_store(w->queries[0] + i * row + c, v_load(w->q + i * row + c) * since);
         }
-        v_store_part(w->totals[0] + begin / BLOCK * d + c, since, d - c);
+        v_store(w->totals[0] + begin / BLOCK * row + c, since);
         for (int64_t i = end - 1; i >= begin; i--) {
-            const vfloat k = v_load_part(w->k + i * d + c, d - c);
-            v_store_part(w->keys[0] + i * d + c, k * until, d - c);
-            until *= v_load_part(w->decay + i * d + c, d - c);
+            v_store(w->keys[0] + i * row + c, v_load(w->k + i * row + c) * until);
+            until *= v_load(w->decay + i * row + c);
         }
     }
 }
 
-/* Rows of d numbers times one row of factors, NULL for ones. */
-static inline void decay_rows(float *to, const float *from, int64_t rows, int64_t d,
+/* Rows times one row of factors, NULL for ones; whole vectors. */
+static inline void decay_rows(float *to, const float *from, int64_t rows, int64_t row,
                               const float *factors) {
     if (!factors && to == from) return;
-    for (int64_t c = 0; c < d; c += LANES) {
-        const vfloat factor = factors ? v_load_part(factors + c, d - c) : v_set(1);
+    for (int64_t c = 0; c < row; c += LANES) {
+        const vfloat factor = factors ? v_load(factors + c) : v_set(1);
         for (int64_t i = 0; i < rows; i++)
-            v_store_part(to + i * d + c, v_load_part(from + i * d + c, d - c) * factor, d - c);
+            v_store(to + i * row + c, v_load(from + i * row + c) * factor);
     }
 }
 
@@ -160,44 +160,46 @@ static inline Pair pair_of(const Head *w, int level, int64_t n, int64_t rows) {
     Pair pair = {.first = first,
                  .middle = smaller(first + span, rows),
                  .end = smaller(first + 2 * span, rows),
-                 .before = w->totals[level] + 2 * n * w->plan.d};
-    if (pair.end > pair.middle) pair.behind = pair.before + w->plan.d;
+                 .before = w->totals[level] + 2 * n * w->row};
+    if (pair.end > pair.middle) pair.behind = pair.before + w->row;
     return pair;
 }
 
 /* Spans of the next level. */
 static inline void join(const Head *w, int level, int64_t n, const Pair *pair) {
-    const int64_t d = w->plan.d, first = pair->first * d, middle = pair->middle * d;
+    const int64_t row = w->row, first = pair->first * row, middle = pair->middle * row;
     const int64_t before = pair->middle - pair->first, behind = pair->end - pair->middle;
     float *const *queries = w->queries + level, *const *keys = w->keys + level;
-    decay_rows(queries[1] + first, queries[0] + first, before, d, NULL);
-    decay_rows(keys[1] + first, keys[0] + first, before, d, pair->behind);
-    decay_rows(queries[1] + middle, queries[0] + middle, behind, d, pair->before);
-    decay_rows(keys[1] + middle, keys[0] + middle, behind, d, NULL);
-    decay_rows(w->totals[level + 1] + n * d, pair->before, 1, d, pair->behind);
+    decay_rows(queries[1] + first, queries[0] + first, before, row, NULL);
+    decay_rows(keys[1] + first, keys[0] + first, before, row, pair->behind);
+    decay_rows(queries[1] + middle, queries[0] + middle, behind, row, pair->before);
+    decay_rows(keys[1] + middle, keys[0] + middle, behind, row, NULL);
+    decay_rows(w->totals[level + 1] + n * row, pair->before, 1, row, pair->behind);
 }
 
 /* P inside a block, and zeros where products read behind it. */
 static inline void weigh_block(const Head *w, int64_t begin, int64_t end) {
-    const int64_t d = w->plan.d;
+    const int64_t row = w->row;
     for (int64_t i = begin; i < end; i++) {
-        vfloat sums[BLOCK] = {0};
-        for (int64_t c = 0; c < d; c += LANES) {
-            vfloat query = v_load_part(w->q + i * d + c, d - c);
+        vfloat sums[BLOCK];
+#pragma GCC unroll 16 /* or it becomes an instruction for long strings of zeros */
+        for (int64_t j = 0; j < BLOCK; j++) sums[j] = v_zero();
+        for (int64_t c = 0; c < row; c += LANES) {
+            vfloat query = v_load(w->q + i * row + c);
             for (int64_t j = i; j >= begin; j--) {
-                sums[j - begin] += query * v_load_part(w->k + j * d + c, d - c);
-                query *= v_load_part(w->decay + j * d + c, d - c);
+                sums[j - begin] += query * v_load(w->k + j * row + c);
+                query *= v_load(w->decay + j * row + c);
             }
         }
-        float *row = w->weights + i * CHUNK + begin;
-        for (int64_t j = 0; j < BLOCK; j += LANES) v_store(row + j, v_sum_rows(sums + j));
-        if (begin % HALF == 0) memset(row + BLOCK, 0, BLOCK * sizeof(float));
+        float *weights = w->weights + i * CHUNK + begin;
+        for (int64_t j = 0; j < BLOCK; j += LANES) v_store(weights + j, v_sum_rows(sums + j));
+        if (begin % HALF == 0) memset(weights + BLOCK, 0, BLOCK * sizeof(float));
     }
 }
 
 /* All levels and P of a chunk. */
 static inline void weigh(const Head *w, const Part *part) {
-    const int64_t d = w->plan.d, rows = part->rows;
+    const int64_t row = w->row, rows = part->rows;
     pack(w, part);
     for (int64_t begin = 0; begin < rows; begin += BLOCK) {
         const int64_t end = smaller(begin + BLOCK, rows);
@@ -208,19 +210,20 @@ static inline void weigh(const Head *w, const Part *part) {
         for (int64_t n = 0; 2 * n * (BLOCK << level) < rows; n++) {
             const Pair pair = pair_of(w, level, n, rows);
             if (pair.behind)
-                multiply(&w->with, GEMM_NT, pair.end - pair.middle, pair.middle - pair.first, d,
-                         w->queries[level] + pair.middle * d, d, w->keys[level] + pair.first * d, d,
+                multiply(&w->with, GEMM_NT, pair.end - pair.middle, pair.middle - pair.first,
+                         w->plan.d, w->queries[level] + pair.middle * row, row,
+                         w->keys[level] + pair.first * row, row,
                          w->weights + pair.middle * CHUNK + pair.first, CHUNK, false);
             join(w, level, n, &pair);
         }
 }
 
-/* S <- diag(decay of the chunk) S + x^T y, for x (rows, d) and y (rows, m). */
+/* S <- diag(decay of the chunk) S + x^T y, for x of the last level and y (rows, m). */
 static inline void advance(const Head *w, const Part *part, const float *x, const float *y,
                            int64_t y_row, float *S) {
     const int64_t d = w->plan.d, m = w->plan.m;
     scale_rows(S, m, S, m, d, m, w->totals[LEVELS - 1], 1);
-    multiply(&w->with, GEMM_TN, d, m, part->rows, x, d, y, y_row, S, m, true);
+    multiply(&w->with, GEMM_TN, d, m, part->rows, x, w->row, y, y_row, S, m, true);
 }
 
 #endif
