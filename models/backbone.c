@@ -64,6 +64,16 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
     return y;
 }
 
+Tensor *backbone_head_norm(Tape *tape, int64_t heads, Tensor *o) {
+    const Shape shape = o->shape;
+    const int64_t m = extent(o, 2) / heads;
+    tape_scope(tape, "head_norm");
+    Tensor *gamma = tape_parameter(tape, "gamma", SHAPE(m), init_constant(1), GROUP_NO_DECAY);
+    tape_scope_end(tape);
+    o = tape_reshape(tape, o, SHAPE(extent(o, 0), extent(o, 1) * heads, m));
+    return tape_reshape(tape, rms_norm(tape, o, gamma, norm_epsilon), shape);
+}
+
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
     if (backbone->dropout <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
     return dropout(tape, x, backbone->dropout);

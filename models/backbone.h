@@ -11,6 +11,10 @@ Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *cont
 /* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). */
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x);
 
+/* o (B, L, H m) -> the same, the RMS norm of every head with gains that the heads share:
+ * SCOPE.head_norm.gamma (m). */
+Tensor *backbone_head_norm(Tape *tape, int64_t heads, Tensor *o);
+
 /* The options' dropout in training, x itself otherwise: of a branch, and of what enters the first
  * block. */
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);

@@ -14,7 +14,6 @@
 #include <math.h>
 
 #include "engine/ops/linear_attention/linear_attention.h"
-#include "engine/ops/norm/norm.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/rotary/rotary.h"
 #include "models/backbone.h"
@@ -55,17 +54,6 @@ static Tensor *project(Tape *tape, const char *name, Tensor *x, int64_t out) {
     return backbone_linear(tape, name, x, out, false, init_uniform(bound), NULL);
 }
 
-/* o (B, L, H m) -> the same, every head normalised, with gains that the heads share. */
-static Tensor *norm_heads(Tape *tape, const LinearAttention *heads, Tensor *o) {
-    const Shape shape = o->shape;
-    const int64_t m = heads->value_width;
-    tape_scope(tape, "head_norm");
-    Tensor *gamma = tape_parameter(tape, "gamma", SHAPE(m), init_constant(1), GROUP_NO_DECAY);
-    tape_scope_end(tape);
-    o = tape_reshape(tape, o, SHAPE(extent(o, 0), extent(o, 1) * heads->heads, m));
-    return tape_reshape(tape, rms_norm(tape, o, gamma, 1e-5), shape);
-}
-
 static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
     const Retnet *own = context->options;
     const int64_t D = context->backbone->width, B = extent(x, 0);
@@ -85,7 +73,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
         .state = tape_carry(tape, "state", SHAPE(B, heads.heads, linear_attention_state(&heads)))};
     Tensor *o = linear_attention(tape, &in, &heads, &next);
     tape_carry_out(tape, "state", next);
-    return project(tape, "out", gate(tape, norm_heads(tape, &heads, o), g, ACTIVATION_SILU), D);
+    return project(tape, "out",
+                   gate(tape, backbone_head_norm(tape, heads.heads, o), g, ACTIVATION_SILU), D);
 }
 
 static Status validate(const Backbone *backbone, const void *values, Error *error) {
