@@ -90,10 +90,10 @@ __device__ static inline void normalise(float *notes, MlstmFactors &f, int row, 
 template <class M> KERNEL void __launch_bounds__(THREADS) results(MlstmCall x) {
     __shared__ MlstmFactors f;
     __shared__ float dots[T];
-    const MlstmSpace<M, 1> space;
+    const ChunkSpace<M, 1> space;
     const int64_t unit = blockIdx.x / x.plan.chunks, number = blockIdx.x % x.plan.chunks;
     const MlstmChunk c(x, unit, number);
-    const MlstmRows q = keys_of(x, c, x.q), k = keys_of(x, c, x.k), v = values_of(x, c, x.v);
+    const ChunkRows q = keys_of(x, c, x.q), k = keys_of(x, c, x.k), v = values_of(x, c, x.v);
     f.load(x, c);
     Sums weights = {};
     add_product<M, false, false>(
@@ -117,7 +117,7 @@ template <class M> KERNEL void __launch_bounds__(THREADS) results(MlstmCall x) {
         }
     }
     __syncthreads();
-    const MlstmRows C = memory_of(x, c.enters ? x.states + c.state_before(x.plan) : NULL);
+    const ChunkRows C = memory_of(x, c.enters ? x.states + c.state_before(x.plan) : NULL);
     for (int c0 = 0; c0 < x.plan.dv; c0 += T) {
         Sums sum = {};
         if (c.enters)
@@ -161,9 +161,9 @@ enum { SCORES, SCORES_TURNED, WEIGHTS_TURNED, SQUARES };
 /* A block's chunk in backward. */
 template <class M> struct Adjoint {
     const MlstmCall &x;
-    MlstmSpace<M, SQUARES> space;
+    ChunkSpace<M, SQUARES> space;
     MlstmChunk c;
-    MlstmRows q, k, v, dh, C, dC; /* C: before the chunk; dC: of the state behind it */
+    ChunkRows q, k, v, dh, C, dC; /* C: before the chunk; dC: of the state behind it */
     const MlstmFactors &f;
     RowSums by_q, by_k; /* q . dq and k . dk */
     __device__ Adjoint(const MlstmCall &x, const MlstmFactors &f, int64_t unit, int64_t number)
@@ -197,7 +197,7 @@ template <class M> struct Adjoint {
     /* Delivers a tile of dq or dk from column a0 on, with what factor(row) n adds, and sums its
      * products with q or k. */
     template <class Factor>
-    __device__ void deliver(Sums &sums, int a0, const MlstmRows &own, float *to, bool add,
+    __device__ void deliver(Sums &sums, int a0, const ChunkRows &own, float *to, bool add,
                             const float *n, const Factor &factor, RowSums &by) {
         each_result(sums, [&](int i, int a, float value) {
             if (i >= c.count || a0 + a >= x.plan.dk) return;
@@ -317,7 +317,7 @@ static void forward(const OpCall *call, const Run *run) {
     mlstm_forward_states(run, x);
     with_products(run, [&]<class M>() {
         LAUNCH(run, results<M>, units * (unsigned)x.plan.chunks, THREADS,
-               (MlstmSpace<M, 1>::bytes()), x);
+               (ChunkSpace<M, 1>::bytes()), x);
     });
 }
 
@@ -341,7 +341,7 @@ static void backward(const OpCall *call, const Run *run) {
     mlstm_backward_states(run, x);
     with_products(run, [&]<class M>() {
         LAUNCH(run, gradients<M>, units * (unsigned)x.plan.chunks, THREADS,
-               (MlstmSpace<M, SQUARES>::bytes()), x);
+               (ChunkSpace<M, SQUARES>::bytes()), x);
     });
     if (x.dgates) LAUNCH(run, forget_gradients, units, WARP, 0, x);
 }

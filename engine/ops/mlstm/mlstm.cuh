@@ -3,11 +3,8 @@
 #ifndef LONGHAUL_OPS_MLSTM_CUH
 #define LONGHAUL_OPS_MLSTM_CUH
 
-#include <type_traits>
-
 #include "engine/cuda/activation.cuh"
-#include "engine/cuda/quad.cuh"
-#include "engine/cuda/tile_product.cuh"
+#include "engine/cuda/chunk_product.cuh"
 #include "engine/ops/mlstm/mlstm_plan.h"
 
 static_assert(TILE == MLSTM_CHUNK, "a tile has the tokens of a chunk");
@@ -86,106 +83,16 @@ struct MlstmFactors {
     }
 };
 
-typedef float Sums[TILE / 8][4];
-/* The first of the lane's two rows of them; the other one is 8 below. */
-__device__ static inline int first_row() {
-    return (int)threadIdx.x / (int)WARP * STRIP + (int)lane_row();
-}
-
-/* Sums of those two rows, as the lane has them. */
-struct RowSums {
-    float upper, lower;
-    __device__ void add(int row, float x) {
-        const bool second = row != first_row();
-        upper += second ? 0.0f : x;
-        lower += second ? x : 0.0f;
-    }
-    __device__ float of(int r) const {
-        return r ? lower : upper;
-    }
-};
-
-template <class M> __device__ static inline typename M::Element mlstm_rounded(float x) {
-    if constexpr (sizeof(typename M::Element) == sizeof(bfloat))
-        return bfloat_of(x);
-    else if constexpr (std::is_same_v<M, ProductsOfTf32>)
-        return float_of_bits(tf32_bits(x));
-    else
-        return x;
-}
-/* square[row][column] = the sums, or turned: square[column][row]. */
-template <class M, bool TURNED = false>
-__device__ static inline void store_square(Sums &sums,
-                                           const SharedTile<typename M::Element, T> &square) {
-    each_result(sums, [&](int row, int column, float x) {
-        *square.at((unsigned)(TURNED ? column : row), (unsigned)(TURNED ? row : column)) =
-            mlstm_rounded<M>(x);
-    });
-}
-
-/* Shared memory of a block: slabs of both operands, and squares that stay. */
-template <class M, int SQUARES> struct MlstmSpace {
-    typedef typename M::Element Element;
-    typedef SharedTile<Element, SLAB> Slab;
-    typedef SharedTile<Element, T> Square;
-    Element *start;
-    __device__ MlstmSpace() : start(shared_memory<Element>()) {
-    }
-    __device__ Slab slab(int operand) const {
-        return {start + operand * T * SLAB};
-    }
-    __device__ Square square(int number) const {
-        return {start + 2 * T * SLAB + number * T * T};
-    }
-    static size_t bytes() {
-        return (2 * T * SLAB + SQUARES * T * T) * sizeof(Element);
-    }
-};
-
-/* sums[row][column] += sum over i < terms of a(row, i) b(column, i); both are zero outside. A_DOWN,
- * B_DOWN: as in fill. */
-template <class M, bool A_DOWN, bool B_DOWN, class Space, class A, class B>
-__device__ static inline void add_product(Sums &sums, const Space &space, int64_t terms, const A &a,
-                                          const B &b) {
-    for (int first = 0; first < terms; first += SLAB) {
-        __syncthreads(); /* the slabs before are read */
-        fill<M, SLAB, A_DOWN>(space.slab(0), [&](int row, int i) { return a(row, first + i); });
-        fill<M, SLAB, B_DOWN>(space.slab(1), [&](int row, int i) { return b(row, first + i); });
-        __syncthreads();
-        multiply_slab<M>(sums, space.slab(0), space.slab(1));
-    }
-}
-
-/* The same with a square that is there: sum over all T columns i of square[row][i] b(column, i). */
-template <class M, bool B_DOWN, class Space, class B>
-__device__ static inline void add_square(Sums &sums, const Space &space, int square, const B &b) {
-    for (int first = 0; first < T; first += SLAB) {
-        __syncthreads();
-        fill<M, SLAB, B_DOWN>(space.slab(1), [&](int row, int i) { return b(row, first + i); });
-        __syncthreads();
-        multiply_slab<M>(sums, space.square(square), space.slab(1), (unsigned)first);
-    }
-}
-
-/* Rows of a matrix whose rows below `rows` and columns below `columns` exist. */
-struct MlstmRows {
-    const float *from;
-    int64_t row;
-    int rows, columns;
-    __device__ float at(int r, int c) const {
-        return r < rows && c < columns ? from[r * row + c] : 0.0f;
-    }
-};
-__device__ static inline MlstmRows keys_of(const MlstmCall &x, const MlstmChunk &c,
+__device__ static inline ChunkRows keys_of(const MlstmCall &x, const MlstmChunk &c,
                                            const float *from) {
     return {from + c.first_key, c.key_row, c.count, (int)x.plan.dk};
 }
-__device__ static inline MlstmRows values_of(const MlstmCall &x, const MlstmChunk &c,
+__device__ static inline ChunkRows values_of(const MlstmCall &x, const MlstmChunk &c,
                                              const float *from) {
     return {from + c.first_value, c.value_row, c.count, (int)x.plan.dv};
 }
 /* C of a state, (dk, dv). */
-__device__ static inline MlstmRows memory_of(const MlstmCall &x, const float *state) {
+__device__ static inline ChunkRows memory_of(const MlstmCall &x, const float *state) {
     return {state, x.plan.dv, (int)x.plan.dk, (int)x.plan.dv};
 }
 

@@ -5,10 +5,10 @@
 /* Tile (rows a, columns c) of the sum over a chunk's tokens of key_weight(t) key[t][a] value[t][c],
  * and in the first column of tiles n[a], with n_weight instead. */
 template <class M, class Key, class N>
-__device__ static inline void add_chunk(const MlstmCall &x, const MlstmRows &keys,
-                                        const MlstmRows &values, float *to, const Key &key_weight,
+__device__ static inline void add_chunk(const MlstmCall &x, const ChunkRows &keys,
+                                        const ChunkRows &values, float *to, const Key &key_weight,
                                         const N &n_weight) {
-    const MlstmSpace<M, 0> space;
+    const ChunkSpace<M, 0> space;
     const int a0 = (int)blockIdx.y * T, c0 = (int)blockIdx.z * T;
     Sums sums = {};
     add_product<M, true, true>(
@@ -78,7 +78,7 @@ static dim3 tiles(const MlstmCall &x) {
 void mlstm_forward_states(const Run *run, const MlstmCall &x) {
     if (x.plan.chunks < 2) return;
     with_products(run, [&]<class M>() {
-        LAUNCH(run, leave<M>, tiles(x), THREADS, (MlstmSpace<M, 0>::bytes()), x);
+        LAUNCH(run, leave<M>, tiles(x), THREADS, (ChunkSpace<M, 0>::bytes()), x);
     });
     run_along<false>(run, x, x.states);
 }
@@ -86,7 +86,7 @@ void mlstm_forward_states(const Run *run, const MlstmCall &x) {
 void mlstm_backward_states(const Run *run, const MlstmCall &x) {
     if (x.plan.chunks < 2) return;
     with_products(run, [&]<class M>() {
-        LAUNCH(run, enter<M>, tiles(x), THREADS, (MlstmSpace<M, 0>::bytes()), x);
+        LAUNCH(run, enter<M>, tiles(x), THREADS, (ChunkSpace<M, 0>::bytes()), x);
     });
     run_along<true>(run, x, x.dstates);
 }
