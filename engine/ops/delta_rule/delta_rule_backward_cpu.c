@@ -66,9 +66,22 @@ static void key_gradients(const Head *w, const Span *span) {
     triangle_turned(&w->with, rows, d, w->dm, w->k, d, w->dk_writes, d, true);
 }
 
+/* q . dq + k . dk of what reads the state at token i, less that of what writes it. */
+static float decay_difference(const Head *w, int64_t i) {
+    const int64_t d = w->plan.d;
+    vfloat sum = v_zero();
+    for (int64_t c = i * d; c < (i + 1) * d; c += LANES) {
+        const int64_t left = (i + 1) * d - c;
+        sum += v_load_part(w->q + c, left) * v_load_part(w->dq + c, left);
+        sum += v_load_part(w->k + c, left) *
+               (v_load_part(w->dk_reads + c, left) - v_load_part(w->dk_writes + c, left));
+    }
+    return v_sum(sum);
+}
+
 /* Of betas and decays, numbers of single tokens. */
 static void scalar_gradients(const Head *w, const Span *span) {
-    const int64_t d = w->plan.d, m = w->plan.m, end = w->plan.chunks - 1;
+    const int64_t m = w->plan.m, end = w->plan.chunks - 1;
     const GradientTarget beta = gradient_target(w->call, DELTA_BETA);
     const GradientTarget decay = gradient_target(w->call, DELTA_DECAY);
     for (int64_t i = 0; beta.data && i < span->rows; i++) {
@@ -83,9 +96,7 @@ static void scalar_gradients(const Head *w, const Span *span) {
     else if (w->call->in[DELTA_STATE])
         sum = dot(w->call->out[1]->data + state_at(w), w->dstate, w->plan.state);
     for (int64_t i = span->rows - 1; i >= 0; i--) {
-        const float *k = w->k + i * d;
-        sum += dot(w->q + i * d, w->dq + i * d, d) + dot(k, w->dk_reads + i * d, d) -
-               dot(k, w->dk_writes + i * d, d);
+        sum += decay_difference(w, i);
         float *at = decay.data + scalar_at(w, span->token + i);
         *at = decay.add ? *at + sum : sum;
     }

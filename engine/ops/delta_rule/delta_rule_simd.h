@@ -214,13 +214,14 @@ static inline void correct(const Head *w, const Span *span, const float *state) 
     const int64_t d = w->plan.d, m = w->plan.m;
     const float *v = w->call->in[DELTA_V]->data + row_at(w, span->token, m);
     multiply(&w->with, GEMM_NN, span->rows, m, d, w->k, d, state, m, w->errors, m, false);
-    decay_rows(w->errors, w->errors, span->rows, m, since_of(w), -1);
-    for (int64_t i = 0; i < span->rows; i++)
-        for (int64_t c = 0; c < m; c += LANES)
-            v_store_part(w->errors + i * m + c,
-                         v_load_part(v + i * w->plan.H * m + c, m - c) +
-                             v_load_part(w->errors + i * m + c, m - c),
-                         m - c);
+    for (int64_t i = 0; i < span->rows; i++) {
+        const float since = w->log_decay ? w->decay->since[i] : 1;
+        for (int64_t c = 0; c < m; c += LANES) {
+            float *at = w->errors + i * m + c;
+            const vfloat value = v_load_part(v + i * w->plan.H * m + c, m - c);
+            v_store_part(at, value - v_load_part(at, m - c) * since, m - c);
+        }
+    }
     solve(w, span->rows, w->errors, w->corrections);
 }
 
