@@ -5,7 +5,8 @@
 #include "engine/ops/pointwise/pointwise.h"
 #include "models/mamba_parts.h"
 
-/* silu(convolution(x W)): SCOPE.name. */
+/* silu(convolution(x W)): SCOPE.name. Taps start as in the released layer by itself, not at the
+ * 0.02 of the released models. */
 static Tensor *convolve(Tape *tape, const Backbone *backbone, const char *name, Tensor *x,
                         int64_t width, int64_t taps) {
     x = backbone_linear(tape, name, x, width, false, backbone_init(backbone), NULL);
