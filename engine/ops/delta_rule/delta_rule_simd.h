@@ -101,8 +101,7 @@ static inline float *note_of(const Head *w, int64_t chunk) {
            chunk * w->plan.state;
 }
 
-/* Loads a chunk: q and k, betas, decays. Those of tokens that are not there are zero as far as the
- * last block goes. */
+/* Loads a chunk: q and k, betas, decays. Tokens that are not there have beta 0 and no decay. */
 static inline void open_chunk(const Head *w, const Span *span) {
     const int64_t d = w->plan.d, row = w->plan.H * d, at = row_at(w, span->token, d);
     const float *beta = w->call->in[DELTA_BETA]->data;
