@@ -37,7 +37,7 @@ static const char *const names[] = {
     "mega",
     "ttt_linear",
     "retnet",
-    "deltanet",
+    "delta_net",
     "gla",
     "liquid_s4",
     "bigs",

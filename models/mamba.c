@@ -76,7 +76,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const int64_t D = backbone->width, E = inner_width(backbone, own);
     Tensor *x = backbone_linear(tape, "in_x", u, E, false, fan_in(D), NULL);
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, fan_in(D), NULL);
-    x = mamba_convolution(tape, x, own->convolution);
+    x = mamba_convolution(tape, x, own->convolution, true);
     Tensor *y = scan(tape, context, x, z);
     /* One branch a block adds to the residual stream: divided by sqrt(layers), as released. */
     const Init init = init_uniform(1 / sqrt((double)(E * backbone->layers)));

@@ -11,10 +11,6 @@
  * Parameters of a layer: 3 D E + D (2 N + H) + (E + 2 N) (K + 1) + E + 3 H with H = E / P; FLOPs a
  * token: twice the products, 4 N E for the state and 65 (N H + E) inside chunks of 64 tokens.
  * State: E N + (K - 1) (E + 2 N) floats a layer. */
-#include <math.h>
-
-#include "engine/ops/channel_gain/channel_gain.h"
-#include "engine/ops/linear/linear.h"
 #include "engine/ops/linear_attention/linear_attention.h"
 #include "engine/ops/norm/norm.h"
 #include "engine/ops/pointwise/pointwise.h"
@@ -54,29 +50,15 @@ static LinearAttention heads_of(const Backbone *backbone, const Mamba2 *own) {
                              .causal = true};
 }
 
-/* A uniform in -1 .. -16. */
-static void fill_A_log(float *A_log, const Shape *shape, Random *random, double a, double b) {
-    (void)a, (void)b;
-    for (int64_t h = 0; h < shape->extent[0]; h++)
-        A_log[h] = (float)log(1 + 15 * random_real(random));
-}
-
 /* u (B, L, D), CBx (B, L, 2 N + E) -> (B, L, E): the state space. */
 static Tensor *scan(Tape *tape, const ModelContext *context, Tensor *u, Tensor *CBx) {
     const Mamba2 *own = context->options;
     const LinearAttention heads = heads_of(context->backbone, own);
     const int64_t B = extent(u, 0), D = extent(u, 2), H = heads.heads;
-    tape_scope(tape, "in_dt");
-    Tensor *weight = tape_parameter(tape, "weight", SHAPE(D, H), fan_in(D), GROUP_DECAY);
-    tape_scope_end(tape);
-    Tensor *bias = mamba_step_bias(tape, H, own->dt_min, own->dt_max);
-    Tensor *dt = linear(tape, u, weight, bias, NULL, ACTIVATION_SOFTPLUS);
-    Tensor *A_log =
-        tape_parameter(tape, "A_log", SHAPE(H), init_fill(fill_A_log, 0, 0), GROUP_NO_DECAY);
-    Tensor *A = scale(tape, activate(tape, A_log, ACTIVATION_EXP), -1);
+    Tensor *dt = mamba_steps(tape, u, fan_in(D), H, own->dt_min, own->dt_max);
     const LinearAttentionInputs in = {
         .q = CBx,
-        .log_decay = channel_gain(tape, dt, A, NULL, NULL),
+        .log_decay = mamba_log_decay(tape, dt, 1, 16),
         .gain = dt,
         .skip = tape_parameter(tape, "D", SHAPE(H), init_constant(1), GROUP_NO_DECAY),
         .state = tape_carry(tape, "state", SHAPE(B, H, linear_attention_state(&heads)))};
@@ -92,7 +74,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const int64_t D = backbone->width, E = own->expand * D;
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, fan_in(D), NULL);
     Tensor *CBx = backbone_linear(tape, "in_CBx", u, 2 * own->state + E, false, fan_in(D), NULL);
-    Tensor *y = scan(tape, context, u, mamba_convolution(tape, CBx, own->convolution));
+    Tensor *y = scan(tape, context, u, mamba_convolution(tape, CBx, own->convolution, true));
     tape_scope(tape, "norm");
     Tensor *gamma = tape_parameter(tape, "gamma", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
     tape_scope_end(tape);

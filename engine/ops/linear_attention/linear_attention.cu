@@ -5,22 +5,6 @@
 #include "engine/cuda/columns.cuh"
 #include "engine/ops/linear_attention/linear_attention.cuh"
 
-/* b of every chunk, as LinearCall says. */
-static void sum_decays(const Run *run, const LinearPlan &plan, const float *log_decay,
-                       float *sums) {
-    for_each(run, plan.B * plan.H * plan.chunks, [=] __device__(int64_t n) {
-        const int64_t head = n / plan.chunks, token = n % plan.chunks * TILE;
-        const int64_t first = plan.constant ? 0 : (head / plan.H * plan.L + token) * plan.H;
-        const float *const from = log_decay + first + head % plan.H;
-        double sum = 0;
-        for (int64_t i = 0; i < TILE; i++) {
-            if (token + i < plan.L) sum += (double)from[plan.constant ? 0 : i * plan.H];
-            sums[n * 2 * TILE + i] = (float)sum;
-            sums[n * 2 * TILE + TILE + i] = (float)(sum - (double)(float)sum);
-        }
-    });
-}
-
 /* From what chunks add to the states before them, or with `backwards` behind them. added may be
  * states. start, end (B, H, state): NULL for zero and for not wanted. Bidirectional: one state of
  * all. */
@@ -90,7 +74,7 @@ static const float *take_decays(const Run *run, const OpCall *call, const Linear
     const float *const log_decay = data_of(call, LINEAR_DECAY);
     if (!log_decay) return NULL;
     float *const sums = carver->take<float>(plan.B * plan.H * plan.chunks * 2 * TILE);
-    sum_decays(run, plan, log_decay, sums);
+    sum_chunk_decays(run, plan.B, plan.L, plan.H, log_decay, plan.constant, sums);
     return sums;
 }
 
@@ -151,21 +135,6 @@ KERNEL void __launch_bounds__(ROW_THREADS)
         sum += g[row * m + c] * out[row * m + c];
     sum = warp_sum(sum);
     if (inside && threadIdx.x % WARP == 0) e[row] = -sum / denominators[row];
-}
-
-/* S . dS at the end of every chunk: a block each. state: of the last one, or NULL. */
-KERNEL void __launch_bounds__(ROW_THREADS)
-    end_products(const float *states, const float *dstates, const float *last, int64_t chunks,
-                 int64_t size, float *to) {
-    __shared__ float space[WARP];
-    const int64_t n = blockIdx.x, head = n / chunks;
-    const bool ends = n % chunks == chunks - 1;
-    const float *const state = ends ? last + head * size : states + (n + 1) * size;
-    float sum = 0;
-    for (int64_t i = threadIdx.x; (!ends || last) && i < size; i += ROW_THREADS)
-        sum += state[i] * dstates[n * size + i];
-    sum = block_sum(sum, space);
-    if (threadIdx.x == 0) to[n] = sum;
 }
 
 /* Sums of row i of a chunk over the tiles of columns. */
@@ -304,8 +273,8 @@ static void backward(const OpCall *call, const Run *run) {
     if (t.to || t.dots) launch_tiles(run, t, 0);
     if (decays) {
         float *const ends = carver.take<float>(p.B * p.H * p.chunks);
-        LAUNCH(run, end_products, (unsigned)(p.B * p.H * p.chunks), ROW_THREADS, 0, states, dstates,
-               call->outputs > 1 ? call->out[1]->data : NULL, p.chunks, p.state, ends);
+        end_products(run, states, dstates, call->outputs > 1 ? call->out[1]->data : NULL, p.B * p.H,
+                     p.chunks, p.state, ends);
         decay_gradient(run, call, p, q_dots, k_dots, tiles, ends, &carver);
     }
     if (gains) gain_gradient(run, call, p, k_dots, tiles);

@@ -18,6 +18,7 @@
 #ifndef LONGHAUL_OPS_LINEAR_ATTENTION_CUH
 #define LONGHAUL_OPS_LINEAR_ATTENTION_CUH
 
+#include "engine/cuda/chunk_decay.cuh"
 #include "engine/cuda/quad.cuh"
 #include "engine/cuda/tile_product.cuh"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
@@ -118,27 +119,8 @@ __device__ static inline int64_t note_number(const LinearCall &x, const Chunk &a
     return (at.b * x.plan.H + h) * x.plan.notes + (x.causal ? at.chunk : 0);
 }
 
-/* Decays between tokens of a chunk, and to its beginning and end. */
-struct Decays {
-    const float *sums; /* shared: [2][C] */
-    __device__ float between(int earlier, int later) const {
-        if (!sums) return 1;
-        return expf(
-            fminf(0, (sums[later] - sums[earlier]) + (sums[TILE + later] - sums[TILE + earlier])));
-    }
-    __device__ float since(int i) const {
-        return sums ? expf(sums[i]) : 1;
-    }
-    __device__ float before(int i) const {
-        return between(i, TILE - 1);
-    }
-};
-/* The whole block loads them; a barrier must follow. */
-__device__ static inline Decays load_decays(const LinearCall &x, int64_t chunk, float *space) {
-    if (!x.sums) return {NULL};
-    for (unsigned i = threadIdx.x; i < 2 * TILE; i += THREADS)
-        space[i] = x.sums[chunk * 2 * TILE + i];
-    return {space};
+__device__ static inline ChunkDecays load_decays(const LinearCall &x, int64_t chunk, float *space) {
+    return load_chunk_decays(x.sums, chunk, space);
 }
 
 /* One of the four products for all chunks. */
@@ -180,7 +162,7 @@ __device__ static inline float product_with_z(const Rows &x, const float *z, int
 
 /* The denominators' parts: sums of the triangle's rows, and what threads have of q . z. */
 __device__ static inline void store_denominators(const LinearCall &x, float (&p)[TILE / 8][4],
-                                                 const Decays &decays, float z_product,
+                                                 const ChunkDecays &decays, float z_product,
                                                  float epsilon, float *rows) {
     z_product += across(z_product, 1);
     __syncthreads();
@@ -207,7 +189,7 @@ struct Tile {
     int first, count; /* column; rows that are not zero */
     int64_t h, token; /* token: of the head's numbers in (B, L, H) */
     const float *state;
-    Decays decays;
+    ChunkDecays decays;
 };
 
 /* A slab of the state, or of its gradient: row n, column k are column first + n and row slab + k of
@@ -245,7 +227,7 @@ __device__ __forceinline__ void weigh(const TilesCall &t, const Tile &tile, Resu
         if (t.e_rows && i < tile.count) value += t.e_rows[tile.token + i * H];
         if (t.e_columns && j < tile.at.rows) value += t.e_columns[tile.token + j * H];
         const bool seen = t.later ? j >= i : j <= i;
-        const Decays &decays = tile.decays;
+        const ChunkDecays &decays = tile.decays;
         value = !seen ? 0 : value * (t.later ? decays.between(i, j) : decays.between(j, i));
         if (i != j) return;
         if (t.skip) value += t.skip[tile.h];
@@ -382,7 +364,7 @@ template <class M> KERNEL void __launch_bounds__(THREADS) linear_sums(const Sums
     const int row = (int)blockIdx.y * TILE, column = (int)blockIdx.z * TILE;
     const int d = (int)x.plan.d, m = (int)x.plan.m, count = t.padded ? at.keys : at.rows;
     const Rows a = rows_of(x, t.x, at, at.h, count), b = rows_of(x, t.z, at, at.h, count);
-    const Decays decays = load_decays(x, chunk_number(x, at, at.h), space->sums);
+    const ChunkDecays decays = load_decays(x, chunk_number(x, at, at.h), space->sums);
     float *const to = t.to + chunk_number(x, at, at.h) * x.plan.state;
     float c[TILE / 8][4] = {};
     __syncthreads();

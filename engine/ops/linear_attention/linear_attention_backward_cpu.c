@@ -47,8 +47,8 @@ static void query_norms(const Head *w, const Span *span) {
         for (int64_t c = 0; c < d; c += LANES) {
             vfloat next = v_load_part(z + c, d - c);
             if (w->a->causal) {
-                next =
-                    next * (w->log_decay ? w->decay[i] : 1) + v_load_part(w->k + i * d + c, d - c);
+                next = next * (w->log_decay ? w->decay->decay[i] : 1) +
+                       v_load_part(w->k + i * d + c, d - c);
                 v_store_part(z + c, next, d - c);
             }
             float *dq = w->dq + i * d + c;
@@ -65,7 +65,7 @@ static void key_norms(const Head *w, const Span *span) {
             vfloat now = v_load_part(r + c, d - c);
             if (w->a->causal) {
                 now += v_load_part(w->q + i * d + c, d - c) * w->ddenominator[i];
-                v_store_part(r + c, now * (w->log_decay ? w->decay[i] : 1), d - c);
+                v_store_part(r + c, now * (w->log_decay ? w->decay->decay[i] : 1), d - c);
             }
             float *dk = w->dk + i * d + c;
             v_store_part(dk, v_load_part(dk, d - c) + now, d - c);
@@ -79,7 +79,7 @@ static void state_gradient(const Head *w, const Span *span) {
         const float decay = chunk_decay(w, span);
         for (int64_t i = 0; i < d * m; i += LANES)
             v_store_part(w->dstate + i, v_load_part(w->dstate + i, d * m - i) * decay, d * m - i);
-        scale_rows(w->q, d, w->q, d, span->rows, d, w->since, 1);
+        scale_rows(w->q, d, w->q, d, span->rows, d, w->decay->since, 1);
     }
     multiply(&w->with, GEMM_TN, d, m, span->rows, w->q, d, w->g, m, w->dstate, m, true);
 }
@@ -140,7 +140,7 @@ static void value_gradient(const Head *w, const Span *span) {
     if (w->log_decay) {
         /* dk has its turn later: k weighted by what is left of it at the chunk's end */
         memcpy(w->dk, w->k, (size_t)(span->keys * d) * sizeof(float));
-        scale_rows(w->dk, d, w->dk, d, span->keys, d, w->before, 1);
+        scale_rows(w->dk, d, w->dk, d, span->keys, d, w->decay->before, 1);
     }
     multiply(&w->with, GEMM_NN, span->keys, m, d, w->log_decay ? w->dk : w->k, d, w->dstate, m, dv,
              row, to.add);
@@ -217,8 +217,8 @@ static void chunk_backward(const Head *w, const Span *span) {
     multiply(&w->with, GEMM_NT, rows, d, m, values_of(w, span), w->plan.v_row, w->dstate, m, w->dk,
              d, false);
     if (w->log_decay) {
-        scale_rows(w->dq, d, w->dq, d, rows, d, w->since, 1);
-        scale_rows(w->dk, d, w->dk, d, rows, d, w->before, 1);
+        scale_rows(w->dq, d, w->dq, d, rows, d, w->decay->since, 1);
+        scale_rows(w->dk, d, w->dk, d, rows, d, w->decay->before, 1);
     }
     triangle_gradients(w, span);
     if (w->a->normalise) {

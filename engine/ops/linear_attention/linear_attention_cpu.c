@@ -16,7 +16,7 @@ static vfloat products_with_z(const Head *w, int64_t i, int64_t rows) {
         const float *q = w->q + (i + r) * d, *k = w->k + (i + r) * d;
         sums[r] = v_zero();
         if (r >= rows) continue;
-        const float decay = w->log_decay ? w->decay[i + r] : 1;
+        const float decay = w->log_decay ? w->decay->decay[i + r] : 1;
         for (int64_t c = 0; c < d; c += LANES) {
             vfloat next = v_load_part(z + c, d - c);
             if (w->a->causal) {
@@ -54,7 +54,7 @@ static void chunk_forward(const Head *w, const Span *span) {
     if (w->a->causal) {
         sum_decays(w, span);
         pack_keys(w, span);
-        if (w->log_decay) scale_rows(out, row, out, row, span->rows, m, w->since, 1);
+        if (w->log_decay) scale_rows(out, row, out, row, span->rows, m, w->decay->since, 1);
         triangle(&w->with, span->rows, d, w->q, d, w->k, d, w->weights);
         mask_weights(w, span, w->weights, NULL);
         triangle_sums(&w->with, span->rows, m, w->weights, values_of(w, span), w->plan.v_row, out,
@@ -107,7 +107,7 @@ static void token_forward(Head *w) {
     pack_queries(w, &span);
     pack_keys(w, &span);
     sum_decays(w, &span);
-    const float decay = w->log_decay ? w->decay[0] : 1;
+    const float decay = w->log_decay ? w->decay->decay[0] : 1;
     float scale = 1;
     if (w->a->normalise) {
         for (int64_t c = 0; c < d; c++) to[d * m + c] = decay * from[d * m + c] + w->k[c];

@@ -4,11 +4,10 @@
 #define LONGHAUL_OPS_LINEAR_ATTENTION_SIMD_H
 
 #include "engine/bf16_simd.h"
+#include "engine/chunk_decay_simd.h"
 #include "engine/gradient_simd.h"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
 #include "engine/reduce_simd.h"
-#include "engine/triangle_simd.h"
-#include "engine/vmath.h"
 
 _Static_assert((int)LINEAR_CHUNK == (int)CHUNK, "the rows of a triangle are those of a chunk");
 
@@ -23,9 +22,8 @@ typedef struct Head {
     float *weights;     /* (CHUNK, CHUNK): P */
     float *state;
     const float *log_decay, *gains, *skip; /* of the call; NULL: none */
-    /* (CHUNK): gains, a, b in two parts (the second what rounding the first has lost: differences
-     * of large sums count), exp(b) and exp(b_C - b). */
-    float *gain, *decay, *sum, *rest, *since, *before;
+    ChunkDecays *decay;
+    float *gain; /* (CHUNK) */
     /* Backward. */
     float *dq, *dk, *g; /* gradients of the features; that of the result over the denominator */
     float *dweights, *decays; /* (CHUNK, CHUNK): of P; exp(b_i - b_j) */
@@ -74,11 +72,7 @@ static inline Head head_of(const OpCall *call, const Run *run, int thread, size_
     w.k = take(&next, CHUNK * w.plan.d);
     w.weights = take(&next, CHUNK * CHUNK);
     w.state = take(&next, w.plan.state);
-    w.decay = take(&next, CHUNK);
-    w.sum = take(&next, CHUNK);
-    w.rest = take(&next, CHUNK);
-    w.since = take(&next, CHUNK);
-    w.before = take(&next, CHUNK);
+    w.decay = (ChunkDecays *)take(&next, sizeof(ChunkDecays) / sizeof(float));
     if (phase == PHASE_BACKWARD) {
         w.dq = take(&next, CHUNK * w.plan.d);
         w.dk = take(&next, CHUNK * w.plan.d);
@@ -191,32 +185,14 @@ static inline const float *values_of(const Head *w, const Span *span) {
 
 /* The decays of a chunk, tokens behind the last one without. */
 static inline void sum_decays(const Head *w, const Span *span) {
-    if (!w->log_decay) return;
-    double sum = 0;
-    for (int64_t i = 0; i < CHUNK; i++) {
-        w->decay[i] = i < span->rows ? w->log_decay[decay_at(w, span->token + i)] : 0;
-        sum += (double)w->decay[i];
-        w->sum[i] = (float)sum;
-        w->rest[i] = (float)(sum - (double)w->sum[i]);
-    }
-    const float whole = w->sum[CHUNK - 1], rest = w->rest[CHUNK - 1];
-    for (int64_t i = 0; i < CHUNK; i += LANES) {
-        const vfloat b = v_load(w->sum + i), more = v_load(w->rest + i);
-        v_store(w->decay + i, v_exp(v_load(w->decay + i)));
-        v_store(w->since + i, v_exp(b));
-        v_store(w->before + i, v_exp((whole - b) + (rest - more)));
-    }
+    if (w->log_decay)
+        chunk_decays(w->decay, w->log_decay + decay_at(w, span->token),
+                     w->plan.constant ? 0 : w->plan.H, span->rows);
 }
 
 /* What is left of the state at the end of a chunk. */
 static inline float chunk_decay(const Head *w, const Span *span) {
-    return w->log_decay ? w->since[span->rows - 1] : 1;
-}
-
-/* exp(b_i - b_j) for LANES keys from j on, one for those behind i. */
-ALWAYS_INLINE vfloat v_decays(const Head *w, int64_t i, int64_t j) {
-    const vfloat apart = w->sum[i] - v_load(w->sum + j), more = w->rest[i] - v_load(w->rest + j);
-    return v_exp(v_min(v_zero(), apart + more));
+    return w->log_decay ? w->decay->since[span->rows - 1] : 1;
 }
 
 /* Zeroes P above the diagonal, multiplies the rest by its decays and adds the skip; keep: where to
@@ -227,7 +203,7 @@ static inline void mask_weights(const Head *w, const Span *span, float *weights,
         float *row = weights + i * CHUNK;
         fetch_row(values_of(w, span) + (w->ahead + i) * w->plan.v_row, w->plan.m);
         for (int64_t j = 0; w->log_decay && j <= i; j += LANES) {
-            const vfloat decay = v_decays(w, i, j);
+            const vfloat decay = v_chunk_decays(w->decay, i, j);
             v_store(row + j, v_load(row + j) * decay);
             if (keep) v_store(keep + i * CHUNK + j, decay);
         }
@@ -243,7 +219,7 @@ static inline void add_keys(const Head *w, const Span *span) {
         const float decay = chunk_decay(w, span);
         for (int64_t i = 0; i < d * m; i += LANES)
             v_store_part(w->state + i, v_load_part(w->state + i, d * m - i) * decay, d * m - i);
-        scale_rows(w->k, d, w->k, d, span->keys, d, w->before, 1);
+        scale_rows(w->k, d, w->k, d, span->keys, d, w->decay->before, 1);
     }
     multiply(&w->with, GEMM_TN, d, m, span->keys, w->k, d, values_of(w, span), w->plan.v_row,
              w->state, m, true);
