@@ -10,7 +10,7 @@
 #include "bench/palette.h"
 #include "engine/file.h"
 
-enum { MOST_MODELS = 32 };
+enum { MOST_MODELS = 48 };
 
 /* A string in gnuplot's single quotes. */
 static void write_quoted(FILE *file, const char *text) {

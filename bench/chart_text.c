@@ -5,7 +5,7 @@
 #include "bench/chart.h"
 
 /* A plot of text: a grid of characters between two axes. */
-enum { ROWS = 21, MARGIN = 8, MOST_COLUMNS = 160, MOST_MODELS = 26 };
+enum { ROWS = 21, MARGIN = 8, MOST_COLUMNS = 160, MOST_MODELS = 36 };
 
 typedef struct Canvas {
     char cells[ROWS][MOST_COLUMNS + 1];
@@ -62,8 +62,14 @@ static void draw_line(Canvas *canvas, double x0, double y0, double x1, double y1
     }
 }
 
-/* Lines first (own '.', published ':'), letters over them: capitals are ours. */
-static void draw_series(Canvas *canvas, const Chart *chart, const Series *series, char letter,
+/* The mark of the model that comes so many-th: letters, of which capitals are ours, then digits. */
+static char mark_of(int model, bool published) {
+    if (model >= 'Z' - 'A' + 1) return (char)('0' + model - ('Z' - 'A' + 1));
+    return (char)((published ? 'a' : 'A') + model);
+}
+
+/* Lines first (own '.', published ':'), marks over them. */
+static void draw_series(Canvas *canvas, const Chart *chart, const Series *series, int model,
                         bool lines) {
     if (series->kind == SERIES_SEEDS) return;
     const bool points = series->kind == SERIES_POINTS || series->kind == SERIES_OPEN;
@@ -74,7 +80,7 @@ static void draw_series(Canvas *canvas, const Chart *chart, const Series *series
         const double y = drawn(&chart->y, series->points[i].y);
         if (!lines) {
             const bool inside = series->kind == SERIES_CURVE && i + 1 < series->count;
-            if (!inside) put(canvas, x, y, small ? (char)(letter - 'A' + 'a') : letter);
+            if (!inside) put(canvas, x, y, mark_of(model, small));
         } else if (i > 0) {
             draw_line(canvas, drawn(&chart->x, series->points[i - 1].x),
                       drawn(&chart->y, series->points[i - 1].y), x, y,
@@ -174,12 +180,12 @@ static void write_bars(const Chart *chart, const Panel *panel, const char **mode
         const char *name = chart->rows[r];
         for (int s = 0; s < panel->count; s++) {
             const Series *series = &panel->series[s];
-            int letter = 0;
-            while (letter < count && strcmp(models[letter], series->model) != 0) letter++;
+            int model = 0;
+            while (model < count && strcmp(models[model], series->model) != 0) model++;
             for (int i = 0; i < series->count; i++) {
                 if ((int)lround(series->points[i].y) != r) continue;
                 const double share = fmin(series->points[i].x / chart->x.high, 1);
-                fprintf(file, "%-*s %c ", longest, name, 'A' + letter);
+                fprintf(file, "%-*s %c ", longest, name, mark_of(model, false));
                 for (int c = 0; c < (int)lround(share * room); c++) fputc('=', file);
                 fprintf(file, " %.0f\n", series->points[i].x);
                 name = "";
@@ -200,10 +206,10 @@ static void write_plot(const Chart *chart, const Panel *panel, const char **mode
     for (int pass = 0; pass < 2; pass++) {
         for (int s = 0; s < panel->count; s++) {
             const Series *series = &panel->series[s];
-            int letter = 0;
-            while (letter < count && strcmp(models[letter], series->model) != 0) letter++;
-            if (letter == count && series->kind != SERIES_ROOF) continue;
-            draw_series(&canvas, chart, series, (char)('A' + letter), pass == 0);
+            int model = 0;
+            while (model < count && strcmp(models[model], series->model) != 0) model++;
+            if (model == count && series->kind != SERIES_ROOF) continue;
+            draw_series(&canvas, chart, series, model, pass == 0);
         }
     }
     write_canvas(&canvas, chart, panel, file);
@@ -214,7 +220,8 @@ void chart_write_text(const Chart *chart, int width, FILE *file) {
     int slots[MOST_MODELS];
     const int count = chart_models(chart, models, slots, MOST_MODELS);
     fprintf(file, "%s (%s)\n", chart->title, chart->row_count ? chart->x.label : chart->y.label);
-    for (int m = 0; m < count; m++) fprintf(file, "%s%c %s", m ? "  " : "", 'A' + m, models[m]);
+    for (int m = 0; m < count; m++)
+        fprintf(file, "%s%c %s", m ? "  " : "", mark_of(m, false), models[m]);
     fputs(chart->row_count ? "\n" : "  * several\n", file);
     for (int p = 0; p < chart->count; p++) {
         const Panel *panel = &chart->panels[p];

@@ -5,7 +5,7 @@
 #include "bench/chart.h"
 #include "bench/study.h"
 
-enum { LAYOUT_NAMES = 32, LAYOUT_MODELS = 32 };
+enum { LAYOUT_NAMES = 48, LAYOUT_MODELS = 48 };
 
 typedef struct Layout {
     const Study *study;

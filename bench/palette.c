@@ -48,6 +48,9 @@ static const char *const names[] = {
     "hippo",
     "gru",
     "ttt_mlp",
+    "based",
+    "gated_delta_net",
+    "griffin",
 };
 enum { NAMES = sizeof names / sizeof *names };
 _Static_assert((int)NAMES <= (int)PALETTE_STYLES, "every known name has a style of its own");
