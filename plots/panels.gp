@@ -128,6 +128,13 @@ if (x_axis_base == 2 && x_axis_high > 2048) {
             sprintf('%gk', power / 1024) : sprintf('%gM', power / 1048576)) power)
     }
 }
+# A decade or so of learning rates has ticks at 1, 2 and 5, too.
+if (x_axis_base == 10 && x_axis_high < 30 * x_axis_low) {
+    set xtics ()
+    do for [e = int(floor(log10(x_axis_low))):int(floor(log10(x_axis_high)))] {
+        do for [m in '1 2 5'] { set xtics add (sprintf('%g', m * 10.0 ** e) m * 10.0 ** e) }
+    }
+}
 # Ticks at 1, 2 and 5 of every decade that is in sight; at 1 only when there are many.
 if (y_axis_base) {
     set logscale y y_axis_base
