@@ -45,7 +45,7 @@ static const Option options[] = {
      "channels of queries and keys of a head before the square (d')"},
     {"convolution", OPTION_INTEGER, offsetof(Based, taps), "3", 2, SHORT_CONVOLUTION_TAPS, NULL,
      "taps of the convolution (K)"},
-    {"window", OPTION_INTEGER, offsetof(Based, window), "64", 1, 1 << 24, NULL,
+    {"attention_window", OPTION_INTEGER, offsetof(Based, window), "64", 1, 1 << 24, NULL,
      "tokens that a window shows, its own included"},
 };
 

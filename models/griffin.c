@@ -42,7 +42,7 @@ static const Option options[] = {
      "blocks in turns, r recurrent and a attention; fewer layers than letters: the last letters"},
     {"heads", OPTION_INTEGER, offsetof(Griffin, heads), "2", 1, 4096, NULL,
      "heads of attention, and blocks of the gates' weights (H)"},
-    {"window", OPTION_INTEGER, offsetof(Griffin, window), "1024", 1, 1 << 24, NULL,
+    {"attention_window", OPTION_INTEGER, offsetof(Griffin, window), "1024", 1, 1 << 24, NULL,
      "tokens before the present one that attention sees"},
     {"expand", OPTION_REAL, offsetof(Griffin, expand), "1.3333", 0.01, 64, NULL,
      "channels of the recurrence / D, then rounded up to a multiple of 4 H (E)"},

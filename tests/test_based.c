@@ -93,7 +93,8 @@ static void orders_step(void **state) {
     for (int i = 0; i < 4; i++) {
         char settings[256];
         snprintf(settings, sizeof settings,
-                 "width=24 layers=6 heads=2 feature_width=5 window=7 order=%s", orders[i]);
+                 "width=24 layers=6 heads=2 feature_width=5 attention_window=7 order=%s",
+                 orders[i]);
         step_form_agrees("based", settings, 90, 0.1, 5e-5f);
     }
 }

@@ -134,7 +134,7 @@ static void pattern_names_the_blocks(void **state) {
 /* A block of attention sees `window` tokens before the present one. */
 static void window_ends(void **state) {
     (void)state;
-    static const char settings[] = "width=24 layers=1 pattern=a window=5 mlp=none";
+    static const char settings[] = "width=24 layers=1 pattern=a attention_window=5 mlp=none";
     Subject a, b;
     open_model(&a, "griffin", settings, eight, 0.1, NULL);
     open_model(&b, "griffin", settings, eight, 0, &a);
@@ -148,8 +148,9 @@ static void window_ends(void **state) {
 
 static void one_token_form(void **state) {
     (void)state;
-    step_form_agrees("griffin", "width=24 layers=3 window=5", 23, 0.1, 2e-5f);
-    step_form_agrees("griffin", "width=24 layers=2 pattern=a window=1 heads=3", 9, 0.1, 2e-5f);
+    step_form_agrees("griffin", "width=24 layers=3 attention_window=5", 23, 0.1, 2e-5f);
+    step_form_agrees("griffin", "width=24 layers=2 pattern=a attention_window=1 heads=3", 9, 0.1,
+                     2e-5f);
     step_form_agrees("griffin", "width=20 layers=2 pattern=r heads=5 convolution=2", 23, 0.1,
                      2e-5f);
 }
