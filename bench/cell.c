@@ -8,7 +8,7 @@
 #include "engine/word.h"
 
 /* Raised when the engine would give other numbers for the same settings. */
-#define NUMBERS_VERSION "5"
+#define NUMBERS_VERSION "6"
 
 #define RUN(field) offsetof(RunOptions, field)
 static const Option options[] = {
