@@ -22,4 +22,10 @@ static inline void v_deliver(GradientTarget target, int64_t i, vfloat v, int64_t
     v_store_part(target.data + i, v, n);
 }
 
+/* n numbers to the elements of the target from `at` on, if it goes anywhere. */
+static inline void deliver_all(GradientTarget target, int64_t at, const float *values, int64_t n) {
+    for (int64_t i = 0; target.data && i < n; i += LANES)
+        v_deliver(target, at + i, v_load_part(values + i, n - i), n - i);
+}
+
 #endif

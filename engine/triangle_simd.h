@@ -4,6 +4,8 @@
 #ifndef LONGHAUL_TRIANGLE_SIMD_H
 #define LONGHAUL_TRIANGLE_SIMD_H
 
+#include <string.h>
+
 #include "engine/gemm.h"
 #include "engine/simd.h"
 
@@ -20,6 +22,14 @@ static inline void multiply(const Multiplier *with, GemmLayout layout, int64_t m
                             float *c, int64_t ldc, bool add) {
     if (k == 0 && add) return;
     ISA(gemm)(layout, with->products, m, n, k, a, lda, b, ldb, c, ldc, add, with->workspace, 1);
+}
+
+/* What a recurrence starts from: the floats of a tensor, or zero for NULL. */
+static inline void begin_state(float *state, const float *from, int64_t floats) {
+    if (from)
+        memcpy(state, from, (size_t)floats * sizeof *state);
+    else
+        memset(state, 0, (size_t)floats * sizeof *state);
 }
 
 /* How many columns row i of a triangle of so many rows holds: what lies behind the diagonal there

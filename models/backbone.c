@@ -128,7 +128,8 @@ static Tensor *add_mlp(Tape *tape, const Backbone *backbone, Tensor *x, Tensor *
         const Init init = backbone_init(backbone);
         Tensor *up = backbone_linear(tape, "up", y, hidden, biases, init, NULL);
         Tensor *open = backbone_linear(tape, "gate", y, hidden, biases, init, NULL);
-        h = gate(tape, up, open, biases ? ACTIVATION_GELU_TANH : ACTIVATION_SILU);
+        h = gate(tape, up, open,
+                 backbone->mlp == MLP_GEGLU ? ACTIVATION_GELU_TANH : ACTIVATION_SILU);
     } else {
         static const Activation activation[] = {[MLP_GELU] = ACTIVATION_GELU,
                                                 [MLP_GELU_TANH] = ACTIVATION_GELU_TANH,

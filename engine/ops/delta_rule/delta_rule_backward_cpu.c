@@ -141,20 +141,14 @@ static void chunk_backward(const Head *w, const Span *span) {
 }
 
 static void head_backward(const Head *w) {
-    const size_t bytes = (size_t)w->plan.state * sizeof(float);
     const Tensor *next = w->call->outputs > 1 ? w->call->out[1] : NULL;
-    if (next && next->gradient)
-        memcpy(w->dstate, next->gradient + state_at(w), bytes);
-    else
-        memset(w->dstate, 0, bytes);
+    begin_state(w->dstate, next && next->gradient ? next->gradient + state_at(w) : NULL,
+                w->plan.state);
     for (int64_t chunk = w->plan.chunks - 1; chunk >= 0; chunk--) {
         const Span span = span_of(w, chunk);
         chunk_backward(w, &span);
     }
-    const GradientTarget start = gradient_target(w->call, DELTA_STATE);
-    for (int64_t i = 0; start.data && i < w->plan.state; i += LANES)
-        v_deliver(start, state_at(w) + i, v_load_part(w->dstate + i, w->plan.state - i),
-                  w->plan.state - i);
+    deliver_all(gradient_target(w->call, DELTA_STATE), state_at(w), w->dstate, w->plan.state);
 }
 
 void ISA(delta_rule_backward)(const OpCall *call, const Run *run) {

@@ -23,10 +23,7 @@ static void chunk_forward(const Head *w, const Span *span) {
 static void head_forward(Head *w) {
     const size_t bytes = (size_t)w->plan.state * sizeof(float);
     const Tensor *start = w->call->in[DELTA_STATE];
-    if (start)
-        memcpy(w->state, start->data + state_at(w), bytes);
-    else
-        memset(w->state, 0, bytes);
+    begin_state(w->state, start ? start->data + state_at(w) : NULL, w->plan.state);
     for (int64_t chunk = 0; chunk < w->plan.chunks; chunk++) {
         const Span span = span_of(w, chunk);
         if (w->call->saves) memcpy(note_of(w, chunk), w->state, bytes);

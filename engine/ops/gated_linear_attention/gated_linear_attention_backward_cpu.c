@@ -126,17 +126,12 @@ static void chunk_backward(const Head *w, const Part *part) {
 static void head_backward(const Head *w) {
     const int64_t state = w->plan.state, head = (w->b * w->plan.H + w->h) * state;
     const Tensor *next = w->call->outputs > 1 ? w->call->out[1] : NULL;
-    if (next && next->gradient)
-        memcpy(w->dstate, next->gradient + head, (size_t)state * sizeof(float));
-    else
-        memset(w->dstate, 0, (size_t)state * sizeof(float));
+    begin_state(w->dstate, next && next->gradient ? next->gradient + head : NULL, state);
     for (int64_t chunk = w->plan.chunks - 1; chunk >= 0; chunk--) {
         const Part part = part_of(w, chunk);
         chunk_backward(w, &part);
     }
-    const GradientTarget start = gradient_target(w->call, GATED_STATE);
-    for (int64_t i = 0; start.data && i < state; i += LANES)
-        v_deliver(start, head + i, v_load_part(w->dstate + i, state - i), state - i);
+    deliver_all(gradient_target(w->call, GATED_STATE), head, w->dstate, state);
 }
 
 void ISA(gated_linear_attention_backward)(const OpCall *call, const Run *run) {

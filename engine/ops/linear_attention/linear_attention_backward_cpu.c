@@ -266,10 +266,7 @@ static void head_backward(Head *w) {
     const size_t bytes = (size_t)w->plan.state * sizeof(float);
     const int64_t head = (w->b * w->plan.H + w->h) * w->plan.state;
     const Tensor *next = w->call->outputs > 1 ? w->call->out[1] : NULL;
-    if (next && next->gradient)
-        memcpy(w->dstate, next->gradient + head, bytes);
-    else
-        memset(w->dstate, 0, bytes);
+    begin_state(w->dstate, next && next->gradient ? next->gradient + head : NULL, w->plan.state);
     for (int64_t chunk = w->plan.chunks - 1; chunk >= 0; chunk--) {
         const Span span = span_of(w, chunk);
         if (w->a->causal) {
@@ -283,10 +280,7 @@ static void head_backward(Head *w) {
         const Span span = span_of(w, chunk);
         key_chunk(w, &span);
     }
-    const GradientTarget start = gradient_target(w->call, LINEAR_STATE);
-    for (int64_t i = 0; start.data && i < w->plan.state; i += LANES)
-        v_deliver(start, head + i, v_load_part(w->dstate + i, w->plan.state - i),
-                  w->plan.state - i);
+    deliver_all(gradient_target(w->call, LINEAR_STATE), head, w->dstate, w->plan.state);
 }
 
 /* A gradient (H): what the heads of all sequences have left. */

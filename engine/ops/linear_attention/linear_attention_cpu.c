@@ -81,10 +81,7 @@ static void head_forward(Head *w) {
     const size_t bytes = (size_t)w->plan.state * sizeof(float);
     const int64_t head = (w->b * w->plan.H + w->h) * w->plan.state;
     const Tensor *start = w->call->in[LINEAR_STATE];
-    if (start)
-        memcpy(w->state, start->data + head, bytes);
-    else
-        memset(w->state, 0, bytes);
+    begin_state(w->state, start ? start->data + head : NULL, w->plan.state);
     for (int64_t chunk = 0; chunk < w->plan.chunks && !w->a->causal; chunk++) {
         const Span span = span_of(w, chunk);
         sum_keys(w, &span);

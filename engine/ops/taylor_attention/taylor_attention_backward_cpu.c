@@ -200,9 +200,7 @@ static void head_backward(const Head *w) {
         const Tile tile = tile_of(w, p->pairs ? n : p->tiles - 1 - n);
         tile_backward(w, &tile);
     }
-    const GradientTarget start = gradient_target(w->call, TAYLOR_STATE);
-    for (int64_t i = 0; start.data && i < p->state; i += LANES)
-        v_deliver(start, head + i, v_load_part(w->dstate + i, p->state - i), p->state - i);
+    deliver_all(gradient_target(w->call, TAYLOR_STATE), head, w->dstate, p->state);
 }
 
 void ISA(taylor_attention_backward)(const OpCall *call, const Run *run) {
