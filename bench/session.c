@@ -62,6 +62,31 @@ static Status choose_micro_batch(Session *session, Error *error) {
     return STATUS_OK;
 }
 
+static Status record_evaluate(Session *session, int64_t rows, Error *error) {
+    network_close(&session->evaluate);
+    network_record(&session->evaluate, session->cell, &session->evaluation_problem,
+                   session->parameters, TAPE_EVALUATE, rows);
+    tape_set_device(session->evaluate.tape, &session->device, session_run(session).products);
+    return tape_plan(session->evaluate.tape, session->threads, error);
+}
+
+/* As many samples as in a replay of training, but where those of an evaluation are longer no more
+ * than fit the memory that a replay may take (training's own, where that is larger): halved until
+ * they do, or until the part of each replay that does not depend on samples costs too much. */
+static Status choose_evaluation_rows(Session *session, Error *error) {
+    const size_t most = session->device.kind->remote ? remote_replay_bytes : replay_bytes;
+    const size_t training = tape_bytes(session->train.tape);
+    double whole = 0; /* FLOPs of a sample */
+    for (int64_t rows = session->micro_batch, larger = rows;; larger = rows, rows /= 2) {
+        if (record_evaluate(session, rows, error) != STATUS_OK) return error->status;
+        const double flops = tape_model_flops(session->evaluate.tape) / (double)rows;
+        if (rows == session->micro_batch) whole = flops;
+        if (flops > most_repetition * whole) return record_evaluate(session, larger, error);
+        const size_t bytes = tape_bytes(session->evaluate.tape);
+        if (rows == 1 || bytes <= most || bytes <= training) return STATUS_OK;
+    }
+}
+
 Run session_run(const Session *session) {
     return (Run){.threads = session->threads, .products = (Products)session->cell->run.products};
 }
@@ -84,10 +109,7 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     if (choose_micro_batch(session, error) != STATUS_OK) return error->status;
     session->replays = cell->run.batch / session->micro_batch;
     session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
-    network_record(&session->evaluate, cell, &session->evaluation_problem, session->parameters,
-                   TAPE_EVALUATE, session->micro_batch);
-    tape_set_device(session->evaluate.tape, &session->device, session_run(session).products);
-    if (tape_plan(session->evaluate.tape, threads, error) != STATUS_OK) return error->status;
+    if (choose_evaluation_rows(session, error) != STATUS_OK) return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);
     const Cost *executed[] = {&cost.executed_forward, &cost.executed_backward};
@@ -111,7 +133,7 @@ int64_t session_bytes(const Session *session) {
     return (int64_t)(tape_bytes(session->train.tape) + tape_bytes(session->evaluate.tape) +
                      parameters_bytes(session->parameters, true)) +
            batch_bytes(&session->problem, session->cell->run.batch) +
-           batch_bytes(&session->evaluation_problem, session->micro_batch);
+           batch_bytes(&session->evaluation_problem, session->evaluate.batch);
 }
 
 Status session_allocate(Session *session, Error *error) {

@@ -155,8 +155,9 @@ static void describe(Speed *speed, const Subject *subject) {
     speed->bytes = session_bytes(session);
     speed->phase[SPEED_TRAIN].tokens =
         (double)(speed->batch * session->problem.sequences * speed->length);
-    speed->phase[SPEED_PREFILL].tokens = (double)(speed->micro_batch * session->problem.sequences *
-                                                  session->evaluation_problem.length);
+    speed->phase[SPEED_PREFILL].tokens =
+        (double)(session->evaluate.batch * session->problem.sequences *
+                 session->evaluation_problem.length);
     speed->phase[SPEED_DECODE].tokens = 1;
     if (cell->model->state_floats)
         speed->state_bytes = 4 * cell->model->state_floats(&cell->backbone, cell->model_options,
@@ -170,9 +171,9 @@ static void fill(Subject *subject) {
     subject->batch = batch_open(&session->problem, cell->run.batch);
     batch_fill(&subject->batch, cell, &session->problem, session->data, SPLIT_TRAIN, 0, NULL,
                cell->run.batch, session->threads);
-    subject->prompts = batch_open(longest, session->micro_batch);
+    subject->prompts = batch_open(longest, session->evaluate.batch);
     batch_fill(&subject->prompts, cell, longest, session->data, SPLIT_VALIDATION, 0, NULL,
-               session->micro_batch, session->threads);
+               session->evaluate.batch, session->threads);
     network_load(&subject->session.evaluate, longest, &subject->prompts, 0, 1);
 }
 

@@ -17,7 +17,7 @@ typedef struct Timing {
 /* What is timed. */
 typedef enum SpeedPhase {
     SPEED_TRAIN,   /* one optimiser step of the whole batch */
-    SPEED_PREFILL, /* one replay of micro_batch samples, prediction only */
+    SPEED_PREFILL, /* one replay of an evaluation, prediction only */
     SPEED_DECODE,  /* the last token of one sequence; not measured without a one-token form */
     SPEED_PHASES
 } SpeedPhase;
