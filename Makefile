@@ -129,7 +129,7 @@ $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
 EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) \
                     $(filter-out engine/cuda/races.cc,$(wildcard engine/cuda/*.cc))
-EMULATED_FLAGS   := -x c++ -std=c++20 -g -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
+EMULATED_FLAGS   := -x c++ -std=c++20 -g1 -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
                     -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
                     -DLONGHAUL_EMULATED
 $(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.o)
