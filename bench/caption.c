@@ -66,6 +66,19 @@ static void describe_selection(Table *table, const Study *study) {
     }
 }
 
+/* The level from which a cell counts as solved; cases of several tasks or sizes may differ in it.
+ */
+static void describe_solved(const Study *study, char *text, size_t size) {
+    double low = study->solved, high = low;
+    for (int i = 0; i < study->count; i++) {
+        low = fmin(low, study->records[i].solved);
+        high = fmax(high, study->records[i].solved);
+    }
+    *text = '\0';
+    if (low == high) snprintf(text, size, ", solved from %.4g", low);
+    if (low < high) snprintf(text, size, ", solved from %.4g to %.4g by case", low, high);
+}
+
 void table_caption(Table *table, const Study *study, const Summary *summary) {
     char budgets[160], seeds[96], planned[32] = "";
     int sets;
@@ -80,8 +93,8 @@ void table_caption(Table *table, const Study *study, const Summary *summary) {
     add_line(table, "Task %s; data %016" PRIx64 " (%d set%s).", tasks, data, sets,
              sets == 1 ? "" : "s");
     describe_selection(table, study);
-    char solved[48] = "";
-    if (!isnan(study->solved)) snprintf(solved, sizeof solved, ", solved from %.4g", study->solved);
+    char solved[64];
+    describe_solved(study, solved, sizeof solved);
     char chance[32] = "";
     if (!study_chance_varies(study)) snprintf(chance, sizeof chance, "Chance %.3g", study->chance);
     add_line(table,

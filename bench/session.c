@@ -214,7 +214,8 @@ static void score(Score *sum, const Session *session, const Batch *batch, int64_
                 right += weight;
         }
         if (weights == 0) continue;
-        const double accuracy = right / weights;
+        const bool whole = session->problem.all_or_nothing;
+        const double accuracy = whole ? right == weights : right / weights;
         if (lengths)
             sample_group_add(lengths->lengths, batch->lengths[(from + i) * sequences], accuracy);
         if (lengths && session->problem.by_labels)
@@ -249,7 +250,8 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
         if (breakdown) add_extents(session, split, first, count, breakdown);
     }
     batch_close(&batch);
-    Evaluation evaluation = {.loss = sum.loss / sum.labels, .labels = sum.labels};
+    Evaluation evaluation = {.loss = sum.loss / sum.labels,
+                             .scored = problem->all_or_nothing ? sum.samples : sum.labels};
     switch (session->problem.measure) {
     case MEASURE_ACCURACY:
         evaluation.metric = sum.sample_metric / sum.samples;

@@ -40,7 +40,7 @@ int64_t session_embedding_parameters(const Session *session);
 typedef struct Evaluation {
     double loss;   /* mean nats (or squared error) per label */
     double metric; /* as problem.measure says */
-    double labels; /* that were scored */
+    double scored; /* labels, or samples where all labels of one count together */
 } Evaluation;
 
 /* Scores samples 0 .. samples-1 of a split. breakdown: filled in for perplexity; NULL for none. */

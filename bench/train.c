@@ -415,9 +415,9 @@ static Status train_loop(Training *training, Error *error) {
 }
 
 /* Chance level is not excluded at three standard errors of a guess. */
-static bool near_chance(const Problem *problem, double metric, double labels) {
+static bool near_chance(const Problem *problem, double metric, double guesses) {
     if (problem->measure != MEASURE_ACCURACY) return false;
-    const double deviation = sqrt(problem->chance * (1 - problem->chance) / labels);
+    const double deviation = sqrt(problem->chance * (1 - problem->chance) / guesses);
     return metric < problem->chance + 3 * deviation;
 }
 
@@ -449,7 +449,7 @@ static void finish(Training *training) {
         result->evaluation_seconds += seconds_now() - start;
         result->test_loss = test.loss;
         result->test_metric = test.metric;
-        result->at_chance = near_chance(&session->problem, test.metric, test.labels);
+        result->at_chance = near_chance(&session->problem, test.metric, test.scored);
     }
     result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
     struct rusage usage;

@@ -1,27 +1,17 @@
 /* Which symbol (ids 1 .. 63) is most frequent, and how often does it come? The paper names both
  * without a generator: symbols are uniform here, and words where two symbols tie are drawn again.
  */
-#include <stdbool.h>
-
 #include "tasks/formal_language.h"
+#include "tasks/mode.h"
 
 enum { SYMBOLS = 63 };
 
-typedef struct Mode {
-    int32_t symbol;
-    int64_t count;
-    bool tied;
-} Mode;
-
 static Mode draw_symbols(Random *random, int64_t k, Word *word) {
     int64_t counts[SYMBOLS + 1] = {0};
-    word->prompt_length = k;
-    for (int64_t i = 0; i < k; i++) counts[word->prompt[i] = draw_symbol(random, 1, SYMBOLS)]++;
     Mode mode = {0};
-    for (int32_t s = 1; s <= SYMBOLS; s++) {
-        if (counts[s] < mode.count) continue;
-        mode = (Mode){s, counts[s], counts[s] == mode.count};
-    }
+    word->prompt_length = k;
+    for (int64_t i = 0; i < k; i++)
+        mode_add(&mode, counts, word->prompt[i] = draw_symbol(random, 1, SYMBOLS));
     return mode;
 }
 

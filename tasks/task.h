@@ -40,7 +40,9 @@ typedef struct Problem {
      * labels. 0: the same. problem_for gives the problem of a split. */
     int64_t evaluation_length, evaluation_labels;
     bool by_labels; /* a test is taken apart by the number of labels of its samples, too */
-    bool causal;    /* position t may only be predicted from tokens 0 .. t */
+    /* MEASURE_ACCURACY: a sample counts as right where all of its labels are, else as wrong */
+    bool all_or_nothing;
+    bool causal; /* position t may only be predicted from tokens 0 .. t */
     /* TARGET_TOKENS: every label is decoded from the vector at the sample's last position and the
      * label's own position alone (an auto-encoder) */
     bool bottleneck;

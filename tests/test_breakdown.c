@@ -171,6 +171,20 @@ static void label_counts_of_a_test_add_up(void **state) {
     assert_true(fabs(accuracy - mixed.test_metric) < 1e-9);
 }
 
+/* The same training scored twice: two digits a sample are 0, 1 or 2 right, and a sum is right where
+ * both are. With P1 and P2 the shares of samples with one and both right, accuracy by digits is
+ * P1 / 2 + P2 and by sums P2: less, but not below twice the first less 1, as P1 + P2 <= 1. */
+static void whole_answers_are_right_or_wrong(void **state) {
+    (void)state;
+    const Result digits = train_cell("digit_addition", "digits=1 budget=100step");
+    const Result sums = train_cell("digit_addition", "digits=1 budget=100step right=sum");
+    assert_true(digits.test_loss == sums.test_loss);
+    assert_true(sums.test_metric > 0 && sums.test_metric < digits.test_metric);
+    assert_true(sums.test_metric > 2 * digits.test_metric - 1);
+    const double count = sums.test_metric * 1000; /* of 1,000 samples, to the rounding of a sum */
+    assert_true(fabs(count - round(count)) < 1e-9);
+}
+
 /* The distance from the entropy stands in the row of the language whose entropy is known, and in
  * no other; tables of other tasks have no such column. */
 static void tables_show_the_distance_from_the_entropy(void **state) {
@@ -221,6 +235,7 @@ int main(void) {
         cmocka_unit_test(parts_of_a_test_add_up),
         cmocka_unit_test(lengths_of_a_test_add_up),
         cmocka_unit_test(label_counts_of_a_test_add_up),
+        cmocka_unit_test(whole_answers_are_right_or_wrong),
         cmocka_unit_test(tables_show_the_distance_from_the_entropy),
     };
     return cmocka_run_group_tests_name("breakdown", tests, data_case_begin, data_case_end);

@@ -121,6 +121,29 @@ static void different_data_is_noticed(void **state) {
     study_close(&study);
 }
 
+/* True when a line of the caption of the study's table has the words. */
+static bool caption_has(const Study *study, const char *words) {
+    Summary summary = study_summarise(study);
+    Table table = table_build(study, &summary);
+    bool found = false;
+    for (int i = 0; i < table.caption_lines; i++) found |= strstr(table.caption[i], words) != NULL;
+    table_free(&table);
+    summary_free(&summary);
+    return found;
+}
+
+static void captions_say_from_where_a_case_is_solved(void **state) {
+    (void)state;
+    Study study = small_study();
+    assert_true(caption_has(&study, ", solved from 0.99."));
+    study.records[study.count - 1].solved = 0.97;
+    assert_true(caption_has(&study, ", solved from 0.97 to 0.99 by case."));
+    study.solved = NAN; /* no such level */
+    for (int i = 0; i < study.count; i++) study.records[i].solved = NAN;
+    assert_false(caption_has(&study, "solved from"));
+    study_close(&study);
+}
+
 static char *export_text(const char *name, TableStyle style) {
     Study study = small_study();
     Summary summary = study_summarise(&study);
@@ -247,6 +270,7 @@ int main(void) {
         cmocka_unit_test(diverged_seed_counts_as_chance),
         cmocka_unit_test(cases_are_in_numeric_order),
         cmocka_unit_test(different_data_is_noticed),
+        cmocka_unit_test(captions_say_from_where_a_case_is_solved),
         cmocka_unit_test(exporters_show_the_same_numbers),
         cmocka_unit_test(console_is_aligned_in_both_alphabets),
         cmocka_unit_test(saved_files_are_whole),
