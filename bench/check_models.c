@@ -111,14 +111,14 @@ static void check_gradient(const Bench *bench, bool causal) {
         reference_error(subject.out->data, reference_values(reference, subject.out), size);
     verdict(bench, forward <= forward_tolerance, causal ? "forward" : "forward-bidirectional",
             forward, forward_tolerance);
-    double worst = reference_gradient_error(reference, subject.x, subject.out, cotangent, 4);
+    const Seeds seeds = {1, {subject.out}, {cotangent}};
+    double worst = reference_gradient_error(reference, subject.x, &seeds, 4);
     for (int p = 0; p < subject.parameters->count; p++) {
         const Parameter *parameter = subject.parameters->list[p];
         if (parameter->group.frozen) continue;
         if (p == 0 && bench->options->sabotage > 0)
             parameter->tensor.gradient[0] += (float)bench->options->sabotage;
-        const double error =
-            reference_gradient_error(reference, &parameter->tensor, subject.out, cotangent, 3);
+        const double error = reference_gradient_error(reference, &parameter->tensor, &seeds, 3);
         if (error > gradient_tolerance)
             fprintf(bench->options->out, "     gradient of %s is off by %.2e\n",
                     parameter->tensor.name, error);

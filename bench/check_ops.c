@@ -68,7 +68,7 @@ typedef struct Check {
     CheckCount *count;
     char name[160];
     Trial *trial;
-    float *cotangent;
+    Seeds seeds;
     float *inputs[MAX_INPUTS]; /* as they were filled the first time */
 } Check;
 
@@ -122,8 +122,9 @@ static void replay(Check *check, int threads, bool accumulate, float before) {
         finish(check);
         return;
     }
-    Tensor *out = check->trial->call->out[0];
-    memcpy(out->host_gradient, check->cotangent, (size_t)tensor_size(out) * sizeof(float));
+    for (int j = 0; j < check->seeds.count; j++)
+        memcpy(check->seeds.tensor[j]->host_gradient, check->seeds.cotangent[j],
+               (size_t)tensor_size(check->seeds.tensor[j]) * sizeof(float));
     for (int i = 0; i < check->trial->inputs; i++) {
         if (!check->trial->in[i] || !check->trial->in[i]->gradient) continue;
         check->trial->call->accumulate[i] = accumulate;
@@ -223,8 +224,7 @@ static void check_gradients(Check *check, Reference *reference) {
             in->host_gradient[0] *= 1 + (float)check->options->sabotage;
             in->host_gradient[0] += (float)check->options->sabotage;
         }
-        const double error = reference_gradient_error(reference, in, check->trial->call->out[0],
-                                                      check->cotangent, probes);
+        const double error = reference_gradient_error(reference, in, &check->seeds, probes);
         char name[200];
         snprintf(name, sizeof name, "%s/gradient%d", check->name, i);
         check_report(check->options, check->count, error <= allowed, name,
@@ -259,6 +259,25 @@ static void check_accumulation(Check *check) {
     }
 }
 
+/* Of all outputs at which backward begins. */
+static float *choose_cotangents(Check *check) {
+    int64_t size = 0;
+    for (int j = 0; j < check->trial->call->outputs; j++)
+        if (trial_seeds(check->trial, j)) size += tensor_size(check->trial->call->out[j]);
+    float *all = malloc((size_t)size * sizeof *all + 1), *at = all;
+    Random random = random_open(1, random_stream("check/cotangent"), 0);
+    for (int64_t i = 0; i < size; i++) all[i] = (float)random_normal(&random);
+    make_representable(check->options, all, size);
+    for (int j = 0; j < check->trial->call->outputs; j++) {
+        if (!trial_seeds(check->trial, j)) continue;
+        const int n = check->seeds.count++;
+        check->seeds.tensor[n] = check->trial->call->out[j];
+        check->seeds.cotangent[n] = at;
+        at += tensor_size(check->trial->call->out[j]);
+    }
+    return all;
+}
+
 static void check_case(const CheckOptions *options, CheckCount *count, const Op *op,
                        const OpCase *row, TrialDevice where, Expected *expected) {
     Check check = {.options = options, .count = count, .trial = &expected->trials[where.isa]};
@@ -276,12 +295,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     if (only_timed(check.trial, options->work_limit)) {
         return;
     }
-    Tensor *out = check.trial->call->out[0];
-    check.cotangent = malloc((size_t)tensor_size(out) * sizeof(float));
-    Random random = random_open(1, random_stream("check/cotangent"), 0);
-    for (int64_t i = 0; i < tensor_size(out); i++)
-        check.cotangent[i] = (float)random_normal(&random);
-    make_representable(options, check.cotangent, tensor_size(out));
+    float *cotangents = choose_cotangents(&check);
     if (!options->one_order) check_threads(&check);
     if (!row->gradient_free) check_accumulation(&check);
 
@@ -297,7 +311,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     reference_forward(expected->reference);
     check_outputs(&check, expected->reference);
     if (!row->gradient_free) check_gradients(&check, expected->reference);
-    free(check.cotangent);
+    free(cotangents);
     for (int i = 0; i < MAX_INPUTS; i++) free(check.inputs[i]);
 }
 

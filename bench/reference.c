@@ -74,7 +74,7 @@ void reference_forward(Reference *reference) {
 }
 
 double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Tensor *seed, const float *cotangent) {
+                         double step, const Seeds *seeds) {
     double *values = reference_values(reference, leaf);
     const int64_t size = tensor_size(leaf);
     double *original = malloc((size_t)size * sizeof *original);
@@ -83,9 +83,12 @@ double reference_shifted(Reference *reference, const Tensor *leaf, const double 
     reference_forward(reference);
     memcpy(values, original, (size_t)size * sizeof *original);
     free(original);
-    const double *out = reference_values(reference, seed);
     double sum = 0;
-    for (int64_t i = 0; i < tensor_size(seed); i++) sum += (double)cotangent[i] * out[i];
+    for (int j = 0; j < seeds->count; j++) {
+        const double *out = reference_values(reference, seeds->tensor[j]);
+        for (int64_t i = 0; i < tensor_size(seeds->tensor[j]); i++)
+            sum += (double)seeds->cotangent[j][i] * out[i];
+    }
     return sum;
 }
 
@@ -114,12 +117,12 @@ double reference_error(const float *actual, const double *expected, int64_t size
 static const double difference_step = 1e-5;
 
 static double slope(Reference *reference, const Tensor *leaf, const double *direction,
-                    const Tensor *seed, const float *cotangent) {
+                    const Seeds *seeds) {
     const double h = difference_step;
     if (reference->next_slope < reference->slope_count)
         return reference->slopes[reference->next_slope++];
-    const double value = (reference_shifted(reference, leaf, direction, h, seed, cotangent) -
-                          reference_shifted(reference, leaf, direction, -h, seed, cotangent)) /
+    const double value = (reference_shifted(reference, leaf, direction, h, seeds) -
+                          reference_shifted(reference, leaf, direction, -h, seeds)) /
                          (2 * h);
     if (!reference->remembers) return value;
     reference->slopes = realloc(reference->slopes,
@@ -129,8 +132,8 @@ static double slope(Reference *reference, const Tensor *leaf, const double *dire
     return value;
 }
 
-double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
-                                const float *cotangent, int probes) {
+double reference_gradient_error(Reference *reference, const Tensor *leaf, const Seeds *seeds,
+                                int probes) {
     const int64_t size = tensor_size(leaf);
     const float *gradient = leaf->host_gradient;
     double *direction = calloc((size_t)size, sizeof *direction);
@@ -145,7 +148,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
         if (p == 0) i = 0;
         if (p == 1) i = size - 1;
         direction[i] = 1;
-        const double expected = slope(reference, leaf, direction, seed, cotangent);
+        const double expected = slope(reference, leaf, direction, seeds);
         direction[i] = 0;
         /* 1e-7: an all-zero gradient against the noise of the difference. */
         const double error = fabs((double)gradient[i] - expected) / (fabs(expected) + scale + 1e-7);
@@ -157,7 +160,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
         along += direction[i] * (double)gradient[i];
         weight += direction[i] * direction[i];
     }
-    const double expected = slope(reference, leaf, direction, seed, cotangent);
+    const double expected = slope(reference, leaf, direction, seeds);
     const double error = fabs(along - expected) / (fabs(expected) + scale * sqrt(weight) + 1e-7);
     if (!(error <= worst)) worst = error;
     free(direction);

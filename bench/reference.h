@@ -24,10 +24,16 @@ void reference_again(Reference *reference);
 /* The doubles of a tensor of the tape (or of a parameter), shape as the tensor's. */
 double *reference_values(Reference *reference, const Tensor *tensor);
 
-/* sum(cotangent * seed) after changing leaf by step * direction (size of leaf); leaf is restored.
- */
+/* Where backward began: the loss is the sum over them of cotangent * tensor. */
+typedef struct Seeds {
+    int count;
+    const Tensor *tensor[MAX_OUTPUTS];
+    const float *cotangent[MAX_OUTPUTS]; /* as many numbers as the tensor has */
+} Seeds;
+
+/* The loss after changing leaf by step * direction (size of leaf); leaf is restored. */
 double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Tensor *seed, const float *cotangent);
+                         double step, const Seeds *seeds);
 
 /* Largest |actual - expected| / (|expected| + root mean square of expected) over all elements; not
  * finite anywhere in actual gives infinity. */
@@ -36,7 +42,7 @@ double reference_error(const float *actual, const double *expected, int64_t size
 /* Compares leaf->host_gradient, as tape_backward left it, with central differences of the reference
  * in `probes` single elements (first, last and random ones) and one random direction. Returns the
  * largest error relative to |expected| + root mean square of the gradient. */
-double reference_gradient_error(Reference *reference, const Tensor *leaf, const Tensor *seed,
-                                const float *cotangent, int probes);
+double reference_gradient_error(Reference *reference, const Tensor *leaf, const Seeds *seeds,
+                                int probes);
 
 #endif

@@ -53,6 +53,11 @@ void trial_fill(Trial *trial) {
         if (trial->in[i]) fill_input(trial, i);
 }
 
+bool trial_seeds(const Trial *trial, int j) {
+    const uint32_t seeds = trial->row->seeds ? trial->row->seeds : 1u;
+    return !trial->row->gradient_free && (seeds >> j & 1u);
+}
+
 Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice where, int threads,
                   Error *error) {
     *trial = (Trial){.op = op, .row = row};
@@ -70,7 +75,8 @@ Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice whe
     }
     trial->call = tape_apply(trial->tape, op, trial->in, trial->inputs, row->attributes);
     for (int j = 0; j < trial->call->outputs; j++) tape_keep(trial->tape, trial->call->out[j]);
-    if (!row->gradient_free) tape_seed(trial->tape, trial->call->out[0]);
+    for (int j = 0; j < trial->call->outputs; j++)
+        if (trial_seeds(trial, j)) tape_seed(trial->tape, trial->call->out[j]);
     tape_set_device(trial->tape, &trial->device, where.products);
     if (tape_plan(trial->tape, threads, error) != STATUS_OK) return error->status;
     return tape_allocate(trial->tape, &trial->device, error);

@@ -28,6 +28,9 @@ Status trial_open(Trial *trial, const Op *op, const OpCase *row, TrialDevice whe
                   Error *error);
 void trial_close(Trial *trial);
 
+/* Does backward begin at out[j]? */
+bool trial_seeds(const Trial *trial, int j);
+
 /* Writes all inputs anew (operations in place change theirs): the same numbers every time. */
 void trial_fill(Trial *trial);
 

@@ -124,6 +124,7 @@ typedef struct OpCase {
     bool benchmark;     /* measured by `longhaul kernels` */
     bool gpu;           /* only measured, only on a GPU: too large to be checked */
     bool gradient_free; /* forward only: the call works in place or has no gradient */
+    uint32_t seeds;     /* bit j: backward begins at out[j], too; 0: at out[0] alone */
 } OpCase;
 
 typedef enum Isa { ISA_PORTABLE, ISA_AVX2, ISA_AVX512, ISA_COUNT } Isa;

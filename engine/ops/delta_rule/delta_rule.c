@@ -100,9 +100,9 @@ static const OpCase cases[] = {
     {"B1L70H1D70M33", .in = {INPUTS(1, 70, 1, 70, 33), DECAYS(1, 70, 1)}, HEADS(1, 0.08)},
     {"decay-B2L9H2D5M7", .in = {INPUTS(2, 9, 2, 5, 7), DECAYS(2, 9, 2)}, HEADS(2, 0.3)},
     {"decay-B2L131-state", .in = {INPUTS(2, 131, 2, 5, 7), DECAYS(2, 131, 2), NORMAL(2, 2, 35)},
-     HEADS(2, 0.3), CHAINED},
+     HEADS(2, 0.3), CHAINED, .seeds = 3u},
     {"state-B1L65H2D3M4", .in = {INPUTS(1, 65, 2, 3, 4), {0}, NORMAL(1, 2, 12)}, HEADS(2, 0.4),
-     CHAINED},
+     CHAINED, .seeds = 3u},
     /* Decays that leave nothing: exp(b) underflows within a chunk. */
     {"decay-strong", .in = {INPUTS(1, 70, 2, 5, 7), UNIFORM(-12, 0, 1, 70, 2)}, HEADS(2, 0.3)},
     /* Tokens that write nothing. */

@@ -92,8 +92,10 @@ static const OpCase cases[] = {
     {"B1L150H3D17M9", .in = {INPUTS(1, 150, 3, 17, 9, -0.5)}, HEADS(3, 0.25)},
     {"B1L193H1D35M70", .in = {INPUTS(1, 193, 1, 35, 70, -0.1)}, HEADS(1, 0.125)},
     {"B1L97H1D67M20", .in = {INPUTS(1, 97, 1, 67, 20, -0.1)}, HEADS(1, 0.125)},
-    {"B2L130H2D4M6-state", .in = {INPUTS(2, 130, 2, 4, 6, -0.1), NORMAL(2, 2, 24)}, HEADS(2, 0.5)},
-    {"B1L33H1D3M4-state", .in = {INPUTS(1, 33, 1, 3, 4, -0.1), NORMAL(1, 1, 12)}, HEADS(1, 0.5)},
+    {"B2L130H2D4M6-state", .in = {INPUTS(2, 130, 2, 4, 6, -0.1), NORMAL(2, 2, 24)}, HEADS(2, 0.5),
+     .seeds = 3u},
+    {"B1L33H1D3M4-state", .in = {INPUTS(1, 33, 1, 3, 4, -0.1), NORMAL(1, 1, 12)}, HEADS(1, 0.5),
+     .seeds = 3u},
     /* Keys whose factor relative to the begin of a chunk, or of 16 tokens, would be infinite. */
     {"forgetting", .in = {INPUTS(1, 140, 2, 5, 4, -60)}, HEADS(2, 0.5)},
     {"remembering", .in = {INPUTS(1, 140, 2, 5, 4, -1e-3)}, HEADS(2, 0.5)},

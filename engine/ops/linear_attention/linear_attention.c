@@ -169,7 +169,7 @@ static const OpCase cases[] = {
             DECAY(2, 130, 2),
             {0},
             NORMAL(2, 2, 35)},
-     .attributes = &plain_h2g1d5m7},
+     .attributes = &plain_h2g1d5m7, .seeds = 3u},
     {"decay-constant", .in = {NORMAL(2, 70, 10), NORMAL(2, 70, 10), NORMAL(2, 70, 14), DECAY(2)},
      .attributes = &plain_h2g2d5m7},
     /* Decays that leave nothing: exp(b) underflows within a chunk. */

@@ -41,9 +41,9 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
 
 static const OpCase cases[] = {
     {"B1L1D1", ONE(1, 1, 1)},
-    {"B2L7D5", .in = {NORMAL(2, 7, 5), NONE, NORMAL(5), NORMAL(5)}},
-    {"B3L37D33", THREE(3, 37, 33)},
-    {"B2L259D18", THREE(2, 259, 18)},
+    {"B2L7D5", .in = {NORMAL(2, 7, 5), NONE, NORMAL(5), NORMAL(5)}, .seeds = 3u},
+    {"B3L37D33", THREE(3, 37, 33), .seeds = 7u},
+    {"B2L259D18", THREE(2, 259, 18), .seeds = 7u},
     {"step-D19", .in = {NORMAL(2, 1, 19), NORMAL(2, 19), NORMAL(19), NORMAL(19)},
      .gradient_free = true},
     {"carried-L5", .in = {NORMAL(2, 5, 3), NORMAL(2, 3), NORMAL(3)}, .gradient_free = true},
