@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/beside.h"
 #include "bench/format.h"
-#include "bench/overlay.h"
 
 enum { MOST_CASES = 64 };
 
@@ -157,7 +157,7 @@ static double published_average(const Parts *parts, const Published *published,
     double sum = 0;
     char name[sizeof paper->task];
     for (int i = 0; i < parts->count; i++) {
-        overlay_problem(parts->first[i], name);
+        row_problem(parts->first[i], name);
         const PublishedPoint *point = point_of(published, paper, name);
         if (!point || point->failed) return NAN;
         sum += point->value;
@@ -169,21 +169,14 @@ static double published_average(const Parts *parts, const Published *published,
     return (sum + (point->failed ? average->failed : point->value)) / (parts->count + 1);
 }
 
-/* A paper that repeats another's numbers adds nothing. */
 static void add_published(const Parts *parts, const Published *published, Row *row) {
-    enum { NUMBER = sizeof "arXiv 2011.04006" - 1 };
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *paper = &published->points[i];
-        const char *number = strstr(paper->citation, "arXiv ");
-        if (strcmp(paper->model, row->model) != 0 || !number) continue;
+        if (strcmp(paper->model, row->model) != 0 || !strstr(paper->citation, "arXiv ")) continue;
         char value[24];
         const double mean = published_average(parts, published, paper);
         format_number(NUMBER_SHARE, mean, value, sizeof value);
-        if (isnan(mean) || strstr(row->published, value)) continue;
-        const size_t used = strlen(row->published);
-        char one[64];
-        snprintf(one, sizeof one, "%s%s (%.*s)", used ? ", " : "", value, (int)NUMBER, number);
-        if (used + strlen(one) < sizeof row->published) strcpy(row->published + used, one);
+        if (!isnan(mean)) row_add_published(row, value, paper->citation);
     }
 }
 

@@ -79,6 +79,13 @@ static void describe_solved(const Study *study, char *text, size_t size) {
     if (low < high) snprintf(text, size, ", solved from %.4g to %.4g by case", low, high);
 }
 
+/* Averages say in their own line what they are. */
+static bool any_published(const Summary *summary) {
+    for (int r = 0; r < summary->count; r++)
+        if (summary->rows[r].seeds && *summary->rows[r].published) return true;
+    return false;
+}
+
 void table_caption(Table *table, const Study *study, const Summary *summary) {
     char budgets[160], seeds[96], planned[32] = "";
     int sets;
@@ -103,6 +110,9 @@ void table_caption(Table *table, const Study *study, const Summary *summary) {
              "%s%s%s.",
              study->metric, STUDY_CONFIDENCE_PERCENT, chance,
              *chance ? "" : "Chance differs: see its column", solved);
+    if (any_published(summary))
+        add_line(table, "published: a paper's number on the same problem, at the sizes that it "
+                        "states; how it trained may differ.");
     if (*summary->averages) add_line(table, "%s", summary->averages);
     if (study->failed) {
         add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "bench/average.h"
+#include "bench/beside.h"
 #include "bench/command.h"
 #include "bench/study.h"
 #include "bench/table.h"
@@ -54,6 +55,7 @@ static Status table_of(const Suite *suite, const Study *study, const SuiteReques
         status = average_sources_open(&sources, suite, request, flags->results, error);
     if (status == STATUS_OK) {
         Summary summary = study_summarise(study);
+        published_beside_rows(&summary, study, &published);
         averages_append(&summary, study, suite, &sources, &published);
         status = show_table(study, &summary, flags, error);
         summary_free(&summary);

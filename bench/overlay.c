@@ -5,77 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a point may stand beside: a row, or its test samples of so many labels (0: all of them). */
-typedef struct Place {
-    const Row *row;
-    int64_t labels;
-} Place;
-
-/* Was the place's model trained and tested on several problems at once? */
-static bool is_mixed(const Place *place) {
-    int64_t labels[BREAKDOWN_POSITIONS];
-    return study_labels(place->row, labels) > 0;
-}
-
-/* Value of a numeric setting of the place, 0 when it has none. A mixture has no one length, and as
- * many pairs as labels. */
-static int64_t setting_of(const Place *place, const char *key) {
-    if (is_mixed(place)) {
-        if (!strcmp(key, "length")) return 0;
-        if (!strcmp(key, "pairs")) return place->labels;
-    }
-    return strtoll(study_value(place->row->seeds[0], key), NULL, 10);
-}
-
-/* Settings that say which of a task's problems a row is, so that papers have a name for it. */
-static const char *const variants[] = {"language", "skill", "corpus"};
-
-/* Problems that have a name of their own. */
-static const struct {
-    const char *task, *key, *value, *name;
-} special[] = {{"pathfinder", "size", "128", "pathx"}};
-
-/* Sizes that a benchmark fixes, so that its sources do not state them. ours: what we made up has no
- * published points. */
-static const struct {
-    const char *task, *key, *published, *ours;
-} fixed[] = {{"listops", "longest", "2000", ""}, {"pathfinder", "difficulty", "hard", "toy"}};
-
-void overlay_problem(const Row *row, char name[48]) {
-    const Record *record = row->seeds[0];
-    published_name(record->task, name);
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-        const char *value = study_value(record, variants[i]);
-        if (*value) published_name(value, name);
-    }
-    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
-        if (!strcmp(record->task, special[i].task) &&
-            !strcmp(study_value(record, special[i].key), special[i].value))
-            snprintf(name, 48, "%s", special[i].name);
-    }
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
-        if (!strcmp(record->task, fixed[i].task) &&
-            !strcmp(study_value(record, fixed[i].key), fixed[i].ours))
-            name[0] = '\0';
-    }
-}
-
-/* A number that a source can state, and the setting it stands for. Sources count a length without
- * the tokens that ask or answer: up to two fewer. */
-typedef struct Fact {
-    const char *key;
-    int64_t stated, slack;
-    bool strict; /* must agree even where the suite does not vary it */
-} Fact;
-
-enum { FACTS = 4 };
-
-static void facts_of(const PublishedPoint *point, Fact facts[FACTS]) {
-    facts[0] = (Fact){"width", point->facts.width, 0, false};
-    facts[1] = (Fact){"length", point->facts.length, 2, false};
-    facts[2] = (Fact){"pairs", point->facts.pairs, 0, true};
-    facts[3] = (Fact){"vocabulary", point->facts.vocabulary, 0, false};
-}
+#include "bench/beside.h"
 
 static bool is_axis(const Layout *layout, const char *key) {
     for (int a = 0; a < layout->study->axis_count; a++) {
@@ -88,27 +18,11 @@ static bool on_x(const Layout *layout, const char *key) {
     return layout->axis >= 0 && !strcmp(layout->study->axes[layout->axis], key);
 }
 
-static bool agrees(const Fact *fact, const Place *place) {
-    const int64_t ours = setting_of(place, fact->key);
-    return ours >= fact->stated && ours <= fact->stated + fact->slack;
-}
-
-/* Settings whose values papers put behind the name of an architecture: xLSTM[1:0]. */
-static const struct { const char *model, *key; } bracketed[] = {{"xlstm", "blocks"}};
-
-static bool is_variant(const Row *row, const char *variant) {
-    if (!*variant) return true;
-    for (size_t i = 0; i < sizeof bracketed / sizeof *bracketed; i++)
-        if (!strcmp(row->model, bracketed[i].model))
-            return !strcmp(study_value(row->seeds[0], bracketed[i].key), variant);
-    return false;
-}
-
 /* Was the point's architecture measured, in the variant that its source names? */
 static bool has_model(const Layout *layout, const PublishedPoint *point) {
     for (int i = 0; i < layout->summary->count; i++) {
         const Row *row = &layout->summary->rows[i];
-        if (!strcmp(row->model, point->model) && is_variant(row, point->variant)) return true;
+        if (!strcmp(row->model, point->model) && row_is_variant(row, point->variant)) return true;
     }
     return false;
 }
@@ -118,7 +32,7 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Pla
                     double *x) {
     const Row *row = place->row;
     char name[48];
-    overlay_problem(row, name);
+    row_problem(row, name);
     const Record *record = row->seeds[0];
     if (strcmp(name, point->task) != 0 || strcmp(record->metric, point->metric) != 0) return false;
     if (*point->unit && strcmp(point->unit, study_value(record, "unit")) != 0) return false;
@@ -126,7 +40,7 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Pla
     facts_of(point, facts);
     bool placed = layout->words;
     for (int i = 0; i < FACTS; i++) {
-        const bool same = agrees(&facts[i], place);
+        const bool same = fact_agrees(&facts[i], place);
         if (on_x(layout, facts[i].key)) { /* a curve goes on beyond what was measured */
             placed = facts[i].stated > 0;
             *x = same ? atof(row->values[layout->axis]) : (double)facts[i].stated;
@@ -147,23 +61,21 @@ static void differences(const PublishedPoint *point, const Place *place, const L
     facts_of(point, facts);
     text[0] = 0;
     for (int i = 0; i < FACTS; i++) {
-        if (!facts[i].stated || !setting_of(place, facts[i].key) || agrees(&facts[i], place) ||
-            on_x(layout, facts[i].key))
+        if (!facts[i].stated || !place_setting(place, facts[i].key) ||
+            fact_agrees(&facts[i], place) || on_x(layout, facts[i].key))
             continue;
         const size_t used = strlen(text);
         snprintf(text + used, DIFFERENCES - used, "%s%s %" PRId64 ", here %" PRId64,
                  used ? "; " : " (", facts[i].key, facts[i].stated,
-                 setting_of(place, facts[i].key));
+                 place_setting(place, facts[i].key));
     }
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
-        const char *here = study_value(row->seeds[0], fixed[i].key);
+    Difference difference;
+    for (size_t at = 0; row_differs(row, &at, &difference);) {
         const size_t used = strlen(text);
-        if (strcmp(row->seeds[0]->task, fixed[i].task) != 0 || !strcmp(here, fixed[i].published))
-            continue;
         snprintf(text + used, DIFFERENCES - used, "%s%s %s, here %s", used ? "; " : " (",
-                 fixed[i].key, fixed[i].published, here);
+                 difference.key, difference.published, difference.here);
     }
-    if (is_mixed(place)) {
+    if (place_is_mixed(place)) {
         const size_t used = strlen(text);
         snprintf(text + used, DIFFERENCES - used, "%s%s", used ? "; " : " (",
                  point->state_bytes > 0 ? "a mixture of its own"
@@ -204,21 +116,16 @@ static void add_source(const Layout *layout, Chart *chart, const PublishedPoint 
     if (used + (size_t)wrote >= sizeof chart->sources) chart->sources[used] = '\0';
 }
 
-/* The source's value on the scale of the row. */
-static double value_of(const PublishedPoint *point, const Row *row) {
-    const double chance = row->seeds[0]->chance;
-    return point->scaled ? chance + point->value * (1 - chance) : point->value;
-}
-
 /* How far what a point states is from the row, in logarithms; what lies along x does not count. */
 static double distance(const Layout *layout, const PublishedPoint *point, const Place *place) {
     Fact facts[FACTS];
     facts_of(point, facts);
     double sum = 0;
     for (int i = 0; i < FACTS; i++) {
-        const int64_t ours = setting_of(place, facts[i].key);
+        const int64_t ours = place_setting(place, facts[i].key);
         if (!ours || !facts[i].stated || on_x(layout, facts[i].key)) continue;
-        if (!agrees(&facts[i], place)) sum += fabs(log((double)facts[i].stated / (double)ours));
+        if (!fact_agrees(&facts[i], place))
+            sum += fabs(log((double)facts[i].stated / (double)ours));
     }
     return sum;
 }
@@ -245,7 +152,7 @@ static void add_point(const Layout *layout, const PublishedPoint *point, const P
     Panel *panel = layout_labels_panel(layout, layout->study, place->row, place->labels, chart);
     const SeriesKind kind = layout->words ? SERIES_OPEN : SERIES_PUBLISHED;
     series_add_point(layout_series(panel, point->model, kind),
-                     (ChartPoint){x, value_of(point, place->row), NAN, NAN});
+                     (ChartPoint){x, point_value(point, place->row), NAN, NAN});
     add_source(layout, chart, point, place);
     if (layout->words) return;
     chart->x.low = fmin(chart->x.low, x / 1.35);
@@ -292,10 +199,10 @@ void overlay_labels(const Layout *layout, const Published *published, Chart *cha
 /* A mixture's problem in the sources' spelling: "MQAR mixture (as Based)". */
 static bool same_mixture(const Row *row, const PublishedPoint *point) {
     char problem[48], mixture[64];
-    overlay_problem(row, problem);
+    row_problem(row, problem);
     snprintf(mixture, sizeof mixture, "%smixture", problem);
     return *problem && !strncmp(point->task, mixture, strlen(mixture)) &&
-           is_mixed(&(Place){.row = row}) && !strcmp(point->metric, row->seeds[0]->metric);
+           place_is_mixed(&(Place){.row = row}) && !strcmp(point->metric, row->seeds[0]->metric);
 }
 
 void overlay_states(const Layout *layout, const Published *published, Chart *chart) {
@@ -308,7 +215,7 @@ void overlay_states(const Layout *layout, const Published *published, Chart *cha
             if (!same_mixture(row, point)) continue;
             Panel *panel = layout_panel(layout, layout->study, row, chart);
             series_add_point(layout_series(panel, point->model, SERIES_OPEN),
-                             (ChartPoint){x, value_of(point, row), NAN, NAN});
+                             (ChartPoint){x, point_value(point, row), NAN, NAN});
             add_source(layout, chart, point, &(Place){.row = row});
             chart->x.low = fmin(chart->x.low, x / 1.35);
             chart->x.high = fmax(chart->x.high, x * 1.35);
@@ -326,7 +233,7 @@ void overlay_lengths(const Layout *layout, const Published *published, Chart *ch
         for (int r = 0; r < layout->summary->count; r++) {
             const Row *row = &layout->summary->rows[r];
             char name[48];
-            overlay_problem(row, name);
+            row_problem(row, name);
             if (strcmp(name, point->task) != 0) continue;
             Panel *panel = layout_panel(NULL, layout->study, row, chart);
             series_add_point(layout_series(panel, point->model, SERIES_PUBLISHED),

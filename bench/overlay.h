@@ -18,10 +18,6 @@ void overlay_labels(const Layout *layout, const Published *published, Chart *cha
  * trained on a mixture of problems: open markers. */
 void overlay_states(const Layout *layout, const Published *published, Chart *chart);
 
-/* The problem of a measured row in the spelling of published_name; "" for one that papers do not
- * have. */
-void overlay_problem(const Row *row, char name[48]);
-
 /* Points that state the length of the test, over an x axis of lengths. */
 void overlay_lengths(const Layout *layout, const Published *published, Chart *chart);
 

@@ -49,7 +49,7 @@ typedef struct Row {
     double nats_above_best;                /* perplexity: mean loss over that, nats a token */
     double bits_per_byte, word_perplexity; /* means over seeds; NAN: not known */
     bool best;                             /* best mean of its case */
-    char published[128]; /* of an average: what papers' numbers give, "0.544 (arXiv 2011.04006)" */
+    char published[128]; /* what papers have here: "0.544 (arXiv 2011.04006)"; "": nothing */
 } Row;
 
 typedef struct Summary {
