@@ -147,6 +147,17 @@ static bool is_nearest(const Layout *layout, const Published *published,
     return true;
 }
 
+/* Has a source the row's own problem, all that it states agreeing? */
+static bool has_exact(const Layout *layout, const Published *published, const Place *place) {
+    for (int i = 0; i < published->count; i++) {
+        const PublishedPoint *point = &published->points[i];
+        double x = 0;
+        if (point->failed || point->test_length || !has_model(layout, point)) continue;
+        if (belongs(layout, point, place, &x) && distance(layout, point, place) == 0) return true;
+    }
+    return false;
+}
+
 static void add_point(const Layout *layout, const PublishedPoint *point, const Place *place,
                       double x, Chart *chart) {
     Panel *panel = layout_labels_panel(layout, layout->study, place->row, place->labels, chart);
@@ -164,7 +175,8 @@ static bool try_point(const Layout *layout, const Published *published, const Pu
                       const Place *place, Chart *chart) {
     double x = 0;
     if (!belongs(layout, point, place, &x)) return false;
-    if (is_nearest(layout, published, point, place, x))
+    const bool other = distance(layout, point, place) > 0 && has_exact(layout, published, place);
+    if (!other && is_nearest(layout, published, point, place, x))
         add_point(layout, point, place, layout_x_of(layout, place->row, point->model, x), chart);
     return true;
 }

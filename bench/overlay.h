@@ -6,8 +6,10 @@
 #include "bench/published.h"
 
 /* Points of measured architectures that belong to a row's setting: the same task, and the same
- * value of everything that tells the suite's cases apart and that the source states. Dotted lines,
- * or open markers where places are words; the chart's sources name them and say what differs. */
+ * value of everything that tells the suite's cases apart and that the source states. Where some
+ * have all that they state from the row's own sizes, points of other sizes are left out. Dotted
+ * lines, or open markers where places are words; the chart's sources name them and say what
+ * differs. */
 void overlay_metric(const Layout *layout, const Published *published, Chart *chart);
 
 /* The same for panels that have the test samples of one number of labels each

@@ -218,6 +218,27 @@ static void fixed_sizes_are_said(void **state) {
     chart_free(&chart);
 }
 
+/* H3's table 2 is at these sizes, Hyena's at others: they stand here only where H3's does not. */
+static void exact_sizes_come_first(void **state) {
+    (void)state;
+    for (int exact = 0; exact < 2; exact++) {
+        Study study = made_up_study();
+        snprintf(study.axes[0], sizeof study.axes[0], "task");
+        study.axis_count = 1;
+        char text[128];
+        snprintf(text, sizeof text, "model=h3 seed=1 lr=0.01 task=recall length=22 vocabulary=%d",
+                 exact ? 10 : 12);
+        strcpy(made_up_cell(&study, text, 0.5, 0.5)->task, "recall");
+        strcpy(made_up_cell(&study, "model=h3 seed=1 lr=0.01 task=nns", 0.5, 0.5)->task, "nns");
+        Chart chart = build_with("accuracy", &study, "synthetics_h3_hyena.csv");
+        const Series *open = find(&chart.panels[0], "h3", SERIES_OPEN);
+        assert_true(exact ? open->count == 1 && fabs(open->points[0].y - 0.998) < 1e-9
+                          : open->count > 1);
+        assert_true(!exact == (strstr(chart.sources, "Hyena") != NULL));
+        chart_free(&chart);
+    }
+}
+
 /* A suite of two tasks and two budgets: the note says so, the caption lists the tasks. */
 static void several_tasks_are_said(void **state) {
     (void)state;
@@ -568,6 +589,7 @@ int main(void) {
         cmocka_unit_test(one_width),
         cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
         cmocka_unit_test(words_are_places),
+        cmocka_unit_test(exact_sizes_come_first),
         cmocka_unit_test(fixed_sizes_are_said),
         cmocka_unit_test(several_tasks_are_said),
         cmocka_unit_test(lengths_have_a_figure),
