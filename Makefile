@@ -69,11 +69,12 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
-# So does MPI, for a cell on several processes: the first that pkg-config knows. MPI=NAME chooses, MPI= does without.
-MPI         ?= $(firstword $(foreach name,ompi-c mpich mpi-c,$(shell $(PKG_CONFIG) --exists $(name) 2>/dev/null && echo $(name))))
-MPI_CPPFLAGS = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI)))
-MPI_LDLIBS   = $(shell $(PKG_CONFIG) --libs $(MPI))
-ifneq ($(MPI),)
+# So does MPI, for a cell on several processes: the first that pkg-config knows. MPI_PACKAGE=NAME chooses,
+# MPI_PACKAGE= does without.
+MPI_PACKAGE ?= $(firstword $(foreach name,ompi-c mpich mpi-c,$(shell $(PKG_CONFIG) --exists $(name) 2>/dev/null && echo $(name))))
+MPI_CPPFLAGS  = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI_PACKAGE)))
+MPI_LDLIBS    = $(shell $(PKG_CONFIG) --libs $(MPI_PACKAGE))
+ifneq ($(MPI_PACKAGE),)
 MPI_LIBRARY := $(BUILD)/liblonghaul_mpi.so
 endif
 
@@ -142,7 +143,7 @@ $(BUILD)/liblonghaul_mpi.so: bench/mpi/team_mpi.c $(BUILD)/mpi
 # Another MPI is another library.
 $(BUILD)/mpi: FORCE
 	@mkdir -p $(@D)
-	@echo '$(MPI)' | cmp -s - $@ || echo '$(MPI)' > $@
+	@echo '$(MPI_PACKAGE)' | cmp -s - $@ || echo '$(MPI_PACKAGE)' > $@
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
 EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) \

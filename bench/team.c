@@ -54,7 +54,7 @@ Status team_open(Team *team, Error *error) {
         error_set(error, STATUS_USAGE,
                   "started as %d processes (%s), of which MPI sees %d: the launcher is not that of "
                   "the MPI which the program was built with (%s); use its mpirun, or build with "
-                  "the other one (make MPI=NAME, a name that pkg-config knows)",
+                  "the other one (make MPI_PACKAGE=NAME, a name that pkg-config knows)",
                   launch.count, launch.variable, joined.count, name);
         team_close(&joined);
         return error->status;

@@ -61,7 +61,7 @@ grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)
 if grep -q '^CUDA_LIBRARY' <<<"$without"; then fail "a CUDA library without nvcc"; fi
 
-# The MPI half likewise, by what pkg-config knows; MPI= does without.
+# The MPI half likewise, by what pkg-config knows; MPI_PACKAGE= does without.
 cat >"$folder/pkg-config" <<'STANDIN'
 #!/bin/sh
 case "$*" in
@@ -72,7 +72,7 @@ STANDIN
 chmod +x "$folder/pkg-config"
 with=$(make -C "$folder/tree" -pn NVCC= PKG_CONFIG="$folder/pkg-config" all 2>/dev/null || true)
 grep -q '^MPI_LIBRARY := build/liblonghaul_mpi.so' <<<"$with" || fail "MPI is not used"
-for without in MPI= PKG_CONFIG=false; do
+for without in MPI_PACKAGE= PKG_CONFIG=false; do
     without=$(make -C "$folder/tree" -pn NVCC= PKG_CONFIG="$folder/pkg-config" $without all 2>/dev/null || true)
     if grep -q '^MPI_LIBRARY' <<<"$without"; then fail "an MPI half without MPI"; fi
 done

@@ -8,6 +8,7 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 #include <glob.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #include "bench/document.h"
 #include "bench/part_sum.h"
+#include "bench/result.h"
 #include "bench/train.h"
 #include "tests/thread_team.h"
 
@@ -312,6 +314,26 @@ static void divergence_is_everyones(void **state) {
     close_training(&four);
 }
 
+/* Results and checkpoints from before there were several. */
+static void older_results_have_one_process(void **state) {
+    (void)state;
+    const Result result = {.processes = 4};
+    json_t *json = result_to_json(&result);
+    Result back;
+    char field[64];
+    assert_true(result_from_json(json, &back, field, sizeof field));
+    assert_int_equal(back.processes, 4);
+    result_free(&back);
+    json_object_del(json, "processes");
+    assert_true(result_from_json(json, &back, field, sizeof field));
+    assert_int_equal(back.processes, 1);
+    result_free(&back);
+    json_object_set_new(json, "processes", json_string("four"));
+    assert_false(result_from_json(json, &back, field, sizeof field));
+    assert_string_equal(field, "processes");
+    json_decref(json);
+}
+
 static void refused(const char *settings, int processes, Status status, const char *part) {
     Training training;
     open_training(&training, "mqar", "lstm", settings);
@@ -342,6 +364,7 @@ int main(void) {
         cmocka_unit_test(same_bits_on_every_kind_of_task),
         cmocka_unit_test(seconds_end_on_the_same_step),
         cmocka_unit_test(divergence_is_everyones),
+        cmocka_unit_test(older_results_have_one_process),
         cmocka_unit_test(wrong_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
