@@ -5,6 +5,7 @@ CC      ?= gcc
 CXX     ?= g++
 NVCC    ?= $(shell command -v nvcc 2>/dev/null || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 PREFIX  ?= /usr/local
+PKG_CONFIG ?= pkg-config
 BUILD   ?= build
 VERSION := 0.1.0
 
@@ -12,7 +13,6 @@ VERSION := 0.1.0
 # looks for them beside itself, so tree and folder can be carried to another machine together.
 ifeq ($(LIBRARIES),)
 PACKAGES := openblas fftw3 fftw3f yaml-0.1 jansson libmd libpng zlib
-PKG_CONFIG ?= pkg-config
 LIBRARY_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 LIBRARY_LDLIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 LIBRARY_CMOCKA    = $(shell $(PKG_CONFIG) --libs cmocka)
@@ -69,10 +69,19 @@ ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
 
+# So does MPI, for a cell on several processes: the first that pkg-config knows. MPI_PACKAGE=NAME chooses,
+# MPI_PACKAGE= does without.
+MPI_PACKAGE ?= $(firstword $(foreach name,ompi-c mpich mpi-c,$(shell $(PKG_CONFIG) --exists $(name) 2>/dev/null && echo $(name))))
+MPI_CPPFLAGS  = $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI_PACKAGE)))
+MPI_LDLIBS    = $(shell $(PKG_CONFIG) --libs $(MPI_PACKAGE))
+ifneq ($(MPI_PACKAGE),)
+MPI_LIBRARY := $(BUILD)/liblonghaul_mpi.so
+endif
+
 .PHONY: all test emulated races libraries prefix help install clean format FORCE
 .SECONDARY:
 
-all: $(BUILD)/longhaul $(CUDA_LIBRARY) ## the program, build/longhaul (default)
+all: $(BUILD)/longhaul $(CUDA_LIBRARY) $(MPI_LIBRARY) ## the program, build/longhaul (default)
 
 emulated: $(BUILD)/liblonghaul_cuda_emulated.so ## the CUDA kernels for the CPU: longhaul check --device cuda-emulated
 
@@ -86,6 +95,7 @@ SHARED      = $(DESTINATION)/share/longhaul
 install: all ## program, data files, manual page and completion into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/longhaul '$(DESTINATION)/bin/longhaul'
 	$(if $(CUDA_LIBRARY),install -D -m 755 $(CUDA_LIBRARY) '$(DESTINATION)/lib/liblonghaul_cuda.so')
+	$(if $(MPI_LIBRARY),install -D -m 755 $(MPI_LIBRARY) '$(DESTINATION)/lib/liblonghaul_mpi.so')
 	install -d '$(SHARED)/bench/suites' '$(SHARED)/results/published' '$(SHARED)/plots'
 	install -m 644 $(wildcard bench/suites/*.yaml) '$(SHARED)/bench/suites'
 	install -m 644 results/published/* '$(SHARED)/results/published'
@@ -125,6 +135,15 @@ $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
 $(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
 	$(NVCC) -shared -o $@ $^ -lcublasLt
+
+$(BUILD)/liblonghaul_mpi.so: bench/mpi/team_mpi.c $(BUILD)/mpi
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(MPI_CPPFLAGS) $(CFLAGS) -fPIC -shared -MMD -MP -MF $(@:.so=.d) -o $@ $< $(MPI_LDLIBS)
+
+# Another MPI is another library.
+$(BUILD)/mpi: FORCE
+	@mkdir -p $(@D)
+	@echo '$(MPI_PACKAGE)' | cmp -s - $@ || echo '$(MPI_PACKAGE)' > $@
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
 EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) \

@@ -56,20 +56,30 @@ static Sample sample_at(const Batch *batch, const Problem *problem, int64_t i) {
     };
 }
 
-void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
-                Split split, int64_t first, const int64_t *indices, int64_t samples, int threads) {
-    batch->samples = samples;
+void batch_fill_rows(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
+                     Split split, int64_t first, const int64_t *indices, int64_t from, int64_t to,
+                     int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < samples; i++) {
+    for (int64_t i = from; i < to; i++) {
         Sample sample = sample_at(batch, problem, i);
         for (int s = 0; s < problem->sequences; s++) sample.lengths[s] = (int32_t)problem->length;
         const int64_t index = indices ? indices[i] : first + i;
         cell->task->sample(cell->task_options, data, (uint64_t)cell->run.seed, split, index,
                            &sample);
     }
+}
+
+void batch_count_labels(Batch *batch, const Problem *problem, int64_t samples) {
+    batch->samples = samples;
     batch->labels = 0;
     for (int64_t i = 0; i < samples * problem->labels; i++)
         batch->labels += (double)batch->weights[i];
+}
+
+void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
+                Split split, int64_t first, const int64_t *indices, int64_t samples, int threads) {
+    batch_fill_rows(batch, cell, problem, data, split, first, indices, 0, samples, threads);
+    batch_count_labels(batch, problem, samples);
 }
 
 /* Copies rows of `width` 4-byte values; rows past the end repeat row 0, whose weight is 0. */

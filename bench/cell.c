@@ -18,6 +18,8 @@ static const Option options[] = {
     {"batch", OPTION_INTEGER, RUN(batch), "64", 1, 1 << 24, NULL, "samples in an optimiser step"},
     {"micro_batch", OPTION_INTEGER, RUN(micro_batch), "0", 0, 1 << 24, NULL,
      "samples computed at once; 0: as many as fit the cache"},
+    {"replicas", OPTION_INTEGER, RUN(replicas), "1", 1, 1 << 20, NULL,
+     "parts of the batch whose gradients are summed apart; that many processes can share it"},
     {"lr", OPTION_REAL, RUN(lr), "1e-3", 0, 100, NULL, "peak learning rate"},
     {"lr_end", OPTION_REAL, RUN(lr_end), "0", 0, 1, NULL, "final learning rate as a part of lr"},
     {"schedule", OPTION_CHOICE, RUN(schedule), "cosine", 0, -1, "constant|linear|cosine",
@@ -183,11 +185,17 @@ Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
     if (status == STATUS_OK && cell->model->validate)
         status = cell->model->validate(&cell->backbone, cell->model_options, error);
     if (status != STATUS_OK) return status;
-    if (run->micro_batch > 0 && run->batch % run->micro_batch != 0)
+    if (run->batch % run->replicas != 0)
         return error_set(error, STATUS_USAGE,
-                         "micro_batch=%lld does not divide batch=%lld; expected a divisor, or 0 to "
-                         "have it chosen",
-                         (long long)run->micro_batch, (long long)run->batch);
+                         "replicas=%lld does not divide batch=%lld; expected a divisor",
+                         (long long)run->replicas, (long long)run->batch);
+    const int64_t part = run->batch / run->replicas;
+    if (run->micro_batch > 0 && part % run->micro_batch != 0)
+        return error_set(error, STATUS_USAGE,
+                         "micro_batch=%lld does not divide batch=%lld%s; expected a divisor, or 0 "
+                         "to have it chosen",
+                         (long long)run->micro_batch, (long long)part,
+                         run->replicas > 1 ? " (that of one of the replicas)" : "");
     /* Only a generated task is known to be endless before its files are read. */
     const bool endless = !cell->task->open && run->train_samples == 0 &&
                          cell->task->count(cell->task_options, NULL, SPLIT_TRAIN) == 0;
@@ -227,6 +235,13 @@ CellValue *cell_values(const Cell *cell, int *count) {
     return values;
 }
 
+/* Whether a setting is part of what a cell is. One replica is not, so that cells have the identity
+ * that they had before there were replicas. */
+static bool identifies(const CellValue *value) {
+    if (strcmp(value->key, "replicas") == 0) return strcmp(value->text, "1") != 0;
+    return strcmp(value->key, "checkpoint_every") != 0;
+}
+
 char *cell_text(const Cell *cell) {
     int count;
     CellValue *values = cell_values(cell, &count);
@@ -236,8 +251,7 @@ char *cell_text(const Cell *cell) {
     if (!out) abort();
     fprintf(out, "numbers_version: " NUMBERS_VERSION "\ntask_version: %d\n", cell->task->version);
     for (int i = 0; i < count; i++)
-        if (strcmp(values[i].key, "checkpoint_every") != 0)
-            fprintf(out, "%s: %s\n", values[i].key, values[i].text);
+        if (identifies(&values[i])) fprintf(out, "%s: %s\n", values[i].key, values[i].text);
     fclose(out);
     free(values);
     return text;

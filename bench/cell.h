@@ -27,6 +27,7 @@ typedef struct RunOptions {
     int64_t seed;
     int64_t batch;       /* samples in one optimiser step */
     int64_t micro_batch; /* samples in one replay; 0: chosen so that activations fit the cache */
+    int64_t replicas;    /* parts of the batch whose gradients are summed apart: bench/part_sum.h */
     double lr;           /* peak learning rate */
     double lr_end;       /* fraction of lr at the end of the schedule */
     int schedule;
@@ -89,7 +90,8 @@ typedef struct CellValue {
 CellValue *cell_values(const Cell *cell, int *count);
 
 /* All settings that can change a number, one "key: value" line each, in the order of cell_values:
- * what the identity is the hash of. Threads, device, folders and checkpoint_every are not in it.
+ * what the identity is the hash of. Threads, device, folders, checkpoint_every and one replica are
+ * not in it.
  * The caller frees it. */
 char *cell_text(const Cell *cell);
 

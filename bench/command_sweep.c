@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/command.h"
+#include "bench/launch.h"
 #include "bench/progress.h"
 #include "bench/result.h"
 #include "bench/store.h"
@@ -150,6 +151,18 @@ static Status plan(const Invocation *invocation, Error *error) {
     return status;
 }
 
+/* A sweep is one process that starts others, one a cell. With a shard of its own it may have been
+ * started by a launcher, of which its cells need not know. */
+static Status check_launch(const Flags *flags, Error *error) {
+    if (!flags->shard[0])
+        return launch_refuse("sweep",
+                             "start one sweep on each machine, with --shard i/n if you like, or "
+                             "one large cell with mpirun longhaul train",
+                             error);
+    launch_leave();
+    return STATUS_OK;
+}
+
 static Status sweep(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     const SuiteRequest request = suite_request(invocation);
@@ -164,6 +177,7 @@ static Status sweep(const Invocation *invocation, Error *error) {
     };
     Suite suite;
     Status status = read_shard(flags, &options.shard, &options.shards, error);
+    if (status == STATUS_OK) status = check_launch(flags, error);
     if (status == STATUS_OK) status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
     status = flags->dry_run ? show_plan(&suite, flags, error) : sweep_run(&suite, &options, error);

@@ -8,10 +8,12 @@
 #include "bench/claim.h"
 #include "bench/command.h"
 #include "bench/config.h"
+#include "bench/environment.h"
 #include "bench/interrupt.h"
 #include "bench/progress.h"
 #include "bench/result.h"
 #include "bench/store.h"
+#include "bench/team.h"
 #include "bench/train.h"
 #include "engine/file.h"
 
@@ -24,6 +26,7 @@ typedef struct Job {
     Settings settings;
     Cell cell;
     char folder[PATH_MAX];
+    Team team; /* processes that a launcher started for this cell; the first one writes */
     bool terminal;
     double last_line; /* when progress was last shown */
 } Job;
@@ -80,6 +83,20 @@ static void print_result(const Job *job, const Result *result) {
     printf("%s/result.json\n", job->folder);
 }
 
+static bool leads(const Job *job) {
+    return job->team.rank == 0;
+}
+
+/* Default bindings of launchers give a process one core, whatever it does with it. */
+static void check_binding(const Job *job) {
+    const int threads = flag_threads(job->flags), allowed = processors_allowed();
+    if (job->team.count == 1 || job->flags->quiet || threads <= allowed) return;
+    fprintf(stderr,
+            "longhaul: each process has %d threads and the launcher allows it %d processor%s; "
+            "with Open MPI, mpirun --bind-to none or --map-by slot:PE=%d\n",
+            threads, allowed, allowed == 1 ? "" : "s", threads);
+}
+
 static Status print_plan(const Job *job, Error *error) {
     CellPlan plan;
     const Status status = cell_plan(&job->cell, flag_threads(job->flags), &plan, error);
@@ -104,40 +121,41 @@ static Status print_plan(const Job *job, Error *error) {
     return STATUS_OK;
 }
 
+/* On every process of the team. */
 static Status train(Job *job, Error *error) {
     const TrainOptions options = {
         .threads = flag_threads(job->flags),
+        .team = &job->team,
         .folder = job->folder,
         .weights = job->flags->weights[0] ? job->flags->weights : NULL,
-        .progress = show_progress,
+        .progress = leads(job) ? show_progress : NULL,
         .context = job,
         .stop = asked_to_stop,
     };
     Result result = {0};
     interrupt_install();
-    Status status = store_write_config(job->folder, &job->cell, &job->settings, error);
-    if (status == STATUS_OK) status = cell_train(&job->cell, &options, &result, error);
-    if (job->terminal && !job->flags->quiet) fprintf(stderr, "\r\033[K");
+    Status status = cell_train(&job->cell, &options, &result, error);
+    if (leads(job) && job->terminal && !job->flags->quiet) fprintf(stderr, "\r\033[K");
     if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED)
         status = error_set(error, STATUS_INTERRUPTED,
                            "interrupted after %lld steps and saved; the same command continues",
                            (long long)result.steps);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && leads(job)) {
         status = result_write(job->folder, &job->cell, &job->settings, &result, error);
-    if (status == STATUS_OK) print_result(job, &result);
+        if (status == STATUS_OK) print_result(job, &result);
+    }
     if (status == STATUS_OK && result.outcome == OUTCOME_DIVERGED) status = STATUS_NUMERIC;
     result_free(&result);
     return status;
 }
 
-/* A run that cannot be made says so in its folder, so that a sweep need not try again. */
-static Status train_claimed(Job *job, Error *error) {
+/* On the first process of the team: the folder as training wants to find it. */
+static Status make_ready(Job *job, Error *error) {
+    check_binding(job);
     folder_clean(job->folder, leftover_seconds);
-    Status status = store_forget(job->folder, job->flags->force, error);
-    if (status == STATUS_OK) status = train(job, error);
-    const bool failed = status != STATUS_OK && status != STATUS_INTERRUPTED && error->message[0];
-    if (failed) store_write_failure(job->folder, error, NULL);
-    return status;
+    const Status status = store_forget(job->folder, job->flags->force, error);
+    return status == STATUS_OK ? store_write_config(job->folder, &job->cell, &job->settings, error)
+                               : status;
 }
 
 static Status print_finished(const Job *job, Error *error) {
@@ -152,36 +170,66 @@ static Status print_finished(const Job *job, Error *error) {
     return status;
 }
 
-static Status run_in_folder(Job *job, Error *error) {
-    Claim *claim;
+/* What the first process of the team finds in the folder, and tells the others. */
+typedef enum Finding { FOUND_WORK, FOUND_RESULT } Finding;
+
+/* On the first process of the team. *claim: to be released in the end. */
+static Status look(Job *job, Claim **claim, Finding *finding, Error *error) {
     char holder[CLAIM_HOLDER_BYTES];
     Status status = folder_make(job->folder, error);
-    if (status == STATUS_OK) status = claim_take(job->folder, &claim, holder, error);
+    if (status == STATUS_OK) status = claim_take(job->folder, claim, holder, error);
     if (status != STATUS_OK) return status;
-    if (!claim)
+    if (!*claim)
         return error_set(error, STATUS_INTERRUPTED, "%s is being worked on by %s; try again later",
                          job->folder, holder);
-    status = store_state(job->folder) == CELL_DONE && !job->flags->force
-                 ? print_finished(job, error)
-                 : train_claimed(job, error);
+    const bool done = store_state(job->folder) == CELL_DONE && !job->flags->force;
+    *finding = done ? FOUND_RESULT : FOUND_WORK;
+    return done ? STATUS_OK : make_ready(job, error);
+}
+
+/* A run that cannot be made says so in its folder, so that a sweep need not try again; of several
+ * processes it would say nothing about the cell. */
+static Status run_in_folder(Job *job, Error *error) {
+    Claim *claim = NULL;
+    Finding finding = FOUND_WORK;
+    Status status = leads(job) ? look(job, &claim, &finding, error) : STATUS_OK;
+    status = team_agree(&job->team, status, error);
+    finding = (Finding)team_largest(&job->team, finding);
+    if (status == STATUS_OK && finding == FOUND_WORK) status = train(job, error);
+    if (status == STATUS_OK && finding == FOUND_RESULT && leads(job))
+        status = print_finished(job, error);
+    status = team_agree(&job->team, status, error);
+    const bool failed = status != STATUS_OK && status != STATUS_INTERRUPTED && error->message[0];
+    if (claim && failed && job->team.count == 1 && finding == FOUND_WORK)
+        store_write_failure(job->folder, error, NULL);
     claim_release(claim);
+    return status;
+}
+
+static Status run(Job *job, const Invocation *invocation, Error *error) {
+    Problem problem;
+    Status status = gather(job, invocation, error);
+    if (status == STATUS_OK) {
+        snprintf(job->cell.device, sizeof job->cell.device, "%s", flag_device(job->flags));
+        status = cell_validate(&job->cell, &problem, error);
+        if (status == STATUS_OK)
+            status = store_folder(job->folder, job->flags->results, job->flags->suite, &job->cell,
+                                  error);
+    }
+    status = team_agree(&job->team, status, error);
+    if (status == STATUS_OK && !job->flags->dry_run) status = run_in_folder(job, error);
+    if (status == STATUS_OK && job->flags->dry_run && leads(job)) status = print_plan(job, error);
     return status;
 }
 
 static Status command(const Invocation *invocation, Error *error) {
     Job job = {.flags = &invocation->flags, .terminal = isatty(STDERR_FILENO) == 1};
-    Problem problem;
-    Status status = gather(&job, invocation, error);
-    if (status == STATUS_OK) {
-        snprintf(job.cell.device, sizeof job.cell.device, "%s", flag_device(job.flags));
-        status = cell_validate(&job.cell, &problem, error);
-        if (status == STATUS_OK)
-            status =
-                store_folder(job.folder, job.flags->results, job.flags->suite, &job.cell, error);
-        if (status == STATUS_OK)
-            status = job.flags->dry_run ? print_plan(&job, error) : run_in_folder(&job, error);
-        cell_close(&job.cell);
-    }
+    Status status = team_open(&job.team, error);
+    if (status != STATUS_OK) return status;
+    status = run(&job, invocation, error);
+    if (!leads(&job)) error->message[0] = '\0'; /* once is enough */
+    team_close(&job.team);
+    cell_close(&job.cell);
     settings_free(&job.settings);
     return status;
 }
@@ -192,7 +240,9 @@ const Command command_train = {
     .summary = "train and test one cell; run again, it continues or shows its result",
     .detail = "longhaul train task=mqar model=hyena width=64 length=128 pairs=8 lr=1e-3 seed=1 \\\n"
               "    budget=2e12flop --threads 2\n"
-              "The result lands in RESULTS/SUITE/IDENTITY/result.json.",
+              "The result lands in RESULTS/SUITE/IDENTITY/result.json.\n"
+              "Several processes can train one cell, with the same bits as one:\n"
+              "mpirun -n 4 longhaul train replicas=4 ... (docs/parallel.md).",
     .flags = "budget config device dry-run force quiet report results suite threads weights",
     .takes_settings = true,
     .run = command,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "bench/team.h"
 #include "engine/device.h"
 #include "engine/device_cuda.h"
 
@@ -87,6 +88,7 @@ json_t *environment_json(void) {
     char machine_code[512];
     cuda_machine_code(machine_code, sizeof machine_code);
     json_object_set_new(object, "cuda", json_string(machine_code));
+    json_object_set_new(object, "mpi", json_string(team_describe()));
     json_object_set_new(object, "host", json_string(known ? system.nodename : "unknown"));
     json_object_set_new(object, "kernel", json_string(known ? system.release : "unknown"));
     json_object_set_new(object, "architecture", json_string(known ? system.machine : "unknown"));

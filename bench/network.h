@@ -48,6 +48,13 @@ int64_t batch_bytes(const Problem *problem, int64_t capacity);
 void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
                 Split split, int64_t first, const int64_t *indices, int64_t samples, int threads);
 
+/* The same in two steps, for processes that share a batch: rows from .. to - 1 of the batch are
+ * filled; when all its rows have their weights, these are added up. */
+void batch_fill_rows(Batch *batch, const Cell *cell, const Problem *problem, const void *data,
+                     Split split, int64_t first, const int64_t *indices, int64_t from, int64_t to,
+                     int threads);
+void batch_count_labels(Batch *batch, const Problem *problem, int64_t samples);
+
 /* Copies samples from .. from + network batch - 1 of the batch into the network's inputs and
  * divides their weights by `labels` (the labels of the whole optimiser step, so that micro-batches
  * add up to the mean over the step). Samples past the end get weight 0. */

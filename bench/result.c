@@ -138,6 +138,7 @@ json_t *result_to_json(const Result *result) {
     char hash[17]; /* 64 bits do not fit a JSON number of every reader */
     snprintf(hash, sizeof hash, "%016" PRIx64, result->data_hash);
     json_object_set_new(object, "data_hash", json_string(hash));
+    json_object_set_new(object, "processes", json_integer(result->processes));
     for (int i = 0; i < result->curve_count; i++) {
         json_t *point = json_object();
         fields_to_json(point, point_fields, POINT_FIELDS, &result->curve[i]);
@@ -187,6 +188,9 @@ static const char *words_from_json(const json_t *object, Result *result) {
     if (!outcome || which == OUTCOMES) return "outcome";
     if (!failure) return "failure";
     if (!hash || sscanf(hash, "%16" SCNx64, &result->data_hash) != 1) return "data_hash";
+    const json_t *processes = json_object_get(object, "processes"); /* not in older results */
+    if (processes && !json_is_integer(processes)) return "processes";
+    result->processes = processes ? (int)json_integer_value(processes) : 1;
     result->outcome = (Outcome)which;
     snprintf(result->failure, sizeof result->failure, "%s", failure);
     return NULL;

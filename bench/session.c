@@ -1,10 +1,11 @@
 #include "bench/session.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "bench/part_sum.h"
 
 /* Activations of one replay should stay in the last-level cache that a core may call its own:
  * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
@@ -37,10 +38,10 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     return tape_plan(session->train.tape, session->threads, error);
 }
 
-/* The largest divisor of the batch whose replay fits the cache, the whole batch where that costs
- * too much, or what was asked for. */
+/* The largest divisor of a part of the batch whose replay fits the cache, the whole part where that
+ * costs too much, or what was asked for. */
 static Status choose_micro_batch(Session *session, Error *error) {
-    const int64_t batch = session->cell->run.batch;
+    const int64_t batch = session->cell->run.batch / session->cell->run.replicas;
     if (session->cell->run.micro_batch) {
         session->micro_batch = session->cell->run.micro_batch;
         return record_train(session, session->micro_batch, error);
@@ -92,7 +93,7 @@ Run session_run(const Session *session) {
 }
 
 Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
-    *session = (Session){.cell = cell, .threads = threads};
+    *session = (Session){.cell = cell, .threads = threads, .team = &team_alone};
     if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
     if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
     if (cell->run.products == PRODUCTS_TF32 && !session->device.kind->remote)
@@ -101,6 +102,11 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
             "products=tf32 is a format of GPUs (--device cuda); expected float or bf16 "
             "on device %s",
             cell->device);
+    if (cell->run.replicas > 1 && session->device.kind->remote)
+        return error_set(error, STATUS_USAGE,
+                         "replicas=%" PRId64 " is for CPUs, and this is device %s; leave it out, "
+                         "or use --device cpu",
+                         cell->run.replicas, cell->device);
     if (cell->task->open &&
         cell->task->open(cell->task_options, &session->data, error) != STATUS_OK)
         return error->status;
@@ -132,6 +138,8 @@ void session_close(Session *session) {
 int64_t session_bytes(const Session *session) {
     return (int64_t)(tape_bytes(session->train.tape) + tape_bytes(session->evaluate.tape) +
                      parameters_bytes(session->parameters, true)) +
+           part_sum_bytes(session->cell->run.replicas, session->team->count,
+                          session->parameters->size) +
            batch_bytes(&session->problem, session->cell->run.batch) +
            batch_bytes(&session->evaluation_problem, session->evaluate.batch);
 }
@@ -166,104 +174,6 @@ int64_t session_embedding_parameters(const Session *session) {
             sum += tensor_size(&parameter->tensor);
     }
     return sum;
-}
-
-/* How often a class came in training; -1: the task does not know. */
-static int64_t frequency_of(const Session *session, int32_t class_id) {
-    const Cell *cell = session->cell;
-    return cell->task->frequency
-               ? cell->task->frequency(cell->task_options, session->data, class_id)
-               : -1;
-}
-
-/* What the scored labels of samples first .. first+count-1 are of the original text. */
-static void add_extents(const Session *session, Split split, int64_t first, int64_t count,
-                        Breakdown *breakdown) {
-    const Cell *cell = session->cell;
-    for (int64_t i = first; i < first + count && cell->task->extent; i++) {
-        const Extent extent = cell->task->extent(cell->task_options, session->data, split, i);
-        breakdown_add_extent(breakdown, &extent);
-    }
-}
-
-/* Adds the scores of the samples that one replay has evaluated. */
-typedef struct Score {
-    double loss, labels;           /* summed over labels */
-    double sample_metric, samples; /* summed over samples */
-} Score;
-
-static void score(Score *sum, const Session *session, const Batch *batch, int64_t from,
-                  Breakdown *breakdown, Breakdown *lengths) {
-    const Network *network = &session->evaluate;
-    const int64_t labels = session->evaluation_problem.labels;
-    const int sequences = session->evaluation_problem.sequences;
-    for (int64_t i = 0; i < network->batch && from + i < batch->samples; i++) {
-        double right = 0, weights = 0;
-        for (int64_t k = 0; k < labels; k++) {
-            const int64_t row = i * labels + k, source = (from + i) * labels + k;
-            const double weight = (double)batch->weights[source];
-            if (weight == 0) continue;
-            weights += weight;
-            sum->loss += weight * (double)network->row_loss->host[row];
-            if (breakdown)
-                breakdown_add(breakdown, batch->positions[source],
-                              frequency_of(session, batch->classes[source]),
-                              (double)network->row_loss->host[row]);
-            if (network->prediction &&
-                network->prediction->host_integers[row] == batch->classes[source])
-                right += weight;
-        }
-        if (weights == 0) continue;
-        const bool whole = session->problem.all_or_nothing;
-        const double accuracy = whole ? right == weights : right / weights;
-        if (lengths)
-            sample_group_add(lengths->lengths, batch->lengths[(from + i) * sequences], accuracy);
-        if (lengths && session->problem.by_labels)
-            sample_group_add(lengths->label_counts, (int64_t)weights, accuracy);
-        sum->labels += weights;
-        sum->sample_metric += accuracy;
-        sum->samples += 1;
-    }
-}
-
-Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
-    const Problem *problem = &session->evaluation_problem;
-    const bool varied = problem->measure == MEASURE_ACCURACY &&
-                        (problem->by_labels || (problem->padded && problem->evaluation_length > 0));
-    if (breakdown) *breakdown = (Breakdown){0};
-    Breakdown *const lengths = varied ? breakdown : NULL;
-    if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;
-    samples = session_samples(session, split, samples);
-    Network *network = &session->evaluate;
-    const Run run = session_run(session);
-    Batch batch = batch_open(&session->evaluation_problem, network->batch);
-    Score sum = {0};
-    for (int64_t first = 0; first < samples; first += network->batch) {
-        const int64_t count = samples - first < network->batch ? samples - first : network->batch;
-        batch_fill(&batch, session->cell, &session->evaluation_problem, session->data, split, first,
-                   NULL, count, session->threads);
-        network_load(network, &session->evaluation_problem, &batch, 0,
-                     batch.labels > 0 ? batch.labels : 1);
-        tape_forward(network->tape, &run);
-        tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
-        score(&sum, session, &batch, 0, breakdown, lengths);
-        if (breakdown) add_extents(session, split, first, count, breakdown);
-    }
-    batch_close(&batch);
-    Evaluation evaluation = {.loss = sum.loss / sum.labels,
-                             .scored = problem->all_or_nothing ? sum.samples : sum.labels};
-    switch (session->problem.measure) {
-    case MEASURE_ACCURACY:
-        evaluation.metric = sum.sample_metric / sum.samples;
-        break;
-    case MEASURE_PERPLEXITY:
-        evaluation.metric = exp(evaluation.loss);
-        break;
-    case MEASURE_SQUARED_ERROR:
-        evaluation.metric = evaluation.loss;
-        break;
-    }
-    return evaluation;
 }
 
 Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error) {

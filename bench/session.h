@@ -3,8 +3,8 @@
 #ifndef LONGHAUL_SESSION_H
 #define LONGHAUL_SESSION_H
 
-#include "bench/breakdown.h"
 #include "bench/network.h"
+#include "bench/team.h"
 #include "bench/train.h"
 
 typedef struct Session {
@@ -13,6 +13,7 @@ typedef struct Session {
     void *data;                          /* of the task; NULL for generated ones */
     Device device;
     int threads;
+    const Team *team;      /* processes that share a step's parts and evaluations */
     int64_t micro_batch;   /* samples of one replay */
     int64_t replays;       /* of one optimiser step: batch / micro_batch */
     int64_t train_samples; /* samples of the training set; 0: fresh ones for ever */
@@ -36,15 +37,6 @@ Status session_allocate(Session *session, Error *error);
 
 /* Trained numbers of embedding and head, which comparisons of architectures leave out. */
 int64_t session_embedding_parameters(const Session *session);
-
-typedef struct Evaluation {
-    double loss;   /* mean nats (or squared error) per label */
-    double metric; /* as problem.measure says */
-    double scored; /* labels, or samples where all labels of one count together */
-} Evaluation;
-
-/* Scores samples 0 .. samples-1 of a split. breakdown: filled in for perplexity; NULL for none. */
-Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown);
 
 /* Samples of a split that exist, at most `wanted`. */
 int64_t session_samples(const Session *session, Split split, int64_t wanted);

@@ -9,7 +9,10 @@
 #include <sys/resource.h>
 
 #include "bench/checkpoint.h"
+#include "bench/evaluate.h"
+#include "bench/part_sum.h"
 #include "bench/session.h"
+#include "bench/share.h"
 #include "engine/file.h"
 #include "engine/optimizer.h"
 
@@ -35,6 +38,7 @@ typedef struct Training {
     Flight flights[FLIGHTS];
     void *landing;  /* their memory, pinned where the device has its own */
     Result *result; /* = &state.so_far */
+    PartSum sum;    /* of the gradients of a step's parts */
     Batch batch;
     int64_t *order; /* permutation of the training set in this epoch */
     int64_t epoch;  /* that `order` is of; -1: none yet */
@@ -87,10 +91,9 @@ static void shuffle(Training *training, int64_t epoch) {
     training->epoch = epoch;
 }
 
-/* Samples first .. first + count - 1 in the order of training. */
-static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t count) {
-    Session *session = &training->session;
-    const int64_t n = session->train_samples;
+/* Indices of samples first .. first + count - 1 in the order of training. The caller frees them. */
+static int64_t *indices_of(Training *training, int64_t first, int64_t count) {
+    const int64_t n = training->session.train_samples;
     int64_t *indices = malloc((size_t)count * sizeof *indices);
     for (int64_t i = 0; i < count; i++) {
         indices[i] = first + i;
@@ -98,15 +101,31 @@ static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t 
         if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
         indices[i] = training->order[(first + i) % n];
     }
+    return indices;
+}
+
+static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t count) {
+    Session *session = &training->session;
+    int64_t *indices = indices_of(training, first, count);
     batch_fill(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
                count, session->threads);
     free(indices);
 }
 
-/* The batch of a step, counted from 0. */
+/* This process's samples of the batch of a step, counted from 0. Of the others' it learns the
+ * weights alone, whose sum is a factor in every loss. */
 static void make_batch(Training *training, int64_t step) {
-    const int64_t batch = training->session.cell->run.batch;
-    fill_batch(training, &training->batch, step * batch, batch);
+    Session *session = &training->session;
+    const Team *team = session->team;
+    const int64_t samples = session->cell->run.batch, own = samples / team->count;
+    Batch *batch = &training->batch;
+    int64_t *indices = indices_of(training, step * samples, samples);
+    batch_fill_rows(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
+                    team->rank * own, (team->rank + 1) * own, session->threads);
+    team_gather(team, batch->weights,
+                (size_t)(own * session->problem.labels) * sizeof *batch->weights);
+    batch_count_labels(batch, &session->problem, samples);
+    free(indices);
 }
 
 /* Of so many samples whatever the batch, so that cells with other batches can be compared. */
@@ -135,7 +154,8 @@ static void explain_divergence(Training *training, double loss, double norm) {
     Session *session = &training->session;
     Result *result = training->result;
     const char *op = "backward", *scope = "";
-    make_batch(training, training->state.step);
+    const int64_t samples = session->cell->run.batch;
+    fill_batch(training, &training->batch, training->state.step * samples, samples);
     for (int64_t m = 0; m < session->replays; m++) {
         const Run run = run_of(training, training->state.step, m);
         tape_turn(session->train.tape);
@@ -245,6 +265,29 @@ static Status land_all(Training *training, bool *diverged, Error *error) {
     return STATUS_OK;
 }
 
+/* Replays this process's parts of a step, and adds up losses and gradients of all processes. */
+static void replay_own_parts(Training *training, int64_t step, float *losses) {
+    Session *session = &training->session;
+    Network *network = &session->train;
+    float *gradients = session->parameters->gradients;
+    const Team *team = session->team;
+    const int64_t own = session->replays / team->count, first = team->rank * own;
+    const int64_t part = session->replays / session->cell->run.replicas;
+    for (int64_t m = first; m < first + own; m++) {
+        const Run run = run_of(training, step, m);
+        tape_turn(network->tape);
+        network_load(network, &session->problem, &training->batch, m * session->micro_batch,
+                     training->batch.labels);
+        network->loss->host_gradient[0] = 1;
+        tape_forward(network->tape, &run);
+        device_download(&session->device, &losses[m], network->loss->data, sizeof(float));
+        tape_backward(network->tape, &run);
+        if ((m + 1) % part == 0) part_sum_add(&training->sum, gradients, session->threads);
+    }
+    part_sum_finish(&training->sum, gradients, session->threads);
+    team_gather(team, losses, (size_t)own * sizeof *losses);
+}
+
 /* Gives the device one optimiser step, whose batch is made while it still runs the one before, and
  * lands the step before that. The CPU's step has been done when it returns, and lands at once. */
 static Status train_step(Training *training, bool *diverged, Error *error) {
@@ -259,17 +302,7 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
         if (land(training, diverged, error) != STATUS_OK) return error->status;
         if (*diverged) return STATUS_OK;
     }
-    Network *network = &session->train;
-    for (int64_t m = 0; m < session->replays; m++) {
-        const Run run = run_of(training, step, m);
-        tape_turn(network->tape);
-        network_load(network, &session->problem, &training->batch, m * session->micro_batch,
-                     training->batch.labels);
-        network->loss->host_gradient[0] = 1;
-        tape_forward(network->tape, &run);
-        device_download(device, &flight->losses[m], network->loss->data, sizeof(float));
-        tape_backward(network->tape, &run);
-    }
+    replay_own_parts(training, step, flight->losses);
     /* The warm-up begins above zero: the first step uses the rate at its own end. */
     const double done =
         training->steps > 0 ? (double)(step + 1) / (double)training->steps : progress_of(training);
@@ -280,7 +313,7 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
     if (!device->kind->remote && land(training, diverged, error) != STATUS_OK) return error->status;
     if (*diverged) return STATUS_OK;
 
-    const double seconds = seconds_now() - start;
+    const double seconds = team_largest(session->team, seconds_now() - start);
     result->step_seconds[step % STEP_SAMPLES] = seconds;
     if (result->step_seconds_count < STEP_SAMPLES) result->step_seconds_count++;
     result->train_seconds += seconds;
@@ -310,15 +343,18 @@ static Status write_log(const Training *training, Error *error) {
 }
 
 static Status save(Training *training, Error *error) {
+    const Team *team = training->session.team;
     if (parameters_fetch(training->session.parameters, error) != STATUS_OK) return error->status;
     if (!training->options->folder) return STATUS_OK;
     training->result->wall_seconds =
         training->wall_before + seconds_now() - training->session_start;
     training->last_save = seconds_now();
-    if (checkpoint_save(training->options->folder, training->session.parameters, &training->state,
-                        error) != STATUS_OK)
-        return error->status;
-    return write_log(training, error);
+    Status status = STATUS_OK;
+    if (team->rank == 0)
+        status = checkpoint_save(training->options->folder, training->session.parameters,
+                                 &training->state, error);
+    if (team->rank == 0 && status == STATUS_OK) status = write_log(training, error);
+    return team_agree(team, status, error);
 }
 
 static bool better(const Problem *problem, double a, double b) {
@@ -376,6 +412,11 @@ static bool due(const Training *training, double before) {
     return after >= 1 || floor(after * (double)points) > floor(before * (double)points);
 }
 
+/* Whether a process of the team wants it: then all do it. */
+static bool someone(const Training *training, bool wants) {
+    return team_largest(training->session.team, wants) > 0;
+}
+
 /* Steps until the budget is used, the task is solved, training diverges or someone asks to stop. */
 static Status train_loop(Training *training, Error *error) {
     const RunOptions *run = &training->session.cell->run;
@@ -397,9 +438,11 @@ static Status train_loop(Training *training, Error *error) {
         }
         report(training);
         const bool stop =
-            training->options->stop && training->options->stop(training->options->context);
+            someone(training,
+                    training->options->stop && training->options->stop(training->options->context));
         const bool by_step = run->checkpoint_every && training->issued % run->checkpoint_every == 0;
-        const bool by_time = seconds_now() - training->last_save > checkpoint_seconds;
+        const bool by_time =
+            someone(training, seconds_now() - training->last_save > checkpoint_seconds);
         if (stop || by_step || by_time) {
             if (land_all(training, &diverged, error) != STATUS_OK) return error->status;
             if (diverged) return STATUS_OK;
@@ -454,7 +497,7 @@ static void finish(Training *training) {
     result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    result->peak_bytes = (int64_t)usage.ru_maxrss * 1024;
+    result->peak_bytes = (int64_t)team_largest(session->team, (double)usage.ru_maxrss) * 1024;
     result->wall_seconds = training->wall_before + seconds_now() - training->session_start;
 }
 
@@ -474,6 +517,7 @@ static void describe(Training *training) {
                                    (double)(session->problem.length * session->problem.sequences);
     result->planned_bytes = session_bytes(session);
     result->threads = session->threads;
+    result->processes = session->team->count;
 }
 
 static Status begin(Training *training, Error *error) {
@@ -502,31 +546,51 @@ static Status begin(Training *training, Error *error) {
     training->batch = batch_open(&session->problem, cell->run.batch);
     training->epoch = -1;
     training->issued = training->state.step;
-    if (prepare_landing(training, error) != STATUS_OK) return error->status;
+    if (prepare_landing(training, error) != STATUS_OK ||
+        part_sum_open(&training->sum, cell->run.replicas, session->team, session->parameters->size,
+                      error) != STATUS_OK)
+        return error->status;
     if (!found) result->data_hash = hash_data(training);
     describe(training);
     return STATUS_OK;
+}
+
+static Status compare_starts(const Training *training, Error *error) {
+    const Session *session = &training->session;
+    Start start = {.step = training->state.step, .data_hash = training->result->data_hash};
+    memcpy(start.identity, training->state.identity, sizeof start.identity);
+    snprintf(start.instructions, sizeof start.instructions, "%s", isa_name(session->device.isa));
+    return share_compare(session->team, &start, error);
+}
+
+/* What every process does by itself before the first step. */
+static Status prepare(Training *training, const Cell *cell, Error *error) {
+    Session *session = &training->session;
+    const TrainOptions *options = training->options;
+    Status status = budget_parse(cell->run.budget, &training->budget, error);
+    if (status == STATUS_OK) status = session_open(session, cell, options->threads, error);
+    if (options->team) session->team = options->team;
+    if (status == STATUS_OK) status = share_check(session, error);
+    if (status != STATUS_OK) return status;
+    training->steps = budget_steps(&training->budget, cell, &session->problem,
+                                   session->flops_per_step, session->train_samples);
+    return begin(training, error);
 }
 
 Status cell_train(const Cell *cell, const TrainOptions *options, Result *result, Error *error) {
     Training training = {.options = options, .session_start = seconds_now()};
     training.result = &training.state.so_far;
     training.last_save = training.session_start;
-    Status status = budget_parse(cell->run.budget, &training.budget, error);
-    if (status == STATUS_OK)
-        status = session_open(&training.session, cell, options->threads, error);
-    if (status == STATUS_OK) {
-        training.steps =
-            budget_steps(&training.budget, cell, &training.session.problem,
-                         training.session.flops_per_step, training.session.train_samples);
-        status = begin(&training, error);
-    }
+    Status status = prepare(&training, cell, error);
+    status = team_agree(options->team ? options->team : &team_alone, status, error);
+    if (status == STATUS_OK) status = compare_starts(&training, error);
     if (status == STATUS_OK) status = train_loop(&training, error);
     if (status == STATUS_OK && training.result->outcome != OUTCOME_INTERRUPTED) {
         finish(&training);
         status = save(&training, error); /* the weights that the test was taken with */
     }
     batch_close(&training.batch);
+    part_sum_close(&training.sum);
     free(training.order);
     release_landing(&training);
     session_close(&training.session);

@@ -6,6 +6,7 @@
 
 #include "bench/breakdown.h"
 #include "bench/cell.h"
+#include "bench/team.h"
 
 typedef enum Outcome {
     OUTCOME_FINISHED,   /* the budget was used */
@@ -49,6 +50,7 @@ typedef struct Result {
     int curve_count;
     uint64_t data_hash;    /* of the first training samples: equal for every model and batch */
     int threads, sessions; /* sessions: 1 + number of resumes */
+    int processes;         /* that shared the last session; threads and memory are those of one */
 } Result;
 
 /* What the plan knows before anything runs. */
@@ -63,12 +65,14 @@ typedef struct CellPlan {
 
 typedef struct TrainOptions {
     int threads;
+    const Team *team;    /* processes that train the cell together; NULL: this one alone */
     const char *folder;  /* of the cell: checkpoint, log.jsonl. NULL: keep nothing */
     const char *weights; /* start from this safetensors file; NULL: initial weights */
     /* Called after every step at most ten times a second; NULL: silent. */
     void (*progress)(void *context, double fraction, double metric, double seconds_left);
     void *context;
-    /* Asked after every step: true stops, saves and returns OUTCOME_INTERRUPTED. NULL: never. */
+    /* Asked after every step: true stops, saves and returns OUTCOME_INTERRUPTED, on all processes
+     * of the team. NULL: never. */
     bool (*stop)(void *context);
 } TrainOptions;
 
@@ -80,7 +84,8 @@ Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error);
 int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
                      double flops_per_step, int64_t train_samples);
 
-/* Continues from the folder's checkpoint if there is one. */
+/* Continues from the folder's checkpoint if there is one. All processes of a team call it with the
+ * same folder, in which the first one writes; status and numbers are the same on all. */
 Status cell_train(const Cell *cell, const TrainOptions *options, Result *result, Error *error);
 void result_free(Result *result);
 

@@ -1,7 +1,6 @@
 /* CUDA as a device: finds and loads the library that holds the kernels, so that one program serves
  * machines with and without a GPU. Nothing here needs CUDA to compile. */
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "engine/cuda/library.h"
 #include "engine/device_cuda.h"
+#include "engine/library.h"
 
 /* Device.state of an open device begins with the library's own: kernels are handed the state. */
 typedef struct Loaded {
@@ -17,24 +17,9 @@ typedef struct Loaded {
     const CudaLibrary *library;
 } Loaded;
 
-/* Beside the program, above it (build/tests) or in ../lib of an installed one. */
-static bool find_library(const char *file, char path[PATH_MAX]) {
-    static const char *const places[] = {"", "../", "../lib/"};
-    char program[PATH_MAX];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(program, '/');
-    if (slash) *slash = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        const int size = snprintf(path, PATH_MAX, "%s/%s%s", program, places[i], file);
-        if (size > 0 && size < PATH_MAX && access(path, R_OK) == 0) return true;
-    }
-    return false;
-}
-
 static Status load(const char *file, const char *missing, Loaded *loaded, Error *error) {
     char path[PATH_MAX];
-    if (!find_library(file, path))
+    if (!library_find(file, path))
         return error_set(error, STATUS_USAGE, "no %s beside the program or in ../lib: %s", file,
                          missing);
     *loaded = (Loaded){.handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)};
@@ -93,7 +78,7 @@ static Status check_driver(Error *error) {
 static Status cuda_open(Device *device, Error *error) {
     char path[PATH_MAX];
     /* What was not built is said before what is not installed. */
-    if (find_library(CUDA_LIBRARY_FILE, path) && check_driver(error) != STATUS_OK)
+    if (library_find(CUDA_LIBRARY_FILE, path) && check_driver(error) != STATUS_OK)
         return error->status;
     return open_library(device, CUDA_LIBRARY_FILE,
                         "the program was built without CUDA (make found no nvcc); install the CUDA "
@@ -301,7 +286,7 @@ void cuda_machine_code(char *text, size_t bytes) {
     Loaded loaded;
     char path[PATH_MAX];
     Error error = {0};
-    if (!find_library(CUDA_LIBRARY_FILE, path)) {
+    if (!library_find(CUDA_LIBRARY_FILE, path)) {
         snprintf(text, bytes, "not built (make found no nvcc)");
     } else if (load(CUDA_LIBRARY_FILE, "", &loaded, &error) != STATUS_OK) {
         snprintf(text, bytes, "%.200s", error.message);

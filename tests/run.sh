@@ -2,7 +2,8 @@
 # Runs tests: tests/run.sh FILE... Programs as many at once as there are cores, then scripts (*.sh),
 # which use all cores or measure time, one after the other. A line for each; the output of those that
 # fail; last line "N passed, N failed". Scripts find the build folder in $BUILD. A test over
-# LONGHAUL_TEST_SECONDS (600) has failed.
+# LONGHAUL_TEST_SECONDS (600) has failed. Status 77: this machine lacks what the test needs, and its
+# output says what; it is shown and counted as skipped, in a line before the last.
 set -u
 export limit=${LONGHAUL_TEST_SECONDS:-600} BUILD=${BUILD:-build}
 work=$(mktemp -d) || exit 74
@@ -21,13 +22,15 @@ run() {
     timeout -k 10 "$limit" "$test" >"$out" 2>&1 </dev/null
     status=$?
     milliseconds=$((($(date +%s%N) - start) / 1000000))
-    if [ "$status" -ne 0 ]; then
+    if [ "$status" -eq 77 ]; then
+        verdict=skipped
+    elif [ "$status" -ne 0 ]; then
         verdict=FAILED
         [ "$status" -eq 124 ] && echo "longer than $limit s" >>"$out"
     fi
     echo "$name" >>"$work/$verdict"
     {
-        printf '%-6s %-32s %4d.%02d s\n' "$verdict" "$name" \
+        printf '%-7s %-32s %4d.%02d s\n' "$verdict" "$name" \
             $((milliseconds / 1000)) $((milliseconds % 1000 / 10))
         [ "$status" -eq 0 ] || sed 's/^/    /' "$out"
     } >"$out.line"
@@ -46,5 +49,6 @@ done
 for test in "${scripts[@]+"${scripts[@]}"}"; do run "$test"; done
 
 count() { cat "$work/$1" 2>/dev/null | wc -l; }
+[ "$(count skipped)" -eq 0 ] || echo "$(count skipped) skipped"
 echo "$(count ok) passed, $(count FAILED) failed"
-[ "$(count FAILED)" -eq 0 ] && [ "$(count ok)" -eq $# ]
+[ "$(count FAILED)" -eq 0 ] && [ $(($(count ok) + $(count skipped))) -eq $# ]

@@ -22,6 +22,11 @@ if "$top/tests/run.sh" "$folder/good" "$folder/bad" >"$folder/log"; then
 fi
 [ "$(tail -n 1 "$folder/log")" = "1 passed, 1 failed" ] || fail "summary with a failing test"
 grep -q '^    reason$' "$folder/log" || fail "output of the failing test is not shown"
+printf '#!/bin/sh\necho no such machine; exit 77\n' >"$folder/absent"
+chmod +x "$folder/absent"
+"$top/tests/run.sh" "$folder/good" "$folder/absent" >"$folder/log" || fail "a skipped test counts as failed"
+[ "$(tail -n 2 "$folder/log" | tr "\n" ";")" = "1 skipped;1 passed, 0 failed;" ] || fail "summary with a skipped test"
+grep -q '^    no such machine$' "$folder/log" || fail "the reason of a skipped test is not shown"
 if LONGHAUL_TEST_SECONDS=1 "$top/tests/run.sh" "$folder/slow" >"$folder/log"; then
     fail "a test that hangs is not seen"
 fi
@@ -55,6 +60,22 @@ with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
 grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)
 if grep -q '^CUDA_LIBRARY' <<<"$without"; then fail "a CUDA library without nvcc"; fi
+
+# The MPI half likewise, by what pkg-config knows; MPI_PACKAGE= does without.
+cat >"$folder/pkg-config" <<'STANDIN'
+#!/bin/sh
+case "$*" in
+*--exists*) [ "${2-}" = mpich ] ;;
+*) echo standin ;;
+esac
+STANDIN
+chmod +x "$folder/pkg-config"
+with=$(make -C "$folder/tree" -pn NVCC= PKG_CONFIG="$folder/pkg-config" all 2>/dev/null || true)
+grep -q '^MPI_LIBRARY := build/liblonghaul_mpi.so' <<<"$with" || fail "MPI is not used"
+for without in MPI_PACKAGE= PKG_CONFIG=false; do
+    without=$(make -C "$folder/tree" -pn NVCC= PKG_CONFIG="$folder/pkg-config" $without all 2>/dev/null || true)
+    if grep -q '^MPI_LIBRARY' <<<"$without"; then fail "an MPI half without MPI"; fi
+done
 
 # Libraries of a folder: nothing of pkg-config, and the program looks for them relative to itself.
 if make -C "$folder/tree" -n NVCC= LIBRARIES="$folder/none" all >"$folder/log" 2>&1; then

@@ -128,6 +128,8 @@ static void identity_is_the_configuration(void **state) {
                  {"task=mqar model=lstm lr=2 lr=1e-3 budget=5min", "cpu", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min checkpoint_every=7", "cpu", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min replicas=1", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min replicas=2", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
                  {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
@@ -139,6 +141,22 @@ static void identity_is_the_configuration(void **state) {
         assert_int_equal(identity_of(cases[i].text, cases[i].device, identity, &error), STATUS_OK);
         if ((strcmp(identity, expected) == 0) != cases[i].same) fail_msg("%s", cases[i].text);
     }
+}
+
+/* Cells from before there were replicas keep their folders. */
+static void one_replica_is_not_in_the_identity(void **state) {
+    (void)state;
+    Cell cell;
+    Error error = {0};
+    assert_int_equal(cell_open(&cell, "mqar", "lstm", &error), STATUS_OK);
+    char *text = cell_text(&cell);
+    assert_null(strstr(text, "replicas"));
+    free(text);
+    assert_int_equal(cell_set(&cell, "replicas", "2", &error), STATUS_OK);
+    text = cell_text(&cell);
+    assert_non_null(strstr(text, "replicas: 2\n"));
+    free(text);
+    cell_close(&cell);
 }
 
 static void bad_settings_are_explained(void **state) {
@@ -158,6 +176,9 @@ static void bad_settings_are_explained(void **state) {
         {"task=mqar model=lstm budget=12", "budget=12: no unit"},
         {"task=mqar model=lstm schedule=cosin", "expected one of constant|linear|cosine"},
         {"task=mqar model=lstm batch=64 micro_batch=24", "micro_batch=24 does not divide batch=64"},
+        {"task=mqar model=lstm batch=64 replicas=5", "replicas=5 does not divide batch=64"},
+        {"task=mqar model=lstm batch=64 replicas=4 micro_batch=32",
+         "micro_batch=32 does not divide batch=16 (that of one of the replicas)"},
         {"task=mqar model=lstm budget=3epoch", "never repeats a sample, so it has no epochs"},
         {"task=mqar model=lstm vocabulary=8 pairs=8", "vocabulary=8"},
         {"task=mqar model=transformer width=64 heads=3", "heads=3"},
@@ -441,6 +462,7 @@ int main(void) {
         cmocka_unit_test(budgets),
         cmocka_unit_test(keys_are_unique),
         cmocka_unit_test(identity_is_the_configuration),
+        cmocka_unit_test(one_replica_is_not_in_the_identity),
         cmocka_unit_test(bad_settings_are_explained),
         cmocka_unit_test(bad_yaml_is_explained),
         cmocka_unit_test(suites_expand),

@@ -1,0 +1,161 @@
+#include "bench/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often a class came in training; -1: the task does not know. */
+static int64_t frequency_of(const Session *session, int32_t class_id) {
+    const Cell *cell = session->cell;
+    return cell->task->frequency
+               ? cell->task->frequency(cell->task_options, session->data, class_id)
+               : -1;
+}
+
+/* What the scored labels of samples first .. first+count-1 are of the original text. */
+static void add_extents(const Session *session, Split split, int64_t first, int64_t count,
+                        Breakdown *breakdown) {
+    const Cell *cell = session->cell;
+    for (int64_t i = first; i < first + count && cell->task->extent; i++) {
+        const Extent extent = cell->task->extent(cell->task_options, session->data, split, i);
+        breakdown_add_extent(breakdown, &extent);
+    }
+}
+
+/* What a replay leaves to be scored, in one piece of memory, which processes send each other. */
+typedef struct Replayed {
+    int32_t *classes, *predictions, *positions; /* (B K) */
+    float *weights, *losses;                    /* (B K) */
+    int32_t *lengths;                           /* (B S) */
+} Replayed;
+
+static size_t replayed_bytes(const Session *session) {
+    const Problem *problem = &session->evaluation_problem;
+    return sizeof(float) * (size_t)session->evaluate.batch *
+           (size_t)(5 * problem->labels + problem->sequences);
+}
+
+static Replayed replayed_at(const Session *session, void *memory) {
+    const int64_t rows = session->evaluate.batch * session->evaluation_problem.labels;
+    int32_t *integers = memory;
+    float *reals = (float *)memory + 3 * rows;
+    return (Replayed){.classes = integers,
+                      .predictions = integers + rows,
+                      .positions = integers + 2 * rows,
+                      .weights = reals,
+                      .losses = reals + rows,
+                      .lengths = integers + 5 * rows};
+}
+
+/* Computes samples first .. first + count - 1. */
+static void replay(Session *session, Split split, int64_t first, int64_t count, Batch *batch,
+                   const Replayed *replayed) {
+    const Problem *problem = &session->evaluation_problem;
+    Network *network = &session->evaluate;
+    const Run run = session_run(session);
+    batch_fill(batch, session->cell, problem, session->data, split, first, NULL, count,
+               session->threads);
+    network_load(network, problem, batch, 0, batch->labels > 0 ? batch->labels : 1);
+    tape_forward(network->tape, &run);
+    tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
+    const size_t bytes = sizeof(float) * (size_t)(count * problem->labels);
+    memcpy(replayed->classes, batch->classes, bytes);
+    memcpy(replayed->positions, batch->positions, bytes);
+    memcpy(replayed->weights, batch->weights, bytes);
+    memcpy(replayed->losses, network->row_loss->host, bytes);
+    if (network->prediction)
+        memcpy(replayed->predictions, network->prediction->host_integers, bytes);
+    memcpy(replayed->lengths, batch->lengths,
+           sizeof(int32_t) * (size_t)(count * problem->sequences));
+}
+
+/* Adds the scores of the samples that one replay has evaluated. */
+typedef struct Score {
+    double loss, labels;           /* summed over labels */
+    double sample_metric, samples; /* summed over samples */
+} Score;
+
+static void score(Score *sum, const Session *session, const Replayed *replayed, int64_t count,
+                  Breakdown *breakdown, Breakdown *lengths) {
+    const int64_t labels = session->evaluation_problem.labels;
+    const int sequences = session->evaluation_problem.sequences;
+    const bool predicts = session->evaluate.prediction != NULL;
+    for (int64_t i = 0; i < count; i++) {
+        double right = 0, weights = 0;
+        for (int64_t row = i * labels; row < (i + 1) * labels; row++) {
+            const double weight = (double)replayed->weights[row];
+            const double loss = (double)replayed->losses[row];
+            if (weight == 0) continue;
+            weights += weight;
+            sum->loss += weight * loss;
+            if (breakdown)
+                breakdown_add(breakdown, replayed->positions[row],
+                              frequency_of(session, replayed->classes[row]), loss);
+            if (predicts && replayed->predictions[row] == replayed->classes[row]) right += weight;
+        }
+        if (weights == 0) continue;
+        const bool whole = session->problem.all_or_nothing;
+        const double accuracy = whole ? right == weights : right / weights;
+        if (lengths) sample_group_add(lengths->lengths, replayed->lengths[i * sequences], accuracy);
+        if (lengths && session->problem.by_labels)
+            sample_group_add(lengths->label_counts, (int64_t)weights, accuracy);
+        sum->labels += weights;
+        sum->sample_metric += accuracy;
+        sum->samples += 1;
+    }
+}
+
+static Evaluation conclude(const Score *sum, const Problem *problem) {
+    Evaluation evaluation = {.loss = sum->loss / sum->labels,
+                             .scored = problem->all_or_nothing ? sum->samples : sum->labels};
+    switch (problem->measure) {
+    case MEASURE_ACCURACY:
+        evaluation.metric = sum->sample_metric / sum->samples;
+        break;
+    case MEASURE_PERPLEXITY:
+        evaluation.metric = exp(evaluation.loss);
+        break;
+    case MEASURE_SQUARED_ERROR:
+        evaluation.metric = evaluation.loss;
+        break;
+    }
+    return evaluation;
+}
+
+static int64_t at_most(int64_t count, int64_t limit) {
+    return count < limit ? count : limit;
+}
+
+Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
+    const Problem *problem = &session->evaluation_problem;
+    const Team *team = session->team;
+    const bool varied = problem->measure == MEASURE_ACCURACY &&
+                        (problem->by_labels || (problem->padded && problem->evaluation_length > 0));
+    if (breakdown) *breakdown = (Breakdown){0};
+    Breakdown *const lengths = varied ? breakdown : NULL;
+    if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;
+    samples = session_samples(session, split, samples);
+    const int64_t rows = session->evaluate.batch;
+    const size_t bytes = replayed_bytes(session);
+    char *blocks = calloc((size_t)team->count, bytes);
+    if (!blocks) abort();
+    Batch batch = batch_open(problem, rows);
+    Score sum = {0};
+    for (int64_t round = 0; round < samples; round += team->count * rows) {
+        const int64_t own = round + team->rank * rows;
+        if (own < samples) {
+            const Replayed replayed = replayed_at(session, blocks + (size_t)team->rank * bytes);
+            replay(session, split, own, at_most(rows, samples - own), &batch, &replayed);
+        }
+        team_gather(team, blocks, bytes);
+        for (int r = 0; r < team->count && round + r * rows < samples; r++) {
+            const int64_t first = round + r * rows, count = at_most(rows, samples - first);
+            const Replayed replayed = replayed_at(session, blocks + (size_t)r * bytes);
+            score(&sum, session, &replayed, count, breakdown, lengths);
+            if (breakdown) add_extents(session, split, first, count, breakdown);
+        }
+    }
+    batch_close(&batch);
+    free(blocks);
+    return conclude(&sum, problem);
+}

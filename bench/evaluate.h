@@ -1,0 +1,18 @@
+/* Validation and test: the samples of a split, scored in order. */
+#ifndef LONGHAUL_EVALUATE_H
+#define LONGHAUL_EVALUATE_H
+
+#include "bench/breakdown.h"
+#include "bench/session.h"
+
+typedef struct Evaluation {
+    double loss;   /* mean nats (or squared error) per label */
+    double metric; /* as problem.measure says */
+    double scored; /* labels, or samples where all labels of one count together */
+} Evaluation;
+
+/* Scores samples 0 .. samples-1 of a split. breakdown: filled in for perplexity; NULL for none. The
+ * processes of the team take one replay after the other in turn; all of them get all scores. */
+Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown);
+
+#endif
