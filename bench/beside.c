@@ -96,12 +96,19 @@ double point_value(const PublishedPoint *point, const Row *row) {
 
 /* ---- the column of the table ---- */
 
+/* Is it one of the values, and not a part of another one or of a citation? */
+static bool has_value(const char *published, const char *value) {
+    for (const char *at = published; (at = strstr(at, value)); at++)
+        if ((at == published || at[-1] == ' ') && at[strlen(value)] == ' ') return true;
+    return false;
+}
+
 void row_add_published(Row *row, const char *value, const char *citation) {
     enum { NUMBER = sizeof "arXiv 2011.04006" - 1 };
     const char *number = strstr(citation, "arXiv ");
     const size_t used = strlen(row->published);
     char one[160];
-    if (strstr(row->published, value)) return;
+    if (has_value(row->published, value)) return;
     snprintf(one, sizeof one, "%s%s (%.*s)", used ? ", " : "", value,
              number ? (int)NUMBER : (int)strlen(citation), number ? number : citation);
     if (used + strlen(one) < sizeof row->published) strcpy(row->published + used, one);

@@ -83,11 +83,25 @@ static void what_failed(void **state) {
     study_close(&study);
 }
 
+/* A value that another paper repeats adds nothing; one that is a part of another, or of a paper's
+ * number, does. */
+static void each_value_once(void **state) {
+    (void)state;
+    Row row = {0};
+    row_add_published(&row, "22.1", "Fu et al. 2023, arXiv 2212.14052, Table 2");
+    row_add_published(&row, "2.1", "Gu et al. 2022, arXiv 2111.00396");
+    row_add_published(&row, "22.1", "Poli et al. 2023, arXiv 2302.10866");
+    row_add_published(&row, "12.1", "Poli et al. 2023, arXiv 2302.10866");
+    assert_string_equal(row.published,
+                        "22.1 (arXiv 2212.14052), 2.1 (arXiv 2111.00396), 12.1 (arXiv 2302.10866)");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_sizes),
         cmocka_unit_test(no_sizes_stated),
         cmocka_unit_test(what_failed),
+        cmocka_unit_test(each_value_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,29 +6,7 @@ cd "$(dirname "$0")/.." || exit 74
 work=$(mktemp -d) || exit 74
 trap 'kill $(jobs -p) 2>/dev/null; chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export LONGHAUL_RESULTS=$work/results
-failures=0
-
-# check NAME EXPECTED_STATUS PART_OF_STDERR COMMAND...
-check() {
-    local name=$1 expected=$2 part=$3
-    shift 3
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    local status=$?
-    if [ "$status" -ne "$expected" ]; then
-        echo "$name: status $status, expected $expected"
-        sed 's/^/    /' "$work/err"
-        failures=$((failures + 1))
-    elif [ -n "$part" ] && ! grep -qF -- "$part" "$work/err"; then
-        echo "$name: no '$part' in:"
-        sed 's/^/    /' "$work/err"
-        failures=$((failures + 1))
-    fi
-}
-expect() { # NAME CONDITION...
-    local name=$1
-    shift
-    "$@" || { echo "$name: failed: $*"; failures=$((failures + 1)); }
-}
+. tests/check.sh
 contains() { grep -qF -- "$2" "$1"; }
 
 cell=(task=mqar model=lstm width=8 layers=1 vocabulary=32 length=16 pairs=2 batch=4

@@ -9,28 +9,7 @@ cd "$(dirname "$0")/.." || exit 74
 work=$(mktemp -d) || exit 74
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 export LONGHAUL_RESULTS=$work/results
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-
-# check NAME EXPECTED_STATUS PART_OF_STDERR COMMAND...
-check() {
-    local name=$1 expected=$2 part=$3 status
-    shift 3
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    status=$?
-    if [ "$status" -ne "$expected" ] || { [ -n "$part" ] && ! grep -qF -- "$part" "$work/err"; }; then
-        complain "$name: status $status, expected $expected; no '$part'? in:"
-        sed 's/^/    /' "$work/err"
-    fi
-}
-expect() { # NAME CONDITION...
-    local name=$1
-    shift
-    "$@" || complain "$name: failed: $*"
-}
+. tests/check.sh
 
 cell=(task=mqar model=transformer width=16 layers=1 vocabulary=32 length=16 pairs=2 batch=8 replicas=4
     dropout=0.1 budget=4000step evaluations=4 stop_when_solved=no validation_samples=21 test_samples=21
