@@ -133,6 +133,9 @@ static void contexts_and_parameters(void **state) {
     /* the experiment that the suite lm copies */
     expect_text("model=transformer_xl corpus=wikitext-103 unit=word layers=16 width=410 length=150",
                 145000000, "24 (arXiv 1901.02860)");
+    expect_text("model=transformer_xl corpus=enwik8 unit=byte layers=12 width=512 length=512",
+                41000000, "2.085 (arXiv 2209.10655)"); /* 2^1.06, which Mega's table repeats */
+    expect_text("model=mega corpus=enwik8 unit=byte layers=12 width=512 length=512", 40000000, "");
 }
 
 /* Hyena's table 4.2 at "131k", "64k" and "30k", of which its table A.1 prints 32,784; its table A.2
