@@ -119,6 +119,7 @@ static bool average_row(const Parts *parts, const char *model, Row *average) {
 
     snprintf(average->model, sizeof average->model, "%s", model);
     snprintf(average->values[0], sizeof average->values[0], "%s", parts->average->name);
+    average->sees_ahead = rows[0]->sees_ahead;
     average->mean = failed;
     for (int i = 0; i < count; i++) {
         average->mean += share * rows[i]->mean;
@@ -138,43 +139,46 @@ static bool average_row(const Parts *parts, const char *model, Row *average) {
     return true;
 }
 
-/* The value of the model's point on the problem in the same paper; NULL: it has none. */
+/* The same architecture's point on the problem in the same paper; NULL: it has none. */
 static const PublishedPoint *point_of(const Published *published, const PublishedPoint *paper,
                                       const char *problem) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
-        if (!strcmp(point->citation, paper->citation) && !strcmp(point->model, paper->model) &&
+        if (!strcmp(point->citation, paper->citation) && !strcmp(point->theirs, paper->theirs) &&
             !strcmp(point->task, problem))
             return point;
     }
     return NULL;
 }
 
-/* The average of a paper's points on the same problems; not-a-number when it lacks one. */
-static double published_average(const Parts *parts, const Published *published,
+/* The average of a paper's points that stand beside the model's rows; not-a-number when one of them
+ * has none. */
+static double published_average(const Parts *parts, const Study *study, const Published *published,
                                 const PublishedPoint *paper) {
     const SuiteAverage *average = parts->average;
     double sum = 0;
     char name[sizeof paper->task];
     for (int i = 0; i < parts->count; i++) {
-        row_problem(parts->first[i], name);
+        const Row *row = row_of(parts, i, paper->model);
+        row_problem(row, name);
         const PublishedPoint *point = point_of(published, paper, name);
-        if (!point || point->failed) return NAN;
+        if (!point || point->failed || !point_is_beside(point, row, study)) return NAN;
         sum += point->value;
     }
     if (!*average->suite) return sum / parts->count;
     published_name(average->suite, name);
     const PublishedPoint *point = point_of(published, paper, name);
-    if (!point) return NAN;
+    if (!point || point->reading != paper->reading) return NAN;
     return (sum + (point->failed ? average->failed : point->value)) / (parts->count + 1);
 }
 
-static void add_published(const Parts *parts, const Published *published, Row *row) {
+static void add_published(const Parts *parts, const Study *study, const Published *published,
+                          Row *row) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *paper = &published->points[i];
         if (strcmp(paper->model, row->model) != 0 || !strstr(paper->citation, "arXiv ")) continue;
         char value[24];
-        const double mean = published_average(parts, published, paper);
+        const double mean = published_average(parts, study, published, paper);
         format_number(NUMBER_SHARE, mean, value, sizeof value);
         if (!isnan(mean)) row_add_published(row, value, paper->citation);
     }
@@ -219,7 +223,7 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
         for (int r = 0; r < cases.count && same_case(&cases.rows[r], &cases.rows[0]); r++) {
             Row *row = &rows[summary->count];
             if (!average_row(&parts, cases.rows[r].model, row)) continue;
-            add_published(&parts, published, row);
+            add_published(&parts, study, published, row);
             summary->count++;
         }
         qsort(rows + begin, (size_t)(summary->count - begin), sizeof *rows, better_first);

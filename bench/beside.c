@@ -1,6 +1,7 @@
 #include "bench/beside.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ bool place_is_mixed(const Place *place) {
 }
 
 int64_t place_setting(const Place *place, const char *key) {
+    if (!strcmp(key, "parameters")) return (int64_t)place->row->parameters;
     if (place_is_mixed(place)) {
         if (!strcmp(key, "length")) return 0;
         if (!strcmp(key, "pairs")) return place->labels;
@@ -25,12 +27,18 @@ static const char *const variants[] = {"language", "skill", "corpus"};
 /* Problems that have a name of their own. */
 static const struct {
     const char *task, *key, *value, *name;
-} special[] = {{"pathfinder", "size", "128", "pathx"}};
+} special[] = {{"pathfinder", "size", "64", "path64"},
+               {"pathfinder", "size", "128", "pathx"},
+               {"pathfinder", "size", "256", "path256"},
+               {"image", "colour", "rgb", "rgbimage"}};
 
-/* Sizes that a benchmark fixes. ours: what we made up has no published points. */
+/* Settings that a benchmark fixes. ours: what we made up has no published points. */
 static const struct {
     const char *task, *key, *published, *ours;
-} fixed[] = {{"listops", "longest", "2000", ""}, {"pathfinder", "difficulty", "hard", "toy"}};
+} fixed[] = {{"listops", "longest", "2000", ""},
+             {"pathfinder", "difficulty", "hard", "toy"},
+             {"copy", "direction", "reverse", "forward"},
+             {"lm", "test", "own", "validation"}};
 
 enum { FIXED = sizeof fixed / sizeof *fixed };
 
@@ -67,26 +75,41 @@ bool row_differs(const Row *row, size_t *at, Difference *difference) {
 }
 
 void facts_of(const PublishedPoint *point, Fact facts[FACTS]) {
-    facts[0] = (Fact){"width", point->facts.width, 0, false};
-    facts[1] = (Fact){"length", point->facts.length, 2, false};
-    facts[2] = (Fact){"pairs", point->facts.pairs, 0, true};
-    facts[3] = (Fact){"vocabulary", point->facts.vocabulary, 0, false};
+    static const Fact of_ours[FACTS] = {
+        [FACT_WIDTH] = {.key = "width"},
+        [FACT_LAYERS] = {.key = "layers"},
+        [FACT_LENGTH] = {.key = "length"},
+        [FACT_PAIRS] = {.key = "pairs", .strict = true},
+        [FACT_VOCABULARY] = {.key = "vocabulary"},
+        [FACT_SYMBOLS] = {.key = "symbols"},
+        [FACT_ALPHABET] = {.key = "alphabet"},
+        [FACT_LATENTS] = {.key = "latents", .own = true},
+        [FACT_PARAMETERS] = {.key = "parameters", .own = true},
+    };
+    memcpy(facts, of_ours, sizeof of_ours);
+    for (int i = 0; i < FACTS; i++) facts[i].size = point->facts[i];
 }
 
 bool fact_agrees(const Fact *fact, const Place *place) {
     const int64_t ours = place_setting(place, fact->key);
-    return ours >= fact->stated && ours <= fact->stated + fact->slack;
+    return ours >= fact->size.least && ours <= fact->size.most;
 }
 
-/* Settings whose values papers put behind the name of an architecture: xLSTM[1:0]. */
-static const struct { const char *model, *key; } bracketed[] = {{"xlstm", "blocks"}};
+/* "init=legs"; words in brackets are a variant that ours cannot be. */
+static bool meets(const Row *row, const char *needs) {
+    const char *equals = strchr(needs, '=');
+    char key[32];
+    if (!equals || *needs == '[') return !*needs;
+    snprintf(key, sizeof key, "%.*s", (int)(equals - needs), needs);
+    return !strcmp(study_value(row->seeds[0], key), equals + 1);
+}
 
-bool row_is_variant(const Row *row, const char *variant) {
-    if (!*variant) return true;
-    for (size_t i = 0; i < sizeof bracketed / sizeof *bracketed; i++)
-        if (!strcmp(row->model, bracketed[i].model))
-            return !strcmp(study_value(row->seeds[0], bracketed[i].key), variant);
-    return false;
+bool row_is_model(const Row *row, const PublishedPoint *point) {
+    if (strcmp(row->model, point->model) != 0 || !meets(row, point->needs)) return false;
+    if (point->reading == READS_UNSTATED) return true;
+    char problem[48];
+    row_problem(row, problem);
+    return !strcmp(problem, point->task) && row->sees_ahead == (point->reading == READS_BOTH_WAYS);
 }
 
 double point_value(const PublishedPoint *point, const Row *row) {
@@ -114,28 +137,26 @@ void row_add_published(Row *row, const char *value, const char *citation) {
     if (used + strlen(one) < sizeof row->published) strcpy(row->published + used, one);
 }
 
-/* Is the point about what the row measured, at the sizes that its source states? */
-static bool is_same(const PublishedPoint *point, const Row *row, const Study *study) {
+bool point_is_beside(const PublishedPoint *point, const Row *row, const Study *study) {
     const Record *record = row->seeds[0];
     const Place place = {.row = row};
     char problem[48];
     row_problem(row, problem);
-    if (strcmp(row->model, point->model) != 0 || !row_is_variant(row, point->variant) ||
-        strcmp(problem, point->task) != 0 || strcmp(record->metric, point->metric) != 0 ||
-        point->test_length || point->state_bytes > 0 || place_is_mixed(&place))
+    if (!row_is_model(row, point) || strcmp(problem, point->task) != 0 ||
+        strcmp(record->metric, point->metric) != 0 || point->test_length ||
+        point->state_bytes > 0 || place_is_mixed(&place))
         return false;
     if (*point->unit && strcmp(point->unit, study_value(record, "unit")) != 0) return false;
     size_t at = 0;
     Difference difference;
     if (row_differs(row, &at, &difference)) return false;
-    Fact facts[FACTS + 1];
+    Fact facts[FACTS];
     facts_of(point, facts);
-    facts[FACTS] = (Fact){"layers", point->facts.layers, 0, false};
     bool states = false;
-    for (int i = 0; i <= FACTS; i++) {
-        if (!facts[i].stated) continue;
+    for (int i = 0; i < FACTS; i++) {
+        if (!facts[i].size.stated) continue;
         if (!fact_agrees(&facts[i], &place)) return false;
-        states |= i < FACTS;
+        states |= i != FACT_LAYERS;
     }
     return states || !strcmp(study->preset, "paper");
 }
@@ -145,7 +166,7 @@ void published_beside_rows(Summary *summary, const Study *study, const Published
         Row *row = &summary->rows[r];
         for (int i = 0; row->seeds && i < published->count; i++) {
             const PublishedPoint *point = &published->points[i];
-            if (!is_same(point, row, study)) continue;
+            if (!point_is_beside(point, row, study)) continue;
             char value[24];
             format_number(!strcmp(point->metric, "accuracy") ? NUMBER_SHARE : NUMBER_PLAIN,
                           point_value(point, row), value, sizeof value);

@@ -11,21 +11,19 @@ typedef struct Place {
     int64_t labels;
 } Place;
 
-/* A number that a source can state, and the setting it stands for. Sources count a length without
- * the tokens that ask or answer: up to two fewer. */
+/* A size that a source can state, and what of ours it stands for. */
 typedef struct Fact {
-    const char *key;
-    int64_t stated, slack; /* stated: 0 where the source is silent */
-    bool strict;           /* must agree even where the suite does not vary it */
+    const char *key; /* a setting, or "parameters" */
+    PublishedSize size;
+    bool strict; /* must agree even where the suite does not vary it */
+    bool own;    /* of the architecture: the lines of one published table differ in it */
 } Fact;
-
-enum { FACTS = 4 };
 
 void facts_of(const PublishedPoint *point, Fact facts[FACTS]);
 bool fact_agrees(const Fact *fact, const Place *place);
 
-/* Value of a numeric setting of the place, 0 when it has none. A mixture has no one length, and as
- * many pairs as labels. */
+/* Value of a numeric setting of the place (or its number of parameters), 0 when it has none. A
+ * mixture has no one length, and as many pairs as labels. */
 int64_t place_setting(const Place *place, const char *key);
 
 /* Was the place's model trained and tested on several problems at once? */
@@ -35,8 +33,9 @@ bool place_is_mixed(const Place *place);
  * have. */
 void row_problem(const Row *row, char name[48]);
 
-/* Is the row of the variant that the source names ("1:0" of xLSTM[1:0])? "" names none. */
-bool row_is_variant(const Row *row, const char *variant);
+/* Is the row of the point's architecture, in the variant that its source names? Where the source
+ * says what a position sees, the row must be on its problem and see the same. */
+bool row_is_model(const Row *row, const PublishedPoint *point);
 
 /* A size that a benchmark fixes, so that its sources do not state it, and the row's own. */
 typedef struct Difference {
@@ -53,8 +52,11 @@ double point_value(const PublishedPoint *point, const Row *row);
  * row's column of published values. A value that stands there already adds nothing. */
 void row_add_published(Row *row, const char *value, const char *citation);
 
-/* Fills that column of every row from the points on the same problem at the same sizes: all that
- * the source states must agree, and where it states none the preset must be the published one. */
+/* Is the point about what the row measured? All that the source states must agree; where it states
+ * no size but the layers, the preset must be the published one. */
+bool point_is_beside(const PublishedPoint *point, const Row *row, const Study *study);
+
+/* Fills that column of every row from the points that stand beside it. */
 void published_beside_rows(Summary *summary, const Study *study, const Published *published);
 
 #endif

@@ -18,12 +18,11 @@ static bool on_x(const Layout *layout, const char *key) {
     return layout->axis >= 0 && !strcmp(layout->study->axes[layout->axis], key);
 }
 
-/* Was the point's architecture measured, in the variant that its source names? */
+/* Was the point's architecture measured, in the variant that its source names and seeing as much?
+ */
 static bool has_model(const Layout *layout, const PublishedPoint *point) {
-    for (int i = 0; i < layout->summary->count; i++) {
-        const Row *row = &layout->summary->rows[i];
-        if (!strcmp(row->model, point->model) && row_is_variant(row, point->variant)) return true;
-    }
+    for (int i = 0; i < layout->summary->count; i++)
+        if (row_is_model(&layout->summary->rows[i], point)) return true;
     return false;
 }
 
@@ -42,13 +41,21 @@ static bool belongs(const Layout *layout, const PublishedPoint *point, const Pla
     for (int i = 0; i < FACTS; i++) {
         const bool same = fact_agrees(&facts[i], place);
         if (on_x(layout, facts[i].key)) { /* a curve goes on beyond what was measured */
-            placed = facts[i].stated > 0;
-            *x = same ? atof(row->values[layout->axis]) : (double)facts[i].stated;
+            placed = facts[i].size.stated > 0;
+            *x = same ? atof(row->values[layout->axis]) : (double)facts[i].size.stated;
         } else if ((facts[i].strict || is_axis(layout, facts[i].key)) && !same) {
             return false;
         }
     }
     return placed;
+}
+
+/* Does the place have another size than the point states? What lies along x does not count, nor
+ * what is an architecture's own where the row is of another one. */
+static bool differs(const Layout *layout, const PublishedPoint *point, const Fact *fact,
+                    const Place *place) {
+    return fact->size.stated && place_setting(place, fact->key) && !fact_agrees(fact, place) &&
+           !on_x(layout, fact->key) && (!fact->own || !strcmp(place->row->model, point->model));
 }
 
 enum { DIFFERENCES = 160 };
@@ -61,13 +68,14 @@ static void differences(const PublishedPoint *point, const Place *place, const L
     facts_of(point, facts);
     text[0] = 0;
     for (int i = 0; i < FACTS; i++) {
-        if (!facts[i].stated || !place_setting(place, facts[i].key) ||
-            fact_agrees(&facts[i], place) || on_x(layout, facts[i].key))
-            continue;
+        if (!differs(layout, point, &facts[i], place)) continue;
         const size_t used = strlen(text);
-        snprintf(text + used, DIFFERENCES - used, "%s%s %" PRId64 ", here %" PRId64,
-                 used ? "; " : " (", facts[i].key, facts[i].stated,
-                 place_setting(place, facts[i].key));
+        const char *join = used ? "; " : " (";
+        if (facts[i].own)
+            snprintf(text + used, DIFFERENCES - used, "%sother %s", join, facts[i].key);
+        else
+            snprintf(text + used, DIFFERENCES - used, "%s%s %" PRId64 ", here %" PRId64, join,
+                     facts[i].key, facts[i].size.stated, place_setting(place, facts[i].key));
     }
     Difference difference;
     for (size_t at = 0; row_differs(row, &at, &difference);) {
@@ -116,17 +124,15 @@ static void add_source(const Layout *layout, Chart *chart, const PublishedPoint 
     if (used + (size_t)wrote >= sizeof chart->sources) chart->sources[used] = '\0';
 }
 
-/* How far what a point states is from the row, in logarithms; what lies along x does not count. */
+/* How far what a point states is from the row, in logarithms. */
 static double distance(const Layout *layout, const PublishedPoint *point, const Place *place) {
     Fact facts[FACTS];
     facts_of(point, facts);
     double sum = 0;
-    for (int i = 0; i < FACTS; i++) {
-        const int64_t ours = place_setting(place, facts[i].key);
-        if (!ours || !facts[i].stated || on_x(layout, facts[i].key)) continue;
-        if (!fact_agrees(&facts[i], place))
-            sum += fabs(log((double)facts[i].stated / (double)ours));
-    }
+    for (int i = 0; i < FACTS; i++)
+        if (differs(layout, point, &facts[i], place))
+            sum += fabs(
+                log((double)facts[i].size.stated / (double)place_setting(place, facts[i].key)));
     return sum;
 }
 
@@ -137,8 +143,7 @@ static bool is_nearest(const Layout *layout, const Published *published,
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *other = &published->points[i];
         double there = 0;
-        if (strcmp(other->model, point->model) != 0 || other->test_length ||
-            strcmp(other->variant, point->variant) != 0 ||
+        if (strcmp(other->theirs, point->theirs) != 0 || other->test_length ||
             strcmp(other->citation, point->citation) != 0 ||
             !belongs(layout, other, place, &there) || there != x)
             continue;

@@ -1,153 +1,13 @@
 #include "bench/published.h"
 
-#include <ctype.h>
 #include <limits.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/csv.h"
 #include "bench/home.h"
-#include "models/model.h"
-
-/* Words of the sources for the quantity that stands after them (or before: "2 layers"). */
-static const struct {
-    const char *word;
-    size_t offset;
-    bool before;
-} fact_words[] = {
-    {"d_model", offsetof(PublishedFacts, width), false},
-    {"d", offsetof(PublishedFacts, width), false},
-    {"width", offsetof(PublishedFacts, width), false},
-    {"layers", offsetof(PublishedFacts, layers), true},
-    {"layer", offsetof(PublishedFacts, layers), true},
-    {"blocks", offsetof(PublishedFacts, layers), true},
-    {"length", offsetof(PublishedFacts, length), false},
-    {"at", offsetof(PublishedFacts, length), false}, /* "trained at 256" */
-    {"pairs", offsetof(PublishedFacts, pairs), false},
-    {"vocab", offsetof(PublishedFacts, vocabulary), false},
-    {"vocabulary", offsetof(PublishedFacts, vocabulary), false},
-};
-
-/* Names that are more than a difference in spelling. RWKV without a number is version 4: later
- * ones are always written with it. */
-static const struct {
-    const char *theirs, *ours;
-} aliases[] = {
-    {"attention", "transformer"},
-    {"fullattention", "transformer"},
-    {"transformer", "transformer"},
-    {"rwkv", "rwkv4"},
-    {"lineartransformer", "linear_attention"},
-    {"retention", "retnet"},
-    {"perceiverar", "perceiver"},
-    {"dsssoftmax", "dss"},
-    {"s4legs", "s4"},
-    {"h3s4", "h3"},
-    {"selectivecopying", "selectivecopy"},
-    {"inductionhead", "induction"},
-    {"inductionheads", "induction"},
-    {"associativerecall", "recall"},
-    {"mirroredcopy", "copy"},
-    {"nearestneighboursearch", "nns"},
-    {"reversestring", "reverse"},
-    {"stackmanipulation", "stack"},
-    {"lralistops", "listops"},
-    {"lratext", "text"},
-    {"lraretrieval", "retrieval"},
-    {"lraimage", "image"},
-    {"lragimage", "image"},
-    {"lrapathfinder", "pathfinder"},
-    {"lrapathx", "pathx"},
-    {"llama", "transformer"},
-    {"mharope", "transformer"},
-    {"transformerlrapaper", "transformer"},
-    {"s4dlegs", "s4d"},
-    {"mambas6", "mamba"},
-    {"h3blockhyena", "hyena"},
-    {"hyena2153m", "hyena"},
-    {"gpt2smallflashattention", "transformer"},
-};
-
-void published_name(const char *theirs, char ours[48]) {
-    size_t length = 0;
-    for (; *theirs && length < 47; theirs++) {
-        if (isalnum((unsigned char)*theirs)) ours[length++] = (char)tolower(*theirs);
-    }
-    ours[length] = 0;
-    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
-        if (!strcmp(ours, aliases[i].theirs)) snprintf(ours, 48, "%s", aliases[i].ours);
-    }
-}
-
-void published_model(const char *theirs, char ours[48], char variant[16]) {
-    char name[48];
-    snprintf(name, sizeof name, "%s", theirs);
-    char *bracket = strchr(name, '['), *end = strchr(name, ']');
-    const bool bracketed = bracket && end > bracket && !end[1];
-    variant[0] = '\0';
-    if (bracketed) {
-        snprintf(variant, 16, "%.*s", (int)(end - bracket - 1), bracket + 1);
-        *bracket = '\0';
-    }
-    published_name(name, ours);
-    int count;
-    const Model *const *models = model_list(&count);
-    for (int i = 0; i < count; i++) {
-        char plain[48];
-        published_name(models[i]->name, plain);
-        if (!strcmp(plain, ours)) snprintf(ours, 48, "%s", models[i]->name);
-    }
-}
-
-/* A whole number at text ("8192", "16k"), or 0 when it is a fraction, a range or no number. */
-static int64_t whole_number(const char *text) {
-    char *end;
-    if (!isdigit((unsigned char)*text)) return 0;
-    int64_t value = strtoll(text, &end, 10);
-    if (*end == 'k') {
-        value *= 1024;
-        end++;
-    }
-    return *end == 0 || strchr(" ,;)", *end) ? value : 0;
-}
-
-static bool word_byte(char byte) {
-    return isalnum((unsigned char)byte) || byte == '_';
-}
-
-static void read_facts(const char *text, PublishedFacts *facts) {
-    const char *number = NULL; /* the word before this one, when it began with a digit */
-    for (const char *at = text; *at;) {
-        if (!word_byte(*at)) {
-            at++;
-            continue;
-        }
-        size_t length = 1;
-        while (word_byte(at[length])) length++;
-        const char *after = at + length;
-        while (*after == ' ' || *after == '=') after++;
-        for (size_t i = 0; i < sizeof fact_words / sizeof *fact_words; i++) {
-            const char *word = fact_words[i].word;
-            if (strlen(word) != length || strncasecmp(at, word, length)) continue;
-            const char *digits = fact_words[i].before ? number : after;
-            const int64_t value = digits ? whole_number(digits) : 0;
-            int64_t *field = (int64_t *)((char *)facts + fact_words[i].offset);
-            if (value && !*field) *field = value;
-        }
-        number = at[0] >= '0' && at[0] <= '9' && (at == text || at[-1] == ' ') ? at : NULL;
-        at += length;
-    }
-}
-
-PublishedFacts published_facts(const char *params, const char *setting) {
-    PublishedFacts facts = {0};
-    read_facts(params, &facts);
-    read_facts(setting, &facts);
-    return facts;
-}
 
 /* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...", or
  * to the end of the brackets in which the paper's number stands. Of a file in a repository, "repo
@@ -170,10 +30,17 @@ static void short_citation(const char *source, char *citation, size_t size) {
     snprintf(citation, size, "%.*s", (int)length, source);
 }
 
-/* The number of a row on the scale of our metric; false for rows about something else. Perplexity
- * is a task's own where the source says the unit: bits per character stand for bytes, "word level"
- * for words, and everything else for byte pairs. */
-static bool read_value(const char *metric, double number, PublishedPoint *point) {
+/* What a perplexity is of: bits per character stand for bytes; NULL where the source does not say.
+ * Perplexities of different tokens are never compared. */
+static const char *unit_of(const char *metric, const char *setting, bool bits) {
+    if (bits) return "byte";
+    if (strstr(metric, "word") || strstr(setting, "word")) return "word";
+    return strstr(setting, "GPT-2 tokenizer") ? "bpe" : NULL;
+}
+
+/* The number of a row on the scale of our metric; false for rows about something else. */
+static bool read_value(const char *metric, const char *setting, double number,
+                       PublishedPoint *point) {
     const char *accuracy = strstr(metric, "accuracy");
     if (accuracy) {
         point->value = strchr(accuracy, '%') ? number / 100 : number;
@@ -182,14 +49,17 @@ static bool read_value(const char *metric, double number, PublishedPoint *point)
         return true;
     }
     const bool bits = strstr(metric, "test bpc"), perplexity = strstr(metric, "test ppl");
-    if (!bits && !perplexity) return false;
+    const char *unit = unit_of(metric, setting, bits);
+    if ((!bits && !perplexity) || !unit) return false;
     point->value = bits ? exp2(number) : number;
     snprintf(point->metric, sizeof point->metric, "perplexity");
-    snprintf(point->unit, sizeof point->unit, "%s",
-             bits                     ? "byte"
-             : strstr(metric, "word") ? "word"
-                                      : "bpe");
+    snprintf(point->unit, sizeof point->unit, "%s", unit);
     return true;
+}
+
+static PublishedReading reading_of(const char *setting) {
+    if (strstr(setting, "bidirectional")) return READS_BOTH_WAYS;
+    return strstr(setting, "causal") ? READS_CAUSALLY : READS_UNSTATED;
 }
 
 /* "trained at 256, tested at 2^14": 16384; 0 when the setting says nothing of the kind. */
@@ -216,7 +86,8 @@ static double state_bytes(const char *setting) {
 
 /* False for rows that are about something else than a measured quality. */
 static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
-    const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value");
+    const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value"),
+               *setting = csv_cell(csv, row, "setting"), *model = csv_cell(csv, row, "model");
     char *end;
     double number = strtod(value, &end);
     *point = (PublishedPoint){.failed = !strcmp(value, "FAIL") || !strcmp(value, "X")};
@@ -224,13 +95,15 @@ static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
         number = NAN;
     else if (end == value || *end)
         return false;
-    if (!read_value(metric, number, point)) return false;
+    if (!read_value(metric, setting, number, point)) return false;
     published_name(csv_cell(csv, row, "task"), point->task);
-    point->test_length = tested_at(csv_cell(csv, row, "setting"));
-    point->state_bytes = state_bytes(csv_cell(csv, row, "setting"));
+    point->test_length = tested_at(setting);
+    point->state_bytes = state_bytes(setting);
+    point->reading = reading_of(setting);
     short_citation(csv_cell(csv, row, "source"), point->citation, sizeof point->citation);
-    published_model(csv_cell(csv, row, "model"), point->model, point->variant);
-    point->facts = published_facts(csv_cell(csv, row, "params"), csv_cell(csv, row, "setting"));
+    snprintf(point->theirs, sizeof point->theirs, "%s", model);
+    published_model(model, point->model, point->needs);
+    published_facts(csv_cell(csv, row, "params"), setting, point->facts);
     point->uncertain = strstr(csv_cell(csv, row, "note"), "may be permuted") != NULL;
     point->approximate = strstr(csv_cell(csv, row, "note"), "approx") != NULL;
     return true;

@@ -7,19 +7,38 @@
 
 #include "engine/status.h"
 
-/* What a row's params and setting say; 0 where they say nothing. */
-typedef struct PublishedFacts {
-    int64_t width, layers, length, pairs, vocabulary;
-} PublishedFacts;
+/* Sizes that a source can state, each a setting of ours but the last. */
+typedef enum PublishedFact {
+    FACT_WIDTH,
+    FACT_LAYERS,
+    FACT_LENGTH,
+    FACT_PAIRS,
+    FACT_VOCABULARY,
+    FACT_SYMBOLS,  /* tokens to keep, of selective copying */
+    FACT_ALPHABET, /* different symbols, of copying */
+    FACT_LATENTS,  /* of Perceiver AR */
+    FACT_PARAMETERS,
+    FACTS
+} PublishedFact;
+
+/* A size as it is stated, and the numbers that can be meant; all 0 where the source is silent. */
+typedef struct PublishedSize {
+    int64_t stated, least, most;
+} PublishedSize;
+
+/* Which part of a sequence a position sees. */
+typedef enum PublishedReading { READS_UNSTATED, READS_CAUSALLY, READS_BOTH_WAYS } PublishedReading;
 
 typedef struct PublishedPoint {
     char task[48];     /* in our spelling, as published_name writes it */
     char metric[32];   /* ours: "accuracy" or "perplexity" */
-    char unit[8];      /* perplexity: unit=byte, word or bpe, or "" where it does not matter */
+    char unit[8];      /* perplexity: of a token of unit=byte, word or bpe; else "" */
     char citation[96]; /* "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2" */
     char model[48];    /* our name of the architecture, or theirs in our spelling */
-    char variant[16]; /* what they put behind it in brackets, "1:0" of xLSTM[1:0]; "" for nothing */
-    PublishedFacts facts;
+    char theirs[64];   /* their name of it, which tells two lines of a table apart */
+    char needs[32];    /* setting that makes ours the variant they mean, as published_model */
+    PublishedReading reading;
+    PublishedSize facts[FACTS];
     double state_bytes;  /* that a sequence carries from token to token; 0: not stated */
     int64_t test_length; /* trained at another length and tested at this one; 0: not so */
     double value;        /* accuracy: 0..1; perplexity, also where the source has bits */
@@ -34,25 +53,27 @@ typedef struct Published {
     int count;
 } Published;
 
-/* Every row of the file on the accuracy or perplexity of `task` (NULL: of any), in its order. Rows
- * that state neither a number nor a failure are left out. STATUS_DATA for a file that cannot be
+/* Every row of the file on the test accuracy or test perplexity of `task` (NULL: of any), in its
+ * order. Rows that state neither a number nor a failure are left out, and perplexities that do not
+ * say of what token. STATUS_DATA for a file that cannot be
  * read. Free in any case.
  */
 Status published_read(const char *path, const char *task, Published *published, Error *error);
 void published_free(Published *published);
 
-/* Numbers beside the words of the sources: "d_model 64, 2 layers", "length 64, kv pairs 4". A range
- * ("len<=40", "40..256", "64/128") states no single number and counts as silence. */
-PublishedFacts published_facts(const char *params, const char *setting);
+/* Numbers beside the words of the sources: "d_model 64, 2 layers", "length 64, kv pairs 4", "137K".
+ * A range ("len<=40", "40..256", "64/128") states no single number and counts as silence. */
+void published_facts(const char *params, const char *setting, PublishedSize facts[FACTS]);
 
 /* The file that a suite names, below results/published; "" has no points. Free in any case. */
 Status published_open(const char *file, Published *published, Error *error);
 
-/* Our spelling of a source's name of a task or architecture: "Full attention" -> "transformer",
- * "Mamba-2" -> "mamba2". */
+/* Our spelling of a source's name of a task: "Selective copying" -> "selectivecopy". */
 void published_name(const char *theirs, char ours[48]);
-/* The same for an architecture; one of ours has our name: "Liquid-S4" -> "liquid_s4". What stands
- * in brackets at the end goes into variant: "xLSTM[1:0]" -> "xlstm" and "1:0". */
-void published_model(const char *theirs, char ours[48], char variant[16]);
+/* Of an architecture: "Full attention" -> "transformer"; one that we do not have, or that is
+ * another than ours, keeps theirs without case and signs. needs: "key=value" that ours must have to
+ * be the variant ("S4D-LegS" -> "s4d" and "init=legs", "xLSTM[1:0]" -> "xlstm" and "blocks=1:0"),
+ * "" for nothing, or "[words]" for a variant that ours cannot be. */
+void published_model(const char *theirs, char ours[48], char needs[32]);
 
 #endif

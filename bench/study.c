@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void *allocate(int count, size_t size) {
+    void *memory = calloc((size_t)count, size);
+    if (!memory) abort();
+    return memory;
+}
+
 const char *study_value(const Record *record, const char *key) {
     const char *value = record_setting(record, key);
     return value ? value : "";
@@ -39,6 +45,20 @@ double study_labels_accuracy(const Row *row, int seed, int64_t labels) {
         if (groups[g].samples > 0 && groups[g].from == labels)
             return groups[g].accuracy / groups[g].samples;
     return row->seeds[seed]->chance;
+}
+
+bool study_sees_ahead(const Record *record) {
+    const Model *model = model_find(record->model);
+    const Task *task = task_find(record->task);
+    if (!model || !task || !model->bidirectional) return false;
+    /* Whether a task is causal does not depend on its options (tested), which need files. */
+    void *options = allocate(1, task->options.bytes + 1);
+    option_defaults(&task->options, options);
+    Problem problem;
+    Error error = {0};
+    const bool known = task->problem(options, &problem, &error) == STATUS_OK;
+    free(options);
+    return known && !problem.causal;
 }
 
 static bool same_value(const Record *a, const Record *b, const char *key) {
@@ -160,12 +180,6 @@ static int seed_order(const void *a, const void *b) {
                        study_value(*(const Record *const *)b, "seed"));
 }
 
-static void *allocate(int count, size_t size) {
-    void *memory = calloc((size_t)count, size);
-    if (!memory) abort();
-    return memory;
-}
-
 /* Perplexity on other scales. A seed that diverged has no test and leaves these means alone: its
  * row shows it by the metric. */
 static void measure_language(Row *row) {
@@ -209,6 +223,7 @@ static void measure_row(const Study *study, Row *row) {
     row->parameters = (double)row->seeds[0]->result.parameters;
     row->state_bytes = (double)row->seeds[0]->result.state_floats * (double)sizeof(float);
     row->chance = row->seeds[0]->chance;
+    row->sees_ahead = study_sees_ahead(row->seeds[0]);
     row->mean = mean(row->metrics, n);
     row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
     measure_language(row);

@@ -49,7 +49,8 @@ typedef struct Row {
     double nats_above_best;                /* perplexity: mean loss over that, nats a token */
     double bits_per_byte, word_perplexity; /* means over seeds; NAN: not known */
     bool best;                             /* best mean of its case */
-    char published[128]; /* what papers have here: "0.544 (arXiv 2011.04006)"; "": nothing */
+    bool sees_ahead;                       /* every position may see the whole sequence */
+    char published[192]; /* what papers have here: "0.544 (arXiv 2011.04006)"; "": nothing */
 } Row;
 
 typedef struct Summary {
@@ -96,6 +97,10 @@ int study_labels(const Row *row, int64_t labels[BREAKDOWN_POSITIONS]);
 /* Test accuracy of one seed of the row on samples of so many labels; chance for one that diverged
  * and has no test. */
 double study_labels_accuracy(const Row *row, int seed, int64_t labels);
+
+/* May every position see the whole sequence? True of architectures that can, in tasks where nothing
+ * has to be predicted; false for names that are no longer known. */
+bool study_sees_ahead(const Record *record);
 
 /* Test metric of a record as it enters means. */
 double study_metric(const Record *record);

@@ -54,12 +54,18 @@ static void published_text(const Study *study, const Row *row, char text[256]) {
     snprintf(text, 256, "%s", row->published);
 }
 
+static void reading_text(const Study *study, const Row *row, char text[256]) {
+    (void)study;
+    snprintf(text, 256, "%s", row->sees_ahead ? "both ways" : "causal");
+}
+
 typedef enum SourceKind {
     FROM_REAL,
     FROM_REAL_IF_VARIED, /* left out where all rows have the same value */
     FROM_REAL_IF_KNOWN,  /* the column is left out where no row has a value */
     FROM_INTEGER,
     FROM_TEXT,
+    FROM_TEXT_IF_VARIED,
     FROM_TEXT_IF_KNOWN
 } SourceKind;
 
@@ -82,6 +88,7 @@ static const struct {
     {"metric_low", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.low), NULL}},
     {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
     {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
+    {"reads", "reads", READ_BY_ALL, 0, {FROM_TEXT_IF_VARIED, 0, reading_text}},
     {"published", "published", READ_BY_ALL, 0, {FROM_TEXT_IF_KNOWN, 0, published_text}},
     {"chance",
      "chance",
@@ -157,12 +164,16 @@ static double real_of(const Source *source, const Row *row) {
 
 /* Averages, which stand last, know few of the values: they count for none. */
 static bool shows(const Source *source, const Row *row, const Row *first) {
-    char text[256];
+    char text[256], other[256];
     switch (source->kind) {
     case FROM_REAL_IF_VARIED:
         return row->seeds && real_of(source, row) != real_of(source, first);
     case FROM_REAL_IF_KNOWN:
         return !isnan(real_of(source, row));
+    case FROM_TEXT_IF_VARIED:
+        source->text(NULL, row, text);
+        source->text(NULL, first, other);
+        return strcmp(text, other) != 0;
     case FROM_TEXT_IF_KNOWN:
         source->text(NULL, row, text);
         return *text != '\0';
@@ -178,7 +189,8 @@ static bool is_shown(int column, const Summary *summary) {
 }
 
 static bool is_text(const Source *source) {
-    return source->kind == FROM_TEXT || source->kind == FROM_TEXT_IF_KNOWN;
+    return source->kind == FROM_TEXT || source->kind == FROM_TEXT_IF_VARIED ||
+           source->kind == FROM_TEXT_IF_KNOWN;
 }
 
 static void add_text_column(Table *table, const char *key) {

@@ -17,13 +17,15 @@ static Study lra_study(void) {
     Study study = made_up_study();
     study.axis_count = 1;
     strcpy(study.axes[0], "task");
+    strcpy(study.preset, "paper");
     return study;
 }
 
 static void add(Study *study, const char *model, const char *task, int seed, double test) {
     char settings[128];
-    snprintf(settings, sizeof settings, "task=%s model=%s seed=%d lr=0.01%s", task, model, seed,
-             strcmp(task, "listops") ? "" : " longest=2000");
+    snprintf(settings, sizeof settings, "task=%s model=%s seed=%d lr=0.01 init=legs%s%s", task,
+             model, seed, strcmp(task, "listops") ? "" : " longest=2000",
+             strcmp(task, "pathfinder") ? "" : " size=32 difficulty=hard");
     Record *record = made_up_cell(study, settings, test, test);
     snprintf(record->task, sizeof record->task, "%s", task);
 }
@@ -127,8 +129,10 @@ static void papers_by_the_same_rule(void **state) {
     assert_non_null(strstr(five, "0.544 (arXiv 2011.04006)"));
     const char *six = find(&a.summary, "avg6_fail50", "transformer")->published;
     assert_non_null(strstr(six, "0.537 (arXiv 2011.04006)"));
-    assert_null(strstr(six, "2205.14135")); /* has no Path-X */
+    assert_null(strstr(six, "2205.14135"));                   /* has no Path-X */
+    assert_non_null(strstr(six, "0.577 (arXiv 2209.10655)")); /* another run, 59.24 for five */
     assert_non_null(strstr(find(&a.summary, "avg6_fail50", "s4d")->published, "0.849"));
+    assert_null(strstr(six, "2405.04517")); /* causal, and without Text */
     Table table = table_build(&a.study, &a.summary);
     bool shown = false;
     for (int c = 0; c < table.column_count; c++)
@@ -136,6 +140,48 @@ static void papers_by_the_same_rule(void **state) {
     assert_true(shown);
     table_free(&table);
     end(&a);
+}
+
+/* Of S4D's the papers name the start; without it, or at other sizes, there is nothing beside it. */
+static void averages_are_of_the_same_experiment(void **state) {
+    (void)state;
+    for (int other = 0; other < 2; other++) {
+        Averaged a;
+        average(&a);
+        summary_free(&a.summary);
+        if (other) strcpy(a.study.preset, "standard");
+        for (int i = 0; i < a.study.count && !other; i++)
+            settings_add(&a.study.records[i].settings, "init", "lin", "test", NULL);
+        a.summary = study_summarise(&a.study);
+        averages_append(&a.summary, &a.study, &a.suite, &a.sources, &a.published);
+        assert_string_equal(find(&a.summary, "avg5", "s4d")->published, "");
+        assert_int_equal(*find(&a.summary, "avg5", "transformer")->published == 0, other);
+        end(&a);
+    }
+}
+
+/* Which rows saw the whole sequence is a column where they differ. */
+static void a_column_says_what_a_position_sees(void **state) {
+    (void)state;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        Averaged a;
+        average(&a);
+        for (int r = 0; r < a.summary.count && !mixed; r++)
+            if (!strcmp(a.summary.rows[r].model, "lstm")) a.summary.rows[r].sees_ahead = true;
+        Table table = table_build(&a.study, &a.summary);
+        int column = 0;
+        while (column < table.column_count && strcmp(table.columns[column].key, "reads") != 0)
+            column++;
+        assert_int_equal(column < table.column_count, mixed);
+        for (int r = 0; r < table.rows && mixed; r++) {
+            char model[256], reads[256];
+            table_text(&table, r, 0, model);
+            table_text(&table, r, column, reads);
+            assert_string_equal(reads, strcmp(model, "lstm") ? "both ways" : "causal");
+        }
+        table_free(&table);
+        end(&a);
+    }
 }
 
 /* What we made up has no published average. */
@@ -170,9 +216,13 @@ static void all_cases_or_none(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(means_by_seed),           cmocka_unit_test(a_case_from_another_suite),
-        cmocka_unit_test(papers_by_the_same_rule), cmocka_unit_test(stand_ins_stand_alone),
+        cmocka_unit_test(means_by_seed),
+        cmocka_unit_test(a_case_from_another_suite),
+        cmocka_unit_test(papers_by_the_same_rule),
+        cmocka_unit_test(stand_ins_stand_alone),
         cmocka_unit_test(all_cases_or_none),
+        cmocka_unit_test(averages_are_of_the_same_experiment),
+        cmocka_unit_test(a_column_says_what_a_position_sees),
     };
     return cmocka_run_group_tests_name("averages", tests, NULL, NULL);
 }

@@ -148,7 +148,8 @@ static void a_suite_without_width_is_drawn_against_length(void **state) {
 static Record *add_word_cell(Study *study, const char *model, const char *language, double chance,
                              double test) {
     char text[128];
-    snprintf(text, sizeof text, "model=%s seed=1 lr=0.01 language=%s", model, language);
+    snprintf(text, sizeof text, "model=%s seed=1 lr=0.01 positions=rotary language=%s", model,
+             language);
     Record *record = made_up_cell(study, text, test, test);
     snprintf(record->task, sizeof record->task, "formal");
     record->chance = chance;
@@ -275,7 +276,7 @@ static void lengths_have_a_figure(void **state) {
     const Series *theirs = find(&chart.panels[0], "mamba", SERIES_PUBLISHED);
     assert_int_equal(theirs->count, 3); /* 2^6, 2^7, 2^8 */
     assert_true(theirs->points[2].x == 256 && theirs->points[2].y == 1);
-    assert_non_null(strstr(chart.sources, "Table 11 (length 256, here 64)"));
+    assert_non_null(strstr(chart.sources, "Table 11 (length 256, here 64; other parameters)"));
     chart_free(&chart);
 }
 

@@ -15,6 +15,7 @@
 #include "bench/csv.h"
 #include "bench/home.h"
 #include "bench/published.h"
+#include "models/model.h"
 
 static Status read_text(const char *text, Csv *csv, Error *error) {
     char path[] = "/tmp/longhaul-csv-XXXXXX";
@@ -78,36 +79,79 @@ static void facts_of_settings(void **state) {
     (void)state;
     const struct {
         const char *params, *setting;
-        PublishedFacts facts;
+        int64_t stated[FACTS];
     } rows[] = {
         {"d_model 64, 2 layers", "length 128, kv pairs 8, vocab 8192", {64, 2, 128, 8, 8192}},
-        {"2 layers, D=64", "length 4096, vocab 16, 16 data tokens", {64, 2, 4096, 0, 16}},
-        {"2 blocks, d=128", "context <=64", {128, 2, 0, 0, 0}},
-        {"", "A100, hidden 2048, length 16k", {0, 0, 16384, 0, 0}},
-        {"2 blocks", "CL 756/1024/2048 x KV 48/96/256", {0, 2, 0, 0, 0}},
-        {"", "length 64/128, pairs 4..8, vocab <=20", {0, 0, 0, 0, 0}},
-        {"", "trained at 256, tested at 2^6", {0, 0, 256, 0, 0}},
-        {"d_model 64.5", "wavelength 3, kv pairs, 12", {0, 0, 0, 0, 0}},
+        {"2 layers, D=64", "length 4096, vocab 16, 16 data tokens", {64, 2, 4096, 0, 16, 16}},
+        {"2 blocks, d=128", "context <=64", {128, 2}},
+        {"", "A100, hidden 2048, length 16k", {0, 0, 16000}},
+        {"2 blocks", "CL 756/1024/2048 x KV 48/96/256", {0, 2}},
+        {"", "length 64/128, pairs 4..8, vocab <=20", {0}},
+        {"", "trained at 256, tested at 2^6", {0, 0, 256}},
+        {"", "trained len<=40, tested 40..256", {0}},
+        {"d_model 64.5", "wavelength 3, kv pairs, 12", {0}},
+        {"12 layers d=512", "ctx 1024", {512, 12, 1024}},
+        {"", "ctx 1K", {0, 0, 1000}},
+        {"", "50B tokens, seq len 1024", {0, 0, 1024}},
+        {"", "GPT-2 tokenizer (50257), ctx not stated", {0}},
+        {"153M", "16k context, 8 epochs", {[FACT_LENGTH] = 16000, [FACT_PARAMETERS] = 153000000}},
+        {"~358M (listing)",
+         "context 2048, 1024 latents",
+         {[FACT_LENGTH] = 2048, [FACT_LATENTS] = 1024, [FACT_PARAMETERS] = 358000000}},
+        {"137K", "", {[FACT_PARAMETERS] = 137000}},
+        {"1.3B", "", {[FACT_PARAMETERS] = 1300000000}},
+        {"750-826M", "", {0}},
+        {"6 layers, d=1024, 16 heads, 1024 latents",
+         "length 131072, 256 byte values",
+         {1024, 6, 131072, [FACT_ALPHABET] = 256, [FACT_LATENTS] = 1024}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const PublishedFacts facts = published_facts(rows[i].params, rows[i].setting);
-        assert_memory_equal(&facts, &rows[i].facts, sizeof facts);
+        PublishedSize facts[FACTS];
+        published_facts(rows[i].params, rows[i].setting, facts);
+        for (int f = 0; f < FACTS; f++) assert_int_equal(facts[f].stated, rows[i].stated[f]);
+    }
+}
+
+/* What a stated size can mean: 131k is 131,072 to those who write it, and 30k is not 32,768. */
+static void sizes_have_a_range(void **state) {
+    (void)state;
+    const struct {
+        const char *params, *setting;
+        PublishedFact fact;
+        int64_t number;
+        bool meant;
+    } rows[] = {
+        {"", "length 131k", FACT_LENGTH, 131072, true},
+        {"", "length 131k", FACT_LENGTH, 130000, false},
+        {"", "length 64k", FACT_LENGTH, 65536, true},
+        {"", "length 64k", FACT_LENGTH, 64000, true},
+        {"", "length 30k", FACT_LENGTH, 32768, false},
+        {"", "ctx 1K", FACT_LENGTH, 1024, true},
+        {"", "ctx 1K", FACT_LENGTH, 512, false},
+        {"", "length 32784", FACT_LENGTH, 32768, true},
+        {"", "length 20", FACT_LENGTH, 22, true},
+        {"", "length 20", FACT_LENGTH, 23, false},
+        {"", "length 20", FACT_LENGTH, 19, false},
+        {"", "length 20, vocab 10", FACT_VOCABULARY, 11, false},
+        {"41M", "", FACT_PARAMETERS, 38000000, true},
+        {"41M", "", FACT_PARAMETERS, 36000000, false},
+        {"41M", "", FACT_PARAMETERS, 46000000, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        PublishedSize facts[FACTS];
+        published_facts(rows[i].params, rows[i].setting, facts);
+        const PublishedSize size = facts[rows[i].fact];
+        assert_int_equal(rows[i].number >= size.least && rows[i].number <= size.most,
+                         rows[i].meant);
     }
 }
 
 static void names(void **state) {
     (void)state;
-    const char *const rows[][2] = {{"Attention", "transformer"},
-                                   {"Full attention", "transformer"},
-                                   {"Mamba-2", "mamba2"},
-                                   {"Hyena", "hyena"},
-                                   {"RWKV", "rwkv4"},
-                                   {"RWKV-7", "rwkv7"},
-                                   {"LRA/Path-X", "pathx"},
-                                   {"reverse_string", "reverse"},
-                                   {"MHA-RoPE", "transformer"},
-                                   {"Mamba + S6", "mamba"},
-                                   {"MQAR", "mqar"}};
+    const char *const rows[][2] = {
+        {"LRA/Path-X", "pathx"},   {"LRA/RGB-Image", "rgbimage"},   {"reverse_string", "reverse"},
+        {"mirrored copy", "copy"}, {"WikiText-103", "wikitext103"}, {"Attention", "attention"},
+        {"MQAR", "mqar"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char ours[48];
         published_name(rows[i][0], ours);
@@ -117,18 +161,41 @@ static void names(void **state) {
 
 static void models(void **state) {
     (void)state;
-    const char *const rows[][3] = {{"Linear Transformer", "linear_attention", ""},
+    const char *const rows[][3] = {{"Attention", "transformer", ""},
+                                   {"Full attention", "transformer", ""},
+                                   {"Transformer (re-run by Mega authors)", "transformer", ""},
+                                   {"MHA-RoPE", "transformer", "positions=rotary"},
+                                   {"Linear Transformer", "linear_attention", ""},
                                    {"Linear attention", "linear_attention", ""},
-                                   {"MHA-RoPE", "transformer", ""},
+                                   {"Mamba-2", "mamba2", ""},
+                                   {"Mamba + S6", "mamba", ""},
+                                   {"no gate (S4) + S4", "s4", ""},
+                                   {"S4 (v4 configs, approximate)", "s4", "init=legs"},
+                                   {"S4D", "s4d", ""},
+                                   {"S4D-LegS", "s4d", "init=legs"},
+                                   {"DSS (best-val checkpoint)", "dss", "kernel=softmax"},
+                                   {"DSS-EXP", "dss", "kernel=exp"},
+                                   {"Perceiver AR", "perceiver", ""},
+                                   {"RWKV", "rwkv4", ""},
+                                   {"RWKV-4(reg)", "rwkv4", ""},
                                    {"RWKV-7", "rwkv7", ""},
-                                   {"xLSTM[1:0]", "xlstm", "1:0"},
-                                   {"LSTM [forget gates only]", "lstm", "forget gates on"},
+                                   {"xLSTM[1:0]", "xlstm", "blocks=1:0"},
+                                   {"xLSTM", "xlstm", "[a:b]"},
+                                   /* other models, or numbers that do not belong to the name */
+                                   {"LSTM (Block)", "lstmblock", ""},
+                                   {"Hyena (CKConv filter)", "hyenackconvfilter", ""},
+                                   {"H3 (S4 filter)", "h3s4filter", ""},
+                                   {"Hybrid H3", "hybridh3", ""},
+                                   {"Mega-chunk", "megachunk", ""},
+                                   {"S4-v1", "s4v1", ""},
+                                   {"DSS (as printed)", "dssasprinted", ""},
+                                   {"LSTM [no bias]", "lstm", "[no bias]"},
                                    {"odd [name", "oddname", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char ours[48], variant[16];
-        published_model(rows[i][0], ours, variant);
+        char ours[48], needs[32];
+        published_model(rows[i][0], ours, needs);
         assert_string_equal(ours, rows[i][1]);
-        assert_string_equal(variant, rows[i][2]);
+        assert_string_equal(needs, rows[i][2]);
     }
 }
 
@@ -148,8 +215,9 @@ static void zoology_figure_two(void **state) {
         assert_string_equal(point->citation,
                             "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2");
         for (int p = 0; p < 4; p++) {
-            found += point->facts.length == panels[p][0] && point->facts.pairs == panels[p][1] &&
-                     point->facts.width >= 64 && !strcmp(point->model, "hyena");
+            found += point->facts[FACT_LENGTH].stated == panels[p][0] &&
+                     point->facts[FACT_PAIRS].stated == panels[p][1] &&
+                     point->facts[FACT_WIDTH].stated >= 64 && !strcmp(point->model, "hyena");
         }
     }
     assert_int_equal(found, 16);
@@ -232,6 +300,48 @@ static void scales_and_tested_lengths(void **state) {
     published_free(&lra);
 }
 
+/* Long Range Arena lets a model see the whole sequence: a number of one of ours says whether it
+ * did.
+ */
+static void long_range_arena_says_how_it_reads(void **state) {
+    (void)state;
+    Published lra = read_file("lra.csv", NULL);
+    int causal = 0, both_ways = 0;
+    for (int i = 0; i < lra.count; i++) {
+        const PublishedPoint *point = &lra.points[i];
+        if (!model_find(point->model) || !strcmp(point->task, "lraavg")) continue;
+        if (point->reading == READS_UNSTATED)
+            fail_msg("%s of %s, %s: whether it is causal or bidirectional is missing in setting",
+                     point->task, point->theirs, point->citation);
+        causal += point->reading == READS_CAUSALLY;
+        both_ways += point->reading == READS_BOTH_WAYS;
+    }
+    assert_true(causal >= 30 && both_ways >= 50);
+    published_free(&lra);
+}
+
+/* What a name needs of ours can be set. */
+static void needs_are_settings_of_ours(void **state) {
+    (void)state;
+    static const char *const names_with_needs[] = {"Llama",   "MHA-RoPE",    "MHA-Abs",
+                                                   "S4-LegS", "S4D-Lin",     "S4D-Inv",
+                                                   "DSS-EXP", "DSS-SOFTMAX", "xLSTM[1:0]"};
+    for (size_t i = 0; i < sizeof names_with_needs / sizeof *names_with_needs; i++) {
+        char ours[48], needs[32];
+        published_model(names_with_needs[i], ours, needs);
+        const Model *model = model_find(ours);
+        char *equals = strchr(needs, '=');
+        assert_true(model && equals);
+        *equals = '\0';
+        void *options = calloc(1, model->options.bytes + 1);
+        option_defaults(&model->options, options);
+        Error error = {0};
+        if (option_set(&model->options, options, needs, equals + 1, &error) != STATUS_OK)
+            fail_msg("%s: %s", names_with_needs[i], error.message);
+        free(options);
+    }
+}
+
 /* Every file that comes with the program can be read. */
 static void all_files(void **state) {
     (void)state;
@@ -257,11 +367,14 @@ int main(void) {
         cmocka_unit_test(csv_names_the_line_of_a_mistake),
         cmocka_unit_test(csv_field_survives_writing_and_reading),
         cmocka_unit_test(facts_of_settings),
+        cmocka_unit_test(sizes_have_a_range),
         cmocka_unit_test(names),
         cmocka_unit_test(models),
         cmocka_unit_test(zoology_figure_two),
         cmocka_unit_test(states_of_the_mixture),
         cmocka_unit_test(scales_and_tested_lengths),
+        cmocka_unit_test(long_range_arena_says_how_it_reads),
+        cmocka_unit_test(needs_are_settings_of_ours),
         cmocka_unit_test(all_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

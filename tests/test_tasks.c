@@ -29,6 +29,34 @@ static void descriptors_are_complete(void **state) {
     assert_null(task_find("no such task"));
 }
 
+/* A record's task alone tells which architectures saw the whole sequence (bench/study.c). */
+static void no_option_changes_what_a_position_may_see(void **state) {
+    (void)state;
+    int count;
+    const Task *const *tasks = task_list(&count);
+    for (int i = 0; i < count; i++) {
+        const OptionTable *table = &tasks[i]->options;
+        void *options = calloc(1, table->bytes + 1);
+        Problem standard, problem;
+        Error error = {0};
+        option_defaults(table, options);
+        assert_int_equal(tasks[i]->problem(options, &standard, &error), STATUS_OK);
+        for (int o = 0; o < table->count; o++) {
+            char choices[512], *rest = choices;
+            snprintf(choices, sizeof choices, "%s",
+                     table->options[o].choices ? table->options[o].choices : "");
+            for (char *choice; (choice = strtok_r(rest, "|", &rest));) {
+                option_defaults(table, options);
+                assert_int_equal(option_set(table, options, table->options[o].name, choice, &error),
+                                 STATUS_OK);
+                if (tasks[i]->problem(options, &problem, &error) != STATUS_OK) continue;
+                assert_int_equal(problem.causal, standard.causal);
+            }
+        }
+        free(options);
+    }
+}
+
 static void samples_fit_the_described_shape(void **state) {
     (void)state;
     int count;
@@ -196,6 +224,7 @@ int main(void) {
     setenv("LONGHAUL_DATA", "/nonexistent", 1); /* whatever real data there are */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptors_are_complete),
+        cmocka_unit_test(no_option_changes_what_a_position_may_see),
         cmocka_unit_test(samples_fit_the_described_shape),
         cmocka_unit_test(samples_are_pure_functions_of_their_address),
         cmocka_unit_test(splits_never_share_a_sample),
