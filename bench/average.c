@@ -33,6 +33,7 @@ Status average_sources_open(AverageSources *sources, const Suite *suite,
         SuiteRequest theirs = *request;
         theirs.suite = name;
         theirs.tasks = NULL;
+        theirs.of_another = true;
         Error failure = {0};
         int damaged = 0;
         Status status = suite_open(&sources->suites[i], &theirs, &failure);
@@ -66,18 +67,18 @@ static void list_cases(Parts *parts) {
         if (r == 0 || !same_case(&rows[r], &rows[r - 1])) parts->first[parts->count++] = &rows[r];
 }
 
-static const Row *row_of(const Parts *parts, int number, const char *model) {
+static const Row *row_of(const Parts *parts, int number, const char *name) {
     const Row *end = parts->cases->rows + parts->cases->count;
     for (const Row *row = parts->first[number]; row < end && same_case(row, parts->first[number]);
          row++)
-        if (!strcmp(row->model, model)) return row;
+        if (!strcmp(row->name, name)) return row;
     return NULL;
 }
 
-static const Row *further_row(const Parts *parts, const char *model) {
+static const Row *further_row(const Parts *parts, const char *name) {
     for (int r = 0; parts->more && r < parts->more->count; r++) {
         const Row *row = &parts->more->rows[r];
-        if (!strcmp(row->model, model) && has_settings(row, &parts->average->where)) return row;
+        if (!strcmp(row->name, name) && has_settings(row, &parts->average->where)) return row;
     }
     return NULL;
 }
@@ -91,7 +92,7 @@ static bool same_seeds(const Row *a, const Row *b) {
 }
 
 /* False when the model lacks a case. */
-static bool average_row(const Parts *parts, const char *model, Row *average) {
+static bool average_row(const Parts *parts, const Row *model, Row *average) {
     const Row *rows[MOST_CASES + 1];
     const bool more = *parts->average->suite != '\0';
     const double share = 1.0 / (parts->count + more);
@@ -112,12 +113,14 @@ static bool average_row(const Parts *parts, const char *model, Row *average) {
                      .interval = {NAN, NAN}};
     int count = 0;
     for (int i = 0; i < parts->count; i++, count++)
-        if (!(rows[count] = row_of(parts, i, model))) return false;
-    const Row *further = more ? further_row(parts, model) : NULL;
+        if (!(rows[count] = row_of(parts, i, model->name))) return false;
+    const Row *further = more ? further_row(parts, model->name) : NULL;
     if (further) rows[count++] = further;
     const double failed = more && !further ? share * parts->average->failed : 0;
 
-    snprintf(average->model, sizeof average->model, "%s", model);
+    memcpy(average->model, model->model, sizeof average->model);
+    memcpy(average->name, model->name, sizeof average->name);
+    average->slot = model->slot;
     snprintf(average->values[0], sizeof average->values[0], "%s", parts->average->name);
     average->mean = failed;
     for (int i = 0; i < count; i++) {
@@ -144,7 +147,7 @@ static const PublishedPoint *point_of(const Published *published, const Publishe
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *point = &published->points[i];
         if (!strcmp(point->citation, paper->citation) && !strcmp(point->model, paper->model) &&
-            !strcmp(point->task, problem))
+            !strcmp(point->variant, paper->variant) && !strcmp(point->task, problem))
             return point;
     }
     return NULL;
@@ -169,10 +172,14 @@ static double published_average(const Parts *parts, const Published *published,
     return (sum + (point->failed ? average->failed : point->value)) / (parts->count + 1);
 }
 
-static void add_published(const Parts *parts, const Published *published, Row *row) {
+/* measured: a row of the same model that was measured. */
+static void add_published(const Parts *parts, const Published *published, const Row *measured,
+                          Row *row) {
     for (int i = 0; i < published->count; i++) {
         const PublishedPoint *paper = &published->points[i];
-        if (strcmp(paper->model, row->model) != 0 || !strstr(paper->citation, "arXiv ")) continue;
+        if (strcmp(paper->model, row->model) != 0 || !row_is_variant(measured, paper->variant) ||
+            !strstr(paper->citation, "arXiv "))
+            continue;
         char value[24];
         const double mean = published_average(parts, published, paper);
         format_number(NUMBER_SHARE, mean, value, sizeof value);
@@ -183,7 +190,7 @@ static void add_published(const Parts *parts, const Published *published, Row *r
 static int better_first(const void *a, const void *b) {
     const Row *x = a, *y = b;
     if (x->mean != y->mean) return x->mean < y->mean ? 1 : -1;
-    return strcmp(x->model, y->model);
+    return strcmp(x->name, y->name);
 }
 
 static void describe(const Parts *parts, char text[512]) {
@@ -218,8 +225,8 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
         const int begin = summary->count;
         for (int r = 0; r < cases.count && same_case(&cases.rows[r], &cases.rows[0]); r++) {
             Row *row = &rows[summary->count];
-            if (!average_row(&parts, cases.rows[r].model, row)) continue;
-            add_published(&parts, published, row);
+            if (!average_row(&parts, &cases.rows[r], row)) continue;
+            add_published(&parts, published, &cases.rows[r], row);
             summary->count++;
         }
         qsort(rows + begin, (size_t)(summary->count - begin), sizeof *rows, better_first);
