@@ -90,14 +90,14 @@ static int free_slot(int first, const bool taken[PALETTE_STYLES]) {
     return first;
 }
 
-void palette_slots(const char *const *names, const char *const *models, int count, int *slots) {
+void palette_slots(const char *const *shown, const char *const *models, int count, int *slots) {
     bool taken[PALETTE_STYLES] = {false};
     for (int i = 0; i < count; i++) {
         slots[i] = palette_slot(models[i]);
-        if (!strcmp(names[i], models[i])) taken[slots[i]] = true;
+        if (!strcmp(shown[i], models[i])) taken[slots[i]] = true;
     }
     for (int i = 0; i < count; i++) {
-        if (!strcmp(names[i], models[i])) continue;
+        if (!strcmp(shown[i], models[i])) continue;
         slots[i] = free_slot(slots[i], taken);
         taken[slots[i]] = true;
     }

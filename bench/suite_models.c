@@ -202,7 +202,10 @@ Status reader_models(const Reader *reader, const SuiteRequest *request, SuiteFil
         status = add_listed(reader, request->models, &list->children[i], file);
     if (status == STATUS_OK) status = add_named(reader, request, file);
     if (status != STATUS_OK || file->models.count > 0) return status;
+    const char *wanted = request->models ? request->models : "";
+    char advice[128];
+    model_advice(reader, wanted, advice, sizeof advice);
     return error_set(reader->error, request->of_another ? STATUS_DATA : STATUS_USAGE,
-                     "--model '%s' selects none of the models of %s; longhaul plan shows them",
-                     request->models ? request->models : "", yaml_path(reader->yaml));
+                     "--model '%s' selects none of the models of %s%s; longhaul plan shows them",
+                     wanted, yaml_path(reader->yaml), advice);
 }

@@ -499,6 +499,11 @@ static void equal_kinds_are_refused(void **state) {
     Error error = {0};
     assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
     assert_says(&error, "models 'lstm' and 'same'", "equal kinds");
+    error = (Error){0};
+    write_text(kinds_text);
+    const SuiteRequest slip = {.suite = path, .preset = "quick", .models = "xlstm[1:1]"};
+    assert_int_equal(suite_open(&suite, &slip, &error), STATUS_USAGE);
+    assert_says(&error, "; did you mean 'xlstm[1:0]'?", "a kind that is not there");
 }
 
 /* Every suite that comes with the program expands in each of its three presets. */
