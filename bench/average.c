@@ -33,6 +33,7 @@ Status average_sources_open(AverageSources *sources, const Suite *suite,
         SuiteRequest theirs = *request;
         theirs.suite = name;
         theirs.tasks = NULL;
+        theirs.of_another = true;
         Error failure = {0};
         int damaged = 0;
         Status status = suite_open(&sources->suites[i], &theirs, &failure);
@@ -66,18 +67,18 @@ static void list_cases(Parts *parts) {
         if (r == 0 || !same_case(&rows[r], &rows[r - 1])) parts->first[parts->count++] = &rows[r];
 }
 
-static const Row *row_of(const Parts *parts, int number, const char *model) {
+static const Row *row_of(const Parts *parts, int number, const char *name) {
     const Row *end = parts->cases->rows + parts->cases->count;
     for (const Row *row = parts->first[number]; row < end && same_case(row, parts->first[number]);
          row++)
-        if (!strcmp(row->model, model)) return row;
+        if (!strcmp(row->name, name)) return row;
     return NULL;
 }
 
-static const Row *further_row(const Parts *parts, const char *model) {
+static const Row *further_row(const Parts *parts, const char *name) {
     for (int r = 0; parts->more && r < parts->more->count; r++) {
         const Row *row = &parts->more->rows[r];
-        if (!strcmp(row->model, model) && has_settings(row, &parts->average->where)) return row;
+        if (!strcmp(row->name, name) && has_settings(row, &parts->average->where)) return row;
     }
     return NULL;
 }
@@ -91,7 +92,7 @@ static bool same_seeds(const Row *a, const Row *b) {
 }
 
 /* False when the model lacks a case. */
-static bool average_row(const Parts *parts, const char *model, Row *average) {
+static bool average_row(const Parts *parts, const Row *model, Row *average) {
     const Row *rows[MOST_CASES + 1];
     const bool more = *parts->average->suite != '\0';
     const double share = 1.0 / (parts->count + more);
@@ -112,12 +113,14 @@ static bool average_row(const Parts *parts, const char *model, Row *average) {
                      .interval = {NAN, NAN}};
     int count = 0;
     for (int i = 0; i < parts->count; i++, count++)
-        if (!(rows[count] = row_of(parts, i, model))) return false;
-    const Row *further = more ? further_row(parts, model) : NULL;
+        if (!(rows[count] = row_of(parts, i, model->name))) return false;
+    const Row *further = more ? further_row(parts, model->name) : NULL;
     if (further) rows[count++] = further;
     const double failed = more && !further ? share * parts->average->failed : 0;
 
-    snprintf(average->model, sizeof average->model, "%s", model);
+    memcpy(average->model, model->model, sizeof average->model);
+    memcpy(average->name, model->name, sizeof average->name);
+    average->slot = model->slot;
     snprintf(average->values[0], sizeof average->values[0], "%s", parts->average->name);
     average->sees_ahead = rows[0]->sees_ahead;
     average->mean = failed;
@@ -151,15 +154,15 @@ static const PublishedPoint *point_of(const Published *published, const Publishe
     return NULL;
 }
 
-/* The average of a paper's points that stand beside the model's rows; not-a-number when one of them
- * has none. */
+/* The average of a paper's points that stand beside the rows of the model of that name;
+ * not-a-number when one of them has none. */
 static double published_average(const Parts *parts, const Study *study, const Published *published,
-                                const PublishedPoint *paper) {
+                                const PublishedPoint *paper, const char *model) {
     const SuiteAverage *average = parts->average;
     double sum = 0;
     char name[sizeof paper->task];
     for (int i = 0; i < parts->count; i++) {
-        const Row *row = row_of(parts, i, paper->model);
+        const Row *row = row_of(parts, i, model);
         row_problem(row, name);
         const PublishedPoint *point = point_of(published, paper, name);
         if (!point || point->failed || !point_is_beside(point, row, study)) return NAN;
@@ -178,7 +181,7 @@ static void add_published(const Parts *parts, const Study *study, const Publishe
         const PublishedPoint *paper = &published->points[i];
         if (strcmp(paper->model, row->model) != 0 || !strstr(paper->citation, "arXiv ")) continue;
         char value[24];
-        const double mean = published_average(parts, study, published, paper);
+        const double mean = published_average(parts, study, published, paper, row->name);
         format_number(NUMBER_SHARE, mean, value, sizeof value);
         if (!isnan(mean)) row_add_published(row, value, paper->citation);
     }
@@ -187,7 +190,7 @@ static void add_published(const Parts *parts, const Study *study, const Publishe
 static int better_first(const void *a, const void *b) {
     const Row *x = a, *y = b;
     if (x->mean != y->mean) return x->mean < y->mean ? 1 : -1;
-    return strcmp(x->model, y->model);
+    return strcmp(x->name, y->name);
 }
 
 static void describe(const Parts *parts, char text[512]) {
@@ -222,7 +225,7 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
         const int begin = summary->count;
         for (int r = 0; r < cases.count && same_case(&cases.rows[r], &cases.rows[0]); r++) {
             Row *row = &rows[summary->count];
-            if (!average_row(&parts, cases.rows[r].model, row)) continue;
+            if (!average_row(&parts, &cases.rows[r], row)) continue;
             add_published(&parts, study, published, row);
             summary->count++;
         }

@@ -113,6 +113,7 @@ void table_caption(Table *table, const Study *study, const Summary *summary) {
     if (any_published(summary))
         add_line(table, "published: a paper's number on the same problem, at the sizes that it "
                         "states; how it trained may differ.");
+    if (*study->named) add_line(table, "%s.", study->named);
     if (*summary->averages) add_line(table, "%s", summary->averages);
     if (study->failed) {
         add_line(table, "%d cell%s could not be run and %s no row: %s", study->failed,

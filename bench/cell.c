@@ -235,10 +235,17 @@ CellValue *cell_values(const Cell *cell, int *count) {
     return values;
 }
 
-/* Whether a setting is part of what a cell is. One replica is not, so that cells have the identity
- * that they had before there were replicas. */
+/* Settings that came when cells had results already, with the value that means what was there
+ * before: at that value they are no part of what a cell is, and those cells keep their identity. */
+static const struct {
+    const char *key, *before;
+} later[] = {{"replicas", "1"}, {"slstm_convolution", "-1"}};
+
+/* Whether a setting is part of what a cell is. */
 static bool identifies(const CellValue *value) {
-    if (strcmp(value->key, "replicas") == 0) return strcmp(value->text, "1") != 0;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (strcmp(value->key, later[i].key) == 0 && strcmp(value->text, later[i].before) == 0)
+            return false;
     return strcmp(value->key, "checkpoint_every") != 0;
 }
 

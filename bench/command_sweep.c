@@ -44,16 +44,16 @@ static Status read_shard(const Flags *flags, int *shard, int *shards, Error *err
 
 /* FLOPs and seconds of the finished cells of a model, and FLOPs that are to do. */
 typedef struct Work {
-    const Model *model;
+    const char *name; /* the suite's */
     double done, seconds, left;
 } Work;
 
 enum { MOST_MODELS = 64 };
 
-static Work *work_of(Work work[MOST_MODELS], const Model *model) {
+static Work *work_of(Work work[MOST_MODELS], const char *name) {
     int i = 0;
-    while (i < MOST_MODELS - 1 && work[i].model && work[i].model != model) i++;
-    work[i].model = model;
+    while (i < MOST_MODELS - 1 && work[i].name && strcmp(work[i].name, name) != 0) i++;
+    work[i].name = name;
     return &work[i];
 }
 
@@ -125,14 +125,15 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
         const bool counts = cell->repeat == 0 || cell->variant == 0;
         if (counts) flops += plan.total_flops;
         if (state == CELL_DONE)
-            add_finished(folder, work_of(work, cell->cell.model));
+            add_finished(folder, work_of(work, cell->name));
         else if (counts && (cell->repeat == 0 || !seed_is_done(suite, cell, flags->results)))
-            work_of(work, cell->cell.model)->left += plan.total_flops;
+            work_of(work, cell->name)->left += plan.total_flops;
     }
     printf("%s, preset %s: %s\n%d cells: %d models and cases x (%d tuned values + %d more seeds of "
            "the selected one), %.4g FLOP\n",
            suite->name, suite->preset, suite->note, suite_cells_in_the_end(suite), suite->groups,
            suite->variants, suite->repeats - 1, flops);
+    if (*suite->named) printf("%s\n", suite->named);
     const double left = seconds_left(work);
     char text[DURATION_BYTES];
     duration_text(left, text);

@@ -72,7 +72,7 @@ static void metric(const Study *study, const Summary *summary, const Published *
         const Row *row = &summary->rows[r];
         const ChartPoint point = {layout_x(&layout, row), row->mean, row->interval.low,
                                   row->interval.high};
-        add_mean(layout_panel(&layout, study, row, chart), row->model, own, point, row->metrics,
+        add_mean(layout_panel(&layout, study, row, chart), row->name, own, point, row->metrics,
                  row->seed_count);
     }
     overlay_metric(&layout, published, chart);
@@ -87,7 +87,7 @@ enum { UNITS = sizeof units / sizeof *units };
 /* One seed's validations; its last point carries an interval of no width, which marks the end. */
 static void add_curve(Panel *panel, const Row *row, const Result *result, double unit) {
     if (result->curve_count == 0) return;
-    Series *curve = panel_add_series(panel, row->model, SERIES_CURVE);
+    Series *curve = panel_add_series(panel, row->name, SERIES_CURVE);
     for (int k = 0; k < result->curve_count; k++) {
         const CurvePoint *point = &result->curve[k];
         const double y = point->validation_metric, end = k + 1 < result->curve_count ? NAN : y;
@@ -136,10 +136,10 @@ static void seconds(const Study *study, const Summary *summary, const Published 
         const double x = layout_x(&layout, row);
         Panel *panel = layout_panel(&layout, study, row, chart);
         for (int i = 0; i < row->seed_count && row->seed_count > 1; i++) {
-            series_add_point(layout_series(panel, row->model, SERIES_SEEDS),
+            series_add_point(layout_series(panel, row->name, SERIES_SEEDS),
                              (ChartPoint){x, row->seeds[i]->result.wall_seconds, NAN, NAN});
         }
-        series_add_point(layout_series(panel, row->model, own),
+        series_add_point(layout_series(panel, row->name, own),
                          (ChartPoint){x, row->wall_seconds, NAN, NAN});
     }
     layout_sort(chart);
@@ -166,7 +166,7 @@ static void add_groups(const Study *study, const Summary *summary, Chart *chart,
             if (labels == 0) continue;
             const double x = zero < 1 ? fmax(from, zero) : from + zero;
             series_add_point(
-                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                layout_series(layout_panel(NULL, study, row, chart), row->name, SERIES_MEAN),
                 (ChartPoint){x, exp(nats / labels), NAN, NAN});
             chart->x.low = fmin(chart->x.low, x / 1.35);
             chart->x.high = fmax(chart->x.high, x * 1.35);
@@ -227,7 +227,7 @@ static void add_sample_groups(const Study *study, const Summary *summary, Chart 
             }
             if (samples == 0) continue;
             series_add_point(
-                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                layout_series(layout_panel(NULL, study, row, chart), row->name, SERIES_MEAN),
                 (ChartPoint){from, accuracy / samples, NAN, NAN});
             chart->x.low = fmin(chart->x.low, from / 1.35);
             chart->x.high = fmax(chart->x.high, from * 1.35);
@@ -274,7 +274,7 @@ static void by_width(const Study *study, const Summary *summary, const Published
                 student_interval(values, row->seed_count, STUDY_CONFIDENCE_PERCENT / 100.0);
             const ChartPoint point = {layout_x(&layout, row), mean(values, row->seed_count),
                                       interval.low, interval.high};
-            add_mean(layout_labels_panel(&layout, study, row, labels[k], chart), row->model,
+            add_mean(layout_labels_panel(&layout, study, row, labels[k], chart), row->name,
                      SERIES_MEAN, point, values, row->seed_count);
         }
         free(values);
@@ -304,7 +304,7 @@ static void tuning(const Study *study, const Summary *summary, const Published *
                 strcmp(study_value(record, "seed"), first_seed) != 0)
                 continue;
             series_add_point(
-                layout_series(layout_panel(NULL, study, row, chart), row->model, SERIES_MEAN),
+                layout_series(layout_panel(NULL, study, row, chart), row->name, SERIES_MEAN),
                 (ChartPoint){x, record->result.best_validation_metric, NAN, NAN});
             chart->x.low = fmin(chart->x.low, x / 1.35);
             chart->x.high = fmax(chart->x.high, x * 1.35);
@@ -326,7 +326,7 @@ static void by_state(const Study *study, const Summary *summary, const Published
         const Row *row = &summary->rows[r];
         if (!(row->state_bytes > 0)) continue;
         series_add_point(
-            layout_series(layout_panel(&layout, study, row, chart), row->model, SERIES_MEAN),
+            layout_series(layout_panel(&layout, study, row, chart), row->name, SERIES_MEAN),
             (ChartPoint){row->state_bytes, row->mean, NAN, NAN});
         chart->x.low = fmin(chart->x.low, row->state_bytes / 1.35);
         chart->x.high = fmax(chart->x.high, row->state_bytes * 1.35);
@@ -354,6 +354,18 @@ const Figure *figure_list(int *count) {
     return figures;
 }
 
+/* A series has the style of its architecture's name; the suite's own names have theirs from the
+ * rows. */
+static void style_names(const Summary *summary, Chart *chart) {
+    for (int p = 0; p < chart->count; p++)
+        for (int s = 0; s < chart->panels[p].count; s++) {
+            Series *series = &chart->panels[p].series[s];
+            for (int r = 0; r < summary->count; r++)
+                if (!strcmp(series->model, summary->rows[r].name))
+                    series->slot = summary->rows[r].slot;
+        }
+}
+
 Chart figure_chart(const Figure *figure, const Study *study, const Summary *summary,
                    const Published *published) {
     Chart chart = {.chance = NAN};
@@ -375,5 +387,6 @@ Chart figure_chart(const Figure *figure, const Study *study, const Summary *summ
     snprintf(chart.note, sizeof chart.note, "%s, preset %s, budget %s a cell, %d seed%s", what,
              study->preset, one_budget ? budget : "by case", most, most == 1 ? "" : "s");
     figure->build(study, summary, published, &chart);
+    style_names(summary, &chart);
     return chart;
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/palette.h"
-
 static bool values_differ(const Summary *summary, int axis) {
     for (int r = 1; r < summary->count; r++) {
         if (strcmp(summary->rows[r].values[axis], summary->rows[0].values[axis]) != 0) return true;
@@ -37,16 +35,18 @@ static int axis_along_x(const Study *study, const Summary *summary, bool must_di
     return -1;
 }
 
-static void add_model(Layout *layout, const char *model) {
+static void add_model(Layout *layout, const Row *row) {
     int place = 0;
     for (int i = 0; i < layout->model_count; i++) {
-        if (!strcmp(layout->models[i], model)) return;
-        place += palette_slot(layout->models[i]) < palette_slot(model);
+        if (!strcmp(layout->models[i], row->name)) return;
+        place += layout->slots[i] < row->slot;
     }
     if (layout->model_count == LAYOUT_MODELS) return;
-    memmove(layout->models + place + 1, layout->models + place,
-            (size_t)(layout->model_count++ - place) * sizeof *layout->models);
-    layout->models[place] = model;
+    const size_t after = (size_t)(layout->model_count++ - place);
+    memmove(layout->models + place + 1, layout->models + place, after * sizeof *layout->models);
+    memmove(layout->slots + place + 1, layout->slots + place, after * sizeof *layout->slots);
+    layout->models[place] = row->name;
+    layout->slots[place] = row->slot;
 }
 
 static int place_of(const Layout *layout, const char *name) {
@@ -69,7 +69,7 @@ Layout layout_open(const Study *study, const Summary *summary, bool must_differ)
     Layout layout = {.study = study, .summary = summary};
     layout.axis = axis_along_x(study, summary, must_differ);
     layout.words = layout.axis < 0 || !values_are_numbers(summary, layout.axis);
-    for (int r = 0; r < summary->count; r++) add_model(&layout, summary->rows[r].model);
+    for (int r = 0; r < summary->count; r++) add_model(&layout, &summary->rows[r]);
     if (layout.axis < 0) {
         layout.name_count = layout.model_count;
         memcpy(layout.names, layout.models, sizeof layout.names);
@@ -112,7 +112,7 @@ double layout_x_of(const Layout *layout, const Row *row, const char *model, doub
 
 double layout_x(const Layout *layout, const Row *row) {
     const double number = layout->axis < 0 ? 1 : atof(row->values[layout->axis]);
-    return layout_x_of(layout, row, row->model, number);
+    return layout_x_of(layout, row, row->name, number);
 }
 
 /* True when the value along x decides the value of the other axis (pairs that grow with length). */

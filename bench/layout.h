@@ -14,7 +14,8 @@ typedef struct Layout {
     bool words; /* its values are words: places 1, 2, ... with names, models side by side */
     const char *names[LAYOUT_NAMES]; /* of the places, in the suite's order */
     int name_count;
-    const char *models[LAYOUT_MODELS]; /* in the order of the palette */
+    const char *models[LAYOUT_MODELS]; /* names, in the order of the palette */
+    int slots[LAYOUT_MODELS];          /* their styles */
     int model_count;
 } Layout;
 
@@ -26,7 +27,7 @@ Layout layout_open(const Study *study, const Summary *summary, bool must_differ)
 /* Name, base, range and place names of the chart's x axis. */
 void layout_axis(const Layout *layout, Chart *chart);
 
-/* x of a row; of another x among the numbers of that axis, for that model. */
+/* x of a row; of another x among the numbers of that axis, for the model of that name. */
 double layout_x(const Layout *layout, const Row *row);
 double layout_x_of(const Layout *layout, const Row *row, const char *model, double number);
 

@@ -18,12 +18,22 @@ static bool on_x(const Layout *layout, const char *key) {
     return layout->axis >= 0 && !strcmp(layout->study->axes[layout->axis], key);
 }
 
-/* Was the point's architecture measured, in the variant that its source names and seeing as much?
- */
+/* The name under which the point's architecture was measured, in the variant that its source
+ * names and seeing as much; NULL: it was not. Of several the architecture's own comes first: a
+ * source that names no variant means that. */
+static const char *name_of(const Layout *layout, const PublishedPoint *point) {
+    const Row *best = NULL;
+    for (int i = 0; i < layout->summary->count; i++) {
+        const Row *row = &layout->summary->rows[i];
+        if (!row_is_model(row, point)) continue;
+        if (!strcmp(row->name, row->model)) return row->name;
+        if (!best || row->slot < best->slot) best = row;
+    }
+    return best ? best->name : NULL;
+}
+
 static bool has_model(const Layout *layout, const PublishedPoint *point) {
-    for (int i = 0; i < layout->summary->count; i++)
-        if (row_is_model(&layout->summary->rows[i], point)) return true;
-    return false;
+    return name_of(layout, point) != NULL;
 }
 
 /* True when the point can stand there; *x: its number on a numeric x axis. */
@@ -167,7 +177,7 @@ static void add_point(const Layout *layout, const PublishedPoint *point, const P
                       double x, Chart *chart) {
     Panel *panel = layout_labels_panel(layout, layout->study, place->row, place->labels, chart);
     const SeriesKind kind = layout->words ? SERIES_OPEN : SERIES_PUBLISHED;
-    series_add_point(layout_series(panel, point->model, kind),
+    series_add_point(layout_series(panel, name_of(layout, point), kind),
                      (ChartPoint){x, point_value(point, place->row), NAN, NAN});
     add_source(layout, chart, point, place);
     if (layout->words) return;
@@ -182,7 +192,8 @@ static bool try_point(const Layout *layout, const Published *published, const Pu
     if (!belongs(layout, point, place, &x)) return false;
     const bool other = distance(layout, point, place) > 0 && has_exact(layout, published, place);
     if (!other && is_nearest(layout, published, point, place, x))
-        add_point(layout, point, place, layout_x_of(layout, place->row, point->model, x), chart);
+        add_point(layout, point, place, layout_x_of(layout, place->row, name_of(layout, point), x),
+                  chart);
     return true;
 }
 
@@ -231,7 +242,7 @@ void overlay_states(const Layout *layout, const Published *published, Chart *cha
             const Row *row = &layout->summary->rows[r];
             if (!same_mixture(row, point)) continue;
             Panel *panel = layout_panel(layout, layout->study, row, chart);
-            series_add_point(layout_series(panel, point->model, SERIES_OPEN),
+            series_add_point(layout_series(panel, name_of(layout, point), SERIES_OPEN),
                              (ChartPoint){x, point_value(point, row), NAN, NAN});
             add_source(layout, chart, point, &(Place){.row = row});
             chart->x.low = fmin(chart->x.low, x / 1.35);
@@ -253,7 +264,7 @@ void overlay_lengths(const Layout *layout, const Published *published, Chart *ch
             row_problem(row, name);
             if (strcmp(name, point->task) != 0) continue;
             Panel *panel = layout_panel(NULL, layout->study, row, chart);
-            series_add_point(layout_series(panel, point->model, SERIES_PUBLISHED),
+            series_add_point(layout_series(panel, name_of(layout, point), SERIES_PUBLISHED),
                              (ChartPoint){x, point->value, NAN, NAN});
             add_source(layout, chart, point, &(Place){.row = row});
             break;

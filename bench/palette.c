@@ -1,5 +1,6 @@
 #include "bench/palette.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "models/model.h"
@@ -76,6 +77,30 @@ int palette_slot(const char *model) {
         unknown += known_place(models[i]->name) < 0;
     }
     return (NAMES + unknown) % PALETTE_STYLES;
+}
+
+/* The slots of one colour are a cycle apart; another colour's are tried after them. */
+static int free_slot(int first, const bool taken[PALETTE_STYLES]) {
+    for (int i = 0; i < PALETTE_STYLES; i += COLOURS) {
+        const int slot = (first + i) % PALETTE_STYLES;
+        if (!taken[slot]) return slot;
+    }
+    for (int slot = 0; slot < PALETTE_STYLES; slot++)
+        if (!taken[slot]) return slot;
+    return first;
+}
+
+void palette_slots(const char *const *shown, const char *const *models, int count, int *slots) {
+    bool taken[PALETTE_STYLES] = {false};
+    for (int i = 0; i < count; i++) {
+        slots[i] = palette_slot(models[i]);
+        if (!strcmp(shown[i], models[i])) taken[slots[i]] = true;
+    }
+    for (int i = 0; i < count; i++) {
+        if (!strcmp(shown[i], models[i])) continue;
+        slots[i] = free_slot(slots[i], taken);
+        taken[slots[i]] = true;
+    }
 }
 
 LineStyle palette_style(int slot) {

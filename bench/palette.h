@@ -17,6 +17,11 @@ enum { PALETTE_STYLES = 32 };
 int palette_slot(const char *model);
 LineStyle palette_style(int slot);
 
+/* Styles for `count` names that are shown together, models[i] the architecture of shown[i]. An
+ * architecture under its own name has its own style; a kind of it has its colour with another
+ * marker as long as no one else has that, and then the first style that is free. */
+void palette_slots(const char *const *shown, const char *const *models, int count, int *slots);
+
 /* Known names, in the order of their styles. */
 const char *const *palette_names(int *count);
 

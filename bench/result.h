@@ -12,6 +12,7 @@ typedef struct Record {
     char *path;
     char identity[17], model[64], task[64], device[16];
     int task_version;
+    char name[64];     /* of the model in the suite that is read; "": the architecture's */
     Settings settings; /* every setting, sorted by key, each with its source */
     char metric[32];   /* of the task: "accuracy" */
     bool higher_is_better;

@@ -4,10 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/palette.h"
+
 static void *allocate(int count, size_t size) {
     void *memory = calloc((size_t)count, size);
     if (!memory) abort();
     return memory;
+}
+
+const char *study_name(const Record *record) {
+    return *record->name ? record->name : record->model;
 }
 
 const char *study_value(const Record *record, const char *key) {
@@ -74,7 +80,8 @@ static bool same_values(const Record *a, const Record *b, const char keys[][STUD
 }
 
 bool study_in_row(const Study *study, const Record *a, const Record *b) {
-    return !strcmp(a->model, b->model) && same_values(a, b, study->axes, study->axis_count);
+    return !strcmp(study_name(a), study_name(b)) &&
+           same_values(a, b, study->axes, study->axis_count);
 }
 
 void study_tasks(const Study *study, char *text, size_t size) {
@@ -239,6 +246,7 @@ static Row make_row(const Study *study, const Record *first) {
     Row row = {0};
     const Record *choice = select_values(study, first, &row.cells);
     snprintf(row.model, sizeof row.model, "%s", choice->model);
+    snprintf(row.name, sizeof row.name, "%s", study_name(choice));
     for (int i = 0; i < study->axis_count; i++) {
         copy_value(row.values[i], choice, study->axes[i]);
     }
@@ -272,7 +280,7 @@ static int falling(const void *a, const void *b) {
     const int order = case_order(x, y);
     if (order) return order;
     if (x->mean != y->mean) return x->mean < y->mean ? 1 : -1;
-    return strcmp(x->model, y->model);
+    return strcmp(x->name, y->name);
 }
 
 static int rising(const void *a, const void *b) {
@@ -280,7 +288,25 @@ static int rising(const void *a, const void *b) {
     const int order = case_order(x, y);
     if (order) return order;
     if (x->mean != y->mean) return x->mean > y->mean ? 1 : -1;
-    return strcmp(x->model, y->model);
+    return strcmp(x->name, y->name);
+}
+
+/* Names in the suite's order, so that every figure of it has the same styles. */
+static void choose_styles(const Study *study, Summary *summary) {
+    enum { MOST = 64 };
+    const char *names[MOST], *models[MOST];
+    int slots[MOST], count = 0;
+    for (int i = 0; i < study->count && count < MOST; i++) {
+        bool known = false;
+        for (int k = 0; k < count; k++) known |= !strcmp(names[k], study_name(&study->records[i]));
+        if (known) continue;
+        names[count] = study_name(&study->records[i]);
+        models[count++] = study->records[i].model;
+    }
+    palette_slots(names, models, count, slots);
+    for (int r = 0; r < summary->count; r++)
+        for (int k = 0; k < count; k++)
+            if (!strcmp(names[k], summary->rows[r].name)) summary->rows[r].slot = slots[k];
 }
 
 Summary study_summarise(const Study *study) {
@@ -296,6 +322,7 @@ Summary study_summarise(const Study *study) {
     }
     qsort(summary.rows, (size_t)summary.count, sizeof *summary.rows,
           study->higher_is_better ? falling : rising);
+    choose_styles(study, &summary);
     for (int i = 0; i < summary.count; i++) {
         Row *row = &summary.rows[i];
         const bool first = i == 0 || case_order(row - 1, row) != 0;

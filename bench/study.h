@@ -1,6 +1,7 @@
 /* What tables and figures are made of: the finished cells of a suite, put in rows.
- * A row is one (model, case); a case is one value for each axis, e.g. length 64, pairs 4, width 64.
- * The cells of a row differ in the tuned keys (the learning rate) and in the seed. */
+ * A row is one (model, case), the model being an architecture or what the suite calls a kind of it;
+ * a case is one value for each axis, e.g. length 64, pairs 4, width 64. The cells of a row differ
+ * in the tuned keys (the learning rate) and in the seed. */
 #ifndef LONGHAUL_STUDY_H
 #define LONGHAUL_STUDY_H
 
@@ -21,16 +22,19 @@ typedef struct Study {
     int axis_count;
     char tuned[STUDY_KEYS][STUDY_VALUE]; /* keys whose value is selected on validation */
     int tuned_count;
-    int planned;       /* cells that the suite runs in the end; 0: not known */
-    int failed;        /* cells that could not be run */
-    char failure[256]; /* label and reason of the first of them */
-    Record *records;   /* owned; in the suite's order: tuned values first, then seeds */
+    char named[SUITE_NAMED_BYTES]; /* what the suite's own names of models stand for; "": none */
+    int planned;                   /* cells that the suite runs in the end; 0: not known */
+    int failed;                    /* cells that could not be run */
+    char failure[256];             /* label and reason of the first of them */
+    Record *records;               /* owned; in the suite's order: tuned values first, then seeds */
     int count;
 } Study;
 
 /* One (model, case) after selection. Pointers go into the study. */
 typedef struct Row {
-    char model[STUDY_VALUE];
+    char model[STUDY_VALUE];              /* the architecture */
+    char name[STUDY_VALUE];               /* under which it stands in tables and figures */
+    int slot;                             /* its style in figures (bench/palette.h) */
     char values[STUDY_KEYS][STUDY_VALUE]; /* of the axes */
     char tuned[STUDY_KEYS][STUDY_VALUE];  /* selected values */
     int cells;                            /* tried, over all tuned values and seeds */
@@ -86,6 +90,9 @@ bool study_chance_varies(const Study *study);
 
 /* True when every record of the same case and seed trained on the same data. */
 bool study_same_data(const Study *study);
+
+/* The name of a record's row. */
+const char *study_name(const Record *record);
 
 /* Text of a setting, "" when the record has none of that key. */
 const char *study_value(const Record *record, const char *key);

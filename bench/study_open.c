@@ -7,6 +7,8 @@
 #include "bench/study.h"
 #include "engine/file.h"
 
+_Static_assert(sizeof((Record *)0)->name == sizeof((SuiteCell *)0)->name, "one name");
+
 /* Reads the cell's result if it has one. A failed cell is counted. */
 static Status read_cell(Study *study, const Suite *suite, const SuiteCell *cell,
                         const char *results, int *damaged, Error *error) {
@@ -23,7 +25,9 @@ static Status read_cell(Study *study, const Suite *suite, const SuiteCell *cell,
     if (state != CELL_DONE) return STATUS_OK;
     if (path_join(path, folder, "result.json", error) != STATUS_OK) return error->status;
     Error wrong = {0};
-    if (record_read(&study->records[study->count], path, &wrong) == STATUS_OK) {
+    Record *record = &study->records[study->count];
+    if (record_read(record, path, &wrong) == STATUS_OK) {
+        memcpy(record->name, cell->name, sizeof record->name);
         study->count++;
         return STATUS_OK;
     }
@@ -49,6 +53,7 @@ Status study_open(Study *study, const Suite *suite, const char *results, int *da
     *damaged = 0;
     snprintf(study->suite, sizeof study->suite, "%s", suite->name);
     snprintf(study->preset, sizeof study->preset, "%.15s", suite->preset);
+    memcpy(study->named, suite->named, sizeof study->named);
     for (int i = 0; i < suite->axis_count && study->axis_count < STUDY_KEYS; i++)
         snprintf(study->axes[study->axis_count++], STUDY_VALUE, "%s", suite->axes[i]);
     for (int i = 0; i < suite->tuned_count && study->tuned_count < STUDY_KEYS; i++)

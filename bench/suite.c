@@ -88,39 +88,39 @@ static const Settings *chosen(const Product *product, int axis) {
 }
 
 /* What goes with a case: "transformer.heads: 4" there is for that model alone. */
-static Status add_case_set(Settings *settings, const Settings *set, const char *model,
-                           Error *error) {
+static Status add_case_set(Settings *settings, const Settings *set, const SuiteFile *file,
+                           int model, Error *error) {
     Status status = STATUS_OK;
     for (int i = 0; i < set->count && status == STATUS_OK; i++) {
         const Setting *one = &set->list[i];
-        const char *dot = strchr(one->key, '.'), *key = dot ? dot + 1 : one->key;
-        char name[sizeof one->key];
-        snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - one->key) : 0, one->key);
-        if (dot && !model_find(name))
-            return error_set(error, STATUS_USAGE, "%s: '%s': no model '%s'; longhaul list models",
-                             one->source, one->key, name);
-        if (!dot || !strcmp(name, model))
-            status = settings_add(settings, key, one->value, one->source, error);
+        const char *dot = strchr(one->key, '.');
+        if (!dot || suite_names(file, model, one->key))
+            status =
+                settings_add(settings, dot ? dot + 1 : one->key, one->value, one->source, error);
     }
     return status;
 }
 
 static Status gather(const Product *product, const SuiteFile *file, Settings *settings,
                      Error *error) {
+    const int model = product->digits[0];
     Status status = settings_add_all(settings, &file->base, error);
     for (int i = 0; i < product->count && status == STATUS_OK; i++) {
         if (product->axes[i] == &file->cases)
-            status = add_case_set(settings, &file->case_sets.choices[product->digits[i]],
-                                  chosen(product, 0)->list[0].value, error);
+            status = add_case_set(settings, &file->case_sets.choices[product->digits[i]], file,
+                                  model, error);
         if (status == STATUS_OK) status = settings_add_all(settings, chosen(product, i), error);
+        if (status == STATUS_OK && product->axes[i] == &file->models)
+            status = settings_add_all(settings, &file->names[model].own, error);
     }
     if (status == STATUS_OK) status = settings_add_all(settings, &file->last, error);
+    if (status == STATUS_OK) status = settings_add_all(settings, &file->names[model].last, error);
     return status;
 }
 
 /* "mamba length=64 width=64 lr=0.001 seed=1": the model, then what the axes choose. */
 static void make_label(const Product *product, SuiteCell *cell) {
-    size_t length = (size_t)snprintf(cell->label, sizeof cell->label, "%s", cell->cell.model->name);
+    size_t length = (size_t)snprintf(cell->label, sizeof cell->label, "%s", cell->name);
     for (int i = 1; i < product->count; i++) {
         const Settings *choice = chosen(product, i);
         for (int j = 0; j < choice->count && length < sizeof cell->label; j++) {
@@ -131,10 +131,10 @@ static void make_label(const Product *product, SuiteCell *cell) {
     }
 }
 
-static bool known_already(const Suite *suite, const char *identity) {
+static const SuiteCell *find_equal(const Suite *suite, const char *identity) {
     for (int i = 0; i < suite->count; i++)
-        if (strcmp(suite->cells[i].identity, identity) == 0) return true;
-    return false;
+        if (strcmp(suite->cells[i].identity, identity) == 0) return &suite->cells[i];
+    return NULL;
 }
 
 static void suite_cell_free(SuiteCell *cell) {
@@ -147,6 +147,7 @@ static Status build_cell(const Product *product, const SuiteFile *file, const ch
     Status status = gather(product, file, &cell->settings, error);
     if (status == STATUS_OK) status = cell_build(&cell->cell, &cell->settings, error);
     if (status != STATUS_OK) return status;
+    memcpy(cell->name, file->names[product->digits[0]].name, sizeof cell->name);
     make_label(product, cell);
     snprintf(cell->cell.device, sizeof cell->cell.device, "%s", device && *device ? device : "cpu");
     cell_identity(&cell->cell, cell->identity);
@@ -158,7 +159,16 @@ static Status build_cell(const Product *product, const SuiteFile *file, const ch
  * line may make two cells of the file equal. */
 static Status take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group,
                         Error *error) {
-    if (!word_selected(tasks, cell->cell.task->name) || known_already(suite, cell->identity)) {
+    const SuiteCell *equal = find_equal(suite, cell->identity);
+    if (equal && strcmp(equal->name, cell->name) != 0) {
+        error_set(error, STATUS_USAGE,
+                  "models '%s' and '%s' of suite %s are the same: cell %s is cell %s; give them "
+                  "settings that differ, or choose one with --model",
+                  equal->name, cell->name, suite->name, equal->label, cell->label);
+        suite_cell_free(cell);
+        return STATUS_USAGE;
+    }
+    if (!word_selected(tasks, cell->cell.task->name) || equal) {
         suite_cell_free(cell);
         return STATUS_OK;
     }
@@ -213,6 +223,34 @@ static void add_key(char keys[SUITE_KEYS][SUITE_KEY_BYTES], int *count, const ch
     if (*count < SUITE_KEYS) snprintf(keys[(*count)++], SUITE_KEY_BYTES, "%s", key);
 }
 
+static const SuiteCell *first_cell(const Suite *suite, const char *name) {
+    for (int i = 0; i < suite->count; i++)
+        if (!strcmp(suite->cells[i].name, name)) return &suite->cells[i];
+    return NULL;
+}
+
+/* What the names that the suite has given stand for, by what its cells have. */
+static void describe_names(Suite *suite, const SuiteFile *file) {
+    size_t used = 0;
+    int named = -1; /* the model that was named last */
+    for (int i = 0; i < file->models.count; i++) {
+        const SuiteCell *cell = first_cell(suite, file->names[i].name);
+        const Settings *own = &file->names[i].own;
+        for (int k = 0; cell && k < own->count && used < sizeof suite->named; k++) {
+            const Setting *one = settings_find(&cell->settings, own->list[k].key);
+            if (settings_find(own, one->key) != &own->list[k]) continue; /* set again */
+            char *at = suite->named + used;
+            const size_t room = sizeof suite->named - used;
+            used += (size_t)(named == i ? snprintf(at, room, ", %s %s", one->key, one->value)
+                                        : snprintf(at, room, "%s%s is %s with %s %s",
+                                                   used ? "; " : "", cell->name,
+                                                   cell->cell.model->name, one->key, one->value));
+            named = i;
+        }
+    }
+    if (used >= sizeof suite->named) strcpy(suite->named + sizeof suite->named - 5, " ...");
+}
+
 static void describe_axes(Suite *suite, const SuiteFile *file) {
     for (int i = 0; i < file->cases.count; i++)
         for (int j = 0; j < file->cases.choices[i].count; j++)
@@ -241,6 +279,7 @@ Status suite_open(Suite *suite, const SuiteRequest *request, Error *error) {
     if (status == STATUS_OK) {
         describe_axes(suite, &file);
         status = expand(suite, &file, request, error);
+        describe_names(suite, &file);
     }
     suite_file_free(&file);
     if (status != STATUS_OK) suite_close(suite);

@@ -1,7 +1,9 @@
 /* A suite: a YAML file that expands into cells. Cells of one group share model and case and differ
  * in the tuned values (variant) and the seed (repeat). Every variant runs with the first seed; the
  * best one on validation then runs with the other seeds, so every architecture gets the same number
- * of tries. docs/suites.md describes the file. */
+ * of tries. A suite may name an architecture with settings of its own, so that two kinds of it
+ * stand side by side: the name is the suite's, a cell is what it computes and does not know it.
+ * docs/suites.md describes the file. */
 #ifndef LONGHAUL_SUITE_H
 #define LONGHAUL_SUITE_H
 
@@ -18,22 +20,26 @@ typedef struct SuiteRequest {
     const char *budget;
     const char *device;       /* "cpu" */
     const Settings *settings; /* key=value of the command line; a list a,b replaces an axis */
+    /* Models and settings were meant for another suite: what this one has not is passed over, and
+     * STATUS_DATA when no model is left. */
+    bool of_another;
 } SuiteRequest;
 
 struct Invocation;
 /* The request of a command whose first argument is a suite; it points into the invocation. */
 SuiteRequest suite_request(const struct Invocation *invocation);
 
+enum { SUITE_KEYS = 16, SUITE_KEY_BYTES = 64, SUITE_NAMED_BYTES = 480 };
+
 typedef struct SuiteCell {
     Cell cell;
     Settings settings; /* with sources */
     Problem problem;
     char identity[17];
+    char name[SUITE_KEY_BYTES]; /* of its model in this suite: the architecture's, or one given */
     int group, variant, repeat;
     char label[192]; /* "mamba length=64 pairs=4 width=64 lr=0.001 seed=1" */
 } SuiteCell;
-
-enum { SUITE_KEYS = 16, SUITE_KEY_BYTES = 64 };
 
 /* A mean over all cases, one row a model below the table's others: "avg5". */
 typedef struct SuiteAverage {
@@ -55,8 +61,9 @@ typedef struct Suite {
     int axis_count, tuned_count;
     SuiteAverage averages[SUITE_AVERAGES];
     int average_count;
-    int cases;        /* of the preset, those included that the request leaves out */
-    SuiteCell *cells; /* by group, variant, repeat */
+    char named[SUITE_NAMED_BYTES]; /* "xlstm[1:0] is xlstm with blocks 1:0", or "" */
+    int cases;                     /* of the preset, those included that the request leaves out */
+    SuiteCell *cells;              /* by group, variant, repeat */
     int count;
     int groups, variants, repeats; /* in a group at most: variants x repeats cells */
 } Suite;

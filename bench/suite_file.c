@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/config.h"
+#include "bench/suite_reader.h"
 #include "engine/word.h"
 
 Settings *axis_choice(Axis *axis) {
@@ -30,6 +31,11 @@ void axis_free(Axis *axis) {
 void suite_file_free(SuiteFile *file) {
     settings_free(&file->base);
     settings_free(&file->last);
+    for (int i = 0; i < file->models.count; i++) {
+        settings_free(&file->names[i].own);
+        settings_free(&file->names[i].last);
+    }
+    free(file->names);
     axis_free(&file->models);
     axis_free(&file->cases);
     axis_free(&file->case_sets);
@@ -40,16 +46,16 @@ void suite_file_free(SuiteFile *file) {
     }
 }
 
-/* What the functions below read from. */
-typedef struct Reader {
-    const Yaml *yaml;
-    const YamlNode *root, *preset;
-    Error *error;
-} Reader;
+YamlNode reader_pair(const YamlNode *map, int i) {
+    return (YamlNode){.kind = YAML_MAP,
+                      .line = map->line,
+                      .count = 1,
+                      .keys = &map->keys[i],
+                      .children = &map->children[i]};
+}
 
-/* Settings for every cell; seeds and models have keys of their own. */
-static Status add_settings(const Reader *reader, const YamlNode *map, const char *what,
-                           Settings *settings) {
+Status reader_settings(const Reader *reader, const YamlNode *map, const char *what,
+                       Settings *settings) {
     Status status = yaml_expect(reader->yaml, map, YAML_MAP, what, reader->error);
     for (int i = 0; map && i < map->count && status == STATUS_OK; i++) {
         const YamlNode *key = &map->keys[i], *value = &map->children[i];
@@ -76,91 +82,18 @@ static Status copy_text(const Reader *reader, const YamlNode *node, const char *
     return STATUS_OK;
 }
 
-/* "; did you mean 'mamba'?" or "". */
-static void model_advice(const char *name, char *advice, size_t bytes) {
-    Nearest nearest = {.wanted = name};
-    int count;
-    const Model *const *models = model_list(&count);
-    for (int i = 0; i < count; i++) nearest_offer(&nearest, models[i]->name);
-    nearest_advice(&nearest, advice, bytes);
-}
-
-static Status check_model(const Reader *reader, const YamlNode *word) {
-    if (model_find(word->word)) return STATUS_OK;
-    char advice[128];
-    model_advice(word->word, advice, sizeof advice);
-    return yaml_error(reader->yaml, word, reader->error, "unknown model '%s'%s", word->word,
-                      advice);
-}
-
-/* The names under "model:" must exist even if this preset does not use them. */
-static Status check_model_names(const Reader *reader, const YamlNode *map) {
-    Status status = yaml_expect(reader->yaml, map, YAML_MAP, "model", reader->error);
-    for (int i = 0; map && i < map->count && status == STATUS_OK; i++)
-        status = check_model(reader, &map->keys[i]);
-    return status;
-}
-
-static Status add_model(const Reader *reader, const char *name, const char *source, Axis *models) {
-    Settings *choice = axis_choice(models);
-    if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
-    Status status = settings_add(choice, "model", name, source, reader->error);
-    const YamlNode *const levels[] = {reader->root, reader->preset};
-    for (int i = 0; i < 2 && status == STATUS_OK; i++)
-        status = add_settings(reader, yaml_get(yaml_get(levels[i], "model"), name), name, choice);
-    return status;
-}
-
-/* An entry of the file's list, if the request lets it through. */
-static Status add_listed(const Reader *reader, const char *patterns, const YamlNode *word,
-                         Axis *models) {
-    Status status = yaml_expect(reader->yaml, word, YAML_WORD, "an entry of models", reader->error);
-    if (status == STATUS_OK) status = check_model(reader, word);
-    if (status != STATUS_OK || !word_selected(patterns, word->word)) return status;
-    char source[OPTION_TEXT_BYTES];
-    config_source(reader->yaml, word, source);
-    return add_model(reader, word->word, source, models);
-}
-
-static bool has_model(const Axis *models, const char *name) {
-    for (int i = 0; i < models->count; i++)
-        if (!strcmp(settings_find(&models->choices[i], "model")->value, name)) return true;
-    return false;
-}
-
-/* A model that the request names in full runs also where the file does not list it. */
-static Status add_named(const Reader *reader, const char *patterns, Axis *models) {
-    Status status = STATUS_OK;
-    for (const char *next = patterns; next && *next && status == STATUS_OK;) {
-        char name[OPTION_TEXT_BYTES], advice[128];
-        const size_t length = strcspn(next, ",");
-        snprintf(name, sizeof name, "%.*s", (int)length, next);
-        next += length + (next[length] == ',');
-        if (!*name || strpbrk(name, "!*?[") || has_model(models, name) ||
-            !word_selected(patterns, name))
-            continue;
-        model_advice(name, advice, sizeof advice);
-        status = model_find(name) ? add_model(reader, name, "--model", models)
-                                  : error_set(reader->error, STATUS_USAGE,
-                                              "--model: unknown model '%s'%s; `longhaul list "
-                                              "models` shows them",
-                                              name, advice);
+/* "transformer.heads" names the model that the setting is for. */
+static Status check_models_named(const Reader *reader, const YamlNode *map) {
+    for (int i = 0; map->kind == YAML_MAP && i < map->count; i++) {
+        const YamlNode *key = &map->keys[i];
+        char name[OPTION_TEXT_BYTES];
+        const char *dot = strchr(key->word, '.');
+        snprintf(name, sizeof name, "%.*s", dot ? (int)(dot - key->word) : 0, key->word);
+        if (dot && !reader_knows_model(reader, name))
+            return yaml_error(reader->yaml, key, reader->error,
+                              "'%s': no model '%s'; longhaul list models", key->word, name);
     }
-    return status;
-}
-
-static Status read_models(const Reader *reader, const char *patterns, Axis *models) {
-    const YamlNode *list = yaml_get(reader->preset, "models");
-    if (!list) list = yaml_get(reader->root, "models");
-    if (!list)
-        return yaml_error(reader->yaml, reader->root, reader->error,
-                          "no models; expected models: [transformer, ...]");
-    Status status = yaml_expect(reader->yaml, list, YAML_LIST, "models", reader->error);
-    if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->root, "model"));
-    if (status == STATUS_OK) status = check_model_names(reader, yaml_get(reader->preset, "model"));
-    for (int i = 0; i < list->count && status == STATUS_OK; i++)
-        status = add_listed(reader, patterns, &list->children[i], models);
-    return status == STATUS_OK ? add_named(reader, patterns, models) : status;
+    return STATUS_OK;
 }
 
 /* One case: settings that name it, and under "set" those that only go with it. */
@@ -168,14 +101,11 @@ static Status read_case(const Reader *reader, const YamlNode *map, Settings *nam
                         Settings *others) {
     Status status = yaml_expect(reader->yaml, map, YAML_MAP, "a case", reader->error);
     for (int i = 0; i < map->count && status == STATUS_OK; i++) {
-        const YamlNode one = {.kind = YAML_MAP,
-                              .line = map->line,
-                              .count = 1,
-                              .keys = &map->keys[i],
-                              .children = &map->children[i]};
+        const YamlNode one = reader_pair(map, i);
         const bool set = strcmp(map->keys[i].word, "set") == 0;
-        status = add_settings(reader, set ? &map->children[i] : &one, set ? "set" : "a case",
-                              set ? others : names);
+        status = reader_settings(reader, set ? &map->children[i] : &one, set ? "set" : "a case",
+                                 set ? others : names);
+        if (status == STATUS_OK && set) status = check_models_named(reader, &map->children[i]);
     }
     if (status == STATUS_OK && names->count == 0)
         status = yaml_error(reader->yaml, map, reader->error,
@@ -304,7 +234,7 @@ static Status read_average(const Reader *reader, const YamlNode *name, const Yam
         status = copy_text(reader, yaml_get(map, "suite"), "suite", average->suite,
                            sizeof average->suite);
     if (status == STATUS_OK)
-        status = add_settings(reader, yaml_get(map, "where"), "where", &average->where);
+        status = reader_settings(reader, yaml_get(map, "where"), "where", &average->where);
     char failed[32] = "", *end;
     if (status == STATUS_OK)
         status = copy_text(reader, yaml_get(map, "failed"), "failed", failed, sizeof failed);
@@ -339,9 +269,9 @@ static Status read_base(const Reader *reader, Settings *base) {
             status = config_add(reader->yaml, &reader->root->keys[i], &reader->root->children[i],
                                 base, reader->error);
     if (status == STATUS_OK)
-        status = add_settings(reader, yaml_get(reader->root, "set"), "set", base);
+        status = reader_settings(reader, yaml_get(reader->root, "set"), "set", base);
     if (status == STATUS_OK)
-        status = add_settings(reader, yaml_get(reader->preset, "set"), "set", base);
+        status = reader_settings(reader, yaml_get(reader->preset, "set"), "set", base);
     return status;
 }
 
@@ -358,17 +288,12 @@ Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const Su
     }
     if (status == STATUS_OK) status = read_texts(&reader, suite);
     if (status == STATUS_OK) status = read_base(&reader, &file->base);
-    if (status == STATUS_OK) status = read_models(&reader, request->models, &file->models);
+    if (status == STATUS_OK) status = reader_models(&reader, request, file);
     if (status == STATUS_OK) status = read_cases(&reader, file);
     if (status == STATUS_OK) status = read_averages(&reader, suite);
     if (status == STATUS_OK) status = read_axes(&reader, "grid", file->grid, &file->grid_count);
     if (status == STATUS_OK) status = read_axes(&reader, "tune", file->tune, &file->tune_count);
     if (status == STATUS_OK) status = read_seeds(&reader, &file->seeds);
-    if (status == STATUS_OK && file->models.count == 0)
-        status =
-            error_set(error, STATUS_USAGE,
-                      "--model '%s' selects none of the models of %s; longhaul plan shows them",
-                      request->models, path);
     yaml_close(yaml);
     return status;
 }

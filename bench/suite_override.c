@@ -27,24 +27,41 @@ static Axis *find_axis(Axis *axes, int count, const char *key) {
     return NULL;
 }
 
-/* "transformer.heads=4" is for that model alone. */
-static Status override_model(SuiteFile *file, const Setting *setting, Error *error) {
-    const char *dot = strchr(setting->key, '.');
-    for (int i = 0; i < file->models.count; i++) {
-        Settings *choice = &file->models.choices[i];
-        const char *name = choice->list[0].value;
-        if (strlen(name) == (size_t)(dot - setting->key) &&
-            strncmp(name, setting->key, strlen(name)) == 0)
-            return settings_add(choice, dot + 1, setting->value, setting->source, error);
-    }
-    return error_set(error, STATUS_USAGE, "%s: %s=%s: no model '%.*s' among those selected",
-                     setting->source, setting->key, setting->value, (int)(dot - setting->key),
-                     setting->key);
+static bool begins_with_word(const char *text, size_t length, const char *word) {
+    return strlen(word) == length && strncmp(text, word, length) == 0;
 }
 
-static Status override(SuiteFile *file, const Setting *setting, Error *error) {
+bool suite_names(const SuiteFile *file, int model, const char *key) {
+    const SuiteModel *entry = &file->names[model];
+    const char *dot = strchr(key, '.'), *architecture = file->models.choices[model].list[0].value;
+    const size_t length = (size_t)(dot - key);
+    if (begins_with_word(key, length, entry->name)) return true;
+    return begins_with_word(key, length, architecture) && !settings_find(&entry->own, dot + 1);
+}
+
+/* "transformer.heads=4" is for that model alone. */
+static Status override_model(SuiteFile *file, const Setting *setting, bool of_another,
+                             Error *error) {
+    const char *dot = strchr(setting->key, '.');
+    Status status = STATUS_OK;
+    bool taken = of_another;
+    for (int i = 0; i < file->models.count && status == STATUS_OK; i++) {
+        if (!suite_names(file, i, setting->key)) continue;
+        taken = true;
+        status =
+            settings_add(&file->names[i].last, dot + 1, setting->value, setting->source, error);
+    }
+    if (status != STATUS_OK || taken) return status;
+    return error_set(error, STATUS_USAGE,
+                     "%s: %s=%s: no model '%.*s' among those selected, and no kind of it that does "
+                     "not set %s itself",
+                     setting->source, setting->key, setting->value, (int)(dot - setting->key),
+                     setting->key, dot + 1);
+}
+
+static Status override(SuiteFile *file, const Setting *setting, bool of_another, Error *error) {
     const char *key = setting->key, *value = setting->value, *source = setting->source;
-    if (strchr(key, '.')) return override_model(file, setting, error);
+    if (strchr(key, '.')) return override_model(file, setting, of_another, error);
     if (strcmp(key, "seed") == 0) return replace_axis(&file->seeds, key, value, source, error);
     if (strcmp(key, "model") == 0)
         return error_set(error, STATUS_USAGE, "%s: models of a suite are chosen by --model",
@@ -84,7 +101,7 @@ Status suite_file_override(SuiteFile *file, const SuiteRequest *request, Error *
     Status status = STATUS_OK;
     if (request->seeds && *request->seeds) status = override_seeds(file, request->seeds, error);
     for (int i = 0; request->settings && i < request->settings->count && status == STATUS_OK; i++)
-        status = override(file, &request->settings->list[i], error);
+        status = override(file, &request->settings->list[i], request->of_another, error);
     if (status == STATUS_OK && request->budget && *request->budget)
         status = settings_add(&file->last, "budget", request->budget, "flag --budget", error);
     return status;

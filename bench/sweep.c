@@ -41,8 +41,7 @@ static void take_result(Sweep *sweep, int index) {
     entry->outcome = result->outcome;
     sweep->tried[index] = (Tried){true, result->best_validation_metric, result->flops};
     if (result->outcome == OUTCOME_DIVERGED) sweep->tried[index].validation = NAN;
-    sweep_note_speed(sweep, sweep->suite->cells[index].cell.model, result->flops,
-                     result->wall_seconds);
+    sweep_note_speed(sweep, sweep->suite->cells[index].name, result->flops, result->wall_seconds);
     record_close(&record);
 }
 

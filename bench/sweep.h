@@ -41,9 +41,9 @@ typedef struct GroupCost {
     int64_t bytes;
 } GroupCost;
 
-/* Measured speed of a model, for what is still to come. */
+/* Measured speed of a model of the suite, for what is still to come. */
 typedef struct ModelSpeed {
-    const Model *model;
+    const char *name; /* the suite's */
     double flops, seconds;
 } ModelSpeed;
 
@@ -72,7 +72,7 @@ Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error);
  * before anything is known. */
 double sweep_cell_seconds(const Sweep *sweep, int cell);
 double sweep_seconds_left(const Sweep *sweep);
-void sweep_note_speed(Sweep *sweep, const Model *model, double flops, double seconds);
+void sweep_note_speed(Sweep *sweep, const char *name, double flops, double seconds);
 /* Plans the group of the cell if that has not been done. */
 const GroupCost *sweep_cost(Sweep *sweep, int cell);
 /* Whether the cell is to run: it tunes, or its variant was selected. undecided: may still be. */

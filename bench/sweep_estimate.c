@@ -1,27 +1,28 @@
 /* What a sweep still has to do, in seconds: FLOPs left over the measured speed of each model. */
 #include <math.h>
+#include <string.h>
 
 #include "bench/sweep.h"
 
-static ModelSpeed *speed_of(const Sweep *sweep, const Model *model) {
+static ModelSpeed *speed_of(const Sweep *sweep, const char *name) {
     for (int i = 0; i < sweep->speed_count; i++)
-        if (sweep->speeds[i].model == model) return &sweep->speeds[i];
+        if (!strcmp(sweep->speeds[i].name, name)) return &sweep->speeds[i];
     return NULL;
 }
 
-void sweep_note_speed(Sweep *sweep, const Model *model, double flops, double seconds) {
-    ModelSpeed *speed = speed_of(sweep, model);
+void sweep_note_speed(Sweep *sweep, const char *name, double flops, double seconds) {
+    ModelSpeed *speed = speed_of(sweep, name);
     if (!speed) {
         speed = &sweep->speeds[sweep->speed_count++];
-        *speed = (ModelSpeed){.model = model};
+        *speed = (ModelSpeed){.name = name};
     }
     speed->flops += flops;
     speed->seconds += seconds;
 }
 
 /* FLOP/s of the model; of all models while it has not run; NAN while nothing has. */
-static double rate_of(const Sweep *sweep, const Model *model) {
-    const ModelSpeed *own = speed_of(sweep, model);
+static double rate_of(const Sweep *sweep, const char *name) {
+    const ModelSpeed *own = speed_of(sweep, name);
     if (own && own->seconds > 0) return own->flops / own->seconds;
     double flops = 0, seconds = 0;
     for (int i = 0; i < sweep->speed_count; i++) {
@@ -61,7 +62,7 @@ const GroupCost *sweep_cost(Sweep *sweep, int index) {
 double sweep_cell_seconds(const Sweep *sweep, int index) {
     const SuiteCell *cell = &sweep->suite->cells[index];
     const GroupCost *cost = &sweep->costs[cell->group];
-    return cost->seconds > 0 ? cost->seconds : cost->flops / rate_of(sweep, cell->cell.model);
+    return cost->seconds > 0 ? cost->seconds : cost->flops / rate_of(sweep, cell->name);
 }
 
 bool sweep_wanted(const Sweep *sweep, int index, bool *undecided) {

@@ -61,8 +61,7 @@ void sweep_show_progress(Sweep *sweep) {
     for (int i = 0; i < sweep->jobs; i++) {
         const Worker *worker = &sweep->workers[i];
         if (worker->pid == 0) continue;
-        fprintf(stderr, "%s%s %.0f %%", separator,
-                sweep->suite->cells[sweep->cells_of[i]].cell.model->name,
+        fprintf(stderr, "%s%s %.0f %%", separator, sweep->suite->cells[sweep->cells_of[i]].name,
                 100 * worker->progress.fraction);
         if (isfinite(worker->progress.metric)) fprintf(stderr, " %.3f", worker->progress.metric);
         separator = ", ";

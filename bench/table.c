@@ -224,7 +224,7 @@ static void fill_row(Table *table, const Study *study, const Summary *summary, i
     const Row *row = &summary->rows[index];
     Value *value = &table->values[index * table->column_count];
     for (int i = 0; i < table->column_count; i++) value[i].number = NAN;
-    set_text(value++, row->model);
+    set_text(value++, row->name);
     for (int i = 0; i < study->axis_count; i++) set_text(value++, row->values[i]);
     for (int i = 0; i < MEASURED; i++) {
         if (!is_shown(i, summary)) continue;

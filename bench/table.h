@@ -29,7 +29,7 @@ typedef struct Value {
     char text[256]; /* of columns that are no numbers; UTF-8 */
 } Value;
 
-enum { TABLE_COLUMNS = 64, TABLE_CAPTION_LINES = 9 };
+enum { TABLE_COLUMNS = 64, TABLE_CAPTION_LINES = 10 };
 
 typedef struct Table {
     char name[64]; /* of the suite */

@@ -28,6 +28,11 @@ int word_distance(const char *a, const char *b) {
     return rows[m % 3][n];
 }
 
+/* A word selects itself, also one that reads as a pattern: "xlstm[1:0]". */
+static bool is_meant(const char *pattern, const char *word) {
+    return strcmp(pattern, word) == 0 || fnmatch(pattern, word, 0) == 0;
+}
+
 bool word_selected(const char *patterns, const char *word) {
     if (!patterns || !*patterns) return true;
     bool wanted = false, any_plain = false;
@@ -38,10 +43,10 @@ bool word_selected(const char *patterns, const char *word) {
         snprintf(pattern, sizeof pattern, "%.*s", (int)length, next);
         next = comma ? comma + 1 : NULL;
         if (pattern[0] == '!') {
-            if (fnmatch(pattern + 1, word, 0) == 0) return false;
+            if (is_meant(pattern + 1, word)) return false;
         } else if (pattern[0]) {
             any_plain = true;
-            wanted |= fnmatch(pattern, word, 0) == 0;
+            wanted |= is_meant(pattern, word);
         }
     }
     return wanted || !any_plain;

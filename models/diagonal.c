@@ -63,3 +63,16 @@ static void fill_hippo(float *A_imag, const Shape *shape, Random *random, double
 Init diagonal_hippo_imaginary(HippoSide side, int64_t blocks) {
     return init_fill(fill_hippo, (double)side, (double)blocks);
 }
+
+static void fill_hippo_input(float *B, const Shape *shape, Random *random, double a, double b) {
+    (void)random, (void)a, (void)b;
+    const int64_t M = shape->extent[shape->rank - 2];
+    double *modes = malloc((size_t)(6 * M) * sizeof *modes); /* lambda, P, B */
+    hippo_modes(HIPPO_LEGS, 2 * M, modes, modes + 2 * M, modes + 4 * M);
+    for (int64_t i = 0; i < shape_size(shape); i++) B[i] = (float)modes[4 * M + i % (2 * M)];
+    free(modes);
+}
+
+Init diagonal_hippo_input(void) {
+    return init_fill(fill_hippo_input, 0, 0);
+}

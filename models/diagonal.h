@@ -25,6 +25,10 @@ Init diagonal_lin_imaginary(void);
 typedef enum HippoSide { HIPPO_POSITIVE, HIPPO_BOTH, HIPPO_NEGATIVE } HippoSide;
 Init diagonal_hippo_imaginary(HippoSide side, int64_t blocks);
 
+/* B (.., M, 2) of HiPPO-LegS of size 2 M in the coordinates of those eigenvectors, beside
+ * HIPPO_POSITIVE of one block: real and positive, as each eigenvector may be turned. */
+Init diagonal_hippo_input(void);
+
 /* (D, M, 2): independent complex normal numbers of mean square 1. */
 Init diagonal_complex_normal(void);
 

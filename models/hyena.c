@@ -30,6 +30,7 @@
 #include "engine/ops/short_convolution/short_convolution.h"
 #include "engine/ops/sine/sine.h"
 #include "models/backbone.h"
+#include "models/filter_positions.h"
 
 typedef struct Hyena {
     int64_t short_filter, filter_order, filter_embedding, filter_layers;
@@ -61,24 +62,6 @@ static const Option options[] = {
 
 /* Decay rates: exp(-rate) is 1 % after 0.3 and 1.5 of the longest length. */
 static const double fast_decay = 0.3, slow_decay = 1.5;
-
-static void fill_positions(float *data, const Shape *shape, Random *random, double a, double b) {
-    (void)random, (void)a, (void)b;
-    const int64_t length = shape->extent[0], features = shape->extent[1],
-                  bands = (features - 1) / 2;
-    for (int64_t t = 0; t < length; t++) {
-        float *z = data + t * features;
-        z[0] = length > 1 ? (float)((double)t / (double)(length - 1)) : 0;
-        for (int64_t k = 0; k < bands; k++) {
-            const double step = bands > 1 ? ((double)(bands - 1) - 1e-4) / (double)(bands - 1) : 0;
-            const double frequency = 1e-4 + step * (double)k;
-            const double angle =
-                frequency * 2 * 3.14159265358979323846 * (double)t / (double)length;
-            z[1 + k] = (float)cos(angle);
-            z[1 + bands + k] = (float)-sin(angle);
-        }
-    }
-}
 
 static void fill_rates(float *data, const Shape *shape, Random *random, double from, double to) {
     (void)random;
@@ -113,7 +96,7 @@ static Tensor *filter(Tape *tape, const ModelContext *context, int64_t length) {
         .fixed_rate = fmax(own->position_lr, 0), .no_decay = true, .frozen = own->position_lr == 0};
     tape_scope(tape, "filter");
     Tensor *z = tape_parameter(tape, "positions", SHAPE(context->max_length, own->filter_embedding),
-                               init_fill(fill_positions, 0, 0), positions);
+                               filter_positions(), positions);
     Tensor *frequency = tape_parameter(tape, "frequency", SHAPE(order),
                                        init_constant(own->filter_frequency), GROUP_NO_DECAY);
     Tensor *a =

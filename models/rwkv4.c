@@ -9,10 +9,12 @@
  *
  * where each product reads a mixture of its own, mix x[t] + (1 - mix) x[t-1], and wkv is a mean of
  * all values so far with weights e^(k - age exp(decay)), the present one e^(k + first). No biases,
- * no positions.
+ * no positions. hidden=0 leaves time mixing alone, in the blocks that mixers share and without the
+ * norm of the embedding; MQAR as in Zoology (Arora et al. 2023, figure 2): hidden=0 mlp=identity.
  *
  * Parameters of a layer: 13 D^2 + 11 D with a hidden width of 4 D; FLOPs a token: twice that.
- * State: two tokens and the three numbers of wkv a channel, 5 D floats a layer. */
+ * State: two tokens and the three numbers of wkv a channel, 5 D floats a layer; time mixing alone
+ * has 4 D^2 + 5 D parameters and one token less. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -28,8 +30,8 @@ typedef struct Rwkv4 {
 } Rwkv4;
 
 static const Option options[] = {
-    {"hidden", OPTION_REAL, offsetof(Rwkv4, hidden), "4", 0.01, 64, NULL,
-     "hidden width of channel mixing / D, rounded"},
+    {"hidden", OPTION_REAL, offsetof(Rwkv4, hidden), "4", 0, 64, NULL,
+     "hidden width of channel mixing / D, rounded; 0: none, what mlp says in its place"},
     {"layerwise_lr", OPTION_SWITCH, offsetof(Rwkv4, layerwise_lr), "no", 0, -1, NULL,
      "decays learn twice, bonuses three times as fast (the later trainer, v4neo)"},
 };
@@ -170,6 +172,9 @@ static Tensor *half(Tape *tape, const ModelContext *context, Tensor *x, const ch
 }
 
 static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
+    static const Model time_alone = {.mixer = time_mixing};
+    const Rwkv4 *rwkv = context->options;
+    if (rwkv->hidden <= 0) return backbone_blocks(tape, &time_alone, context, x);
     ModelContext own = *context;
     x = backbone_norm(tape, context->backbone, "norm0", x);
     for (own.layer = 0; own.layer < context->backbone->layers; own.layer++) {
@@ -183,9 +188,19 @@ static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
     return x;
 }
 
+static Status validate(const Backbone *backbone, const void *values, Error *error) {
+    const Rwkv4 *own = values;
+    if (own->hidden <= 0 || (backbone->mlp == MLP_NONE && backbone->norm_place == PLACE_PRE))
+        return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "the blocks of RWKV-4 hold what its paper puts there: leave mlp=none and "
+                     "norm_place=pre, or take time mixing alone (hidden=0)");
+}
+
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
-    (void)values, (void)length;
-    return backbone->layers * 5 * backbone->width;
+    (void)length;
+    const Rwkv4 *own = values;
+    return backbone->layers * (own->hidden > 0 ? 5 : 4) * backbone->width;
 }
 
 const Model model_rwkv4 = {
@@ -203,5 +218,6 @@ const Model model_rwkv4 = {
     .options = {options, sizeof options / sizeof *options, sizeof(Rwkv4)},
     .backbone = "mlp=none",
     .stack = stack,
+    .validate = validate,
     .state_floats = state_floats,
 };

@@ -6,12 +6,14 @@
  *     out = (y W_value + b_value) sigmoid(y W_gate + b_gate)
  *
  * with lambda = -exp(A_real) + i A_imag, discretised at the step size exp(log_dt) of the channel.
+ * B is one, but for init=legs: S4D-LegS is HiPPO-LegS's normal part in the coordinates of its
+ * eigenvectors, where B is not one; it starts there and is trained like A.
  * Bidirectional: a second C gives the filter that looks ahead, from the next token on; padding is
  * zero in front of every convolution.
  *
  * Parameters of a layer: 2 D^2 + 2 D for the output, D (2 N + 2) for the states (M each of A_real,
- * A_imag, N of C). FLOPs a token: 4 D^2, some D (10 log2(2L) + 40), and 2 D N / B for the kernel,
- * which is made once a batch. State: N D floats a layer. */
+ * A_imag, N of C; with init=legs N of B). FLOPs a token: 4 D^2, some D (10 log2(2L) + 40), and 2 D
+ * N / B for the kernel, which is made once a batch. State: N D floats a layer. */
 #include <math.h>
 
 #include "models/diagonal.h"
@@ -23,7 +25,8 @@ typedef enum Spectrum {
     SPECTRUM_INV2,
     SPECTRUM_QUAD,
     SPECTRUM_RAND,
-    SPECTRUM_REAL
+    SPECTRUM_REAL,
+    SPECTRUM_LEGS
 } Spectrum;
 
 typedef struct S4D {
@@ -35,8 +38,8 @@ typedef struct S4D {
 static const Option options[] = {
     {"state", OPTION_INTEGER, offsetof(S4D, state), "64", 2, 8192, NULL,
      "real states of a channel (N), even"},
-    {"init", OPTION_CHOICE, offsetof(S4D, init), "lin", 0, -1, "lin|inv|inv2|quad|rand|real",
-     "initial eigenvalues (the paper's section 4)"},
+    {"init", OPTION_CHOICE, offsetof(S4D, init), "lin", 0, -1, "lin|inv|inv2|quad|rand|real|legs",
+     "initial eigenvalues (the paper's section 4); legs: those of HiPPO-LegS, with a trained B"},
     {"discretisation", OPTION_CHOICE, offsetof(S4D, discretisation), "zoh", 0, -1, "zoh|bilinear",
      "from continuous time to tokens"},
     STATE_SPACE_OPTIONS(S4D, layer),
@@ -89,13 +92,16 @@ static void fill_A_imag(float *A_imag, const Shape *shape, Random *random, doubl
 static DiagonalParameters parameters(Tape *tape, const S4D *own, int64_t D) {
     const int64_t M = own->state / 2;
     const Group slow = state_space_group(&own->layer);
+    const bool legs = own->init == SPECTRUM_LEGS;
+    const Init imaginary =
+        legs ? diagonal_hippo_imaginary(HIPPO_POSITIVE, 1) : init_fill(fill_A_imag, own->init, 0);
     return (DiagonalParameters){
         .log_dt = state_space_log_dt(tape, &own->layer, D),
         .A_real =
             tape_parameter(tape, "A_real", SHAPE(D, M), init_fill(fill_A_real, own->init, 0), slow),
-        .A_imag =
-            tape_parameter(tape, "A_imag", SHAPE(D, M), init_fill(fill_A_imag, own->init, 0), slow),
-        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), diagonal_complex_normal(), GROUP_DECAY)};
+        .A_imag = tape_parameter(tape, "A_imag", SHAPE(D, M), imaginary, slow),
+        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), diagonal_complex_normal(), GROUP_DECAY),
+        .B = legs ? tape_parameter(tape, "B", SHAPE(D, M, 2), diagonal_hippo_input(), slow) : NULL};
 }
 
 static DiagonalForm form(const S4D *own) {
@@ -140,7 +146,7 @@ const Model model_s4d = {
               .arxiv = "2206.11893",
               .year = 2022},
     .kind = KIND_STATE_SPACE,
-    .note = "B is one, as in the authors' minimal version; no initialisation from HiPPO-LegS",
+    .note = "B is one, as in the authors' minimal version (init=legs: HiPPO's, trained)",
     .options = {options, sizeof options / sizeof *options, sizeof(S4D)},
     .backbone = "mlp=none",
     .bidirectional = true,

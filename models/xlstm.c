@@ -11,7 +11,9 @@
  *                   x + down(gelu(gate(w)) up(w)),  w = norm(x)
  *
  * q, k and v are block-diagonal maps of `qkv_block` channels each; i, f, z and o of a head's.
- * xLSTM[a:b] has b sLSTM blocks for a mLSTM blocks.
+ * xLSTM[a:b] has b sLSTM blocks for a mLSTM blocks. Without its convolution an mLSTM block has c =
+ * silu(a), an sLSTM block c = u (as in the authors' code); formal languages were learnt with sLSTM
+ * blocks without (appendix B.1.1): slstm_convolution=0.
  *
  * Parameters of an mLSTM block: 3 D E + E (3 qkv_block + 6 H + K + 3), some 6 D^2, of an sLSTM
  * block: 8 D^2 / H + 3 F D + D (K + 8) with F = 1.3 D rounded up to 64; FLOPs a token: twice that,
@@ -36,7 +38,7 @@
 typedef struct Xlstm {
     int blocks;
     char slstm_at[OPTION_TEXT_BYTES];
-    int64_t heads, convolution, qkv_block;
+    int64_t heads, convolution, slstm_convolution, qkv_block;
     double expand, ffn_ratio;
 } Xlstm;
 
@@ -52,8 +54,10 @@ static const Option options[] = {
     {"heads", OPTION_INTEGER, offsetof(Xlstm, heads), "4", 1, 1024, NULL, "heads (H)"},
     {"expand", OPTION_REAL, offsetof(Xlstm, expand), "2", 0.01, 64, NULL,
      "inner channels of an mLSTM block / D, then rounded up to a multiple of 64"},
-    {"convolution", OPTION_INTEGER, offsetof(Xlstm, convolution), "4", 2, SHORT_CONVOLUTION_TAPS,
-     NULL, "taps of the short convolution (K)"},
+    {"convolution", OPTION_INTEGER, offsetof(Xlstm, convolution), "4", 0, SHORT_CONVOLUTION_TAPS,
+     NULL, "taps of the short convolution (K); 0: there is none"},
+    {"slstm_convolution", OPTION_INTEGER, offsetof(Xlstm, slstm_convolution), "-1", -1,
+     SHORT_CONVOLUTION_TAPS, NULL, "the same in sLSTM blocks; -1: as in the others"},
     {"qkv_block", OPTION_INTEGER, offsetof(Xlstm, qkv_block), "4", 1, 65536, NULL,
      "channels of a block of the maps to q, k and v"},
     {"ffn_ratio", OPTION_REAL, offsetof(Xlstm, ffn_ratio), "1.3", 0.01, 64, NULL,
@@ -76,9 +80,13 @@ static int64_t inner_width(const Backbone *backbone, const Xlstm *own) {
     return round_up(own->expand * (double)backbone->width);
 }
 
-/* x (B, L, E) -> (B, L, E): the short convolution with SiLU; starts as PyTorch's. */
-static Tensor *convolve(Tape *tape, const Xlstm *own, Tensor *x) {
-    const int64_t B = extent(x, 0), E = extent(x, 2), K = own->convolution;
+static int64_t slstm_taps(const Xlstm *own) {
+    return own->slstm_convolution < 0 ? own->convolution : own->slstm_convolution;
+}
+
+/* x (B, L, E) -> (B, L, E): the short convolution of K taps with SiLU; starts as PyTorch's. */
+static Tensor *convolve(Tape *tape, int64_t K, Tensor *x) {
+    const int64_t B = extent(x, 0), E = extent(x, 2);
     const Init init = init_uniform(1 / sqrt((double)K));
     tape_scope(tape, "convolution");
     Tensor *taps = tape_parameter(tape, "weight", SHAPE(K, E), init, GROUP_DECAY);
@@ -160,7 +168,8 @@ static Tensor *mlstm_branch(Tape *tape, const ModelContext *context, Tensor *u) 
     const Init init = small_init(backbone);
     Tensor *a = backbone_linear(tape, "in_a", u, E, false, init, NULL);
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, init, NULL);
-    Tensor *c = convolve(tape, own, a);
+    Tensor *c = own->convolution > 0 ? convolve(tape, own->convolution, a)
+                                     : activate(tape, a, ACTIVATION_SILU);
     Tensor *const qkv[3] = {blockwise(tape, "q", c, E / own->qkv_block, own->qkv_block, init),
                             blockwise(tape, "k", c, E / own->qkv_block, own->qkv_block, init),
                             blockwise(tape, "v", a, E / own->qkv_block, own->qkv_block, init)};
@@ -191,7 +200,7 @@ static Tensor *slstm_branch(Tape *tape, const ModelContext *context, Tensor *u) 
     const int64_t B = extent(u, 0), D = extent(u, 2), H = own->heads, U = D / H;
     const double last = (double)(backbone->layers - 1);
     const Init init = small_init(backbone);
-    Tensor *c = convolve(tape, own, u);
+    Tensor *c = slstm_taps(own) > 0 ? convolve(tape, slstm_taps(own), u) : u;
     SlstmInputs in = {.gates_if = blockwise(tape, "gates_if", c, H, 2 * U, init),
                       .gates_zo = blockwise(tape, "gates_zo", u, H, 2 * U, init)};
     in.recurrent =
@@ -291,6 +300,11 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
             "heads=%lld and qkv_block=%lld must divide the inner width, %lld (expand x "
             "width, rounded up to a multiple of 64)",
             (long long)own->heads, (long long)own->qkv_block, (long long)E);
+    if (own->convolution == 1 || own->slstm_convolution == 1)
+        return error_set(error, STATUS_USAGE,
+                         "a convolution of 1 tap sees no other token; expected 0 for none, or 2 to "
+                         "%d",
+                         SHORT_CONVOLUTION_TAPS);
     for (int64_t layer = 0; layer < backbone->layers; layer++)
         if (is_slstm(own, layer) && backbone->width % own->heads)
             return error_set(error, STATUS_USAGE,
@@ -299,14 +313,19 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
     return validate_places(backbone, own, error);
 }
 
+/* Tokens that a convolution remembers. */
+static int64_t past_of(int64_t taps) {
+    return taps > 0 ? taps - 1 : 0;
+}
+
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
     (void)length;
     const Xlstm *own = values;
-    const int64_t E = inner_width(backbone, own), H = own->heads, past = own->convolution - 1;
+    const int64_t E = inner_width(backbone, own), H = own->heads, D = backbone->width;
+    const int64_t past = past_of(own->convolution), slstm_past = past_of(slstm_taps(own));
     int64_t floats = 0;
     for (int64_t layer = 0; layer < backbone->layers; layer++)
-        floats +=
-            is_slstm(own, layer) ? (past + 4) * backbone->width : E * (E / H) + E + H + past * E;
+        floats += is_slstm(own, layer) ? (slstm_past + 4) * D : E * (E / H) + E + H + past * E;
     return floats;
 }
 

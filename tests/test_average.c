@@ -200,6 +200,32 @@ static void stand_ins_stand_alone(void **state) {
     end(&a);
 }
 
+/* Two kinds of one architecture have averages of their own. */
+static void kinds_are_averaged_apart(void **state) {
+    (void)state;
+    Averaged a;
+    average(&a);
+    summary_free(&a.summary);
+    for (int t = 0; t < 5; t++) {
+        add(&a.study, "s4d", tasks[t], 1, 0.7);
+        snprintf(a.study.records[a.study.count - 1].name, sizeof a.study.records[0].name,
+                 "s4d-legs");
+    }
+    a.summary = study_summarise(&a.study);
+    averages_append(&a.summary, &a.study, &a.suite, &a.sources, &a.published);
+    int found = 0;
+    for (int r = 0; r < a.summary.count; r++) {
+        const Row *row = &a.summary.rows[r];
+        if (strcmp(row->values[0], "avg5") != 0 || strcmp(row->model, "s4d") != 0) continue;
+        const bool kind = !strcmp(row->name, "s4d-legs");
+        assert_true(kind || !strcmp(row->name, "s4d"));
+        assert_true(fabs(row->mean - (kind ? 0.7 : 0.8)) < 1e-12);
+        found++;
+    }
+    assert_int_equal(found, 2);
+    end(&a);
+}
+
 /* While a case has no row at all, or --task left it out, there is nothing to average. */
 static void all_cases_or_none(void **state) {
     (void)state;
@@ -223,6 +249,7 @@ int main(void) {
         cmocka_unit_test(all_cases_or_none),
         cmocka_unit_test(averages_are_of_the_same_experiment),
         cmocka_unit_test(a_column_says_what_a_position_sees),
+        cmocka_unit_test(kinds_are_averaged_apart),
     };
     return cmocka_run_group_tests_name("averages", tests, NULL, NULL);
 }

@@ -89,13 +89,39 @@ static void means_of_equal_values(void **state) {
 
 static void orders_step(void **state) {
     (void)state;
-    static const char *const orders[] = {"mqar", "language", "attention", "taylor"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const orders[] = {"mqar",   "language",  "attention",
+                                         "taylor", "base_conv", "window"};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
         char settings[256];
         snprintf(settings, sizeof settings,
                  "width=24 layers=6 heads=2 feature_width=5 attention_window=7 order=%s",
                  orders[i]);
         step_form_agrees("based", settings, 90, 0.1, 5e-5f);
+    }
+}
+
+/* The published sizes: 2^13 bytes a sequence for windows of 8 earlier tokens at width 128, beside
+ * which we count the token itself and what the convolution remembers. */
+static void states_have_the_published_sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *order, *window;
+        int64_t floats;
+    } cases[] = {{"window", "9", 128 * (2 + 2 * 9)}, {"base_conv", "9", 128 * (2 + 300)}};
+    const Model *model = model_find("based");
+    for (int i = 0; i < 2; i++) {
+        Backbone backbone;
+        _Alignas(16) char own[1024];
+        Error error = {0};
+        assert_true(model->options.bytes <= sizeof own);
+        option_defaults(&backbone_options, &backbone);
+        option_defaults(&model->options, own);
+        backbone.width = 128;
+        backbone.layers = 2;
+        assert_int_equal(option_set(&model->options, own, "order", cases[i].order, &error), 0);
+        assert_int_equal(
+            option_set(&model->options, own, "attention_window", cases[i].window, &error), 0);
+        assert_int_equal(model->state_floats(&backbone, own, 300), cases[i].floats);
     }
 }
 
@@ -116,6 +142,7 @@ int main(void) {
         cmocka_unit_test(ways_agree),
         cmocka_unit_test(means_of_equal_values),
         cmocka_unit_test(orders_step),
+        cmocka_unit_test(states_have_the_published_sizes),
         cmocka_unit_test(wide_windows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

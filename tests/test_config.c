@@ -143,20 +143,28 @@ static void identity_is_the_configuration(void **state) {
     }
 }
 
-/* Cells from before there were replicas keep their folders. */
-static void one_replica_is_not_in_the_identity(void **state) {
+/* Cells from before there was a setting keep their folders. */
+static void later_settings_are_not_in_the_identity(void **state) {
     (void)state;
-    Cell cell;
-    Error error = {0};
-    assert_int_equal(cell_open(&cell, "mqar", "lstm", &error), STATUS_OK);
-    char *text = cell_text(&cell);
-    assert_null(strstr(text, "replicas"));
-    free(text);
-    assert_int_equal(cell_set(&cell, "replicas", "2", &error), STATUS_OK);
-    text = cell_text(&cell);
-    assert_non_null(strstr(text, "replicas: 2\n"));
-    free(text);
-    cell_close(&cell);
+    static const struct {
+        const char *key, *value;
+    } later[] = {{"replicas", "2"}, {"slstm_convolution", "0"}};
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        Cell cell;
+        Error error = {0};
+        char line[64];
+        assert_int_equal(cell_open(&cell, "mqar", "xlstm", &error), STATUS_OK);
+        char *text = cell_text(&cell);
+        snprintf(line, sizeof line, "\n%s: ", later[i].key);
+        assert_null(strstr(text, line));
+        free(text);
+        assert_int_equal(cell_set(&cell, later[i].key, later[i].value, &error), STATUS_OK);
+        text = cell_text(&cell);
+        snprintf(line, sizeof line, "\n%s: %s\n", later[i].key, later[i].value);
+        assert_non_null(strstr(text, line));
+        free(text);
+        cell_close(&cell);
+    }
 }
 
 static void bad_settings_are_explained(void **state) {
@@ -317,6 +325,187 @@ static void cases_have_settings_of_their_own(void **state) {
     assert_says(&error, "nothing but set", "a case without a name");
 }
 
+static const char kinds_text[] =
+    "task: mqar\nset: {layers: 2, budget: 1e9flop}\n"
+    "models: [lstm, transformer, 'xlstm[1:0]', rotary]\n"
+    "model:\n  transformer: {attention_dropout: 0.1, heads: 2}\n"
+    "  rotary: {of: transformer, positions: rotary}\n"
+    "  xlstm[1:0]: {of: xlstm, blocks: 1:0}\n"
+    "  blind: {of: transformer, positions: none}\n"
+    "presets:\n  quick:\n    model:\n      rotary: {heads: 4}\n"
+    "    cases:\n      - {length: 64, set: {transformer.dropout: 0.5, transformer.heads: 8}}\n"
+    "    tune: {lr: [1e-3, 1e-2]}\n";
+
+static void open_kinds(Suite *suite, const char *models, const char *setting) {
+    Settings more = {0};
+    Error error = {0};
+    if (setting) settings_parse(&more, setting, "test", &error);
+    const SuiteRequest request = {
+        .suite = path, .preset = "quick", .models = models, .settings = &more};
+    if (suite_open(suite, &request, &error) != STATUS_OK) fail_msg("%s", error.message);
+    settings_free(&more);
+}
+
+/* Text of a cell's setting. */
+static const char *value_of(const Suite *suite, const char *name, const char *key) {
+    static char text[OPTION_VALUE_BYTES];
+    for (int i = 0; i < suite->count; i++) {
+        if (strcmp(suite->cells[i].name, name) != 0) continue;
+        int count;
+        CellValue *values = cell_values(&suite->cells[i].cell, &count);
+        snprintf(text, sizeof text, "none");
+        for (int k = 0; k < count; k++)
+            if (!strcmp(values[k].key, key)) snprintf(text, sizeof text, "%s", values[k].text);
+        free(values);
+        return text;
+    }
+    fail_msg("no cell of %s", name);
+    return NULL;
+}
+
+/* A kind of an architecture has a name, a group and tries of its own, and what is set for the
+ * architecture unless it sets that itself. */
+static void kinds_stand_side_by_side(void **state) {
+    (void)state;
+    write_text(kinds_text);
+    Suite suite;
+    open_kinds(&suite, "", NULL);
+    assert_int_equal(suite.count, 8);
+    assert_int_equal(suite.groups, 4);
+    assert_string_equal(suite.cells[4].label, "xlstm[1:0] length=64 lr=1e-3 seed=1");
+    assert_string_equal(suite.cells[4].cell.model->name, "xlstm");
+    assert_string_equal(value_of(&suite, "xlstm[1:0]", "blocks"), "1:0");
+    assert_string_equal(value_of(&suite, "rotary", "model"), "transformer");
+    assert_string_equal(value_of(&suite, "rotary", "positions"), "rotary");
+    assert_string_equal(value_of(&suite, "rotary", "attention_dropout"), "0.1");
+    assert_string_equal(value_of(&suite, "rotary", "dropout"), "0.5"); /* of the case */
+    assert_string_equal(value_of(&suite, "rotary", "heads"), "4");     /* its own */
+    assert_string_equal(value_of(&suite, "transformer", "positions"), "learned");
+    assert_string_equal(value_of(&suite, "transformer", "heads"), "8");
+    assert_string_equal(suite.named, "xlstm[1:0] is xlstm with blocks 1:0; rotary is transformer "
+                                     "with positions rotary, heads 4");
+    suite_close(&suite);
+}
+
+/* The name is the suite's: a cell is the same under any. */
+static void kinds_are_cells_like_others(void **state) {
+    (void)state;
+    write_text(kinds_text);
+    Suite kind, plain;
+    open_kinds(&kind, "xlstm[1:0]", NULL);
+    open_kinds(&plain, "xlstm", "xlstm.blocks=1:0");
+    assert_int_equal(kind.count, 2);
+    assert_string_equal(kind.cells[0].identity, plain.cells[0].identity);
+    assert_string_equal(plain.cells[0].name, "xlstm");
+    suite_close(&plain);
+    suite_close(&kind);
+}
+
+static void kinds_are_selected_by_name(void **state) {
+    (void)state;
+    write_text(kinds_text);
+    static const struct {
+        const char *models, *setting;
+        int cells;
+        const char *name, *key, *value; /* expected of the cells of that name */
+    } cases[] = {
+        {"*r*", NULL, 4, "rotary", "heads", "4"},
+        {"x*", NULL, 2, "xlstm[1:0]", "blocks", "1:0"},
+        {"!xlstm[1:0]", NULL, 6, "rotary", "heads", "4"},
+        {"lstm,blind", NULL, 4, "blind", "positions", "none"}, /* defined, not listed */
+        {"t*,rotary", "transformer.dropout=0.25", 4, "rotary", "dropout",
+         "0.25"}, /* not the case's */
+        {"t*,rotary", "transformer.bias=no", 4, "rotary", "bias", "no"},
+        {"t*,rotary", "transformer.positions=none", 4, "rotary", "positions", "rotary"},
+        {"t*,rotary", "transformer.positions=none", 4, "transformer", "positions", "none"},
+        {"t*,rotary", "rotary.bias=no", 4, "transformer", "bias", "yes"},
+        {"t*,rotary", "rotary.rotary_theta=500", 4, "rotary", "rotary_theta", "500"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Suite suite;
+        open_kinds(&suite, cases[i].models, cases[i].setting);
+        assert_int_equal(suite.count, cases[i].cells);
+        assert_string_equal(value_of(&suite, cases[i].name, cases[i].key), cases[i].value);
+        suite_close(&suite);
+    }
+}
+
+/* What an average takes from another suite may have fewer kinds. */
+static void another_suite_may_have_fewer_kinds(void **state) {
+    (void)state;
+    write_text(suite_text);
+    Settings more = {0};
+    Error error = {0};
+    settings_parse(&more, "rotary.bias=no", "test", &error);
+    SuiteRequest request = {.suite = path,
+                            .preset = "quick",
+                            .models = "lstm,rotary",
+                            .settings = &more,
+                            .of_another = true};
+    Suite suite;
+    if (suite_open(&suite, &request, &error) != STATUS_OK) fail_msg("%s", error.message);
+    assert_int_equal(suite.groups, 4);
+    suite_close(&suite);
+    request.models = "rotary";
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_DATA);
+    settings_free(&more);
+}
+
+static void bad_kinds_are_explained(void **state) {
+    (void)state;
+    static const struct {
+        const char *from, *to, *expected; /* one replacement in the good suite */
+    } cases[] = {
+        {"rotary: {of: transformer, ", "lstm: {of: transformer, ",
+         "line 6: 'lstm' is an architecture; a kind of one needs a name of its own"},
+        {"rotary: {of: transformer,", "rotary: {of: transfromer,",
+         "line 6: unknown model 'transfromer'; did you mean 'transformer'?"},
+        {"rotary: {of: transformer,", "rotary: {of: blind,",
+         "line 6: of: 'blind' has its name from this suite, too"},
+        {"{of: transformer, positions: none}", "{of: transformer}",
+         "line 8: 'blind' sets nothing, so it is transformer under another name"},
+        {"blind: {of: transformer, ", "blind: {", "line 8: unknown model 'blind' (a kind of one"},
+        {"blind:", "b.ind:", "'b.ind' cannot be the name of a model: '.' is in it"},
+        {"blind:", "-lind:", "begin with no -"},
+        {"rotary: {heads: 4}", "rotary: {of: transformer}", "stands in line 6 already"},
+        {"positions: rotary", "position: rotary", "line 6: unknown key 'position'"},
+        {"'xlstm[1:0]', rotary", "'xlstm[0:1]', rotary",
+         "line 3: unknown model 'xlstm[0:1]'; did you mean 'xlstm[1:0]'?"},
+        {"transformer.dropout", "rotari.dropout", "'rotari.dropout': no model 'rotari'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        const char *place = strstr(kinds_text, cases[i].from);
+        assert_non_null(place);
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(place - kinds_text), kinds_text, cases[i].to,
+                 place + strlen(cases[i].from));
+        write_text(text);
+        const SuiteRequest request = {.suite = path, .preset = "quick"};
+        Suite suite;
+        Error error = {0};
+        const Status status = suite_open(&suite, &request, &error);
+        if (status != STATUS_USAGE) fail_msg("%s: %s", cases[i].to, error.message);
+        assert_says(&error, cases[i].expected, cases[i].to);
+    }
+}
+
+/* Two names for one cell would be one row under either. */
+static void equal_kinds_are_refused(void **state) {
+    (void)state;
+    write_text("task: mqar\nmodels: [lstm, same]\nmodel: {same: {of: lstm, layers: 2}}\n"
+               "presets:\n  quick:\n    set: {layers: 2, budget: 1e9flop}\n");
+    const SuiteRequest request = {.suite = path, .preset = "quick"};
+    Suite suite;
+    Error error = {0};
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
+    assert_says(&error, "models 'lstm' and 'same'", "equal kinds");
+    error = (Error){0};
+    write_text(kinds_text);
+    const SuiteRequest slip = {.suite = path, .preset = "quick", .models = "xlstm[1:1]"};
+    assert_int_equal(suite_open(&suite, &slip, &error), STATUS_USAGE);
+    assert_says(&error, "; did you mean 'xlstm[1:0]'?", "a kind that is not there");
+}
+
 /* Every suite that comes with the program expands in each of its three presets. */
 static void suites_of_the_program_expand(void **state) {
     (void)state;
@@ -440,6 +629,9 @@ static void bad_requests_are_explained(void **state) {
         {{.suite = path, .preset = "quick", .budget = "9"}, NULL, "flag --budget: budget=9"},
         {{.suite = path, .preset = "quick"}, "lr=1,,2", "empty value"},
         {{.suite = path, .preset = "quick"}, "mamba.heads=2", "no model 'mamba' among those"},
+        {{.suite = path, .preset = "quick", .models = "lstm,*[1:0]"},
+         "transformer.heads=2",
+         "no model 'transformer' among those selected"},
         {{.suite = path, .preset = "quick"}, "model=lstm", "chosen by --model"},
         {{.suite = "mqra", .preset = "quick"}, NULL, "no suite 'mqra'; did you mean 'mqar'?"},
         {{.suite = "/nowhere/x.yaml", .preset = "quick"}, NULL, "/nowhere/x.yaml"},
@@ -462,11 +654,17 @@ int main(void) {
         cmocka_unit_test(budgets),
         cmocka_unit_test(keys_are_unique),
         cmocka_unit_test(identity_is_the_configuration),
-        cmocka_unit_test(one_replica_is_not_in_the_identity),
+        cmocka_unit_test(later_settings_are_not_in_the_identity),
         cmocka_unit_test(bad_settings_are_explained),
         cmocka_unit_test(bad_yaml_is_explained),
         cmocka_unit_test(suites_expand),
         cmocka_unit_test(cases_have_settings_of_their_own),
+        cmocka_unit_test(kinds_stand_side_by_side),
+        cmocka_unit_test(kinds_are_cells_like_others),
+        cmocka_unit_test(kinds_are_selected_by_name),
+        cmocka_unit_test(another_suite_may_have_fewer_kinds),
+        cmocka_unit_test(bad_kinds_are_explained),
+        cmocka_unit_test(equal_kinds_are_refused),
         cmocka_unit_test(suites_of_the_program_expand),
         cmocka_unit_test(equal_cells_are_one),
         cmocka_unit_test(selection),

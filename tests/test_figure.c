@@ -195,6 +195,55 @@ static void words_are_places(void **state) {
     chart_free(&chart);
 }
 
+/* Kinds of one architecture are series of their own, in its colour with other markers, and a
+ * paper's point goes to the kind that it names. */
+static void kinds_are_series_of_their_own(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    snprintf(study.axes[0], sizeof study.axes[0], "language");
+    study.axis_count = 1;
+    static const char *const kinds[] = {"1:0", "0:1"};
+    add_word_cell(&study, "lstm", "reverse", 0.1, 0.3); /* of xlstm's colour */
+    for (int k = 0; k < 2; k++) {
+        Record *record = add_word_cell(&study, "xlstm", "reverse", 0.1, 0.2 + 0.1 * k);
+        settings_add(&record->settings, "blocks", kinds[k], "test", NULL);
+        snprintf(record->name, sizeof record->name, "xlstm[%s]", kinds[k]);
+    }
+    Chart chart = build_with("accuracy", &study, "formal_languages.csv");
+    const Panel *panel = &chart.panels[0];
+    const Series *first = find(panel, "xlstm[1:0]", SERIES_POINTS);
+    const Series *second = find(panel, "xlstm[0:1]", SERIES_POINTS);
+    assert_null(find(panel, "xlstm", SERIES_POINTS));
+    const LineStyle own = palette_style(palette_slot("xlstm")), a = palette_style(first->slot),
+                    b = palette_style(second->slot);
+    assert_string_equal(a.colour, own.colour);
+    assert_string_equal(b.colour, own.colour);
+    assert_true(first->slot != second->slot && second->slot != palette_slot("lstm"));
+    assert_true(first->points[0].x < second->points[0].x);
+    /* Reverse string: scaled 0.22 and 0.14 of what is above the chance of 0.1. */
+    const Series *open = find(panel, "xlstm[1:0]", SERIES_OPEN);
+    assert_true(open->count == 1 && fabs(open->points[0].y - 0.298) < 1e-9);
+    assert_true(open->slot == first->slot && open->points[0].x == first->points[0].x);
+    open = find(panel, "xlstm[0:1]", SERIES_OPEN);
+    assert_true(open->count == 1 && fabs(open->points[0].y - 0.226) < 1e-9);
+    chart_free(&chart);
+}
+
+/* More kinds than their colour has styles take others' that are free. */
+static void kinds_never_look_alike(void **state) {
+    (void)state;
+    static const char *const names[] = {"lstm", "a", "b", "c", "d", "xlstm"}, *const models[] = {
+                                                                                  "lstm",  "xlstm",
+                                                                                  "xlstm", "xlstm",
+                                                                                  "xlstm", "xlstm"};
+    int slots[6];
+    palette_slots(names, models, 6, slots);
+    assert_int_equal(slots[0], palette_slot("lstm"));
+    assert_int_equal(slots[5], palette_slot("xlstm"));
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < i; j++) assert_true(slots[i] != slots[j]);
+}
+
 /* Small ListOps says so beside the papers' points; Pathfinder's toy level, which is ours, has none.
  */
 static void fixed_sizes_are_said(void **state) {
@@ -590,6 +639,8 @@ int main(void) {
         cmocka_unit_test(one_width),
         cmocka_unit_test(a_suite_without_width_is_drawn_against_length),
         cmocka_unit_test(words_are_places),
+        cmocka_unit_test(kinds_are_series_of_their_own),
+        cmocka_unit_test(kinds_never_look_alike),
         cmocka_unit_test(exact_sizes_come_first),
         cmocka_unit_test(fixed_sizes_are_said),
         cmocka_unit_test(several_tasks_are_said),

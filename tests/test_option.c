@@ -128,6 +128,10 @@ static void patterns_select(void **state) {
     assert_false(word_selected("m*,!mamba", "mamba"));
     assert_true(word_selected("!mamba", "lstm"));
     assert_false(word_selected("!mamba", "mamba"));
+    assert_true(word_selected("xlstm[1:0]", "xlstm[1:0]")); /* not a class of characters */
+    assert_false(word_selected("xlstm[1:0]", "xlstm[0:1]"));
+    assert_false(word_selected("x*,!xlstm[1:0]", "xlstm[1:0]"));
+    assert_true(word_selected("x*,!xlstm[1:0]", "xlstm[0:1]"));
     assert_false(word_selected("x*", "mamba"));
 }
 

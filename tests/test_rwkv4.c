@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -11,6 +13,7 @@
 #include "bench/subject.h"
 #include "engine/ops/wkv/wkv.h"
 #include "engine/random.h"
+#include "tests/step_form.h"
 
 enum { L = 40, D = 3 };
 
@@ -179,6 +182,65 @@ static void start_as_published(void **state) {
     subject_close(&subject);
 }
 
+/* The parameter of the stack that time mixing alone has under another name. */
+static const Tensor *in_stack(const Subject *stack, const char *name) {
+    char other[128];
+    const char *mixer = strstr(name, ".mixer.");
+    snprintf(other, sizeof other, "%s", name);
+    if (mixer)
+        snprintf(other, sizeof other, "%.*s.time.%s", (int)(mixer - name), name,
+                 mixer + strlen(".mixer."));
+    return &parameter(stack, other)->tensor;
+}
+
+/* Time mixing alone is the stack whose channel mixing adds nothing, after its first norm. */
+static void time_mixing_alone(void **state) {
+    (void)state;
+    enum { ROWS = 2 * 12, W = 16 };
+    const SubjectShape shape = {2, 12, 12, TAPE_EVALUATE, true, false};
+    Subject stack, alone;
+    open_model(&stack, "rwkv4", "width=16 layers=2", shape, 0.3, NULL);
+    open_model(&alone, "rwkv4", "width=16 layers=2 hidden=0", shape, 0, NULL);
+    for (int i = 0; i < stack.parameters->count; i++) {
+        Tensor *tensor = &stack.parameters->list[i]->tensor;
+        const bool norm = strstr(tensor->name, "norm0"), gain = strstr(tensor->name, "gamma");
+        for (int64_t k = 0; k < tensor_size(tensor); k++)
+            if (norm || strstr(tensor->name, "channel.value")) tensor->data[k] = norm && gain;
+    }
+    for (int i = 0; i < alone.parameters->count; i++) {
+        Tensor *tensor = &alone.parameters->list[i]->tensor;
+        memcpy(tensor->data, in_stack(&stack, tensor->name)->data,
+               (size_t)tensor_size(tensor) * sizeof(float));
+    }
+    for (int r = 0; r < ROWS; r++) { /* layer norm, whose epsilon is 1e-5 */
+        const float *x = stack.x->data + r * W;
+        double mean = 0, square = 0;
+        for (int c = 0; c < W; c++) mean += (double)x[c] / W;
+        for (int c = 0; c < W; c++) square += pow((double)x[c] - mean, 2) / W;
+        for (int c = 0; c < W; c++)
+            alone.x->data[r * W + c] = (float)(((double)x[c] - mean) / sqrt(square + 1e-5));
+    }
+    subject_forward(&stack, 1);
+    subject_forward(&alone, 1);
+    /* one rounding of the norm, through two blocks */
+    assert_true(output_difference(&stack, &alone, 0, 12) < 2e-5f);
+    subject_close(&alone);
+    subject_close(&stack);
+    step_form_agrees("rwkv4", "width=16 layers=2 hidden=0 mlp=identity", 12, 0.3, 2e-5f);
+}
+
+static void other_mlps_are_refused(void **state) {
+    (void)state;
+    const SubjectShape shape = {2, 5, 5, TAPE_EVALUATE, true, false};
+    Subject subject;
+    Error error = {0};
+    assert_int_equal(
+        subject_open(&subject, model_find("rwkv4"), "width=8 mlp=gelu", &shape, NULL, &error),
+        STATUS_USAGE);
+    assert_non_null(strstr(error.message, "hidden=0"));
+    free(subject.options);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_sum),
@@ -186,6 +248,8 @@ int main(void) {
         cmocka_unit_test(limits),
         cmocka_unit_test(large_keys_stay_finite),
         cmocka_unit_test(start_as_published),
+        cmocka_unit_test(time_mixing_alone),
+        cmocka_unit_test(other_mlps_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

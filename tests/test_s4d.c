@@ -1,8 +1,14 @@
 /* Kernels of diagonal state spaces and the two-sided convolution: values worked out by hand in
- * double precision for two modes, lambda = -1/2 - i and -1/2 - 3 i, dt = 0.1, B = 1. */
+ * double precision for two modes, lambda = -1/2 - i and -1/2 - 3 i, dt = 0.1, B = 1; how S4D-LegS
+ * starts. */
+/* cmocka wants step_form.h's first four before it */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "engine/ops/long_convolution/long_convolution.h"
 #include "engine/ops/vandermonde/vandermonde.h"
 #include "tests/bench.h"
+#include "tests/step_form.h"
 
 enum { L = 8 };
 
@@ -71,12 +77,42 @@ static void convolution_on_both_sides(void **state) {
     bench_expect(&bench, long_convolution(bench.tape, x, h, r, (ConvolutionGates){0}), expected);
 }
 
+/* Eight states: eigenvalues and V^H B of A + P P^T, HiPPO-LegS's A, B_i = sqrt(2 i + 1), P_i =
+ * sqrt(i + 1/2), eigenvectors of length 1 turned so that V^H P is positive; NumPy 2.4, linalg.eig.
+ */
+static void legs_starts_from_hippo(void **state) {
+    (void)state;
+    enum { M = 4 };
+    static const double imaginary[M] = {19.857410371, 5.354208515, 1.957794151, 0.427488712};
+    static const double input[M] = {5.155625523, 1.843868911, 1.174959947, 0.799463588};
+    Subject subject;
+    open_model(&subject, "s4d", "width=3 layers=1 state=8 init=legs",
+               (SubjectShape){1, 4, 4, TAPE_EVALUATE, true, false}, 0, NULL);
+    const float *real = parameters_find(subject.parameters, "layers.0.mixer.A_real")->tensor.data;
+    const float *A = parameters_find(subject.parameters, "layers.0.mixer.A_imag")->tensor.data;
+    const float *B = parameters_find(subject.parameters, "layers.0.mixer.B")->tensor.data;
+    for (int i = 0; i < 3 * M; i++) { /* rounding to float32 */
+        near("A_real", exp((double)real[i]), 0.5, 1e-7);
+        near("A_imag", (double)A[i], imaginary[i % M], 1e-6 * imaginary[0]);
+        near("B", (double)B[2 * i], input[i % M], 1e-6 * input[0]);
+        near("Im B", (double)B[2 * i + 1], 0, 1e-6);
+    }
+    subject_close(&subject);
+}
+
+static void legs_steps(void **state) {
+    (void)state;
+    step_form_agrees("s4d", "width=6 layers=2 state=8 init=legs", 12, 0.05, 2e-4f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernel_by_zero_order_hold),
         cmocka_unit_test(kernel_by_the_bilinear_rule),
         cmocka_unit_test(convolution_with_the_kernel),
         cmocka_unit_test(convolution_on_both_sides),
+        cmocka_unit_test(legs_starts_from_hippo),
+        cmocka_unit_test(legs_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

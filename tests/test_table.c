@@ -107,6 +107,55 @@ static void cases_are_in_numeric_order(void **state) {
     study_close(&study);
 }
 
+static void name_cells(Study *study, int from, const char *name) {
+    for (int i = from; i < study->count; i++)
+        snprintf(study->records[i].name, sizeof study->records[i].name, "%s", name);
+}
+
+/* Two kinds of one architecture are rows of their own, each tuned for itself, under their names in
+ * every format. */
+static void kinds_have_rows_of_their_own(void **state) {
+    (void)state;
+    Study study = made_up_study();
+    const char *const cells[] = {"model=xlstm seed=1 lr=0.01 length=64 pairs=4 width=64",
+                                 "model=xlstm seed=1 lr=0.001 length=64 pairs=4 width=64"};
+    for (int i = 0; i < 2; i++) made_up_cell(&study, cells[i], 0.5 + 0.1 * i, 0.5 + 0.1 * i);
+    for (int i = 0; i < 2; i++) made_up_cell(&study, cells[i], 0.9 - 0.1 * i, 0.9 - 0.1 * i);
+    name_cells(&study, 2, "xlstm[1:0]");
+    snprintf(study.named, sizeof study.named, "xlstm[1:0] is xlstm with blocks 1:0");
+    Summary summary = study_summarise(&study);
+    assert_int_equal(summary.count, 2);
+    assert_string_equal(summary.rows[0].name, "xlstm[1:0]");
+    assert_string_equal(summary.rows[0].model, "xlstm");
+    assert_string_equal(summary.rows[0].tuned[0], "0.01");
+    assert_string_equal(summary.rows[1].name, "xlstm");
+    assert_string_equal(summary.rows[1].tuned[0], "0.001");
+    Table table = table_build(&study, &summary);
+    static const struct {
+        const char *format, *name;
+    } shown[] = {{"console", "xlstm[1:0]"},
+                 {"md", "xlstm[1:0]"},
+                 {"tex", "xlstm[1:0]"},
+                 {"csv", "xlstm[1:0]"},
+                 {"json", "\"xlstm[1:0]\""}};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        char *text;
+        size_t bytes;
+        FILE *file = open_memstream(&text, &bytes);
+        exporter_find(shown[i].format)->write(&table, &(TableStyle){0}, file);
+        fclose(file);
+        assert_non_null(strstr(text, shown[i].name));
+        free(text);
+    }
+    bool said = false;
+    for (int i = 0; i < table.caption_lines; i++)
+        said |= !strcmp(table.caption[i], "xlstm[1:0] is xlstm with blocks 1:0.");
+    assert_true(said);
+    table_free(&table);
+    summary_free(&summary);
+    study_close(&study);
+}
+
 static void different_data_is_noticed(void **state) {
     (void)state;
     Study study = small_study();
@@ -270,6 +319,7 @@ int main(void) {
         cmocka_unit_test(diverged_seed_counts_as_chance),
         cmocka_unit_test(cases_are_in_numeric_order),
         cmocka_unit_test(different_data_is_noticed),
+        cmocka_unit_test(kinds_have_rows_of_their_own),
         cmocka_unit_test(captions_say_from_where_a_case_is_solved),
         cmocka_unit_test(exporters_show_the_same_numbers),
         cmocka_unit_test(console_is_aligned_in_both_alphabets),

@@ -1,10 +1,15 @@
 /* The memories of xLSTM where they are another known operation, and which blocks are of which kind.
  */
+/* cmocka wants step_form.h's first four before it */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "engine/ops/mlstm/mlstm.h"
 #include "engine/ops/slstm/slstm.h"
 #include "engine/random.h"
 #include "models/model.h"
 #include "tests/bench.h"
+#include "tests/step_form.h"
 
 enum { L = 150, DK = 6, DV = 5 };
 
@@ -172,6 +177,61 @@ static void mixes_choose_the_blocks(void **state) {
     }
 }
 
+/* An mLSTM block without a convolution is one whose convolution passes the present token on. */
+static void no_convolution_is_one_that_passes_on(void **state) {
+    (void)state;
+    const SubjectShape shape = {2, 20, 20, TAPE_EVALUATE, true, false};
+    Subject with, without;
+    open_model(&with, "xlstm", "width=16 layers=2 heads=2 blocks=1:0 convolution=2", shape, 0.2,
+               NULL);
+    for (int i = 0; i < with.parameters->count; i++) {
+        Tensor *tensor = &with.parameters->list[i]->tensor;
+        if (!strstr(tensor->name, "convolution")) continue;
+        const int64_t size = tensor_size(tensor);
+        const bool taps = strstr(tensor->name, "weight") != NULL; /* (2, E): before, present */
+        for (int64_t k = 0; k < size; k++) tensor->data[k] = taps && k >= size / 2 ? 1 : 0;
+    }
+    open_model(&without, "xlstm", "width=16 layers=2 heads=2 blocks=1:0 convolution=0", shape, 0,
+               &with);
+    subject_forward(&with, 1);
+    subject_forward(&without, 1);
+    /* SiLU fused into one operation or as its own: a rounding, through two blocks */
+    assert_true(output_difference(&with, &without, 0, 20) < 1e-5f);
+    subject_close(&without);
+    subject_close(&with);
+}
+
+static void blocks_without_convolution_step(void **state) {
+    (void)state;
+    step_form_agrees("xlstm", "width=16 layers=2 heads=2 blocks=0:1 convolution=0", 20, 0.2, 2e-5f);
+    step_form_agrees("xlstm", "width=16 layers=2 heads=2 slstm_convolution=0", 20, 0.2, 2e-5f);
+}
+
+static int64_t floats_of(const char *key, const char *value, Status expected) {
+    const Model *model = model_find("xlstm");
+    Error error = {0};
+    Backbone backbone;
+    _Alignas(16) char own[1024];
+    assert_true(model->options.bytes <= sizeof own);
+    option_defaults(&backbone_options, &backbone);
+    option_defaults(&model->options, own);
+    backbone.mlp = MLP_NONE;
+    backbone.width = 16;
+    backbone.layers = 2; /* one of each */
+    assert_int_equal(option_set(&model->options, own, key, value, &error), STATUS_OK);
+    assert_int_equal(model->validate(&backbone, own, &error), expected);
+    return model->state_floats(&backbone, own, 1);
+}
+
+static void absent_convolutions_remember_nothing(void **state) {
+    (void)state;
+    const int64_t both = floats_of("heads", "4", STATUS_OK);
+    assert_int_equal(both - floats_of("slstm_convolution", "0", STATUS_OK), 3 * 16);
+    assert_int_equal(both - floats_of("convolution", "0", STATUS_OK), 3 * 16 + 3 * 64);
+    floats_of("convolution", "1", STATUS_USAGE);
+    floats_of("slstm_convolution", "1", STATUS_USAGE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_gates_are_linear_attention),
@@ -179,6 +239,9 @@ int main(void) {
         cmocka_unit_test(common_input_gate_cancels),
         cmocka_unit_test(scalar_memory_is_a_matrix_memory_of_one_number),
         cmocka_unit_test(mixes_choose_the_blocks),
+        cmocka_unit_test(no_convolution_is_one_that_passes_on),
+        cmocka_unit_test(blocks_without_convolution_step),
+        cmocka_unit_test(absent_convolutions_remember_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
