@@ -43,6 +43,8 @@ static const struct {
     {"Llama", "transformer", "positions=rotary"},
     {"MHA-RoPE", "transformer", "positions=rotary"},
     {"MHA-Abs", "transformer", "positions=learned"},
+    {"BaseConv", "based", "order=base_conv"},
+    {"Sliding window attention", "based", "order=window"}, /* behind a convolution */
     {"Transformer-XL (best)", "transformer_xl", ""},
     {"Linear Transformer", "linear_attention", ""},
     {"Perceiver AR", "perceiver", ""},
