@@ -75,6 +75,48 @@ static int64_t open_group(const Product *product, int64_t row, int64_t end, int6
     return row;
 }
 
+/* Memory that later tiles read: places `step` floats apart, of so many times 32 floats; `at` moves
+ * as it is handed out. */
+typedef struct Area {
+    const float *at;
+    int64_t step, places, pairs, place;
+} Area;
+
+/* The next of it (pairs > 0), as much as a tile fetches in so many turns. */
+static inline GemmAhead take(Area *area, int64_t turns) {
+    if (turns <= 0) return (GemmAhead){0};
+    const GemmAhead part = {area->at + area->place * area->step, area->step,
+                            smaller(turns, area->places - area->place)};
+    area->place += part.count;
+    if (area->place == area->places) {
+        area->at += 32;
+        area->pairs--;
+        area->place = 0;
+    }
+    return part;
+}
+
+/* `count` rows or columns of A or B from `first` on, steps [k0, k0 + depth) of k; `turned`: it is
+ * the steps that lie a row of memory apart. */
+static Area area_of(const float *matrix, int64_t ld, bool turned, int64_t first, int64_t count,
+                    int64_t k0, int64_t depth) {
+    if (count <= 0 || depth <= 0) return (Area){0};
+    const int64_t along = turned ? count : depth;
+    return (Area){matrix + (turned ? k0 * ld + first : first * ld + k0), ld, turned ? depth : count,
+                  (along + 31) / 32, 0};
+}
+
+/* What is read of A after a group that ends at `behind`: the next one, or the first of the next
+ * block of k. */
+static Area rows_ahead(const Product *product, int64_t row, int64_t end, int64_t behind, int64_t k0,
+                       int64_t depth) {
+    const bool last = behind == end;
+    const int64_t first = last ? row : behind, later = last ? k0 + depth : k0;
+    return area_of(product->a, product->lda, product->layout == GEMM_TN, first,
+                   smaller(GROUP_TILES * TILE_ROWS, end - first), later,
+                   smaller(GEMM_DEPTH, product->k - later));
+}
+
 static void block(const Product *product, int64_t row, int64_t end, int64_t column, int64_t columns,
                   int64_t k0, int64_t depth, float *workspace) {
     const bool turned = product->layout == GEMM_TN;
@@ -82,9 +124,7 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
     const bool thin = end - row <= THIN_ROWS && !pack_b;
     const bool pack_a = !thin && packs_a(product, columns);
     const int64_t stop = column + columns, steps = steps_of(product, depth);
-    for (int64_t j = column; j < stop; j += TILE_COLUMNS)
-        if (pack_b || ragged(product->n - j))
-            pack_panel(product, k0, depth, j, workspace + (j - column) * steps);
+    const bool fetches = !product->pairs && (pack_a || turned || ROW_STEPS > 1);
     Group group __attribute__((aligned(64)));
     GemmTile tile = {.a_row = pack_a || turned ? 1 : product->lda,
                      .a_step = pack_a   ? TILE_PITCH
@@ -95,12 +135,21 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
                      .c_row = product->ldc};
     for (int64_t i = row, behind; i < end; i = behind) {
         behind = open_group(product, i, end, k0, depth, pack_a, &group);
+        Area rows = {0};
+        if (fetches) rows = rows_ahead(product, row, end, behind, k0, depth);
         for (int64_t j = column; j < stop; j += tile.columns) {
             const bool packed = pack_b || ragged(product->n - j);
+            float *panel = workspace + (j - column) * steps;
+            if (packed && i == row) pack_panel(product, k0, depth, j, panel);
             tile.columns = smaller(stop - j, TILE_COLUMNS);
             if (thin && stop - j >= THIN_COLUMNS) tile.columns = THIN_COLUMNS;
-            tile.b = packed ? workspace + (j - column) * steps : product->b + k0 * product->ldb + j;
+            tile.b = packed ? panel : product->b + k0 * product->ldb + j;
             tile.b_step = packed ? TILE_COLUMNS : product->ldb;
+            const int64_t next = j + tile.columns;
+            Area panel_ahead = {0};
+            if (fetches && pack_b && i == row && next < stop)
+                panel_ahead = area_of(product->b, product->ldb, product->layout != GEMM_NT, next,
+                                      smaller(TILE_COLUMNS, stop - next), k0, depth);
             for (int64_t t = 0, r = i; t < group.count; r += group.height[t++]) {
                 tile.rows = group.height[t];
                 tile.a = pack_a   ? group.packed[t]
@@ -111,6 +160,11 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
                              : product->start ? product->start + r * product->lds + j
                                               : NULL;
                 tile.start_row = k0 ? product->ldc : product->lds;
+                tile.ahead = (GemmAhead){0};
+                if (panel_ahead.pairs)
+                    tile.ahead = take(&panel_ahead, tile_turns(tile.rows, steps));
+                else if (rows.pairs)
+                    tile.ahead = take(&rows, tile_turns(tile.rows, steps));
                 gemm_tile(&tile);
             }
         }
