@@ -190,8 +190,7 @@ static void note_crash(Sweep *sweep, int index, Status status, int killed_by) {
 /* A worker that was asked to leave before it could listen for that has nothing to save, and has not
  * failed. */
 static bool left_early(int killed_by) {
-    return interrupt_asked() &&
-           (killed_by == SIGTERM || killed_by == SIGINT || killed_by == SIGHUP);
+    return interrupt_asked() && interrupt_is(killed_by);
 }
 
 static void finish(Sweep *sweep, int index, Status status, int killed_by) {

@@ -233,13 +233,23 @@ await() { # FOLDER NAME
     done
 }
 
-"${long[@]}" --results "$work/cut" >/dev/null 2>"$work/err" &
-sweep=$!
-expect 'a cell to interrupt' await "$work/cut" claim
-kill -TERM "$sweep"
-wait "$sweep"
-status=$?
-expect "interrupted sweep ends with 75 ($status)" test "$status" -eq 75
+for signal in TERM USR1; do
+    "${long[@]}" --results "$work/cut$signal" >/dev/null 2>"$work/err" &
+    sweep=$!
+    expect "a cell to interrupt by $signal" await "$work/cut$signal" claim
+    kill "-$signal" "$sweep"
+    wait "$sweep"
+    status=$?
+    expect "sweep interrupted by $signal ends with 75 ($status)" test "$status" -eq 75
+done
+"$longhaul" train "${cell[@]}" budget=4000000step stop_when_solved=no checkpoint_every=500 \
+    --results "$work/warned" >/dev/null 2>"$work/err" &
+cell_process=$!
+expect 'a cell to warn' await "$work/warned" log.jsonl
+kill -USR1 "$cell_process"
+wait "$cell_process"
+expect 'a warned cell ends with 75' test $? -eq 75
+expect 'a warned cell is saved' contains "$work/err" 'steps and saved'
 (trap '' HUP; exec "${long[@]}" --results "$work/deaf") >/dev/null 2>&1 &
 sweep=$!
 expect 'a cell to hang up on' await "$work/deaf" claim
@@ -247,8 +257,8 @@ kill -HUP "$sweep"
 wait "$sweep"
 expect 'a hang-up that nohup ignores' test $? -eq 0
 
-check 'continued' 0 '' "${long[@]}" --results "$work/cut"
-expect 'same results after an interruption' cmp <(metrics "$work/cut") "$work/expected"
+check 'continued' 0 '' "${long[@]}" --results "$work/cutUSR1"
+expect 'same results after an interruption' cmp <(metrics "$work/cutUSR1") "$work/expected"
 
 for attempt in 1 2 3; do
     rm -f "$work"/killed/tiny/*/log.jsonl
