@@ -76,7 +76,7 @@ static Status open_entries(Sweep *sweep, Error *error) {
             store_folder(entry->folder, options->results, sweep->suite->name, &cell->cell, error);
         if (status != STATUS_OK) return status;
         entry->again = options->force;
-        if (cell->group % options->shards != options->shard - 1) {
+        if (!suite_in_shard(cell, &options->shard)) {
             entry->state = ENTRY_OTHER_SHARD;
             continue;
         }

@@ -66,7 +66,7 @@ completed=$(bash -c "source '$work/out'; PATH='$(dirname "$longhaul"):$PATH'
     COMP_WORDS=(longhaul sweep --retry-f); COMP_CWORD=2; _longhaul 2>/dev/null
     echo \"\${COMPREPLY[*]}\"")
 expect 'completion completes' test "$completed" = --retry-failed
-for what in models tasks ops suites settings; do
+for what in models tasks ops suites figures settings; do
     check "list $what" 0 '' "$longhaul" list "$what"
     expect "list $what says something" test -s "$work/out"
 done
@@ -186,6 +186,10 @@ Y
 tiny=("$longhaul" sweep "$work/tiny.yaml" --jobs 2)
 check 'plan' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'plan counts' contains "$work/out" '6 cells: 2 models'
+check 'plan of a part' 0 '' "$longhaul" plan "$work/tiny.yaml" --shard 2/2
+expect 'a part counts' contains "$work/out" 'part 2 of 2, 3 of the 6 cells: 1 models'
+expect 'a part is a model' test "$(grep -c '^transformer' "$work/out")" -eq 0
+check 'plan of no part' 2 'expected part/parts' "$longhaul" plan "$work/tiny.yaml" --shard 3/2
 check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
 expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
 check 'sweep' 0 '[6/6]' "${tiny[@]}"
