@@ -143,20 +143,30 @@ static void identity_is_the_configuration(void **state) {
     }
 }
 
-/* Cells from before there were replicas keep their folders. */
-static void one_replica_is_not_in_the_identity(void **state) {
+/* Cells from before there were these settings keep their folders. */
+static void later_settings_are_not_in_the_identity(void **state) {
     (void)state;
-    Cell cell;
-    Error error = {0};
-    assert_int_equal(cell_open(&cell, "mqar", "lstm", &error), STATUS_OK);
-    char *text = cell_text(&cell);
-    assert_null(strstr(text, "replicas"));
-    free(text);
-    assert_int_equal(cell_set(&cell, "replicas", "2", &error), STATUS_OK);
-    text = cell_text(&cell);
-    assert_non_null(strstr(text, "replicas: 2\n"));
-    free(text);
-    cell_close(&cell);
+    static const struct {
+        const char *model, *key, *text;
+    } cases[] = {{"lstm", "replicas", "2"},
+                 {"transformer_xl", "evaluation_segment", "4"},
+                 {"transformer_xl", "evaluation_memory", "0"},
+                 {"transformer_xl", "evaluation_clamp", "9"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Cell cell;
+        Error error = {0};
+        char line[64];
+        assert_int_equal(cell_open(&cell, "mqar", cases[i].model, &error), STATUS_OK);
+        char *text = cell_text(&cell);
+        assert_null(strstr(text, cases[i].key));
+        free(text);
+        assert_int_equal(cell_set(&cell, cases[i].key, cases[i].text, &error), STATUS_OK);
+        text = cell_text(&cell);
+        snprintf(line, sizeof line, "%s: %s\n", cases[i].key, cases[i].text);
+        assert_non_null(strstr(text, line));
+        free(text);
+        cell_close(&cell);
+    }
 }
 
 static void bad_settings_are_explained(void **state) {
@@ -462,7 +472,7 @@ int main(void) {
         cmocka_unit_test(budgets),
         cmocka_unit_test(keys_are_unique),
         cmocka_unit_test(identity_is_the_configuration),
-        cmocka_unit_test(one_replica_is_not_in_the_identity),
+        cmocka_unit_test(later_settings_are_not_in_the_identity),
         cmocka_unit_test(bad_settings_are_explained),
         cmocka_unit_test(bad_yaml_is_explained),
         cmocka_unit_test(suites_expand),
