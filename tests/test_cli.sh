@@ -151,6 +151,84 @@ check 'diff' 0 '' "$longhaul" diff "$folder" \
 expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
 expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
+
+# ---- trained weights, evaluated again and exported
+field() { # FILE KEY: its value in a JSON file, digit by digit
+    sed -n "s/^ *\"$2\": \([^,]*\),*$/\1/p" "$1" | head -1
+}
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+trained() { # NAME SETTINGS...: trains a cell of its own and says where it is
+    "$longhaul" train "${cell[@]}" "${@:2}" --results "$work/$1" >/dev/null 2>&1
+    dirname "$(find "$work/$1" -name result.json)"
+}
+cp "$folder/result.json" "$work/before.json"
+check 'eval' 0 '' "$longhaul" eval "$folder" --json
+expect 'eval repeats the test' same "$(field "$work/out" loss)" "$(field "$folder/result.json" test_loss)"
+expect 'and its metric' same "$(field "$work/out" value)" "$(field "$folder/result.json" test_metric)"
+check 'eval of the validation' 0 '' "$longhaul" eval "$folder" --split validation --json --threads 2
+expect 'eval repeats the validation' \
+    same "$(field "$work/out" loss)" "$(field "$folder/result.json" validation_loss)"
+check 'eval longer' 0 '' "$longhaul" eval "$folder" length=32 pairs=4 batch=3 micro_batch=3 seed=9
+expect 'eval says what changed' grep -q '^length  *32 (trained with 16)$' "$work/out"
+expect 'eval has a metric' grep -qE '^accuracy +[0-9]' "$work/out"
+expect 'eval leaves the result' cmp -s "$folder/result.json" "$work/before.json"
+check 'eval of other weights' 0 '' "$longhaul" eval "${cell[@]}" --json \
+    --weights "$(find "$folder" -name 'checkpoint.*.safetensors')"
+expect 'which are the same' same "$(field "$work/out" loss)" "$(field "$folder/result.json" test_loss)"
+check 'eval changes a weight' 2 "width=16: weight 'embedding.table' was trained with shape (32, 8)" \
+    "$longhaul" eval "$folder" length=32 width=16
+check 'eval adds a weight' 2 'layers=2: weight' "$longhaul" eval "$folder" layers=2
+check 'eval of another model' 2 'of model lstm' "$longhaul" eval "$folder" model=gla
+check 'eval, no such key' 2 "did you mean 'length'" "$longhaul" eval "$folder" lenght=32
+for setting in lr=1 dropout=0.5 init=chrono budget=9step checkpoint_every=3; do
+    check "eval of $setting" 2 "$setting has no part in an evaluation" \
+        "$longhaul" eval "$folder" "$setting"
+done
+check 'eval of the training samples' 2 'expected test or validation' \
+    "$longhaul" eval "$folder" --split train
+check 'eval of nothing' 2 'no weights to evaluate' "$longhaul" eval "${cell[@]}"
+check 'eval of no folder' 4 "$work/none/config.yaml" "$longhaul" eval "$work/none"
+cp -r "$folder" "$work/changed"
+sed -i 's/^lr: {value: [0-9.]*/lr: {value: 0.5/' "$work/changed/config.yaml"
+check 'eval of another cell' 4 '--force takes the weights' "$longhaul" eval "$work/changed"
+check 'eval of another cell, forced' 0 '' "$longhaul" eval "$work/changed" --force
+truncate -s -4 "$work"/changed/checkpoint.*.safetensors
+check 'eval of damaged weights' 4 'does not fit the checksum' "$longhaul" eval "$work/changed" --force
+
+run=$(trained parts replicas=2)
+check 'eval of a run in parts' 0 '' "$longhaul" eval "$run" --json
+expect 'in parts as well' same "$(field "$work/out" loss)" "$(field "$run/result.json" test_loss)"
+run=$(trained s4 model=s4)
+check 'eval of filters, shorter' 0 '' "$longhaul" eval "$run" length=8 pairs=1
+check 'eval of filters, longer' 2 'trained for 16 positions at most' "$longhaul" eval "$run" length=40
+run=$(trained learned model=transformer heads=2 positions=learned)
+check 'eval of learned positions' 2 "length=40: weight 'positions'" "$longhaul" eval "$run" length=40
+run=$(trained xl model=transformer_xl heads=2 segment=8 memory=2)
+check 'eval with another memory' 0 '' "$longhaul" eval "$run" segment=3 memory=9 --json
+loss=$(field "$work/out" loss)
+expect 'another memory tells' test "$loss" != "$(field "$run/result.json" test_loss)"
+check 'the same by its own settings' 0 '' \
+    "$longhaul" eval "$run" evaluation_segment=3 evaluation_memory=9 --json
+expect 'the same memory' same "$(field "$work/out" loss)" "$loss"
+other=$(trained xl2 model=transformer_xl heads=2 segment=8 memory=2 evaluation_segment=3 evaluation_memory=9)
+expect 'training with it' same "$(field "$other/result.json" test_loss)" "$loss"
+seq 400 >"$work/numbers.txt"
+"$longhaul" train task=lm model=lstm corpus=file data="$work/numbers.txt" length=16 "${cell[@]:2:2}" \
+    batch=4 budget=2step evaluations=1 test_samples=8 --results "$work/text" >/dev/null 2>&1
+run=$(dirname "$(find "$work/text" -name result.json)")
+check 'eval of text' 0 '' "$longhaul" eval "$run" evaluation_length=32 stride=8
+expect 'text has bits' grep -qE '^bits/byte +[0-9]' "$work/out"
+
+check 'export of a run' 0 '' "$longhaul" export "$folder" --output "$work/run.safetensors"
+check 'export of its files' 0 '' "$longhaul" export --config "$folder/config.yaml" \
+    --weights "$(find "$folder" -name 'checkpoint.*.safetensors')" --output "$work/files.safetensors"
+expect 'is the same' cmp -s "$work/run.safetensors" "$work/files.safetensors"
+check 'export of the start' 0 '' \
+    "$longhaul" export --config "$folder/config.yaml" --output "$work/start.safetensors"
+expect 'is another' test -z "$(cmp "$work/run.safetensors" "$work/start.safetensors" >/dev/null && echo same)"
+check 'export of two' 2 'settings come from one of them' \
+    "$longhaul" export "$folder" --config "$folder/config.yaml" --output "$work/two.safetensors"
+
 mkdir "$work/locked" && chmod a-w "$work/locked"
 locked=$work/locked
 [ "$(id -u)" -ne 0 ] || locked=/proc # takes no folders, from root either
