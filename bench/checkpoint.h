@@ -45,10 +45,15 @@ Status weights_save(const char *path, const Parameters *parameters, const Safete
 /* Every parameter must be there with its shape; further tensors are an error too (STATUS_DATA). */
 Status weights_load(const char *path, Parameters *parameters, Error *error);
 
-/* The same into a network that may be larger or smaller than the one that was saved, in what is not
- * trained: tensors that no parameter asks for are left, and frozen parameters that the file does
- * not have in this shape keep their initial values. STATUS_DATA where these are not those of the
- * file in the rows that both have, and where a trained parameter does not fit. */
-Status weights_fit(const char *path, Parameters *parameters, Error *error);
+/* The same into a network that differs from the one that was saved in what is not trained.
+ * as_trained: that one's parameters, of which only names, shapes and starts are read. Tensors that
+ * no parameter asks for are left; a frozen parameter that is new, or whose start is another, keeps
+ * its start, and so does one that is longer or shorter where it begins with the numbers of the
+ * file. STATUS_DATA where it does not, and where a trained parameter does not fit. */
+Status weights_fit(const char *path, Parameters *parameters, const Parameters *as_trained,
+                   Error *error);
+
+/* Whether two parameters start by the same rule, whatever their shapes. */
+bool starts_alike(const Parameter *a, const Parameter *b);
 
 #endif

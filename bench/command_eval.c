@@ -16,6 +16,7 @@ typedef struct Job {
     Settings trained, changes;
     CheckpointWeights weights;
     Cell before, cell; /* as trained, and as evaluated */
+    Parameters *as_trained;
     Split split;
     int64_t samples;
     Evaluation evaluation;
@@ -48,7 +49,8 @@ static Status gather(Job *job, const Invocation *invocation, Error *error) {
                                   error);
     if (status == STATUS_OK) status = cell_build(&job->before, &job->trained, error);
     if (status == STATUS_OK) status = forget_replicas(job, error);
-    if (status == STATUS_OK) status = cell_refit(&job->cell, &job->trained, &job->changes, error);
+    if (status == STATUS_OK)
+        status = cell_refit(&job->cell, &job->trained, &job->changes, &job->as_trained, error);
     return status;
 }
 
@@ -68,8 +70,9 @@ static Status evaluate(Job *job, const Flags *flags, Error *error) {
     if (status == STATUS_OK)
         status = session_allocate_evaluation(&session, (uint64_t)job->before.run.seed, error);
     if (status == STATUS_OK)
-        status = (job->changes.count > 0 ? weights_fit : weights_load)(job->weights.path,
-                                                                       session.parameters, error);
+        status = job->changes.count > 0
+                     ? weights_fit(job->weights.path, session.parameters, job->as_trained, error)
+                     : weights_load(job->weights.path, session.parameters, error);
     if (status == STATUS_OK) status = parameters_send(session.parameters, error);
     if (status == STATUS_OK) {
         const int64_t wanted =
@@ -196,6 +199,7 @@ static Status eval(const Invocation *invocation, Error *error) {
     if (status == STATUS_OK) status = gather(&job, invocation, error);
     if (status == STATUS_OK) status = evaluate(&job, flags, error);
     if (status == STATUS_OK) status = report(&job, flags, error);
+    parameters_close(job.as_trained);
     cell_close(&job.before);
     cell_close(&job.cell);
     settings_free(&job.trained);

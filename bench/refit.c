@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/checkpoint.h"
 #include "bench/network.h"
 #include "engine/shape_text.h"
 
@@ -74,6 +75,15 @@ static bool same_network(const Tape *a, const Tape *b) {
         for (int j = 0; j < x->inputs; j++)
             if (!x->in[j] != !y->in[j] || (x->in[j] && x->in[j]->number != y->in[j]->number))
                 return false;
+    }
+    return true;
+}
+
+/* Numbers that are not trained may depend on settings, too: distances of a clamp. */
+static bool same_frozen(const Parameters *a, const Parameters *b) {
+    for (int i = 0; i < a->count; i++) {
+        const Parameter *found = parameters_find(b, a->list[i]->tensor.name);
+        if (a->list[i]->group.frozen && !(found && starts_alike(a->list[i], found))) return false;
     }
     return true;
 }
@@ -149,7 +159,8 @@ static Status check_one(const Draft *trained, const Settings *settings, const Se
         return STATUS_OK;
     Status status = check_all(trained, &draft, what, error);
     if (status == STATUS_OK && !takes_part(trained, key) &&
-        same_network(trained->network.tape, draft.network.tape))
+        same_network(trained->network.tape, draft.network.tape) &&
+        same_frozen(draft.parameters, trained->parameters))
         status = error_set(error, STATUS_USAGE,
                            "%s has no part in an evaluation: it says how weights start or how they "
                            "are trained; leave it out",
@@ -175,7 +186,8 @@ static Status check_each(const Draft *trained, const Settings *settings, const S
     return status;
 }
 
-Status cell_refit(Cell *cell, const Settings *trained, const Settings *changes, Error *error) {
+Status cell_refit(Cell *cell, const Settings *trained, const Settings *changes,
+                  Parameters **as_trained, Error *error) {
     Draft before, after;
     Settings all = {0};
     Status status = draft_open(&before, trained, 0, error);
@@ -191,6 +203,8 @@ Status cell_refit(Cell *cell, const Settings *trained, const Settings *changes, 
         if (status == STATUS_OK) {
             *cell = after.cell;
             after.cell = (Cell){0};
+            *as_trained = before.parameters;
+            before.parameters = NULL; /* tapes do not look at them when they close */
         }
         draft_close(&after);
     }

@@ -67,12 +67,23 @@ static bool begins_alike(const Tensor *own, const Safetensor *stored) {
     return true;
 }
 
+bool starts_alike(const Parameter *a, const Parameter *b) {
+    const Init *x = &a->init, *y = &b->init;
+    return x->kind == y->kind && x->a == y->a && x->b == y->b && x->fill == y->fill &&
+           x->derive == y->derive && x->argument == y->argument;
+}
+
+/* Whether a frozen parameter stays as it starts, without a look at the file. */
+static bool is_new(const Parameter *parameter, const Parameters *as_trained) {
+    const Parameter *before = parameters_find(as_trained, parameter->tensor.name);
+    return parameter->group.frozen && (!before || !starts_alike(parameter, before));
+}
+
 static Status fit_one(const Safetensors *file, Parameter *parameter, Error *error) {
     Tensor *own = &parameter->tensor;
     const Safetensor *stored = safetensors_find(file, own->name);
-    const bool another = !stored || !shape_equal(&stored->shape, &own->shape);
-    if (parameter->group.frozen && another) {
-        if (!stored || begins_alike(own, stored)) return STATUS_OK;
+    if (parameter->group.frozen && stored && !shape_equal(&stored->shape, &own->shape)) {
+        if (begins_alike(own, stored)) return STATUS_OK;
         return error_set(error, STATUS_DATA,
                          "%s: the fixed numbers '%s' would be others than in training, not only "
                          "more or fewer of them",
@@ -84,12 +95,14 @@ static Status fit_one(const Safetensors *file, Parameter *parameter, Error *erro
     return status;
 }
 
-Status weights_fit(const char *path, Parameters *parameters, Error *error) {
+Status weights_fit(const char *path, Parameters *parameters, const Parameters *as_trained,
+                   Error *error) {
     Safetensors file;
     Status status = safetensors_open(&file, path, error);
     if (status != STATUS_OK) return status;
     for (int i = 0; i < parameters->count && status == STATUS_OK; i++)
-        status = fit_one(&file, parameters->list[i], error);
+        if (!is_new(parameters->list[i], as_trained))
+            status = fit_one(&file, parameters->list[i], error);
     safetensors_close(&file);
     return status;
 }

@@ -203,21 +203,32 @@ check 'eval of filters, shorter' 0 '' "$longhaul" eval "$run" length=8 pairs=1
 check 'eval of filters, longer' 2 'trained for 16 positions at most' "$longhaul" eval "$run" length=40
 run=$(trained learned model=transformer heads=2 positions=learned)
 check 'eval of learned positions' 2 "length=40: weight 'positions'" "$longhaul" eval "$run" length=40
-run=$(trained xl model=transformer_xl heads=2 segment=8 memory=2)
+xl=(model=transformer_xl heads=2 init_deviation=1 segment=8 memory=2) # larger weights tell more
+run=$(trained xl "${xl[@]}")
 check 'eval with another memory' 0 '' "$longhaul" eval "$run" segment=3 memory=9 --json
 loss=$(field "$work/out" loss)
 expect 'another memory tells' test "$loss" != "$(field "$run/result.json" test_loss)"
 check 'the same by its own settings' 0 '' \
     "$longhaul" eval "$run" evaluation_segment=3 evaluation_memory=9 --json
 expect 'the same memory' same "$(field "$work/out" loss)" "$loss"
-other=$(trained xl2 model=transformer_xl heads=2 segment=8 memory=2 evaluation_segment=3 evaluation_memory=9)
+other=$(trained xl2 "${xl[@]}" evaluation_segment=3 evaluation_memory=9)
 expect 'training with it' same "$(field "$other/result.json" test_loss)" "$loss"
+check 'eval of a clamp' 0 '' "$longhaul" eval "$other" evaluation_clamp=2 --json
+clamped=$(field "$work/out" loss)
+expect 'a clamp tells' test "$clamped" != "$loss"
+run=$(trained xl3 "${xl[@]}" evaluation_segment=3 evaluation_memory=9 \
+    evaluation_clamp=2)
+expect 'training with a clamp' same "$(field "$run/result.json" test_loss)" "$clamped"
+check 'eval without the clamp' 0 '' "$longhaul" eval "$run" evaluation_clamp=0 --json
+expect 'a clamp can be lifted' same "$(field "$work/out" loss)" "$loss"
 seq 400 >"$work/numbers.txt"
 "$longhaul" train task=lm model=lstm corpus=file data="$work/numbers.txt" length=16 "${cell[@]:2:2}" \
     batch=4 budget=2step evaluations=1 test_samples=8 --results "$work/text" >/dev/null 2>&1
 run=$(dirname "$(find "$work/text" -name result.json)")
 check 'eval of text' 0 '' "$longhaul" eval "$run" evaluation_length=32 stride=8
 expect 'text has bits' grep -qE '^bits/byte +[0-9]' "$work/out"
+check 'rotary biases of longer tests' 0 '' "$longhaul" train task=lm model=mega bias=rotary corpus=file \
+    data="$work/numbers.txt" length=16 evaluation_length=24 width=8 layers=1 batch=4 budget=1step test_samples=8 --results "$work/text"
 
 check 'export of a run' 0 '' "$longhaul" export "$folder" --output "$work/run.safetensors"
 check 'export of its files' 0 '' "$longhaul" export --config "$folder/config.yaml" \
