@@ -38,7 +38,7 @@ say() { printf '%s\n' "$*" >&2; }
 # ---- command line ----
 
 suite='' action=sweep yes=no ascii=no
-which=() how=() settings=() # flags that say which cells, flags that say how they run
+which=() shard=() how=() settings=() # flags that say which cells, which part of them, how they run
 
 need_value() {
     if [ $# -lt 2 ]; then
@@ -60,13 +60,19 @@ while [ $# -gt 0 ]; do
         which+=("$1" "$2")
         shift
         ;;
-    --jobs | --threads | --shard)
+    --jobs | --threads)
         need_value "$@"
         how+=("$1" "$2")
         shift
         ;;
+    --shard)
+        need_value "$@"
+        shard+=("$1" "$2")
+        shift
+        ;;
     --preset=* | --model=* | --seeds=* | --budget=* | --device=*) which+=("$1") ;;
-    --jobs=* | --threads=* | --shard=* | --force | --retry-failed | --quiet) how+=("$1") ;;
+    --jobs=* | --threads=* | --force | --retry-failed | --quiet) how+=("$1") ;;
+    --shard=*) shard+=("$1") ;;
     --ascii) ascii=yes ;;
     --test) action='test' ;;
     --setup-only) action=setup ;;
@@ -241,11 +247,11 @@ keep() { [ "$1" -le "$worst" ] || worst=$1; }
 
 for name in "${suites[@]}"; do
     if [ "$action" = plan ]; then
-        "$program" plan "$name" "${which[@]}" "${settings[@]}" || keep $?
+        "$program" plan "$name" "${which[@]}" "${shard[@]}" "${settings[@]}" || keep $?
         continue
     fi
     status=0
-    "$program" sweep "$name" "${which[@]}" "${how[@]}" "${settings[@]}" || status=$?
+    "$program" sweep "$name" "${which[@]}" "${shard[@]}" "${how[@]}" "${settings[@]}" || status=$?
     keep "$status"
     case $status in
     0 | 1) ;; # with failed cells, the others still make a table

@@ -235,17 +235,19 @@ CellValue *cell_values(const Cell *cell, int *count) {
     return values;
 }
 
-/* Settings that came when cells had results already, with the value that means what was there
- * before: at that value they are no part of what a cell is, and those cells keep their identity. */
+/* Settings that came later, with the value that stands for what was before them: so set they are no
+ * part of what a cell is, and cells have the identity that they have always had. */
 static const struct {
     const char *key, *before;
-} later[] = {{"replicas", "1"}, {"slstm_convolution", "-1"}};
+} later[] = {
+    {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
+    {"replicas", "1"},         {"slstm_convolution", "-1"},
+};
 
 /* Whether a setting is part of what a cell is. */
 static bool identifies(const CellValue *value) {
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (strcmp(value->key, later[i].key) == 0 && strcmp(value->text, later[i].before) == 0)
-            return false;
+        if (strcmp(value->key, later[i].key) == 0) return strcmp(value->text, later[i].before) != 0;
     return strcmp(value->key, "checkpoint_every") != 0;
 }
 

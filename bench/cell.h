@@ -56,6 +56,9 @@ typedef struct Cell {
     void *task_options;  /* owned; structs described by the tables of task and model */
     void *model_options; /* owned */
     char device[16];     /* "cpu" or "cuda" */
+    /* Evaluation of trained weights: the longest L that they were trained for, of which tables and
+     * filters stay those (no part of the identity). 0: the cell's own. */
+    int64_t trained_length;
 } Cell;
 
 /* Errors: STATUS_USAGE, with the units that exist. "12" without a unit is refused. */
@@ -91,7 +94,8 @@ CellValue *cell_values(const Cell *cell, int *count);
 
 /* All settings that can change a number, one "key: value" line each, in the order of cell_values:
  * what the identity is the hash of. Threads, device, folders, checkpoint_every, one replica and
- * other settings that came later and say what was so before are not in it. The caller frees it. */
+ * other settings at the value that they had before they were settings are not in it. The caller
+ * frees it. */
 char *cell_text(const Cell *cell);
 
 /* First 16 hexadecimal digits of the SHA-256 of cell_text. */

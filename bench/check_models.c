@@ -183,6 +183,41 @@ static void check_prefix(const Bench *bench) {
     subject_close(&subject);
 }
 
+/* Trained values, and as many rows as both have of tables that are longer in `to`. */
+static void copy_rows(Subject *to, const Subject *from) {
+    for (int p = 0; p < to->parameters->count; p++) {
+        Tensor *own = &to->parameters->list[p]->tensor;
+        const Parameter *other = parameters_find(from->parameters, own->name);
+        if (!other || other->group.frozen) continue;
+        const int64_t size = tensor_size(&other->tensor);
+        if (size <= tensor_size(own))
+            memcpy(own->data, other->tensor.data, (size_t)size * sizeof(float));
+    }
+}
+
+/* The same weights compute the same where longer sequences are to be expected, so that `longhaul
+ * eval` may ask for these. */
+static void check_longer(const Bench *bench) {
+    if (!wanted(bench, "longer", EXEMPT_LONGER)) return;
+    Subject subject, longer;
+    if (!open_or_report(bench, &subject, &whole, NULL, "longer", "")) return;
+    subject_disturb(&subject, 0.05);
+    SubjectShape shape = whole;
+    shape.max_length = 5 * MAX_LENGTH; /* further than to the next power of two */
+    if (open_or_report(bench, &longer, &shape, NULL, "longer", "")) {
+        copy_rows(&longer, &subject);
+        random_values(subject.x->data, tensor_size(subject.x), "check/x");
+        random_values(longer.x->data, tensor_size(longer.x), "check/x");
+        subject_forward(&subject, 1);
+        subject_forward(&longer, 1);
+        const double error = difference(subject.out->data, LENGTH, longer.out->data, LENGTH, BATCH,
+                                        subject.backbone.width, 0, LENGTH);
+        verdict(bench, error <= same_tolerance, "longer", error, same_tolerance);
+        subject_close(&longer);
+    }
+    subject_close(&subject);
+}
+
 /* A sequence does not see its neighbours in the batch: turning the batch round turns the output. */
 static void check_batch(const Bench *bench) {
     if (!wanted(bench, "batch", EXEMPT_BATCH_INDEPENDENCE)) return;
@@ -375,6 +410,7 @@ void check_models(const CheckOptions *options, CheckCount *count) {
         check_gradient(&bench, false);
         check_causality(&bench);
         check_prefix(&bench);
+        check_longer(&bench);
         check_batch(&bench);
         check_padding(&bench);
         check_step(&bench);

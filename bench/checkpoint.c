@@ -211,3 +211,31 @@ Status checkpoint_load(const char *folder, Parameters *parameters, const char *i
     if (!*found) result_free(&state->so_far);
     return status;
 }
+
+Status checkpoint_weights(const char *folder, CheckpointWeights *weights, Error *error) {
+    char manifest[PATH_MAX];
+    json_t *object;
+    Status status = path_join(manifest, folder, MANIFEST, error);
+    if (status != STATUS_OK) return status;
+    if (!file_exists(manifest))
+        return error_set(error, STATUS_DATA,
+                         "%s holds no checkpoint (" MANIFEST "): the cell has not been trained, or "
+                         "not yet for a minute",
+                         folder);
+    status = document_read(manifest, &object, error);
+    if (status != STATUS_OK) return status;
+    const char *identity = json_string_value(json_object_get(object, "identity"));
+    const char *name = json_string_value(json_object_get(object, "weights"));
+    const json_t *step = json_object_get(object, "step");
+    if (!identity || !name || !json_is_integer(step))
+        status = error_set(error, STATUS_DATA, "%s lacks identity, weights or step", manifest);
+    if (status == STATUS_OK) {
+        snprintf(weights->identity, sizeof weights->identity, "%s", identity);
+        weights->step = json_integer_value(step);
+        status = path_join(weights->path, folder, name, error);
+    }
+    if (status == STATUS_OK)
+        status = check_digest(weights->path, json_object_get(object, "weights_sha256"), error);
+    json_decref(object);
+    return status;
+}

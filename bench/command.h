@@ -4,6 +4,7 @@
 #define LONGHAUL_COMMAND_H
 
 #include "bench/setting.h"
+#include "tasks/task.h"
 
 /* Every flag of every command; the option table is flag_table (bench/flag.c). A flag --dry-run is
  * the field dry_run and has the environment twin LONGHAUL_DRY_RUN; switches need no value. */
@@ -19,7 +20,7 @@ typedef struct Flags {
     int64_t jobs, threads;        /* jobs 0: as many as fit the machine */
     int64_t samples;              /* data make: of the training split */
     int64_t n, first, seed;       /* generate: how many samples, from which on, of which seed */
-    int split;                    /* generate: Split */
+    int split;                    /* 0: flag_split knows, else 1 + Split */
     int64_t report;               /* train: descriptor for progress records; -1: none */
     double seconds;               /* kernels, speed: to spend on each measurement */
     double threshold;             /* compare: relative change that counts */
@@ -58,6 +59,8 @@ FlagFormat flag_format(const Flags *flags);
 const char *flag_device(const Flags *flags);
 /* STATUS_USAGE for --products on a device that has no such thing. */
 Status flag_check_products(const Flags *flags, Error *error);
+/* The split asked for, or the usual one of the command. */
+Split flag_split(const Flags *flags, Split usual);
 /* Threads of one cell: as asked for, or what the device wants. */
 int flag_threads(const Flags *flags);
 

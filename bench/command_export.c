@@ -3,27 +3,36 @@
 
 #include "bench/command.h"
 #include "bench/export.h"
+#include "bench/run_folder.h"
 
 static Status export(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     if (!flags->output[0])
         return error_set(error, STATUS_USAGE, "say where to: --output FILE.safetensors");
     Cell cell = {0};
-    Status status = cell_build(&cell, &invocation->settings, error);
+    Settings settings = {0};
+    CheckpointWeights weights;
+    Status status = run_source(invocation, &settings, &weights, error);
+    if (status == STATUS_OK) status = settings_add_all(&settings, &invocation->settings, error);
+    if (status == STATUS_OK) status = cell_build(&cell, &settings, error);
     if (status == STATUS_OK)
-        status = export_step(&cell, flags->weights, flags->output, flag_threads(flags), error);
+        status = export_step(&cell, weights.path, flags->output, flag_threads(flags), error);
     if (status == STATUS_OK) printf("%s\n", flags->output);
     cell_close(&cell);
+    settings_free(&settings);
     return status;
 }
 
 const Command command_export = {
     .name = "export",
-    .arguments = "key=value ...",
+    .arguments = "[RUN]",
     .summary = "write weights, one batch, loss and every gradient as safetensors",
-    .detail = "Settings as for `longhaul train`; --weights FILE starts from those instead of the\n"
-              "initial weights. Dropout is off.",
-    .flags = "weights output threads",
+    .detail =
+        "RUN is a cell's folder: its settings and the weights of its last checkpoint. Without\n"
+        "it, settings as for `longhaul train` and the initial weights. --weights FILE takes\n"
+        "those instead, key=value changes a setting (batch=2). Dropout is off.",
+    .flags = "config force output threads weights",
+    .most_arguments = 1,
     .takes_settings = true,
     .run = export,
 };

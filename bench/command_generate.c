@@ -45,7 +45,7 @@ static Status open_display(Display *display, const Invocation *invocation, Error
     if (find_task(display, invocation->arguments[0], error) != STATUS_OK) return error->status;
     const Task *task = display->task;
     display->seed = (uint64_t)flags->seed;
-    display->split = (Split)flags->split;
+    display->split = flag_split(flags, SPLIT_TRAIN);
     display->first = flags->first;
     display->samples = flags->n;
     display->options = scratch_open(task->options.bytes);

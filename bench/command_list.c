@@ -5,6 +5,7 @@
 
 #include "bench/cell.h"
 #include "bench/command.h"
+#include "bench/figure.h"
 #include "bench/home.h"
 #include "bench/yaml.h"
 #include "engine/op.h"
@@ -26,8 +27,8 @@ static Status list_models(const char *pattern, Error *error) {
         const bool archived = *model->paper.arxiv;
         printf("%-18s %-12s %s; %s %d, %s%s%s%s\n", model->name, kind_names[model->kind],
                model->title, model->paper.authors, model->paper.year, archived ? "arXiv " : "",
-               archived ? model->paper.arxiv : model->paper.venue,
-               *model->note ? "; note: " : "", model->note);
+               archived ? model->paper.arxiv : model->paper.venue, *model->note ? "; note: " : "",
+               model->note);
     }
     return STATUS_OK;
 }
@@ -76,6 +77,16 @@ static Status list_suites(const char *pattern, Error *error) {
     return status;
 }
 
+static Status list_figures(const char *pattern, Error *error) {
+    (void)error;
+    int count;
+    const Figure *figures = figure_list(&count);
+    for (int i = 0; i < count; i++)
+        if (word_selected(pattern, figures[i].name))
+            printf("%-12s %s\n", figures[i].name, figures[i].title);
+    return STATUS_OK;
+}
+
 static void print_options(const OptionTable *table, const char *owner, const char *pattern) {
     for (int i = 0; i < table->count; i++) {
         const Option *option = &table->options[i];
@@ -112,11 +123,8 @@ static Status list_settings(const char *pattern, Error *error) {
 static const struct {
     const char *name;
     Status (*list)(const char *pattern, Error *error);
-} lists[] = {{"models", list_models},
-             {"tasks", list_tasks},
-             {"ops", list_ops},
-             {"suites", list_suites},
-             {"settings", list_settings}};
+} lists[] = {{"models", list_models}, {"tasks", list_tasks},     {"ops", list_ops},
+             {"suites", list_suites}, {"figures", list_figures}, {"settings", list_settings}};
 
 static Status list(const Invocation *invocation, Error *error) {
     const char *what = invocation->arguments[0];
@@ -134,8 +142,8 @@ static Status list(const Invocation *invocation, Error *error) {
 
 const Command command_list = {
     .name = "list",
-    .arguments = "models|tasks|ops|suites|settings [PATTERN]",
-    .summary = "what there is: architectures, tasks, operations, suites, setting keys",
+    .arguments = "models|tasks|ops|suites|figures|settings [PATTERN]",
+    .summary = "what there is: architectures, tasks, operations, suites, figures, settings",
     .detail = "PATTERN is a list such as 'm*,!mamba'.",
     .flags = "",
     .least_arguments = 1,

@@ -26,18 +26,18 @@ SuiteRequest suite_request(const Invocation *invocation) {
 }
 
 /* "2/8"; without it, the variables of a Slurm job array; else 1 of 1. */
-static Status read_shard(const Flags *flags, int *shard, int *shards, Error *error) {
+static Status read_shard(const Flags *flags, Shard *shard, Error *error) {
     const char *id = getenv("SLURM_ARRAY_TASK_ID"), *count = getenv("SLURM_ARRAY_TASK_COUNT"),
                *first = getenv("SLURM_ARRAY_TASK_MIN");
     char extra;
-    *shard = *shards = 1;
+    *shard = (Shard){1, 1};
     if (!flags->shard[0] && id && count) {
-        *shards = atoi(count);
-        *shard = atoi(id) - (first ? atoi(first) : 0) + 1;
-    } else if (flags->shard[0] && sscanf(flags->shard, "%d/%d%c", shard, shards, &extra) != 2) {
-        *shards = 0;
+        *shard = (Shard){atoi(id) - (first ? atoi(first) : 0) + 1, atoi(count)};
+    } else if (flags->shard[0] &&
+               sscanf(flags->shard, "%d/%d%c", &shard->number, &shard->count, &extra) != 2) {
+        shard->count = 0;
     }
-    if (*shard >= 1 && *shard <= *shards) return STATUS_OK;
+    if (shard->number >= 1 && shard->number <= shard->count) return STATUS_OK;
     return error_set(error, STATUS_USAGE, "--shard %s: expected part/parts, such as 1/4",
                      flags->shard[0] ? flags->shard : "(from the Slurm array)");
 }
@@ -100,18 +100,33 @@ static bool seed_is_done(const Suite *suite, const SuiteCell *cell, const char *
     return false;
 }
 
-static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
+static void print_totals(const Suite *suite, const Shard *shard, int groups, int cells,
+                         double flops) {
+    printf("%s, preset %s: %s\n", suite->name, suite->preset, suite->note);
+    if (shard->count > 1)
+        printf("part %d of %d, %d of the %d cells: ", shard->number, shard->count, cells,
+               suite_cells_in_the_end(suite));
+    else
+        printf("%d cells: ", cells);
+    printf(
+        "%d models and cases x (%d tuned values + %d more seeds of the selected one), %.4g FLOP\n",
+        groups, suite->variants, suite->repeats - 1, flops);
+}
+
+static Status show_plan(const Suite *suite, const Shard *shard, const Flags *flags, Error *error) {
     static const char *const states[] = {[CELL_WAITING] = "to do",
                                          [CELL_RUNNING] = "running",
                                          [CELL_DONE] = "done",
                                          [CELL_FAILED] = "failed"};
     double flops = 0;
+    int groups = 0, cells = 0;
     Work work[MOST_MODELS] = {0};
     CellPlan plan = {0};
     printf("%-58s %10s %12s %8s %12s %10s %s\n", "cell", "parameters", "FLOP/step", "steps", "FLOP",
            "MiB", "state");
     for (int i = 0; i < suite->count; i++) {
         const SuiteCell *cell = &suite->cells[i];
+        if (!suite_in_shard(cell, shard)) continue;
         const bool new_group = i == 0 || cell->group != suite->cells[i - 1].group;
         Error cannot = {0};
         if (new_group && cell_plan(&cell->cell, flag_threads(flags), &plan, &cannot) != STATUS_OK)
@@ -123,16 +138,15 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
                plan.total_flops, (double)plan.bytes / 1048576, states[state],
                cell->repeat > 0 && suite->variants > 1 ? ", if selected" : "");
         const bool counts = cell->repeat == 0 || cell->variant == 0;
+        groups += new_group;
+        cells += counts;
         if (counts) flops += plan.total_flops;
         if (state == CELL_DONE)
             add_finished(folder, work_of(work, cell->name));
         else if (counts && (cell->repeat == 0 || !seed_is_done(suite, cell, flags->results)))
             work_of(work, cell->name)->left += plan.total_flops;
     }
-    printf("%s, preset %s: %s\n%d cells: %d models and cases x (%d tuned values + %d more seeds of "
-           "the selected one), %.4g FLOP\n",
-           suite->name, suite->preset, suite->note, suite_cells_in_the_end(suite), suite->groups,
-           suite->variants, suite->repeats - 1, flops);
+    print_totals(suite, shard, groups, cells, flops);
     if (*suite->named) printf("%s\n", suite->named);
     const double left = seconds_left(work);
     char text[DURATION_BYTES];
@@ -145,9 +159,11 @@ static Status show_plan(const Suite *suite, const Flags *flags, Error *error) {
 static Status plan(const Invocation *invocation, Error *error) {
     const SuiteRequest request = suite_request(invocation);
     Suite suite;
-    Status status = suite_open(&suite, &request, error);
+    Shard shard;
+    Status status = read_shard(&invocation->flags, &shard, error);
+    if (status == STATUS_OK) status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
-    status = show_plan(&suite, &invocation->flags, error);
+    status = show_plan(&suite, &shard, &invocation->flags, error);
     suite_close(&suite);
     return status;
 }
@@ -177,11 +193,12 @@ static Status sweep(const Invocation *invocation, Error *error) {
         .quiet = flags->quiet,
     };
     Suite suite;
-    Status status = read_shard(flags, &options.shard, &options.shards, error);
+    Status status = read_shard(flags, &options.shard, error);
     if (status == STATUS_OK) status = check_launch(flags, error);
     if (status == STATUS_OK) status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
-    status = flags->dry_run ? show_plan(&suite, flags, error) : sweep_run(&suite, &options, error);
+    status = flags->dry_run ? show_plan(&suite, &options.shard, flags, error)
+                            : sweep_run(&suite, &options, error);
     suite_close(&suite);
     return status;
 }
@@ -190,8 +207,10 @@ const Command command_plan = {
     .name = "plan",
     .arguments = "SUITE|FILE",
     .summary = "what a sweep would run: cells, parameters, FLOPs, memory",
-    .detail = "Once cells of the suite have finished, also how long the rest takes at their speed.",
-    .flags = "budget device model preset results seeds task threads",
+    .detail =
+        "Once cells of the suite have finished, also how long the rest takes at their speed.\n"
+        "--shard i/n shows what that part of a sweep would run.",
+    .flags = "budget device model preset results seeds shard task threads",
     .least_arguments = 1,
     .most_arguments = 1,
     .takes_settings = true,

@@ -7,11 +7,11 @@
 
 #include "bench/claim.h"
 #include "bench/command.h"
-#include "bench/config.h"
 #include "bench/environment.h"
 #include "bench/interrupt.h"
 #include "bench/progress.h"
 #include "bench/result.h"
+#include "bench/run_folder.h"
 #include "bench/store.h"
 #include "bench/team.h"
 #include "bench/train.h"
@@ -33,8 +33,7 @@ typedef struct Job {
 
 static Status gather(Job *job, const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
-    Status status = STATUS_OK;
-    if (flags->config[0]) status = config_read(flags->config, &job->settings, error);
+    Status status = settings_from_file(&job->settings, flags, error);
     if (status == STATUS_OK)
         status = settings_add_all(&job->settings, &invocation->settings, error);
     if (status == STATUS_OK && flags->budget[0])

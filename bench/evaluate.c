@@ -105,6 +105,12 @@ static void score(Score *sum, const Session *session, const Replayed *replayed, 
     }
 }
 
+static bool near_chance(const Problem *problem, double metric, double guesses) {
+    if (problem->measure != MEASURE_ACCURACY) return false;
+    const double deviation = sqrt(problem->chance * (1 - problem->chance) / guesses);
+    return metric < problem->chance + 3 * deviation;
+}
+
 static Evaluation conclude(const Score *sum, const Problem *problem) {
     Evaluation evaluation = {.loss = sum->loss / sum->labels,
                              .scored = problem->all_or_nothing ? sum->samples : sum->labels};
@@ -119,6 +125,7 @@ static Evaluation conclude(const Score *sum, const Problem *problem) {
         evaluation.metric = evaluation.loss;
         break;
     }
+    evaluation.at_chance = near_chance(problem, evaluation.metric, evaluation.scored);
     return evaluation;
 }
 

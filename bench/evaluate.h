@@ -6,9 +6,10 @@
 #include "bench/session.h"
 
 typedef struct Evaluation {
-    double loss;   /* mean nats (or squared error) per label */
-    double metric; /* as problem.measure says */
-    double scored; /* labels, or samples where all labels of one count together */
+    double loss;    /* mean nats (or squared error) per label */
+    double metric;  /* as problem.measure says */
+    double scored;  /* labels, or samples where all labels of one count together */
+    bool at_chance; /* accuracy not distinguishable from guessing (3 standard errors of a guess) */
 } Evaluation;
 
 /* Scores samples 0 .. samples-1 of a split. breakdown: filled in for perplexity; NULL for none. The

@@ -10,13 +10,15 @@ static const Option options[] = {
     {"suite", OPTION_TEXT, FLAG(suite), "runs", 0, -1, NULL,
      "folder below results that a single cell is kept in"},
     {"config", OPTION_TEXT, FLAG(config), "", 0, -1, NULL, "YAML file of key: value settings"},
-    {"weights", OPTION_TEXT, FLAG(weights), "", 0, -1, NULL, "safetensors file to start from"},
+    {"weights", OPTION_TEXT, FLAG(weights), "", 0, -1, NULL,
+     "safetensors file to start from, or to evaluate"},
     {"from", OPTION_TEXT, FLAG(from), "", 0, -1, NULL,
      "address of a folder that has the files, instead of the official ones"},
     {"output", OPTION_TEXT, FLAG(output), "", 0, -1, NULL, "file to write"},
     {"preset", OPTION_TEXT, FLAG(preset), "quick", 0, -1, NULL,
      "size of the suite: quick, standard or paper"},
-    {"model", OPTION_TEXT, FLAG(model), "", 0, -1, NULL, "only these models: 'm*,!mamba'; one named in full may be new to the suite"},
+    {"model", OPTION_TEXT, FLAG(model), "", 0, -1, NULL,
+     "only these models: 'm*,!mamba'; one named in full may be new to the suite"},
     {"task", OPTION_TEXT, FLAG(task), "", 0, -1, NULL, "only these tasks: 'mqar,!copy*'"},
     {"seeds", OPTION_TEXT, FLAG(seeds), "", 0, -1, NULL,
      "how many seeds (3), or which (1,2,7), instead of the suite's"},
@@ -41,7 +43,7 @@ static const Option options[] = {
     {"retry-failed", OPTION_SWITCH, FLAG(retry_failed), "no", 0, -1, NULL,
      "run cells again that failed before"},
     {"force", OPTION_SWITCH, FLAG(force), "no", 0, -1, NULL,
-     "run finished cells again; compare what does not compare"},
+     "run finished cells again; compare or take what does not fit"},
     {"dry-run", OPTION_SWITCH, FLAG(dry_run), "no", 0, -1, NULL,
      "check and show what would run, and stop"},
     {"format", OPTION_CHOICE, FLAG(format), "console", 0, -1, "console|md|csv|tex|json",
@@ -62,7 +64,8 @@ static const Option options[] = {
     {"first", OPTION_INTEGER, FLAG(first), "0", 0, 9007199254740992.0, NULL,
      "index of the first sample"},
     {"seed", OPTION_INTEGER, FLAG(seed), "1", 0, 9007199254740992.0, NULL, "of the data"},
-    {"split", OPTION_CHOICE, FLAG(split), "train", 0, -1, "train|validation|test", "which samples"},
+    {"split", OPTION_CHOICE, FLAG(split), "usual", 0, -1, "usual|train|validation|test",
+     "which samples; usual: generate shows training's, eval takes the test"},
     {"quiet", OPTION_SWITCH, FLAG(quiet), "no", 0, -1, NULL, "no progress"},
     {"report", OPTION_INTEGER, FLAG(report), "-1", -1, 1 << 20, NULL,
      "descriptor that progress records go to (a sweep sets it)"},
@@ -90,6 +93,10 @@ int flag_threads(const Flags *flags) {
     const int jobs = flags->jobs > 0 ? (int)flags->jobs : 1;
     const int share = processors_usable() / jobs;
     return share < 1 ? 1 : share > MOST ? MOST : share;
+}
+
+Split flag_split(const Flags *flags, Split usual) {
+    return flags->split == 0 ? usual : (Split)(flags->split - 1);
 }
 
 FlagFormat flag_format(const Flags *flags) {

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <stddef.h>
 
-static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 
 /* A signal handler is given no context, so this one flag has to be global. */
 static volatile sig_atomic_t asked;
@@ -21,6 +21,12 @@ void interrupt_install(void) {
         sigaction(signals[i], NULL, &before);
         if (before.sa_handler != SIG_IGN) sigaction(signals[i], &action, NULL);
     }
+}
+
+bool interrupt_is(int number) {
+    size_t i = 0;
+    while (i < sizeof signals / sizeof *signals && signals[i] != number) i++;
+    return i < sizeof signals / sizeof *signals;
 }
 
 bool interrupt_asked(void) {

@@ -1,4 +1,5 @@
-/* SIGINT, SIGTERM and SIGHUP ask the program to finish its step, save and leave. */
+/* SIGINT, SIGTERM, SIGHUP and SIGUSR1 (by which Slurm warns of the end of a job's time: sbatch
+ * --signal) ask the program to finish its step, save and leave. */
 #ifndef LONGHAUL_INTERRUPT_H
 #define LONGHAUL_INTERRUPT_H
 
@@ -8,6 +9,9 @@
  * program at once: what is on disk stands. A signal that the caller has ignored (nohup) stays so.
  */
 void interrupt_install(void);
+
+/* Whether a signal of this number asks for that. */
+bool interrupt_is(int number);
 
 bool interrupt_asked(void);
 

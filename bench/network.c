@@ -27,6 +27,12 @@ static Tensor *table_of(Network *network, const Cell *cell, int64_t vocabulary) 
                           init_normal(deviation), GROUP_DECAY);
 }
 
+/* The longest L that the weights have to do with. */
+static int64_t longest_of(const Cell *cell, const Problem *problem) {
+    const int64_t own = problem_longest(problem);
+    return own > cell->trained_length ? own : cell->trained_length;
+}
+
 static bool one_token(const Network *network) {
     return tape_mode(network->tape) == TAPE_STEP;
 }
@@ -120,7 +126,7 @@ static Tensor *decode(Network *network, const Cell *cell, const Problem *problem
     const int64_t width = cell->backbone.width, labels = network->batch * problem->labels;
     network->ends =
         tape_input(tape, "ends", TENSOR_INTEGER, SHAPE(network->batch, problem->labels), false);
-    Tensor *codes = sinusoids(tape, "head.positions", SHAPE(problem_longest(problem), width));
+    Tensor *codes = sinusoids(tape, "head.positions", SHAPE(longest_of(cell, problem), width));
     Tensor *code = embedding(tape, network->positions, codes, 1.0);
     Tensor *y = add(tape, gather_rows(tape, x, network->ends),
                     tape_reshape(tape, code, SHAPE(labels, width)));
@@ -143,10 +149,10 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     if (problem->padded)
         network->lengths =
             tape_input(tape, "lengths", TENSOR_INTEGER, SHAPE(batch * problem->sequences), false);
-    tape_set_horizon(tape, problem_longest(problem));
+    tape_set_horizon(tape, longest_of(cell, problem));
     const ModelContext context = {.backbone = &cell->backbone,
                                   .options = cell->model_options,
-                                  .max_length = problem_longest(problem),
+                                  .max_length = longest_of(cell, problem),
                                   .causal = problem->causal,
                                   .lengths = network->lengths};
     Tensor *x = embed(network, cell, problem);

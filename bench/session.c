@@ -144,15 +144,22 @@ int64_t session_bytes(const Session *session) {
            batch_bytes(&session->evaluation_problem, session->evaluate.batch);
 }
 
-Status session_allocate(Session *session, Error *error) {
-    const int64_t needed = session_bytes(session);
+/* advice: "a smaller batch or a smaller width". */
+static Status check_memory(Session *session, int64_t needed, const char *advice, Error *error) {
     const int64_t available = session->device.kind->available(&session->device);
-    if (needed > available)
-        return error_set(error, STATUS_USAGE,
-                         "this cell needs %" PRId64 " bytes (%.2f GiB) and %" PRId64
-                         " (%.2f GiB) are available; nothing was started. Use a smaller batch, "
-                         "micro_batch=1, recompute=yes, or a smaller length or width",
-                         needed, (double)needed / 0x1p30, available, (double)available / 0x1p30);
+    if (needed <= available) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "this cell needs %" PRId64 " bytes (%.2f GiB) and %" PRId64
+                     " (%.2f GiB) are available; nothing was started. Use %s",
+                     needed, (double)needed / 0x1p30, available, (double)available / 0x1p30,
+                     advice);
+}
+
+Status session_allocate(Session *session, Error *error) {
+    if (check_memory(session, session_bytes(session),
+                     "a smaller batch, micro_batch=1, recompute=yes, or a smaller length or width",
+                     error) != STATUS_OK)
+        return error->status;
     tape_double(session->train.tape);
     if (parameters_allocate(session->parameters, &session->device, true,
                             (uint64_t)session->cell->run.seed, error) != STATUS_OK ||
@@ -161,6 +168,20 @@ Status session_allocate(Session *session, Error *error) {
         return error->status;
     tape_record(session->train.tape);
     tape_record(session->evaluate.tape);
+    return STATUS_OK;
+}
+
+Status session_allocate_evaluation(Session *session, uint64_t seed, Error *error) {
+    Tape *tape = session->evaluate.tape;
+    const int64_t needed =
+        (int64_t)(tape_bytes(tape) + parameters_bytes(session->parameters, false)) +
+        batch_bytes(&session->evaluation_problem, session->evaluate.batch);
+    if (check_memory(session, needed, "micro_batch=1 or a smaller length", error) != STATUS_OK ||
+        parameters_allocate(session->parameters, &session->device, false, seed, error) !=
+            STATUS_OK ||
+        tape_allocate(tape, &session->device, error) != STATUS_OK)
+        return error->status;
+    tape_record(tape);
     return STATUS_OK;
 }
 

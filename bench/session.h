@@ -35,6 +35,10 @@ int64_t session_bytes(const Session *session);
 /* Refuses with needed and available bytes, then allocates and initialises. */
 Status session_allocate(Session *session, Error *error);
 
+/* The same for evaluations alone: no gradients, no moments, no training tape. seed: of the initial
+ * values. */
+Status session_allocate_evaluation(Session *session, uint64_t seed, Error *error);
+
 /* Trained numbers of embedding and head, which comparisons of architectures leave out. */
 int64_t session_embedding_parameters(const Session *session);
 

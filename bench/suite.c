@@ -310,6 +310,10 @@ int suite_select(const Suite *suite, int group, const Tried *tried) {
     return best < 0 ? -1 : suite->cells[best].variant;
 }
 
+bool suite_in_shard(const SuiteCell *cell, const Shard *shard) {
+    return cell->group % shard->count == shard->number - 1;
+}
+
 int suite_cells_in_the_end(const Suite *suite) {
     int count = 0;
     for (int i = 0; i < suite->count; i++) /* repeats of one variant of each group */

@@ -84,6 +84,13 @@ typedef struct Tried {
  * spent, then the first. tried: one for each cell of the suite. -1: none has finished. */
 int suite_select(const Suite *suite, int group, const Tried *tried);
 
+/* Part number, from 1, of count parts of a suite: its groups are dealt out in turn. */
+typedef struct Shard {
+    int number, count;
+} Shard;
+
+bool suite_in_shard(const SuiteCell *cell, const Shard *shard);
+
 /* Cells that will have run in the end, selection included. */
 int suite_cells_in_the_end(const Suite *suite);
 

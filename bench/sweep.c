@@ -75,7 +75,7 @@ static Status open_entries(Sweep *sweep, Error *error) {
             store_folder(entry->folder, options->results, sweep->suite->name, &cell->cell, error);
         if (status != STATUS_OK) return status;
         entry->again = options->force;
-        if (cell->group % options->shards != options->shard - 1) {
+        if (!suite_in_shard(cell, &options->shard)) {
             entry->state = ENTRY_OTHER_SHARD;
             continue;
         }
@@ -189,8 +189,7 @@ static void note_crash(Sweep *sweep, int index, Status status, int killed_by) {
 /* A worker that was asked to leave before it could listen for that has nothing to save, and has not
  * failed. */
 static bool left_early(int killed_by) {
-    return interrupt_asked() &&
-           (killed_by == SIGTERM || killed_by == SIGINT || killed_by == SIGHUP);
+    return interrupt_asked() && interrupt_is(killed_by);
 }
 
 static void finish(Sweep *sweep, int index, Status status, int killed_by) {

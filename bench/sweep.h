@@ -11,7 +11,7 @@ typedef struct SweepOptions {
     int jobs;    /* 0: one for each group of `threads` usable processors */
     int threads; /* of one cell */
     bool retry_failed, force, quiet;
-    int shard, shards; /* 1 <= shard <= shards: groups are dealt out in turn */
+    Shard shard;
 } SweepOptions;
 
 typedef enum EntryState {

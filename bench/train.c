@@ -457,13 +457,6 @@ static Status train_loop(Training *training, Error *error) {
     return STATUS_OK;
 }
 
-/* Chance level is not excluded at three standard errors of a guess. */
-static bool near_chance(const Problem *problem, double metric, double guesses) {
-    if (problem->measure != MEASURE_ACCURACY) return false;
-    const double deviation = sqrt(problem->chance * (1 - problem->chance) / guesses);
-    return metric < problem->chance + 3 * deviation;
-}
-
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -492,7 +485,7 @@ static void finish(Training *training) {
         result->evaluation_seconds += seconds_now() - start;
         result->test_loss = test.loss;
         result->test_metric = test.metric;
-        result->at_chance = near_chance(&session->problem, test.metric, test.scored);
+        result->at_chance = test.at_chance;
     }
     result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
     struct rusage usage;

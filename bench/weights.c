@@ -1,4 +1,5 @@
 /* Parameters to and from a safetensors file. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,63 @@ Status weights_load(const char *path, Parameters *parameters, Error *error) {
         memcpy(tensor->host, data[i], (size_t)tensor_size(tensor) * sizeof(float));
     }
     free(data);
+    safetensors_close(&file);
+    return status;
+}
+
+/* Tables of sines and the like may differ in a last bit where another C library made them. */
+static const float same_table = 1e-6f;
+
+/* Whether a table that is longer or shorter in the file begins alike. */
+static bool begins_alike(const Tensor *own, const Safetensor *stored) {
+    Shape a = own->shape, b = stored->shape;
+    if (a.rank != b.rank || a.rank == 0 || stored->type != SAFETENSOR_F32) return false;
+    if (b.extent[0] < a.extent[0]) a.extent[0] = b.extent[0];
+    b.extent[0] = a.extent[0];
+    if (!shape_equal(&a, &b)) return false;
+    const float *values = stored->data;
+    for (int64_t i = 0; i < shape_size(&a); i++)
+        if (!(fabsf(own->host[i] - values[i]) <= same_table * fmaxf(1, fabsf(values[i]))))
+            return false;
+    return true;
+}
+
+bool starts_alike(const Parameter *a, const Parameter *b) {
+    const Init *x = &a->init, *y = &b->init;
+    return x->kind == y->kind && x->a == y->a && x->b == y->b && x->fill == y->fill &&
+           x->derive == y->derive && x->argument == y->argument;
+}
+
+/* Whether a frozen parameter stays as it starts, without a look at the file. */
+static bool is_new(const Parameter *parameter, const Parameters *as_trained) {
+    const Parameter *before = parameters_find(as_trained, parameter->tensor.name);
+    return parameter->group.frozen && (!before || !starts_alike(parameter, before));
+}
+
+static Status fit_one(const Safetensors *file, Parameter *parameter, Error *error) {
+    Tensor *own = &parameter->tensor;
+    const Safetensor *stored = safetensors_find(file, own->name);
+    if (parameter->group.frozen && stored && !shape_equal(&stored->shape, &own->shape)) {
+        if (begins_alike(own, stored)) return STATUS_OK;
+        return error_set(error, STATUS_DATA,
+                         "%s: the fixed numbers '%s' would be others than in training, not only "
+                         "more or fewer of them",
+                         file->path, own->name);
+    }
+    const float *data;
+    const Status status = safetensors_floats(file, own->name, &own->shape, &data, error);
+    if (status == STATUS_OK) memcpy(own->host, data, (size_t)tensor_size(own) * sizeof(float));
+    return status;
+}
+
+Status weights_fit(const char *path, Parameters *parameters, const Parameters *as_trained,
+                   Error *error) {
+    Safetensors file;
+    Status status = safetensors_open(&file, path, error);
+    if (status != STATUS_OK) return status;
+    for (int i = 0; i < parameters->count && status == STATUS_OK; i++)
+        if (!is_new(parameters->list[i], as_trained))
+            status = fit_one(&file, parameters->list[i], error);
     safetensors_close(&file);
     return status;
 }

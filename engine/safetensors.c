@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/shape_text.h"
 
 enum { PREFIX_BYTES = 8, DATA_ALIGNMENT = 64 };
 static const uint64_t longest_header = 100u << 20; /* the limit of the reference reader */
@@ -169,23 +170,15 @@ const char *safetensors_note(const Safetensors *file, const char *key) {
     return NULL;
 }
 
-static void shape_text(const Shape *shape, char *text, size_t bytes) {
-    size_t length = (size_t)snprintf(text, bytes, "(");
-    for (int i = 0; i < shape->rank && length < bytes; i++)
-        length += (size_t)snprintf(text + length, bytes - length, "%s%" PRId64, i ? ", " : "",
-                                   shape->extent[i]);
-    if (length < bytes) snprintf(text + length, bytes - length, ")");
-}
-
 Status safetensors_floats(const Safetensors *file, const char *name, const Shape *shape,
                           const float **data, Error *error) {
-    char want[128], have[128];
-    shape_text(shape, want, sizeof want);
+    char want[SHAPE_TEXT_BYTES], have[SHAPE_TEXT_BYTES];
+    shape_text(shape, want);
     const Safetensor *tensor = safetensors_find(file, name);
     if (!tensor)
         return error_set(error, STATUS_DATA, "%s: no tensor '%s'; expected one of F32 %s",
                          file->path, name, want);
-    shape_text(&tensor->shape, have, sizeof have);
+    shape_text(&tensor->shape, have);
     if (tensor->type != SAFETENSOR_F32 || !shape_equal(&tensor->shape, shape))
         return error_set(error, STATUS_DATA, "%s: tensor '%s' is %s %s; expected F32 %s",
                          file->path, name, types[tensor->type].name, have, want);

@@ -251,7 +251,7 @@ const Model model_ckconv = {
             "causal tasks norms are over a token instead of the sequence",
     .options = {options, sizeof options / sizeof *options, sizeof(CKConv)},
     .backbone = "norm_place=post",
-    .exempt = EXEMPT_STEP,
+    .exempt = EXEMPT_STEP | EXEMPT_LONGER, /* of kernels as long as a sequence, the default */
     .stack = stack,
     .state_floats = state_floats,
 };

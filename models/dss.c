@@ -136,7 +136,7 @@ const Model model_dss = {
     .options = {options, sizeof options / sizeof *options, sizeof(Dss)},
     .backbone = "mlp=none",
     .bidirectional = true,
-    .exempt = EXEMPT_PREFIX, /* of the softmax, the default */
+    .exempt = EXEMPT_PREFIX | EXEMPT_LONGER, /* of the softmax, the default */
     .mixer = mixer,
     .validate = validate,
     .state_floats = state_floats,

@@ -188,6 +188,7 @@ const Model model_hyena = {
     .note = "orders above 2, trained decay rates, distillation into a recurrence",
     .options = {options, sizeof options / sizeof *options, sizeof(Hyena)},
     .backbone = "",
+    .exempt = EXEMPT_LONGER, /* filters are over positions relative to the longest */
     .mixer = mixer,
     .validate = validate,
     .state_floats = state_floats,

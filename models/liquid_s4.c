@@ -111,6 +111,7 @@ const Model model_liquid_s4 = {
     .options = {options, sizeof options / sizeof *options, sizeof(LiquidS4)},
     .backbone = "mlp=none",
     .bidirectional = true,
+    .exempt = EXEMPT_LONGER, /* as S4 */
     .mixer = mixer,
     .validate = validate,
     .state_floats = state_floats,

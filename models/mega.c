@@ -152,11 +152,12 @@ typedef struct Biases {
     int64_t ahead_from;
 } Biases;
 
-/* u turned by the angles of positions 0 .. n-1: (1, n, Z). */
-static Tensor *turned(Tape *tape, Tensor *u, int64_t n) {
-    const int64_t Z = extent(u, 0);
-    Tensor *ones =
-        tape_parameter(tape, "ones", SHAPE(n, Z), init_constant(1), (Group){.frozen = true});
+/* u turned by the angles of positions 0 .. n-1: (1, n, Z). Training may be shorter than tests. */
+static Tensor *turned(Tape *tape, const ModelContext *context, Tensor *u, int64_t n) {
+    const int64_t Z = extent(u, 0), most = chunk_of(context->options, context->max_length);
+    Tensor *ones = tape_prefix(
+        tape,
+        tape_parameter(tape, "ones", SHAPE(most, Z), init_constant(1), (Group){.frozen = true}), n);
     Tensor *rows = tape_reshape(tape, channel_gain(tape, ones, u, NULL, NULL), SHAPE(1, n, Z));
     return rotary(tape, rows, NULL, &(Rotary){.heads = 1, .width = Z, .theta = 10000});
 }
@@ -168,11 +169,11 @@ static Biases rotary_biases(Tape *tape, const ModelContext *context, int64_t Z, 
     Tensor *a = tape_parameter(tape, "query", SHAPE(Z), init, GROUP_DECAY);
     Tensor *b = tape_parameter(tape, "key", SHAPE(Z), init, GROUP_DECAY);
     Biases biases = {0};
-    biases.behind = linear(tape, turned(tape, a, n), tape_reshape(tape, b, SHAPE(Z, 1)), NULL, NULL,
-                           ACTIVATION_NONE);
+    biases.behind = linear(tape, turned(tape, context, a, n), tape_reshape(tape, b, SHAPE(Z, 1)),
+                           NULL, NULL, ACTIVATION_NONE);
     if (!context->causal)
-        biases.ahead = linear(tape, turned(tape, b, n), tape_reshape(tape, a, SHAPE(Z, 1)), NULL,
-                              NULL, ACTIVATION_NONE);
+        biases.ahead = linear(tape, turned(tape, context, b, n), tape_reshape(tape, a, SHAPE(Z, 1)),
+                              NULL, NULL, ACTIVATION_NONE);
     return biases;
 }
 

@@ -67,8 +67,10 @@ typedef struct ModelContext {
 enum {
     EXEMPT_STEP = 1,               /* no one-token form */
     EXEMPT_BATCH_INDEPENDENCE = 2, /* e.g. batch normalisation */
-    EXEMPT_PREFIX = 4              /* filters depend on the longest length, so prefixes are compared
+    EXEMPT_PREFIX = 4,             /* filters depend on the longest length, so prefixes are compared
                                       at equal max_length only */
+    EXEMPT_LONGER = 8 /* weights compute something else under a larger max_length, so they are not
+                         evaluated beyond the longest length that they were trained for */
 };
 
 typedef struct Model {

@@ -56,6 +56,7 @@ const Model model_s4 = {
     .options = {options, sizeof options / sizeof *options, sizeof(S4)},
     .backbone = "mlp=none",
     .bidirectional = true,
+    .exempt = EXEMPT_LONGER, /* C is that of the period */
     .mixer = mixer,
     .validate = validate,
     .state_floats = state_floats,

@@ -10,10 +10,12 @@
  * with u and w, one vector a head, shared by all layers. Here the segments of a sequence are
  * computed at once: in one step the layer inputs of all of them are known, and those of earlier
  * ones are the memory. A token at a time, keys and values of segment and memory are kept in a ring.
+ * Segment and memory may be others in validation, test and decoding than in training, as in the
+ * paper's tables, and distances there may be clamped: r_t of any t beyond the clamp is r_clamp.
  *
  * Parameters of a layer: 5 D^2 + 2 D (ratio) D. FLOPs a token: 8 D^2 + 4 D (ratio) D, 4 D^2 for
  * keys and values of the memory, and 6 D a visible key, of which there are memory + segment / 2.
- * State: keys and values of segment + memory tokens, 2 D floats a token and layer. */
+ * State: keys and values of segment + memory tokens of evaluation, 2 D floats a token and layer. */
 #include <math.h>
 
 #include "engine/ops/cache_append/cache_append.h"
@@ -23,7 +25,7 @@
 #include "models/backbone.h"
 
 typedef struct TransformerXl {
-    int64_t heads, segment, memory;
+    int64_t heads, segment, memory, evaluation_segment, evaluation_memory, evaluation_clamp;
     bool memory_gradient, embedding_scale;
 } TransformerXl;
 
@@ -34,6 +36,12 @@ static const Option options[] = {
      "tokens that learn from each other"},
     {"memory", OPTION_INTEGER, offsetof(TransformerXl, memory), "64", 0, 1 << 24, NULL,
      "tokens before the segment that are only read"},
+    {"evaluation_segment", OPTION_INTEGER, offsetof(TransformerXl, evaluation_segment), "0", 0,
+     1 << 24, NULL, "segment in validation, test and decoding; 0: as in training"},
+    {"evaluation_memory", OPTION_INTEGER, offsetof(TransformerXl, evaluation_memory), "-1", -1,
+     1 << 24, NULL, "memory in validation, test and decoding; -1: as in training"},
+    {"evaluation_clamp", OPTION_INTEGER, offsetof(TransformerXl, evaluation_clamp), "0", 0, 1 << 24,
+     NULL, "distances beyond it count as it in validation, test and decoding; 0: as they are"},
     {"memory_gradient", OPTION_SWITCH, offsetof(TransformerXl, memory_gradient), "no", 0, -1, NULL,
      "gradients flow into the memory too (the paper stops them)"},
     {"embedding_scale", OPTION_SWITCH, offsetof(TransformerXl, embedding_scale), "yes", 0, -1, NULL,
@@ -49,22 +57,32 @@ typedef struct Shared {
     Tensor *u, *w;
 } Shared;
 
-static PatternAttention pattern_of(const Backbone *backbone, const TransformerXl *own) {
+/* Whether evaluation is anything else than training. */
+static bool evaluates_otherwise(const TransformerXl *own) {
+    return own->evaluation_segment > 0 || own->evaluation_memory >= 0 || own->evaluation_clamp > 0;
+}
+
+static PatternAttention pattern_of(const Backbone *backbone, const TransformerXl *own,
+                                   bool training) {
+    const bool own_segment = training || own->evaluation_segment == 0,
+               own_memory = training || own->evaluation_memory < 0;
     return (PatternAttention){.heads = own->heads,
                               .width = backbone->width / own->heads,
                               .pattern = PATTERN_SEGMENTS,
-                              .length = own->segment,
-                              .memory = own->memory};
+                              .length = own_segment ? own->segment : own->evaluation_segment,
+                              .memory = own_memory ? own->memory : own->evaluation_memory};
 }
 
-/* sin(t f_i) in the first half of the channels, cos(t f_i) in the second, f_i = 10000^(-2 i / D).
- */
-static void fill_distances(float *table, const Shape *shape, Random *random, double a, double b) {
-    (void)random, (void)a, (void)b;
+/* sin(t f_i) in the first half of the channels, cos(t f_i) in the second, f_i = 10000^(-2 i / D);
+ * of t = clamp where t is beyond it and clamp is not 0. */
+static void fill_distances(float *table, const Shape *shape, Random *random, double clamp,
+                           double b) {
+    (void)random, (void)b;
     const int64_t D = shape->extent[1], half = (D + 1) / 2;
     for (int64_t t = 0; t < shape->extent[0]; t++)
         for (int64_t c = 0; c < D; c++) {
-            const double angle = (double)t * pow(1e4, -2.0 * (double)(c % half) / (double)D);
+            const double distance = clamp > 0 ? fmin((double)t, clamp) : (double)t;
+            const double angle = distance * pow(1e4, -2.0 * (double)(c % half) / (double)D);
             table[t * D + c] = (float)(c < half ? sin(angle) : cos(angle));
         }
 }
@@ -116,16 +134,19 @@ static Tensor *prologue(Tape *tape, const ModelContext *context, Tensor *x) {
 static Tensor *stack(Tape *tape, const ModelContext *context, Tensor *x) {
     const Model layers = {.mixer = mixer};
     const int64_t D = context->backbone->width, L = extent(x, 1);
-    const bool step = tape_mode(tape) == TAPE_STEP;
+    const bool step = tape_mode(tape) == TAPE_STEP, training = tape_mode(tape) == TAPE_TRAIN;
     Shared shared = {.own = *(const TransformerXl *)context->options};
-    shared.pattern = pattern_of(context->backbone, &shared.own);
-    int64_t most = shared.own.segment + shared.own.memory;
+    const bool other = !training && evaluates_otherwise(&shared.own);
+    shared.pattern = pattern_of(context->backbone, &shared.own, training);
+    int64_t most = shared.pattern.length + shared.pattern.memory;
     if (most > context->max_length) most = context->max_length;
     const Init start = backbone_init(context->backbone);
     shared.u = tape_parameter(tape, "u", SHAPE(D), start, GROUP_NO_DECAY);
     shared.w = tape_parameter(tape, "w", SHAPE(D), start, GROUP_NO_DECAY);
-    shared.distances = tape_parameter(tape, "distances", SHAPE(most, D),
-                                      init_fill(fill_distances, 0, 0), (Group){.frozen = true});
+    const double clamp = other ? (double)shared.own.evaluation_clamp : 0;
+    shared.distances =
+        tape_parameter(tape, other ? "evaluation_distances" : "distances", SHAPE(most, D),
+                       init_fill(fill_distances, clamp, 0), (Group){.frozen = true});
     if (!step && L < most) shared.distances = tape_prefix(tape, shared.distances, L);
     if (!step) shared.distances = backbone_dropout(tape, context->backbone, shared.distances);
     ModelContext inner = *context;
@@ -139,7 +160,7 @@ static Status validate(const Backbone *backbone, const void *values, Error *erro
 }
 
 static int64_t state_floats(const Backbone *backbone, const void *values, int64_t length) {
-    const PatternAttention pattern = pattern_of(backbone, values);
+    const PatternAttention pattern = pattern_of(backbone, values, false);
     return backbone->layers * pattern_cache_rows(&pattern, length) * 2 * backbone->width;
 }
 
@@ -153,8 +174,9 @@ const Model model_transformer_xl = {
               .year = 2019},
     .kind = KIND_ATTENTION,
     .note = "memory spans the segments of one sequence, not those of one batch to the next; no "
-            "adaptive softmax, no dropout inside the MLP, distances not clamped; gains start at 1, "
-            "the MLP's second weights smaller by sqrt(2 layers)",
+            "adaptive softmax, no dropout inside the MLP, no mask that lets every query see "
+            "equally many keys in tests; gains start at 1, the MLP's second weights smaller by "
+            "sqrt(2 layers)",
     .options = {options, sizeof options / sizeof *options, sizeof(TransformerXl)},
     .backbone = "mlp=relu norm_place=post",
     .prologue = prologue,

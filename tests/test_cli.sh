@@ -66,7 +66,7 @@ completed=$(bash -c "source '$work/out'; PATH='$(dirname "$longhaul"):$PATH'
     COMP_WORDS=(longhaul sweep --retry-f); COMP_CWORD=2; _longhaul 2>/dev/null
     echo \"\${COMPREPLY[*]}\"")
 expect 'completion completes' test "$completed" = --retry-failed
-for what in models tasks ops suites settings; do
+for what in models tasks ops suites figures settings; do
     check "list $what" 0 '' "$longhaul" list "$what"
     expect "list $what says something" test -s "$work/out"
 done
@@ -151,6 +151,95 @@ check 'diff' 0 '' "$longhaul" diff "$folder" \
 expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
 expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
+
+# ---- trained weights, evaluated again and exported
+field() { # FILE KEY: its value in a JSON file, digit by digit
+    sed -n "s/^ *\"$2\": \([^,]*\),*$/\1/p" "$1" | head -1
+}
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
+trained() { # NAME SETTINGS...: trains a cell of its own and says where it is
+    "$longhaul" train "${cell[@]}" "${@:2}" --results "$work/$1" >/dev/null 2>&1
+    dirname "$(find "$work/$1" -name result.json)"
+}
+cp "$folder/result.json" "$work/before.json"
+check 'eval' 0 '' "$longhaul" eval "$folder" --json
+expect 'eval repeats the test' same "$(field "$work/out" loss)" "$(field "$folder/result.json" test_loss)"
+expect 'and its metric' same "$(field "$work/out" value)" "$(field "$folder/result.json" test_metric)"
+check 'eval of the validation' 0 '' "$longhaul" eval "$folder" --split validation --json --threads 2
+expect 'eval repeats the validation' \
+    same "$(field "$work/out" loss)" "$(field "$folder/result.json" validation_loss)"
+check 'eval longer' 0 '' "$longhaul" eval "$folder" length=32 pairs=4 batch=3 micro_batch=3 seed=9
+expect 'eval says what changed' grep -q '^length  *32 (trained with 16)$' "$work/out"
+expect 'eval has a metric' grep -qE '^accuracy +[0-9]' "$work/out"
+expect 'eval leaves the result' cmp -s "$folder/result.json" "$work/before.json"
+check 'eval of other weights' 0 '' "$longhaul" eval "${cell[@]}" --json \
+    --weights "$(find "$folder" -name 'checkpoint.*.safetensors')"
+expect 'which are the same' same "$(field "$work/out" loss)" "$(field "$folder/result.json" test_loss)"
+check 'eval changes a weight' 2 "width=16: weight 'embedding.table' was trained with shape (32, 8)" \
+    "$longhaul" eval "$folder" length=32 width=16
+check 'eval adds a weight' 2 'layers=2: weight' "$longhaul" eval "$folder" layers=2
+check 'eval of another model' 2 'of model lstm' "$longhaul" eval "$folder" model=gla
+check 'eval, no such key' 2 "did you mean 'length'" "$longhaul" eval "$folder" lenght=32
+for setting in lr=1 dropout=0.5 init=chrono budget=9step checkpoint_every=3; do
+    check "eval of $setting" 2 "$setting has no part in an evaluation" \
+        "$longhaul" eval "$folder" "$setting"
+done
+check 'eval of the training samples' 2 'expected test or validation' \
+    "$longhaul" eval "$folder" --split train
+check 'eval of nothing' 2 'no weights to evaluate' "$longhaul" eval "${cell[@]}"
+check 'eval of no folder' 4 "$work/none/config.yaml" "$longhaul" eval "$work/none"
+cp -r "$folder" "$work/changed"
+sed -i 's/^lr: {value: [0-9.]*/lr: {value: 0.5/' "$work/changed/config.yaml"
+check 'eval of another cell' 4 '--force takes the weights' "$longhaul" eval "$work/changed"
+check 'eval of another cell, forced' 0 '' "$longhaul" eval "$work/changed" --force
+truncate -s -4 "$work"/changed/checkpoint.*.safetensors
+check 'eval of damaged weights' 4 'does not fit the checksum' "$longhaul" eval "$work/changed" --force
+
+run=$(trained parts replicas=2)
+check 'eval of a run in parts' 0 '' "$longhaul" eval "$run" --json
+expect 'in parts as well' same "$(field "$work/out" loss)" "$(field "$run/result.json" test_loss)"
+run=$(trained s4 model=s4)
+check 'eval of filters, shorter' 0 '' "$longhaul" eval "$run" length=8 pairs=1
+check 'eval of filters, longer' 2 'trained for 16 positions at most' "$longhaul" eval "$run" length=40
+run=$(trained learned model=transformer heads=2 positions=learned)
+check 'eval of learned positions' 2 "length=40: weight 'positions'" "$longhaul" eval "$run" length=40
+xl=(model=transformer_xl heads=2 init_deviation=1 segment=8 memory=2) # larger weights tell more
+run=$(trained xl "${xl[@]}")
+check 'eval with another memory' 0 '' "$longhaul" eval "$run" segment=3 memory=9 --json
+loss=$(field "$work/out" loss)
+expect 'another memory tells' test "$loss" != "$(field "$run/result.json" test_loss)"
+check 'the same by its own settings' 0 '' \
+    "$longhaul" eval "$run" evaluation_segment=3 evaluation_memory=9 --json
+expect 'the same memory' same "$(field "$work/out" loss)" "$loss"
+other=$(trained xl2 "${xl[@]}" evaluation_segment=3 evaluation_memory=9)
+expect 'training with it' same "$(field "$other/result.json" test_loss)" "$loss"
+check 'eval of a clamp' 0 '' "$longhaul" eval "$other" evaluation_clamp=2 --json
+clamped=$(field "$work/out" loss)
+expect 'a clamp tells' test "$clamped" != "$loss"
+run=$(trained xl3 "${xl[@]}" evaluation_segment=3 evaluation_memory=9 \
+    evaluation_clamp=2)
+expect 'training with a clamp' same "$(field "$run/result.json" test_loss)" "$clamped"
+check 'eval without the clamp' 0 '' "$longhaul" eval "$run" evaluation_clamp=0 --json
+expect 'a clamp can be lifted' same "$(field "$work/out" loss)" "$loss"
+seq 400 >"$work/numbers.txt"
+"$longhaul" train task=lm model=lstm corpus=file data="$work/numbers.txt" length=16 "${cell[@]:2:2}" \
+    batch=4 budget=2step evaluations=1 test_samples=8 --results "$work/text" >/dev/null 2>&1
+run=$(dirname "$(find "$work/text" -name result.json)")
+check 'eval of text' 0 '' "$longhaul" eval "$run" evaluation_length=32 stride=8
+expect 'text has bits' grep -qE '^bits/byte +[0-9]' "$work/out"
+check 'rotary biases of longer tests' 0 '' "$longhaul" train task=lm model=mega bias=rotary corpus=file \
+    data="$work/numbers.txt" length=16 evaluation_length=24 width=8 layers=1 batch=4 budget=1step test_samples=8 --results "$work/text"
+
+check 'export of a run' 0 '' "$longhaul" export "$folder" --output "$work/run.safetensors"
+check 'export of its files' 0 '' "$longhaul" export --config "$folder/config.yaml" \
+    --weights "$(find "$folder" -name 'checkpoint.*.safetensors')" --output "$work/files.safetensors"
+expect 'is the same' cmp -s "$work/run.safetensors" "$work/files.safetensors"
+check 'export of the start' 0 '' \
+    "$longhaul" export --config "$folder/config.yaml" --output "$work/start.safetensors"
+expect 'is another' test -z "$(cmp "$work/run.safetensors" "$work/start.safetensors" >/dev/null && echo same)"
+check 'export of two' 2 'settings come from one of them' \
+    "$longhaul" export "$folder" --config "$folder/config.yaml" --output "$work/two.safetensors"
+
 mkdir "$work/locked" && chmod a-w "$work/locked"
 locked=$work/locked
 [ "$(id -u)" -ne 0 ] || locked=/proc # takes no folders, from root either
@@ -186,6 +275,10 @@ Y
 tiny=("$longhaul" sweep "$work/tiny.yaml" --jobs 2)
 check 'plan' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'plan counts' contains "$work/out" '6 cells: 2 models'
+check 'plan of a part' 0 '' "$longhaul" plan "$work/tiny.yaml" --shard 2/2
+expect 'a part counts' contains "$work/out" 'part 2 of 2, 3 of the 6 cells: 1 models'
+expect 'a part is a model' test "$(grep -c '^transformer' "$work/out")" -eq 0
+check 'plan of no part' 2 'expected part/parts' "$longhaul" plan "$work/tiny.yaml" --shard 3/2
 check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
 expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
 check 'sweep' 0 '[6/6]' "${tiny[@]}"
@@ -233,13 +326,23 @@ await() { # FOLDER NAME
     done
 }
 
-"${long[@]}" --results "$work/cut" >/dev/null 2>"$work/err" &
-sweep=$!
-expect 'a cell to interrupt' await "$work/cut" claim
-kill -TERM "$sweep"
-wait "$sweep"
-status=$?
-expect "interrupted sweep ends with 75 ($status)" test "$status" -eq 75
+for signal in TERM USR1; do
+    "${long[@]}" --results "$work/cut$signal" >/dev/null 2>"$work/err" &
+    sweep=$!
+    expect "a cell to interrupt by $signal" await "$work/cut$signal" claim
+    kill "-$signal" "$sweep"
+    wait "$sweep"
+    status=$?
+    expect "sweep interrupted by $signal ends with 75 ($status)" test "$status" -eq 75
+done
+"$longhaul" train "${cell[@]}" budget=4000000step stop_when_solved=no checkpoint_every=500 \
+    --results "$work/warned" >/dev/null 2>"$work/err" &
+cell_process=$!
+expect 'a cell to warn' await "$work/warned" log.jsonl
+kill -USR1 "$cell_process"
+wait "$cell_process"
+expect 'a warned cell ends with 75' test $? -eq 75
+expect 'a warned cell is saved' contains "$work/err" 'steps and saved'
 (trap '' HUP; exec "${long[@]}" --results "$work/deaf") >/dev/null 2>&1 &
 sweep=$!
 expect 'a cell to hang up on' await "$work/deaf" claim
@@ -247,8 +350,8 @@ kill -HUP "$sweep"
 wait "$sweep"
 expect 'a hang-up that nohup ignores' test $? -eq 0
 
-check 'continued' 0 '' "${long[@]}" --results "$work/cut"
-expect 'same results after an interruption' cmp <(metrics "$work/cut") "$work/expected"
+check 'continued' 0 '' "${long[@]}" --results "$work/cutUSR1"
+expect 'same results after an interruption' cmp <(metrics "$work/cutUSR1") "$work/expected"
 
 for attempt in 1 2 3; do
     rm -f "$work"/killed/tiny/*/log.jsonl

@@ -63,11 +63,60 @@ static void test_segments_are_one(void **state) {
     subject_close(&whole);
 }
 
+/* What is evaluated is the model of evaluation's segment and memory, and training knows nothing of
+ * them. */
+static void test_evaluation_memory(void **state) {
+    (void)state;
+    static const char other[] =
+        "segment=9 memory=0 evaluation_segment=4 evaluation_memory=7 evaluation_clamp=21";
+    Subject plain, evaluated, training, as_trained;
+    open_subject(&plain, "segment=4 memory=7", TAPE_EVALUATE, NULL);
+    open_subject(&evaluated, other, TAPE_EVALUATE, NULL);
+    open_subject(&training, other, TAPE_TRAIN, NULL);
+    open_subject(&as_trained, "segment=9 memory=0", TAPE_TRAIN, NULL);
+    copy_trained(&evaluated, &plain);
+    copy_trained(&training, &plain);
+    copy_trained(&as_trained, &plain);
+    subject_forward(&plain, 1);
+    subject_forward(&evaluated, 1);
+    subject_forward(&training, 1);
+    subject_forward(&as_trained, 1);
+    assert_memory_equal(plain.out->data, evaluated.out->data, sizeof(float) * B * L * D);
+    assert_memory_equal(training.out->data, as_trained.out->data, sizeof(float) * B * L * D);
+    assert_true(output_difference(&plain, &training, 0, L) > 1e-2f);
+    subject_close(&as_trained);
+    subject_close(&training);
+    subject_close(&evaluated);
+    subject_close(&plain);
+}
+
+/* Rows of distances beyond the clamp are the clamp's, and what attends as far changes. */
+static void test_clamp(void **state) {
+    (void)state;
+    Subject plain, clamped;
+    open_subject(&plain, "segment=4 memory=7", TAPE_EVALUATE, NULL);
+    open_subject(&clamped, "segment=4 memory=7 evaluation_clamp=5", TAPE_EVALUATE, NULL);
+    copy_trained(&clamped, &plain);
+    const Tensor *before = parameter(&plain, "distances"),
+                 *after = parameter(&clamped, "evaluation_distances");
+    assert_int_equal(extent(after, 0), 11);
+    for (int t = 0; t < 11; t++)
+        assert_memory_equal(after->data + t * D, before->data + (t < 5 ? t : 5) * D,
+                            D * sizeof(float));
+    subject_forward(&plain, 1);
+    subject_forward(&clamped, 1);
+    assert_true(output_difference(&plain, &clamped, 0, 6) < rounding);
+    assert_true(output_difference(&plain, &clamped, 6, L) > 1e-3f);
+    subject_close(&clamped);
+    subject_close(&plain);
+}
+
 static void test_step(void **state) {
     (void)state;
-    static const char *const cut[] = {"segment=5 memory=3", "segment=3 memory=8",
-                                      "segment=6 memory=0", "segment=64 memory=64"};
-    for (int c = 0; c < 4; c++) {
+    static const char *const cut[] = {
+        "segment=5 memory=3", "segment=3 memory=8", "segment=6 memory=0", "segment=64 memory=64",
+        "segment=9 memory=1 evaluation_segment=2 evaluation_memory=8 evaluation_clamp=6"};
+    for (int c = 0; c < 5; c++) {
         char settings[256];
         snprintf(settings, sizeof settings, "width=%d layers=2 heads=3 %s", D, cut[c]);
         step_form_agrees("transformer_xl", settings, L, 0.2, rounding);
@@ -172,6 +221,8 @@ static void test_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_segments_are_one),
+        cmocka_unit_test(test_evaluation_memory),
+        cmocka_unit_test(test_clamp),
         cmocka_unit_test(test_step),
         cmocka_unit_test(test_reach),
         cmocka_unit_test(test_stopped_gradient),
