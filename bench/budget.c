@@ -1,9 +1,10 @@
-/* Budgets: an amount and a unit, "1.6e12flop". */
+/* Budgets and warm-ups: an amount and a unit, "1.6e12flop"; without one, "0.1", a share. */
 #include <stdio.h>
 #include <string.h>
 
 #include "bench/cell.h"
 
+#define UNIT_NAMES "flop, s, min, h, token, step, epoch"
 static const struct {
     const char *name;
     BudgetUnit unit;
@@ -11,32 +12,48 @@ static const struct {
         scale; /* units of BudgetUnit in one of these; the first of a unit is the canonical one */
 } units[] = {{"flop", BUDGET_FLOP, 1},   {"s", BUDGET_SECOND, 1},    {"min", BUDGET_SECOND, 60},
              {"h", BUDGET_SECOND, 3600}, {"token", BUDGET_TOKEN, 1}, {"step", BUDGET_STEP, 1},
-             {"epoch", BUDGET_EPOCH, 1}};
+             {"epoch", BUDGET_EPOCH, 1}, {"", BUDGET_SHARE, 1}};
 enum { UNITS = sizeof units / sizeof *units };
 
-static Status refused(const char *text, const char *why, Error *error) {
-    return error_set(error, STATUS_USAGE,
-                     "budget=%s: %s; expected a positive number and one of flop, s, min, h, token, "
-                     "step, epoch, such as 1.6e12flop or 10min",
-                     text, why);
-}
-
-Status budget_parse(const char *text, Budget *budget, Error *error) {
+/* NULL, or what is wrong with the text. */
+static const char *parse(const char *text, Budget *amount) {
     /* The unit is the longest tail of letters; an exponent's e stands before a digit or sign. */
     size_t start = strlen(text);
     while (start > 0 && text[start - 1] >= 'a' && text[start - 1] <= 'z') start--;
     char number[NUMBER_TEXT_BYTES];
     const int length = snprintf(number, sizeof number, "%.*s", (int)start, text);
-    double amount;
-    if (length >= (int)sizeof number || !number_parse(number, &amount))
-        return refused(text, "no finite number in front", error);
-    if (!text[start]) return refused(text, "no unit", error);
+    double value;
+    if (length >= (int)sizeof number || !number_parse(number, &value))
+        return "no finite number in front";
     for (int i = 0; i < UNITS; i++) {
         if (strcmp(units[i].name, text + start) != 0) continue;
-        *budget = (Budget){amount * units[i].scale, units[i].unit};
-        return budget->amount > 0 ? STATUS_OK : refused(text, "not positive", error);
+        *amount = (Budget){value * units[i].scale, units[i].unit};
+        return NULL;
     }
-    return refused(text, "unknown unit", error);
+    return "unknown unit";
+}
+
+Status budget_parse(const char *text, Budget *budget, Error *error) {
+    const char *wrong = parse(text, budget);
+    if (!wrong && budget->unit == BUDGET_SHARE) wrong = "no unit";
+    if (!wrong && !(budget->amount > 0)) wrong = "not positive";
+    if (!wrong) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "budget=%s: %s; expected a positive number and one of " UNIT_NAMES
+                     ", such as 1.6e12flop or 10min",
+                     text, wrong);
+}
+
+Status warmup_parse(const char *text, Budget *warmup, Error *error) {
+    const char *wrong = parse(text, warmup);
+    if (!wrong && warmup->unit == BUDGET_SHARE && !(warmup->amount >= 0 && warmup->amount <= 1))
+        wrong = "no share";
+    if (!wrong && warmup->unit != BUDGET_SHARE && !(warmup->amount > 0)) wrong = "not positive";
+    if (!wrong) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "warmup=%s: %s; expected a share of the budget from 0 to 1, or a positive "
+                     "number and one of " UNIT_NAMES ", such as 0.1 or 1000step",
+                     text, wrong);
 }
 
 void budget_text(const Budget *budget, char text[OPTION_TEXT_BYTES]) {

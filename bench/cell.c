@@ -5,10 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/schedule.h"
 #include "engine/word.h"
 
 /* Raised when the engine would give other numbers for the same settings. */
 #define NUMBERS_VERSION "6"
+
+/* "|constant|cosine|...", in the order of schedule_kinds. */
+static const char schedule_names[] =
+#define SCHEDULE(name, help, reads, check) "|" #name
+#include "bench/schedules.def"
+#undef SCHEDULE
+    ;
 
 #define RUN(field) offsetof(RunOptions, field)
 static const Option options[] = {
@@ -22,9 +30,19 @@ static const Option options[] = {
      "parts of the batch whose gradients are summed apart; that many processes can share it"},
     {"lr", OPTION_REAL, RUN(lr), "1e-3", 0, 100, NULL, "peak learning rate"},
     {"lr_end", OPTION_REAL, RUN(lr_end), "0", 0, 1, NULL, "final learning rate as a part of lr"},
-    {"schedule", OPTION_CHOICE, RUN(schedule), "cosine", 0, -1, "constant|linear|cosine",
-     "of the learning rate after the warm-up"},
-    {"warmup", OPTION_REAL, RUN(warmup), "0.1", 0, 1, NULL, "part of the budget"},
+    {"lr_floor", OPTION_REAL, RUN(lr_floor), "0", 0, 100, NULL,
+     "final learning rate itself, the same whatever lr is; 0: lr_end counts"},
+    {"schedule", OPTION_CHOICE, RUN(schedule), "cosine", 0, -1, schedule_names + 1,
+     "of the learning rate after the warm-up; longhaul list schedules says what they do"},
+    {"warmup", OPTION_TEXT, RUN(warmup), "0.1", 0, -1, NULL,
+     "of the learning rate: part of the budget, or number and flop, s, min, h, token, step or "
+     "epoch"},
+    {"restarts", OPTION_INTEGER, RUN(restarts), "0", 0, 1e6, NULL,
+     "times that schedule=cosine begins anew"},
+    {"plateau_factor", OPTION_REAL, RUN(plateau_factor), "0.2", 1e-6, 0.999999, NULL,
+     "that schedule=plateau multiplies the learning rate with"},
+    {"plateau_patience", OPTION_INTEGER, RUN(plateau_patience), "5", 0, 1e6, NULL,
+     "validations without improvement that schedule=plateau lets pass before it acts"},
     {"weight_decay", OPTION_REAL, RUN(weight_decay), "0.1", 0, 10, NULL, "decoupled (AdamW)"},
     {"beta1", OPTION_REAL, RUN(beta1), "0.9", 0, 0.9999999, NULL, "decay of the first moment"},
     {"beta2", OPTION_REAL, RUN(beta2), "0.95", 0, 0.9999999, NULL, "decay of the second moment"},
@@ -142,14 +160,21 @@ static Status no_key(const Cell *cell, const Place places[TABLES], const char *k
     return unknown("key", &nearest, where, error);
 }
 
+/* Settings of number and unit, which belong together: 10min and 600s are equal. */
+static const struct {
+    const char *key;
+    Status (*parse)(const char *text, Budget *amount, Error *error);
+} amounts[] = {{"budget", budget_parse}, {"warmup", warmup_parse}};
+
 Status cell_set(Cell *cell, const char *key, const char *text, Error *error) {
     Place places[TABLES];
     places_of(cell, places);
     char canonical[OPTION_TEXT_BYTES];
-    if (strcmp(key, "budget") == 0) { /* the unit belongs to the number: 10min and 600s are equal */
-        Budget budget;
-        if (budget_parse(text, &budget, error) != STATUS_OK) return STATUS_USAGE;
-        budget_text(&budget, canonical);
+    for (size_t i = 0; i < sizeof amounts / sizeof *amounts; i++) {
+        Budget amount;
+        if (strcmp(key, amounts[i].key) != 0) continue;
+        if (amounts[i].parse(text, &amount, error) != STATUS_OK) return STATUS_USAGE;
+        budget_text(&amount, canonical);
         text = canonical;
     }
     for (int i = 0; i < TABLES; i++)
@@ -177,10 +202,37 @@ Status cell_build(Cell *cell, const Settings *settings, Error *error) {
     return status;
 }
 
+/* Budget and warm-up must be lengths that this cell has, of which one is a part of the other. */
+static Status check_lengths(const Cell *cell, Error *error) {
+    const RunOptions *run = &cell->run;
+    Budget budget, warmup;
+    if (budget_parse(run->budget, &budget, error) != STATUS_OK ||
+        warmup_parse(run->warmup, &warmup, error) != STATUS_OK)
+        return STATUS_USAGE;
+    const bool share = warmup.unit == BUDGET_SHARE;
+    if (!share && (warmup.unit == BUDGET_SECOND) != (budget.unit == BUDGET_SECOND))
+        return error_set(error, STATUS_USAGE,
+                         "warmup=%s of budget=%s: how many steps a second has is not known; give "
+                         "both in time or neither, or the warm-up as a part of the budget (0.1)",
+                         run->warmup, run->budget);
+    /* Only a generated task is known to be endless before its files are read. */
+    const bool endless = !cell->task->open && run->train_samples == 0 &&
+                         cell->task->count(cell->task_options, NULL, SPLIT_TRAIN) == 0;
+    const bool by_budget = budget.unit == BUDGET_EPOCH;
+    if (endless && (by_budget || warmup.unit == BUDGET_EPOCH))
+        return error_set(error, STATUS_USAGE,
+                         "%s=%s: task %s never repeats a sample, so it has no epochs; set "
+                         "train_samples, or %s",
+                         by_budget ? "budget" : "warmup", by_budget ? run->budget : run->warmup,
+                         cell->task->name,
+                         by_budget ? "a budget in flop, token or step"
+                                   : "a warm-up in step, or as a part of the budget");
+    return STATUS_OK;
+}
+
 Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
     const RunOptions *run = &cell->run;
-    Budget budget;
-    Status status = budget_parse(run->budget, &budget, error);
+    Status status = schedule_check(run, error);
     if (status == STATUS_OK) status = cell->task->problem(cell->task_options, problem, error);
     if (status == STATUS_OK && cell->model->validate)
         status = cell->model->validate(&cell->backbone, cell->model_options, error);
@@ -196,15 +248,7 @@ Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
                          "to have it chosen",
                          (long long)run->micro_batch, (long long)part,
                          run->replicas > 1 ? " (that of one of the replicas)" : "");
-    /* Only a generated task is known to be endless before its files are read. */
-    const bool endless = !cell->task->open && run->train_samples == 0 &&
-                         cell->task->count(cell->task_options, NULL, SPLIT_TRAIN) == 0;
-    if (budget.unit == BUDGET_EPOCH && endless)
-        return error_set(error, STATUS_USAGE,
-                         "budget=%s: task %s never repeats a sample, so it has no epochs; set "
-                         "train_samples, or a budget in flop, token or step",
-                         run->budget, cell->task->name);
-    return STATUS_OK;
+    return check_lengths(cell, error);
 }
 
 static int compare_keys(const void *a, const void *b) {
@@ -241,7 +285,8 @@ static const struct {
     const char *key, *before;
 } later[] = {
     {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
-    {"replicas", "1"},         {"slstm_convolution", "-1"},
+    {"lr_floor", "0"},         {"plateau_factor", "0.2"},   {"plateau_patience", "5"},
+    {"replicas", "1"},         {"restarts", "0"},           {"slstm_convolution", "-1"},
 };
 
 /* Whether a setting is part of what a cell is. */

@@ -11,15 +11,14 @@ typedef enum BudgetUnit {
     BUDGET_SECOND,
     BUDGET_TOKEN,
     BUDGET_STEP,
-    BUDGET_EPOCH
+    BUDGET_EPOCH,
+    BUDGET_SHARE /* of the budget; only a warm-up has it */
 } BudgetUnit;
 
 typedef struct Budget {
     double amount;
     BudgetUnit unit;
 } Budget;
-
-typedef enum Schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE } Schedule;
 
 /* The runner's own settings of a cell. The option table is run_options (bench/cell.c). */
 typedef struct RunOptions {
@@ -29,9 +28,13 @@ typedef struct RunOptions {
     int64_t micro_batch; /* samples in one replay; 0: chosen so that activations fit the cache */
     int64_t replicas;    /* parts of the batch whose gradients are summed apart: bench/part_sum.h */
     double lr;           /* peak learning rate */
-    double lr_end;       /* fraction of lr at the end of the schedule */
-    int schedule;
-    double warmup; /* fraction of the budget */
+    double lr_end;       /* lowest rate after the warm-up, as a fraction of lr */
+    double lr_floor;     /* the same as a rate; 0: lr_end counts */
+    int schedule;        /* of schedule_kinds (bench/schedule.h) */
+    char warmup[OPTION_TEXT_BYTES]; /* "0.1" or "1000step"; parsed by warmup_parse */
+    int64_t restarts;               /* of a cosine */
+    double plateau_factor;          /* that the rate is multiplied with */
+    int64_t plateau_patience;       /* validations without improvement that are let pass */
     double weight_decay;
     double beta1, beta2, epsilon;
     double clip;           /* global gradient norm; 0: off */
@@ -64,7 +67,11 @@ typedef struct Cell {
 /* Errors: STATUS_USAGE, with the units that exist. "12" without a unit is refused. */
 Status budget_parse(const char *text, Budget *budget, Error *error);
 
-/* Canonical text: "1.6e12flop"; minutes and hours become seconds. */
+/* A share of the budget from 0 to 1 ("0.1"), or a length as a budget has it ("1000step", "1epoch"),
+ * in which case it may be longer than the budget. Errors: STATUS_USAGE, with what is expected. */
+Status warmup_parse(const char *text, Budget *warmup, Error *error);
+
+/* Canonical text: "1.6e12flop"; minutes and hours become seconds. A share has no unit. */
 void budget_text(const Budget *budget, char text[OPTION_TEXT_BYTES]);
 
 /* A cell with all defaults: the options' own, then the model's backbone string. */

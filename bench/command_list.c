@@ -7,6 +7,7 @@
 #include "bench/command.h"
 #include "bench/figure.h"
 #include "bench/home.h"
+#include "bench/schedule.h"
 #include "bench/yaml.h"
 #include "engine/op.h"
 #include "engine/word.h"
@@ -51,6 +52,17 @@ static Status list_ops(const char *pattern, Error *error) {
     for (int i = 0; i < count; i++)
         if (word_selected(pattern, ops[i]->name))
             printf("%-22s %s\n", ops[i]->name, ops[i]->summary);
+    return STATUS_OK;
+}
+
+static Status list_schedules(const char *pattern, Error *error) {
+    (void)error;
+    int count;
+    const ScheduleKind *kinds = schedule_kinds(&count);
+    for (int i = 0; i < count; i++)
+        if (word_selected(pattern, kinds[i].name))
+            printf("%-22s %s%s%s\n", kinds[i].name, kinds[i].help,
+                   *kinds[i].reads ? "; settings: " : "", kinds[i].reads);
     return STATUS_OK;
 }
 
@@ -123,8 +135,9 @@ static Status list_settings(const char *pattern, Error *error) {
 static const struct {
     const char *name;
     Status (*list)(const char *pattern, Error *error);
-} lists[] = {{"models", list_models}, {"tasks", list_tasks},     {"ops", list_ops},
-             {"suites", list_suites}, {"figures", list_figures}, {"settings", list_settings}};
+} lists[] = {{"models", list_models},      {"tasks", list_tasks},     {"ops", list_ops},
+             {"suites", list_suites},      {"figures", list_figures}, {"settings", list_settings},
+             {"schedules", list_schedules}};
 
 static Status list(const Invocation *invocation, Error *error) {
     const char *what = invocation->arguments[0];
@@ -142,8 +155,9 @@ static Status list(const Invocation *invocation, Error *error) {
 
 const Command command_list = {
     .name = "list",
-    .arguments = "models|tasks|ops|suites|figures|settings [PATTERN]",
-    .summary = "what there is: architectures, tasks, operations, suites, figures, settings",
+    .arguments = "models|tasks|ops|suites|figures|settings|schedules [PATTERN]",
+    .summary =
+        "what there is: architectures, tasks, operations, suites, figures, settings, schedules",
     .detail = "PATTERN is a list such as 'm*,!mamba'.",
     .flags = "",
     .least_arguments = 1,

@@ -11,6 +11,7 @@
 #include "bench/checkpoint.h"
 #include "bench/evaluate.h"
 #include "bench/part_sum.h"
+#include "bench/schedule.h"
 #include "bench/session.h"
 #include "bench/share.h"
 #include "engine/file.h"
@@ -33,6 +34,7 @@ typedef struct Training {
     const TrainOptions *options;
     Budget budget;
     int64_t steps; /* -1: until the seconds are used */
+    Schedule schedule;
     CheckpointState state;
     int64_t issued; /* steps begun: state.step, which have been looked at, plus those in flight */
     Flight flights[FLIGHTS];
@@ -64,9 +66,22 @@ int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *prob
         steps = budget->amount * (double)train_samples / batch;
         break;
     case BUDGET_SECOND:
+    case BUDGET_SHARE:
         return -1;
     }
     return steps < 1 ? 1 : (int64_t)steps;
+}
+
+/* Of the budget. cell_validate has seen to it that both are lengths of the same kind. */
+static double warmup_share(const Training *training) {
+    const Session *session = &training->session;
+    Budget warmup = {0};
+    warmup_parse(session->cell->run.warmup, &warmup, NULL);
+    if (warmup.unit == BUDGET_SHARE) return warmup.amount;
+    if (warmup.unit == BUDGET_SECOND) return warmup.amount / training->budget.amount;
+    return (double)budget_steps(&warmup, session->cell, &session->problem, session->flops_per_step,
+                                session->train_samples) /
+           (double)training->steps;
 }
 
 /* Share of the budget that has been used, 0 to 1. */
@@ -177,8 +192,7 @@ static void explain_divergence(Training *training, double loss, double norm) {
 
 static Optimizer optimizer_at(const Training *training, double progress) {
     const RunOptions *run = &training->session.cell->run;
-    const double factor =
-        schedule_factor((ScheduleShape)run->schedule, progress, run->warmup, run->lr_end);
+    const double factor = schedule_factor(&training->schedule, progress);
     return (Optimizer){.rate = run->lr * factor,
                        .factor = factor,
                        .weight_decay = run->weight_decay,
@@ -392,6 +406,7 @@ static bool validate(Training *training) {
         .validation_loss = evaluation.loss,
         .validation_metric = evaluation.metric,
     };
+    schedule_observe(&training->schedule, evaluation.metric);
     return !better(&session->problem, session->problem.solved, evaluation.metric);
 }
 
@@ -530,6 +545,10 @@ static Status begin(Training *training, Error *error) {
         return error->status;
     if (parameters_send(session->parameters, error) != STATUS_OK) return error->status;
     Result *result = training->result;
+    training->schedule =
+        schedule_open(&cell->run, warmup_share(training), session->problem.higher_is_better);
+    for (int i = 0; i < result->curve_count; i++)
+        schedule_observe(&training->schedule, result->curve[i].validation_metric);
     result->sessions++;
     double *samples = calloc(STEP_SAMPLES, sizeof *samples);
     for (int i = 0; i < result->step_seconds_count; i++) samples[i] = result->step_seconds[i];

@@ -5,20 +5,6 @@
 
 #include "engine/adamw.h"
 
-double schedule_factor(ScheduleShape shape, double progress, double warmup, double end) {
-    if (progress < warmup) return progress / warmup;
-    const double rest = warmup < 1 ? fmin(1, (progress - warmup) / (1 - warmup)) : 1;
-    switch (shape) {
-    case SHAPE_LINEAR:
-        return 1 - (1 - end) * rest;
-    case SHAPE_COSINE:
-        return end + (1 - end) * 0.5 * (1 + cos(3.14159265358979323846 * rest));
-    case SHAPE_CONSTANT:
-        break;
-    }
-    return 1;
-}
-
 static AdamWPart part_of(const Optimizer *optimizer, const Parameter *parameter, int64_t step) {
     const Group *group = &parameter->group;
     const double factor = group->rate_factor > 0 ? group->rate_factor : 1;

@@ -1,19 +1,13 @@
-/* AdamW with decoupled decay (Loshchilov and Hutter 2017, arXiv 1711.05101, algorithm 2),
- * global-norm clipping, and the shapes of a learning-rate schedule. */
+/* AdamW with decoupled decay (Loshchilov and Hutter 2017, arXiv 1711.05101, algorithm 2)
+ * and global-norm clipping. */
 #ifndef LONGHAUL_OPTIMIZER_H
 #define LONGHAUL_OPTIMIZER_H
 
 #include "engine/parameter.h"
 
-typedef enum ScheduleShape { SHAPE_CONSTANT, SHAPE_LINEAR, SHAPE_COSINE } ScheduleShape;
-
-/* Factor of the peak rate at `progress` in [0, 1]: rises linearly over `warmup`, then falls to
- * `end` by the shape. */
-double schedule_factor(ScheduleShape shape, double progress, double warmup, double end);
-
 typedef struct Optimizer {
     double rate;   /* scheduled rate of this step */
-    double factor; /* schedule_factor of this step, for groups with a rate of their own */
+    double factor; /* of the peak rate that `rate` is, for groups with a peak rate of their own */
     double weight_decay, beta1, beta2, epsilon;
     double clip; /* largest global gradient norm; 0: no clipping */
 } Optimizer;

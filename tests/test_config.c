@@ -15,6 +15,7 @@
 #include "bench/config.h"
 #include "bench/home.h"
 #include "bench/suite.h"
+#include "bench/yaml.h"
 #include "engine/file.h"
 
 static char path[] = "/tmp/longhaul-config-XXXXXX.yaml";
@@ -130,6 +131,11 @@ static void identity_is_the_configuration(void **state) {
                  {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min replicas=1", "cpu", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min replicas=2", "cpu", false},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min warmup=1e-1", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min warmup=30s", "cpu", false},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=0 restarts=0", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=1e-4", "cpu", false},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min restarts=3", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
                  {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
@@ -149,6 +155,10 @@ static void later_settings_are_not_in_the_identity(void **state) {
     static const struct {
         const char *model, *key, *text;
     } cases[] = {{"lstm", "replicas", "2"},
+                 {"lstm", "lr_floor", "1e-5"},
+                 {"lstm", "restarts", "3"},
+                 {"lstm", "plateau_factor", "0.5"},
+                 {"lstm", "plateau_patience", "7"},
                  {"xlstm", "slstm_convolution", "0"},
                  {"transformer_xl", "evaluation_segment", "4"},
                  {"transformer_xl", "evaluation_memory", "0"},
@@ -185,7 +195,13 @@ static void bad_settings_are_explained(void **state) {
         {"task=mqar model=lstm batch=0", "batch=0 is out of range; expected 1 to"},
         {"task=mqar model=lstm seed=-1", "seed=-1 is out of range"},
         {"task=mqar model=lstm budget=12", "budget=12: no unit"},
-        {"task=mqar model=lstm schedule=cosin", "expected one of constant|linear|cosine"},
+        {"task=mqar model=lstm schedule=cosin", "expected one of constant|cosine|"},
+        {"task=mqar model=lstm warmup=2", "warmup=2: no share"},
+        {"task=mqar model=lstm budget=5step warmup=3s", "give both in time or neither"},
+        {"task=mqar model=lstm budget=5min warmup=3step", "give both in time or neither"},
+        {"task=mqar model=lstm budget=5step warmup=1epoch",
+         "warmup=1epoch: task mqar never repeats"},
+        {"task=mqar model=lstm schedule=linear restarts=1", "restarts=1 has no effect"},
         {"task=mqar model=lstm batch=64 micro_batch=24", "micro_batch=24 does not divide batch=64"},
         {"task=mqar model=lstm batch=64 replicas=5", "replicas=5 does not divide batch=64"},
         {"task=mqar model=lstm batch=64 replicas=4 micro_batch=32",
@@ -518,17 +534,24 @@ static void suites_of_the_program_expand(void **state) {
     strcat(pattern, "/*.yaml");
     assert_int_equal(glob(pattern, 0, NULL, &found), 0);
     assert_true(found.gl_pathc >= 14);
-    static const char *const presets[] = {"quick", "standard", "paper"};
+    static const char *const least[] = {"quick", "standard", "paper"};
     for (size_t i = 0; i < found.gl_pathc; i++) {
-        for (int p = 0; p < 3; p++) {
-            const SuiteRequest request = {.suite = found.gl_pathv[i], .preset = presets[p]};
+        Yaml *yaml;
+        Error error = {0};
+        assert_int_equal(yaml_open(&yaml, found.gl_pathv[i], &error), STATUS_OK);
+        const YamlNode *presets = yaml_get(yaml_root(yaml), "presets");
+        assert_non_null(presets);
+        for (int p = 0; p < 3; p++) assert_non_null(yaml_get(presets, least[p]));
+        for (int p = 0; p < presets->count; p++) {
+            const SuiteRequest request = {.suite = found.gl_pathv[i],
+                                          .preset = presets->keys[p].word};
             Suite suite;
-            Error error = {0};
             if (suite_open(&suite, &request, &error) != STATUS_OK)
-                fail_msg("%s, %s: %s", found.gl_pathv[i], presets[p], error.message);
+                fail_msg("%s, %s: %s", found.gl_pathv[i], presets->keys[p].word, error.message);
             assert_true(suite.title[0] && suite.note[0]);
             suite_close(&suite);
         }
+        yaml_close(yaml);
     }
     globfree(&found);
 }

@@ -1,4 +1,4 @@
-/* The optimiser: the schedule's shape, AdamW against the plain equations in double precision,
+/* The optimiser: AdamW against the plain equations in double precision,
  * clipping, groups with rates of their own, gradients that are not finite. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,17 +11,6 @@
 #include "engine/optimizer.h"
 
 enum { N = 37, M = 5 };
-
-static void test_schedule(void **state) {
-    (void)state;
-    assert_true(fabs(schedule_factor(SHAPE_COSINE, 0.05, 0.1, 0) - 0.5) < 1e-12);
-    assert_true(fabs(schedule_factor(SHAPE_COSINE, 0.1, 0.1, 0) - 1) < 1e-12);
-    assert_true(fabs(schedule_factor(SHAPE_COSINE, 0.55, 0.1, 0.2) - 0.6) < 1e-12);
-    assert_true(fabs(schedule_factor(SHAPE_COSINE, 1, 0.1, 0.2) - 0.2) < 1e-12);
-    assert_true(fabs(schedule_factor(SHAPE_LINEAR, 0.75, 0.5, 0) - 0.5) < 1e-12);
-    assert_true(schedule_factor(SHAPE_CONSTANT, 0.9, 0.1, 0) == 1);
-    assert_true(schedule_factor(SHAPE_COSINE, 0, 0, 0) == 1);
-}
 
 static Parameters *two_groups(Device *device) {
     Error error = {0};
@@ -102,7 +91,6 @@ static void test_not_finite_changes_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule),
         cmocka_unit_test(test_follows_the_equations),
         cmocka_unit_test(test_not_finite_changes_nothing),
     };

@@ -140,6 +140,57 @@ static void test_resume_same_bits(void **state) {
     for (int m = 0; m < count; m++) check_resume(models[m]->name, "cpu", "");
 }
 
+/* The learning rate depends on the validations so far. */
+#define PLATEAU                                                                                    \
+    "schedule=plateau plateau_patience=0 plateau_factor=0.5 warmup=2step evaluations=10 lr=1e-4"
+
+static void test_resume_on_a_plateau(void **state) {
+    (void)state;
+    check_resume("lstm", "cpu", PLATEAU);
+    check_resume("lstm", "cpu", PLATEAU " budget=3epoch");
+    check_resume("lstm", "cpu", PLATEAU " budget=2700token checkpoint_every=3");
+    check_resume("lstm", "cpu", PLATEAU " budget=7.5e7flop");
+}
+
+/* The same learning rates in every step give the same loss in every validation. */
+static void assert_same_rates(const char *one, const char *other, bool same) {
+    Result results[2];
+    for (int i = 0; i < 2; i++) {
+        Cell cell;
+        open_small(&cell, "lstm", i ? other : one);
+        results[i] = train(&cell, &(TrainOptions){.threads = 1});
+        cell_close(&cell);
+    }
+    if ((results[0].test_loss == results[1].test_loss) != same)
+        fail_msg("%s and %s: test losses %.17g and %.17g", one, other, results[0].test_loss,
+                 results[1].test_loss);
+    for (int i = 0; i < 2; i++) result_free(&results[i]);
+}
+
+/* 21 steps of 8 samples of a set of 50, 16 tokens each. */
+static void test_warmups(void **state) {
+    (void)state;
+    assert_same_rates("warmup=1epoch", "warmup=6step", true);
+    assert_same_rates("warmup=768token", "warmup=6step", true);
+    assert_same_rates("warmup=7step", "warmup=6step", false);
+    assert_same_rates("warmup=42step budget=20step", "warmup=40step budget=20step", false);
+    /* Within the warm-up nothing tells schedules apart. */
+    assert_same_rates("warmup=42step schedule=linear", "warmup=42step schedule=constant", true);
+}
+
+/* What is resumed there does reduce its rate, and more than once: floors at once and twice the
+ * factor change the result. */
+static void test_plateau_is_met(void **state) {
+    (void)state;
+    static const char *const floors[] = {"", " lr_end=0.5", " lr_end=0.999"};
+    for (int i = 0; i < 2; i++) {
+        char one[256], other[256];
+        snprintf(one, sizeof one, PLATEAU "%s", floors[i]);
+        snprintf(other, sizeof other, PLATEAU "%s", floors[i + 1]);
+        assert_same_rates(one, other, false);
+    }
+}
+
 /* A GPU's kernels on the CPU: steps are in flight when the next batch is made, several replays a
  * step. Skipped when `make emulated` has not been run. */
 static void need_emulation(void) {
@@ -153,7 +204,7 @@ static void test_resume_on_a_device(void **state) {
     (void)state;
     need_emulation();
     check_resume("lstm", "cuda-emulated", "micro_batch=4");
-    check_resume("lstm", "cuda-emulated", "checkpoint_every=3");
+    check_resume("lstm", "cuda-emulated", PLATEAU " checkpoint_every=3");
     /* long enough for copies that attention keeps for its backward */
     check_resume("transformer", "cuda-emulated", "products=bf16 length=64 layers=1 budget=15step");
 }
@@ -325,6 +376,9 @@ static void test_budgets(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resume_same_bits),
+        cmocka_unit_test(test_resume_on_a_plateau),
+        cmocka_unit_test(test_plateau_is_met),
+        cmocka_unit_test(test_warmups),
         cmocka_unit_test(test_data_do_not_depend_on_model),
         cmocka_unit_test(test_data_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(test_micro_batches),
