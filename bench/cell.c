@@ -32,6 +32,8 @@ static const Option options[] = {
     {"clip", OPTION_REAL, RUN(clip), "1", 0, 1e9, NULL, "largest global gradient norm; 0: off"},
     {"train_samples", OPTION_INTEGER, RUN(train_samples), "0", 0, 1e15, NULL,
      "size of the training set; 0: fresh samples for ever, or the whole real set"},
+    {"shuffle", OPTION_SWITCH, RUN(shuffle), "yes", 0, -1, NULL,
+     "train_samples in a new order each epoch; no: in their own, the same each epoch"},
     {"validation_samples", OPTION_INTEGER, RUN(validation_samples), "1000", 1, 1e9, NULL,
      "samples of a validation"},
     {"test_samples", OPTION_INTEGER, RUN(test_samples), "3000", 1, 1e9, NULL,
@@ -235,10 +237,17 @@ CellValue *cell_values(const Cell *cell, int *count) {
     return values;
 }
 
-/* Whether a setting is part of what a cell is. One replica is not, so that cells have the identity
- * that they had before there were replicas. */
+/* Settings that came after the first results, with the default that gives what there was before:
+ * with it they are no part of what a cell is, so that cells keep their identities. */
+static const struct {
+    const char *key, *standard;
+} later_settings[] = {
+    {"replicas", "1"}, {"segments", "mixed"}, {"shuffle", "yes"}, {"test_length", "0"}};
+
 static bool identifies(const CellValue *value) {
-    if (strcmp(value->key, "replicas") == 0) return strcmp(value->text, "1") != 0;
+    for (size_t i = 0; i < sizeof later_settings / sizeof *later_settings; i++)
+        if (strcmp(value->key, later_settings[i].key) == 0)
+            return strcmp(value->text, later_settings[i].standard) != 0;
     return strcmp(value->key, "checkpoint_every") != 0;
 }
 

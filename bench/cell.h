@@ -36,6 +36,7 @@ typedef struct RunOptions {
     double beta1, beta2, epsilon;
     double clip;           /* global gradient norm; 0: off */
     int64_t train_samples; /* size of the training set; 0: fresh samples for ever */
+    bool shuffle;          /* the training set is in a new order each epoch */
     int64_t validation_samples, test_samples;
     int64_t evaluations;      /* validations during training, spread evenly over the budget */
     bool stop_when_solved;    /* stop at the first validation at or above the task's solved level */
@@ -90,8 +91,9 @@ typedef struct CellValue {
 CellValue *cell_values(const Cell *cell, int *count);
 
 /* All settings that can change a number, one "key: value" line each, in the order of cell_values:
- * what the identity is the hash of. Threads, device, folders, checkpoint_every and one replica are
- * not in it. The caller frees it. */
+ * what the identity is the hash of. Threads, device, folders and checkpoint_every are not in it,
+ * nor are settings that came after the first results at a default that gives what there was before
+ * (one replica). The caller frees it. */
 char *cell_text(const Cell *cell);
 
 /* First 16 hexadecimal digits of the SHA-256 of cell_text. */
