@@ -1,5 +1,6 @@
 #include "bench/average.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,14 +8,16 @@
 #include "bench/beside.h"
 #include "bench/format.h"
 
-enum { MOST_CASES = 64 };
+enum { MOST_CASES = 128 };
 
 /* What one average is over: a row of each case for their names, and the suite that adds one. */
 typedef struct Parts {
     const SuiteAverage *average;
     const Summary *cases, *more;
     const Row *first[MOST_CASES]; /* of each case */
-    int count;
+    double share[MOST_CASES];     /* its weight; with further_share they add up to 1 */
+    double further_share;         /* of the other suite's case */
+    int count, groups;            /* groups: values of the key `by` */
 } Parts;
 
 static bool has_settings(const Row *row, const Settings *where) {
@@ -67,6 +70,29 @@ static void list_cases(Parts *parts) {
         if (r == 0 || !same_case(&rows[r], &rows[r - 1])) parts->first[parts->count++] = &rows[r];
 }
 
+/* How many of the first `count` cases have the value that case `number` has of an axis. */
+static int same_value(const Parts *parts, int axis, int number, int count) {
+    int same = 0;
+    for (int i = 0; i < count; i++)
+        same += !strcmp(parts->first[i]->values[axis], parts->first[number]->values[axis]);
+    return same;
+}
+
+/* Every value of the key `by` weighs alike, and so does every case of it; without such a key every
+ * case. What another suite adds is one more of them. */
+static void weigh_cases(Parts *parts, const Study *study) {
+    int axis = -1;
+    for (int i = 0; i < study->axis_count; i++)
+        if (!strcmp(study->axes[i], parts->average->by)) axis = i;
+    assert(axis >= 0 || !*parts->average->by);
+    for (int i = 0; i < parts->count; i++)
+        parts->groups += axis < 0 || same_value(parts, axis, i, i) == 0;
+    const double share = 1.0 / (parts->groups + (*parts->average->suite != '\0'));
+    parts->further_share = *parts->average->suite ? share : 0;
+    for (int i = 0; i < parts->count; i++)
+        parts->share[i] = axis < 0 ? share : share / same_value(parts, axis, i, parts->count);
+}
+
 static const Row *row_of(const Parts *parts, int number, const char *name) {
     const Row *end = parts->cases->rows + parts->cases->count;
     for (const Row *row = parts->first[number]; row < end && same_case(row, parts->first[number]);
@@ -94,8 +120,7 @@ static bool same_seeds(const Row *a, const Row *b) {
 /* False when the model lacks a case. */
 static bool average_row(const Parts *parts, const Row *model, Row *average) {
     const Row *rows[MOST_CASES + 1];
-    const bool more = *parts->average->suite != '\0';
-    const double share = 1.0 / (parts->count + more);
+    double shares[MOST_CASES + 1];
     bool by_seed = true;
     *average = (Row){.chance = NAN,
                      .budget_share = NAN,
@@ -110,13 +135,21 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
                      .nats_above_best = NAN,
                      .bits_per_byte = NAN,
                      .word_perplexity = NAN,
+                     .last_label = NAN,
+                     .most_frequent = NAN,
+                     .first_token = NAN,
                      .interval = {NAN, NAN}};
     int count = 0;
-    for (int i = 0; i < parts->count; i++, count++)
-        if (!(rows[count] = row_of(parts, i, model->name))) return false;
-    const Row *further = more ? further_row(parts, model->name) : NULL;
-    if (further) rows[count++] = further;
-    const double failed = more && !further ? share * parts->average->failed : 0;
+    for (; count < parts->count; count++) {
+        if (!(rows[count] = row_of(parts, count, model->name))) return false;
+        shares[count] = parts->share[count];
+    }
+    const Row *further = parts->further_share > 0 ? further_row(parts, model->name) : NULL;
+    const double failed = further ? 0 : parts->further_share * parts->average->failed;
+    if (further) {
+        rows[count] = further;
+        shares[count++] = parts->further_share;
+    }
 
     memcpy(average->model, model->model, sizeof average->model);
     memcpy(average->name, model->name, sizeof average->name);
@@ -125,7 +158,7 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
     average->sees_ahead = rows[0]->sees_ahead;
     average->mean = failed;
     for (int i = 0; i < count; i++) {
-        average->mean += share * rows[i]->mean;
+        average->mean += shares[i] * rows[i]->mean;
         average->cells += rows[i]->cells;
         by_seed &= same_seeds(rows[i], rows[0]);
     }
@@ -136,7 +169,7 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
     average->seed_count = seeds;
     for (int s = 0; s < seeds; s++) {
         average->metrics[s] = failed;
-        for (int i = 0; i < count; i++) average->metrics[s] += share * rows[i]->metrics[s];
+        for (int i = 0; i < count; i++) average->metrics[s] += shares[i] * rows[i]->metrics[s];
     }
     average->interval = student_interval(average->metrics, seeds, STUDY_CONFIDENCE_PERCENT / 100.0);
     return true;
@@ -166,13 +199,13 @@ static double published_average(const Parts *parts, const Study *study, const Pu
         row_problem(row, name);
         const PublishedPoint *point = point_of(published, paper, name);
         if (!point || point->failed || !point_is_beside(point, row, study)) return NAN;
-        sum += point->value;
+        sum += parts->share[i] * point->value;
     }
-    if (!*average->suite) return sum / parts->count;
+    if (!*average->suite) return sum;
     published_name(average->suite, name);
     const PublishedPoint *point = point_of(published, paper, name);
     if (!point || point->reading != paper->reading) return NAN;
-    return (sum + (point->failed ? average->failed : point->value)) / (parts->count + 1);
+    return sum + parts->further_share * (point->failed ? average->failed : point->value);
 }
 
 static void add_published(const Parts *parts, const Study *study, const Published *published,
@@ -196,8 +229,14 @@ static int better_first(const void *a, const void *b) {
 static void describe(const Parts *parts, char text[512]) {
     const SuiteAverage *average = parts->average;
     const size_t used = strlen(text);
-    snprintf(text + used, 512 - used, "%s%s: mean over the %d cases", used ? "; " : "",
-             average->name, parts->count);
+    snprintf(text + used, 512 - used, "%s%s: mean over the %d ", used ? "; " : "", average->name,
+             parts->groups);
+    const size_t begun = strlen(text);
+    if (*average->by)
+        snprintf(text + begun, 512 - begun, "values of %s, of each the mean over its cases (%d)",
+                 average->by, parts->count);
+    else
+        snprintf(text + begun, 512 - begun, "cases");
     if (!*average->suite) return;
     size_t end = strlen(text);
     snprintf(text + end, 512 - end, " and suite %s", average->suite);
@@ -222,6 +261,7 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
         Parts parts = {.average = &suite->averages[a], .cases = &cases, .more = &sources->rows[a]};
         list_cases(&parts);
         if (parts.count != suite->cases) break; /* not all have run */
+        weigh_cases(&parts, study);
         const int begin = summary->count;
         for (int r = 0; r < cases.count && same_case(&cases.rows[r], &cases.rows[0]); r++) {
             Row *row = &rows[summary->count];

@@ -57,11 +57,22 @@ void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, do
     add_to(&breakdown->frequencies[often], from, to, nats);
 }
 
-void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy) {
+void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy,
+                      double weight) {
     SampleGroup *group = &groups[position_group(number)];
     position_bounds(position_group(number), &group->from, &group->to);
     group->samples += 1;
-    group->accuracy += accuracy;
+    group->weight += weight;
+    group->accuracy += weight * accuracy;
+}
+
+double sample_group_accuracy(const SampleGroup *group) {
+    return group->accuracy / group->weight;
+}
+
+double breakdown_last(const Breakdown *breakdown) {
+    const LastLabels *last = &breakdown->last;
+    return last->samples > 0 ? last->loss / last->samples : NAN;
 }
 
 void breakdown_add_extent(Breakdown *breakdown, const Extent *extent) {
@@ -114,15 +125,36 @@ static void add_sample_groups(json_t *object, const char *key, const SampleGroup
         if (group->samples == 0) continue;
         json_t *entry = bounds_to_json(group->from, group->to);
         json_object_set_new(entry, "samples", real(group->samples));
-        json_object_set_new(entry, "accuracy", real(group->accuracy / group->samples));
+        if (group->weight != group->samples)
+            json_object_set_new(entry, "labels", real(group->weight));
+        json_object_set_new(entry, "accuracy", real(sample_group_accuracy(group)));
         json_array_append_new(list, entry);
     }
     if (json_array_size(list) > 0) json_object_set(object, key, list);
     json_decref(list);
 }
 
+static void add_last(json_t *object, const Breakdown *breakdown) {
+    if (breakdown->last.samples == 0) return;
+    json_t *entry = json_object();
+    json_object_set_new(entry, "samples", real(breakdown->last.samples));
+    json_object_set_new(entry, "loss", real(breakdown_last(breakdown)));
+    json_object_set_new(object, "last_label", entry);
+}
+
+static void add_guesses(json_t *object, const Guesses *guesses) {
+    if (guesses->samples == 0) return;
+    json_t *entry = json_object();
+    json_object_set_new(entry, "samples", real(guesses->samples));
+    json_object_set_new(entry, "most_frequent", real(guesses->most_frequent));
+    json_object_set_new(entry, "first_token", real(guesses->first_token));
+    json_object_set_new(object, "guesses", entry);
+}
+
 json_t *breakdown_to_json(const Breakdown *breakdown) {
     json_t *object = json_object();
+    add_last(object, breakdown);
+    add_guesses(object, &breakdown->guesses);
     add_sample_groups(object, "by_length", breakdown->lengths);
     add_sample_groups(object, "by_labels", breakdown->label_counts);
     if (breakdown->labels == 0) return object;
@@ -187,18 +219,44 @@ static bool samples_from_json(const json_t *list, SampleGroup *groups) {
         if (!take(object, "samples", &group->samples) ||
             !take(object, "accuracy", &group->accuracy))
             return false;
-        group->accuracy *= group->samples;
+        group->weight = group->samples;
+        if (json_object_get(object, "labels") && !take(object, "labels", &group->weight))
+            return false;
+        group->accuracy *= group->weight;
     }
     return !list || json_is_array(list);
+}
+
+static bool last_from_json(const json_t *json, LastLabels *last) {
+    if (!json) return true;
+    if (!take(json, "samples", &last->samples) || !take(json, "loss", &last->loss)) return false;
+    last->loss *= last->samples;
+    return true;
+}
+
+static bool guesses_from_json(const json_t *json, Guesses *guesses) {
+    return !json || (take(json, "samples", &guesses->samples) &&
+                     take(json, "most_frequent", &guesses->most_frequent) &&
+                     take(json, "first_token", &guesses->first_token));
+}
+
+/* Without a loss by position there must be another part: an object of none is damaged. */
+static bool has_other_part(const json_t *json) {
+    static const char *const parts[] = {"by_length", "last_label", "guesses"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (json_object_get(json, parts[i])) return true;
+    return false;
 }
 
 bool breakdown_from_json(const json_t *json, Breakdown *breakdown) {
     *breakdown = (Breakdown){0};
     if (!json || json_object_size(json) == 0) return true;
     if (!samples_from_json(json_object_get(json, "by_length"), breakdown->lengths) ||
-        !samples_from_json(json_object_get(json, "by_labels"), breakdown->label_counts))
+        !samples_from_json(json_object_get(json, "by_labels"), breakdown->label_counts) ||
+        !last_from_json(json_object_get(json, "last_label"), &breakdown->last) ||
+        !guesses_from_json(json_object_get(json, "guesses"), &breakdown->guesses))
         return false;
-    if (!json_object_get(json, "labels")) return json_object_get(json, "by_length") != NULL;
+    if (!json_object_get(json, "labels")) return has_other_part(json);
     return take(json, "labels", &breakdown->labels) && take(json, "nats", &breakdown->nats) &&
            take(json, "bytes", &breakdown->extent.bytes) &&
            take(json, "words", &breakdown->extent.words) &&

@@ -1,7 +1,8 @@
 /* A test taken apart. Language modelling: the loss by the place of the token in its window, by how
  * often it came in training, and the totals from which every convention follows. Tasks tested on
  * samples of several lengths: the accuracy by length, and where the task wants it by the number of
- * labels. */
+ * labels. Where the task asks for it: the loss at the last label, and what simple rules get right
+ * of the same samples. */
 #ifndef LONGHAUL_BREAKDOWN_H
 #define LONGHAUL_BREAKDOWN_H
 
@@ -18,11 +19,24 @@ typedef struct LossGroup {
     double labels, nats;
 } LossGroup;
 
-/* Samples whose length (or number of labels) is from .. to, and the sum of their accuracies. */
+/* Samples whose length (or number of labels) is from .. to, with the sums of their weights and of
+ * weight times accuracy. The weight is 1, or a sample's labels where all labels count alike. */
 typedef struct SampleGroup {
     int64_t from, to;
-    double samples, accuracy;
+    double samples, weight, accuracy;
 } SampleGroup;
+
+/* The last label of each sample, alone. */
+typedef struct LastLabels {
+    double samples, loss; /* summed over samples; samples 0: not told apart */
+} LastLabels;
+
+/* Rules that need no model: the commonest answer of the training samples, and the commonest among
+ * those that begin with the same token. */
+typedef struct Guesses {
+    double samples;                    /* of the test; 0: not asked for */
+    double most_frequent, first_token; /* accuracy */
+} Guesses;
 
 enum { BREAKDOWN_POSITIONS = 128, BREAKDOWN_FREQUENCIES = 20 };
 
@@ -34,12 +48,19 @@ typedef struct Breakdown {
      * labels have none. */
     LossGroup positions[BREAKDOWN_POSITIONS], frequencies[BREAKDOWN_FREQUENCIES];
     SampleGroup lengths[BREAKDOWN_POSITIONS], label_counts[BREAKDOWN_POSITIONS]; /* likewise */
+    LastLabels last;
+    Guesses guesses;
 } Breakdown;
 
 /* One scored label. frequency: -1 where it is not known. */
 void breakdown_add(Breakdown *breakdown, int64_t position, int64_t frequency, double nats);
-/* One sample: its length or number of labels, and the share of them that were right. */
-void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy);
+/* One sample: its length or number of labels, the share of them that were right, and its weight. */
+void sample_group_add(SampleGroup groups[BREAKDOWN_POSITIONS], int64_t number, double accuracy,
+                      double weight);
+/* Of a group that has samples. */
+double sample_group_accuracy(const SampleGroup *group);
+/* Mean loss at the last labels; not-a-number where they were not told apart. */
+double breakdown_last(const Breakdown *breakdown);
 void breakdown_add_extent(Breakdown *breakdown, const Extent *extent);
 
 /* Not-a-number where the text is not known. Bits per byte: nats / (bytes ln 2). Word perplexity by

@@ -50,6 +50,8 @@ static const Option options[] = {
     {"clip", OPTION_REAL, RUN(clip), "1", 0, 1e9, NULL, "largest global gradient norm; 0: off"},
     {"train_samples", OPTION_INTEGER, RUN(train_samples), "0", 0, 1e15, NULL,
      "size of the training set; 0: fresh samples for ever, or the whole real set"},
+    {"shuffle", OPTION_SWITCH, RUN(shuffle), "yes", 0, -1, NULL,
+     "train_samples in a new order each epoch; no: in their own, the same each epoch"},
     {"validation_samples", OPTION_INTEGER, RUN(validation_samples), "1000", 1, 1e9, NULL,
      "samples of a validation"},
     {"test_samples", OPTION_INTEGER, RUN(test_samples), "3000", 1, 1e9, NULL,
@@ -286,7 +288,8 @@ static const struct {
 } later[] = {
     {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
     {"lr_floor", "0"},         {"plateau_factor", "0.2"},   {"plateau_patience", "5"},
-    {"replicas", "1"},         {"restarts", "0"},           {"slstm_convolution", "-1"},
+    {"replicas", "1"},         {"restarts", "0"},           {"segments", "mixed"},
+    {"shuffle", "yes"},        {"slstm_convolution", "-1"}, {"test_length", "0"},
 };
 
 /* Whether a setting is part of what a cell is. */

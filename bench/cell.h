@@ -39,6 +39,7 @@ typedef struct RunOptions {
     double beta1, beta2, epsilon;
     double clip;           /* global gradient norm; 0: off */
     int64_t train_samples; /* size of the training set; 0: fresh samples for ever */
+    bool shuffle;          /* the training set is in a new order each epoch */
     int64_t validation_samples, test_samples;
     int64_t evaluations;      /* validations during training, spread evenly over the budget */
     bool stop_when_solved;    /* stop at the first validation at or above the task's solved level */

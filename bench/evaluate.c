@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/guess.h"
+
 /* How often a class came in training; -1: the task does not know. */
 static int64_t frequency_of(const Session *session, int32_t class_id) {
     const Cell *cell = session->cell;
@@ -69,39 +71,68 @@ static void replay(Session *session, Split split, int64_t first, int64_t count, 
            sizeof(int32_t) * (size_t)(count * problem->sequences));
 }
 
-/* Adds the scores of the samples that one replay has evaluated. */
+/* Which parts of a test the problem has. */
+typedef struct Apart {
+    bool losses, lengths, label_counts, last;
+} Apart;
+
+static Apart parts_of(const Problem *problem) {
+    const bool accuracy = problem->measure == MEASURE_ACCURACY;
+    const bool varied = problem->padded && problem->evaluation_length > 0;
+    return (Apart){.losses = problem->measure == MEASURE_PERPLEXITY,
+                   .lengths = accuracy && (problem->by_labels || varied),
+                   .label_counts = accuracy && problem->by_labels,
+                   .last = problem->last_apart};
+}
+
 typedef struct Score {
-    double loss, labels;           /* summed over labels */
+    double loss, labels, right;    /* summed over labels */
     double sample_metric, samples; /* summed over samples */
 } Score;
 
+/* One sample: the sums of its labels' weights and of those named right, and its last loss. */
+static void add_sample(Score *sum, const Problem *problem, int32_t length, double labels,
+                       double right, double last_loss, const Apart *apart, Breakdown *breakdown) {
+    const Averaging averaging = problem->averaging;
+    const double accuracy = averaging == AVERAGE_WHOLE ? right == labels : right / labels;
+    const double weight = averaging == AVERAGE_LABELS ? labels : 1;
+    if (apart->lengths) sample_group_add(breakdown->lengths, length, accuracy, weight);
+    if (apart->label_counts)
+        sample_group_add(breakdown->label_counts, (int64_t)labels, accuracy, weight);
+    if (apart->last) {
+        breakdown->last.samples += 1;
+        breakdown->last.loss += last_loss;
+    }
+    sum->labels += labels;
+    sum->right += right;
+    sum->sample_metric += accuracy;
+    sum->samples += 1;
+}
+
+/* Adds the scores of the samples that one replay has evaluated. */
 static void score(Score *sum, const Session *session, const Replayed *replayed, int64_t count,
-                  Breakdown *breakdown, Breakdown *lengths) {
-    const int64_t labels = session->evaluation_problem.labels;
-    const int sequences = session->evaluation_problem.sequences;
+                  Breakdown *breakdown) {
+    const Problem *problem = &session->evaluation_problem;
+    const Apart apart = breakdown ? parts_of(problem) : (Apart){0};
+    const int64_t labels = problem->labels;
     const bool predicts = session->evaluate.prediction != NULL;
     for (int64_t i = 0; i < count; i++) {
-        double right = 0, weights = 0;
+        double right = 0, weights = 0, last = 0;
         for (int64_t row = i * labels; row < (i + 1) * labels; row++) {
             const double weight = (double)replayed->weights[row];
             const double loss = (double)replayed->losses[row];
             if (weight == 0) continue;
             weights += weight;
             sum->loss += weight * loss;
-            if (breakdown)
+            last = loss;
+            if (apart.losses)
                 breakdown_add(breakdown, replayed->positions[row],
                               frequency_of(session, replayed->classes[row]), loss);
             if (predicts && replayed->predictions[row] == replayed->classes[row]) right += weight;
         }
-        if (weights == 0) continue;
-        const bool whole = session->problem.all_or_nothing;
-        const double accuracy = whole ? right == weights : right / weights;
-        if (lengths) sample_group_add(lengths->lengths, replayed->lengths[i * sequences], accuracy);
-        if (lengths && session->problem.by_labels)
-            sample_group_add(lengths->label_counts, (int64_t)weights, accuracy);
-        sum->labels += weights;
-        sum->sample_metric += accuracy;
-        sum->samples += 1;
+        if (weights > 0)
+            add_sample(sum, problem, replayed->lengths[i * problem->sequences], weights, right,
+                       last, &apart, breakdown);
     }
 }
 
@@ -111,12 +142,18 @@ static bool near_chance(const Problem *problem, double metric, double guesses) {
     return metric < problem->chance + 3 * deviation;
 }
 
+static double accuracy_of(const Score *sum, Averaging averaging) {
+    return averaging == AVERAGE_LABELS ? sum->right / sum->labels
+                                       : sum->sample_metric / sum->samples;
+}
+
 static Evaluation conclude(const Score *sum, const Problem *problem) {
     Evaluation evaluation = {.loss = sum->loss / sum->labels,
-                             .scored = problem->all_or_nothing ? sum->samples : sum->labels};
+                             .scored =
+                                 problem->averaging == AVERAGE_WHOLE ? sum->samples : sum->labels};
     switch (problem->measure) {
     case MEASURE_ACCURACY:
-        evaluation.metric = sum->sample_metric / sum->samples;
+        evaluation.metric = accuracy_of(sum, problem->averaging);
         break;
     case MEASURE_PERPLEXITY:
         evaluation.metric = exp(evaluation.loss);
@@ -136,11 +173,7 @@ static int64_t at_most(int64_t count, int64_t limit) {
 Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown) {
     const Problem *problem = &session->evaluation_problem;
     const Team *team = session->team;
-    const bool varied = problem->measure == MEASURE_ACCURACY &&
-                        (problem->by_labels || (problem->padded && problem->evaluation_length > 0));
     if (breakdown) *breakdown = (Breakdown){0};
-    Breakdown *const lengths = varied ? breakdown : NULL;
-    if (problem->measure != MEASURE_PERPLEXITY) breakdown = NULL;
     samples = session_samples(session, split, samples);
     const int64_t rows = session->evaluate.batch;
     const size_t bytes = replayed_bytes(session);
@@ -158,11 +191,13 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
         for (int r = 0; r < team->count && round + r * rows < samples; r++) {
             const int64_t first = round + r * rows, count = at_most(rows, samples - first);
             const Replayed replayed = replayed_at(session, blocks + (size_t)r * bytes);
-            score(&sum, session, &replayed, count, breakdown, lengths);
+            score(&sum, session, &replayed, count, breakdown);
             if (breakdown) add_extents(session, split, first, count, breakdown);
         }
     }
     batch_close(&batch);
     free(blocks);
+    if (breakdown && problem->guessable)
+        breakdown->guesses = guesses_measure(session, split, samples);
     return conclude(&sum, problem);
 }

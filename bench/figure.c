@@ -218,17 +218,17 @@ static void add_sample_groups(const Study *study, const Summary *summary, Chart 
     for (int r = 0; r < summary->count; r++) {
         const Row *row = &summary->rows[r];
         for (int g = 0; g < BREAKDOWN_POSITIONS; g++) {
-            double samples = 0, accuracy = 0, from = 0;
+            double weight = 0, accuracy = 0, from = 0;
             for (int i = 0; i < row->seed_count; i++) {
                 const SampleGroup *group = &sample_groups(row, i, offset)[g];
-                samples += group->samples;
+                weight += group->weight;
                 accuracy += group->accuracy;
                 from = fmax(from, (double)group->from);
             }
-            if (samples == 0) continue;
+            if (weight == 0) continue;
             series_add_point(
                 layout_series(layout_panel(NULL, study, row, chart), row->name, SERIES_MEAN),
-                (ChartPoint){from, accuracy / samples, NAN, NAN});
+                (ChartPoint){from, accuracy / weight, NAN, NAN});
             chart->x.low = fmin(chart->x.low, from / 1.35);
             chart->x.high = fmax(chart->x.high, from * 1.35);
         }

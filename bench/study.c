@@ -49,7 +49,7 @@ double study_labels_accuracy(const Row *row, int seed, int64_t labels) {
     const SampleGroup *groups = row->seeds[seed]->result.test.label_counts;
     for (int g = 0; g < BREAKDOWN_POSITIONS; g++)
         if (groups[g].samples > 0 && groups[g].from == labels)
-            return groups[g].accuracy / groups[g].samples;
+            return sample_group_accuracy(&groups[g]);
     return row->seeds[seed]->chance;
 }
 
@@ -207,6 +207,24 @@ static void measure_language(Row *row) {
     row->nats_above_best = tested ? nats / tested - log(row->best_possible) : NAN;
 }
 
+/* Parts of the test that some tasks have. A seed that diverged has none. */
+static void measure_parts(Row *row) {
+    double last = 0, frequent = 0, first = 0;
+    int apart = 0, guessed = 0;
+    for (int i = 0; i < row->seed_count; i++) {
+        const Breakdown *test = &row->seeds[i]->result.test;
+        const bool has_last = test->last.samples > 0, has_guesses = test->guesses.samples > 0;
+        apart += has_last;
+        guessed += has_guesses;
+        if (has_last) last += breakdown_last(test);
+        frequent += test->guesses.most_frequent;
+        first += test->guesses.first_token;
+    }
+    row->last_label = apart ? last / apart : NAN;
+    row->most_frequent = guessed ? frequent / guessed : NAN;
+    row->first_token = guessed ? first / guessed : NAN;
+}
+
 static void measure_row(const Study *study, Row *row) {
     const int n = row->seed_count;
     double *steps = allocate(n, sizeof *steps);
@@ -234,6 +252,7 @@ static void measure_row(const Study *study, Row *row) {
     row->mean = mean(row->metrics, n);
     row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
     measure_language(row);
+    measure_parts(row);
     free(steps);
 }
 

@@ -52,6 +52,8 @@ typedef struct Row {
     double best_possible;                  /* metric; NAN: not known */
     double nats_above_best;                /* perplexity: mean loss over that, nats a token */
     double bits_per_byte, word_perplexity; /* means over seeds; NAN: not known */
+    double last_label;                     /* loss there alone; mean over seeds; NAN: not known */
+    double most_frequent, first_token;     /* accuracy of these rules; likewise */
     bool best;                             /* best mean of its case */
     bool sees_ahead;                       /* every position may see the whole sequence */
     char published[192]; /* what papers have here: "0.544 (arXiv 2011.04006)"; "": nothing */

@@ -44,6 +44,9 @@ typedef struct SuiteCell {
 /* A mean over all cases, one row a model below the table's others: "avg5". */
 typedef struct SuiteAverage {
     char name[SUITE_KEY_BYTES];
+    /* A key of the cases: the mean over its values of the mean over the cases that have the value.
+     * "": every case weighs alike. */
+    char by[SUITE_KEY_BYTES];
     /* One case more, from another suite: its cells that have all the settings of `where`. A model
      * without one counts with the metric `failed`. */
     char suite[64];

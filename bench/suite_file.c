@@ -221,15 +221,28 @@ static Status read_texts(const Reader *reader, Suite *suite) {
     return status;
 }
 
-static Status read_average(const Reader *reader, const YamlNode *name, const YamlNode *map,
-                           SuiteAverage *average) {
-    static const char *const keys[] = {"suite", "where", "failed", NULL};
+static bool names_cases(const SuiteFile *file, const char *key) {
+    for (int i = 0; i < file->cases.count; i++)
+        if (settings_find(&file->cases.choices[i], key)) return true;
+    return false;
+}
+
+static Status read_average(const Reader *reader, const SuiteFile *file, const YamlNode *name,
+                           const YamlNode *map, SuiteAverage *average) {
+    static const char *const keys[] = {"by", "suite", "where", "failed", NULL};
+    const YamlNode *by = yaml_get(map, "by");
     Status status = yaml_expect(reader->yaml, map, YAML_MAP, name->word, reader->error);
     if (status == STATUS_OK)
         status = yaml_check_keys(reader->yaml, map, "an average", keys, reader->error);
     if (status == STATUS_OK)
         status =
             copy_text(reader, name, "the name of an average", average->name, sizeof average->name);
+    if (status == STATUS_OK) status = copy_text(reader, by, "by", average->by, sizeof average->by);
+    if (status == STATUS_OK && by && !names_cases(file, average->by))
+        status = yaml_error(reader->yaml, by, reader->error,
+                            "average '%s': no case has a key '%s'; by: takes one of the keys that "
+                            "name the cases",
+                            name->word, average->by);
     if (status == STATUS_OK)
         status = copy_text(reader, yaml_get(map, "suite"), "suite", average->suite,
                            sizeof average->suite);
@@ -247,7 +260,7 @@ static Status read_average(const Reader *reader, const YamlNode *name, const Yam
     return status;
 }
 
-static Status read_averages(const Reader *reader, Suite *suite) {
+static Status read_averages(const Reader *reader, const SuiteFile *file, Suite *suite) {
     const YamlNode *map = yaml_get(reader->preset, "averages");
     Status status = yaml_expect(reader->yaml, map, YAML_MAP, "averages", reader->error);
     if (map && status == STATUS_OK && map->count > SUITE_AVERAGES)
@@ -257,7 +270,7 @@ static Status read_averages(const Reader *reader, Suite *suite) {
         status = yaml_error(reader->yaml, map, reader->error,
                             "averages are over cases, and this preset has none");
     for (int i = 0; map && i < map->count && status == STATUS_OK; i++)
-        status = read_average(reader, &map->keys[i], &map->children[i],
+        status = read_average(reader, file, &map->keys[i], &map->children[i],
                               &suite->averages[suite->average_count++]);
     return status;
 }
@@ -290,7 +303,7 @@ Status suite_file_read(SuiteFile *file, Suite *suite, const char *path, const Su
     if (status == STATUS_OK) status = read_base(&reader, &file->base);
     if (status == STATUS_OK) status = reader_models(&reader, request, file);
     if (status == STATUS_OK) status = read_cases(&reader, file);
-    if (status == STATUS_OK) status = read_averages(&reader, suite);
+    if (status == STATUS_OK) status = read_averages(&reader, file, suite);
     if (status == STATUS_OK) status = read_axes(&reader, "grid", file->grid, &file->grid_count);
     if (status == STATUS_OK) status = read_axes(&reader, "tune", file->tune, &file->tune_count);
     if (status == STATUS_OK) status = read_seeds(&reader, &file->seeds);

@@ -113,8 +113,10 @@ static int64_t *indices_of(Training *training, int64_t first, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         indices[i] = first + i;
         if (n == 0) continue;
+        indices[i] = (first + i) % n;
+        if (!training->session.cell->run.shuffle) continue;
         if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
-        indices[i] = training->order[(first + i) % n];
+        indices[i] = training->order[indices[i]];
     }
     return indices;
 }

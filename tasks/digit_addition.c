@@ -56,7 +56,7 @@ static Status digit_addition_problem(const void *values, Problem *problem, Error
         .target = TARGET_TOKENS,
         .classes = BASE,
         .labels = addition->digits + 1,
-        .all_or_nothing = addition->right == RIGHT_SUM,
+        .averaging = addition->right == RIGHT_SUM ? AVERAGE_WHOLE : AVERAGE_SAMPLES,
         .causal = true,
         .chance = chance_of(addition),
         .solved = 0.99,

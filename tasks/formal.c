@@ -5,12 +5,14 @@
  * alphabets, lengths 3 to 40 in training, 40 to 256 in validation and test), after Deletang et al.
  * 2022, "Neural networks and the Chomsky hierarchy", arXiv 2207.02098. Parity, even pairs, cycle
  * and arithmetic are exact copies in law of the released generators; the others are not released
- * and follow the definitions of the second paper with the alphabets of the first.
+ * and follow the definitions of the second paper with the alphabets of the first. Binary addition
+ * and square root are of the second paper alone.
  *
  * A word is its prompt, for some languages a token that says "now", and the answer. In the input
  * the answer is hidden by the pad; answer token i is named at the position before it, so the first
  * one at the last token of the prompt. The paper plots accuracy scaled to (a - s) / (1 - s) with s
- * the chance level. */
+ * the chance level; its released code counts every answer token alike. Deletang et al. average over
+ * lengths instead: average=words does, as lengths are uniform. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,7 @@
 
 static const char choices[] =
     "parity|even_pairs|cycle|arithmetic|brackets|equation|reverse|stack|majority|majority_count|"
-    "missing_duplicate|bucket_sort|odds_first|repetition|set";
+    "missing_duplicate|bucket_sort|odds_first|repetition|set|binary_addition|square_root";
 
 #define DECIMAL "0 1 2 3 4 5 6 7 8 9"
 static const Language languages[] = {
@@ -42,10 +44,14 @@ static const Language languages[] = {
     {"odds_first", 12, 10, 2, 1, 1, ANSWERS_MANY, draw_odds_first, ". " DECIMAL " [ACT]"},
     {"repetition", 12, 10, 2, 1, 1, ANSWERS_MANY, draw_repetition, ". " DECIMAL " [ACT]"},
     {"set", 128, 126, 2, 1, 1, ANSWERS_MANY, draw_set, "."},
+    {"binary_addition", 5, 2, 2, 1, 3, ANSWERS_MANY, draw_binary_addition, ". 0 1 + [ACT]"},
+    {"square_root", 4, 2, 2, 1, 1, ANSWERS_MANY, draw_square_root, ". 0 1 [ACT]"},
 };
 
+typedef enum Average { AVERAGE_TOKENS, AVERAGE_WORDS } Average;
+
 typedef struct Formal {
-    int language;
+    int language, average;
     int64_t shortest, longest, test_shortest, test_longest;
 } Formal;
 
@@ -62,6 +68,8 @@ static const Option options[] = {
      "shortest word in validation and test"},
     {"test_longest", OPTION_INTEGER, offsetof(Formal, test_longest), "256", 2, LONGEST, NULL,
      "longest word in validation and test"},
+    {"average", OPTION_CHOICE, offsetof(Formal, average), "tokens", 0, -1, "tokens|words",
+     "what counts alike in the accuracy: every answer token, or every word with its share"},
 };
 
 /* Measures k of words with shortest to longest tokens. Where sizes come in steps, the smallest may
@@ -113,6 +121,7 @@ static Status formal_problem(const void *values, Problem *problem, Error *error)
         .classes = language->vocabulary,
         .labels = many ? most[0] : 1,
         .evaluation_labels = many ? most[1] : 1,
+        .averaging = formal->average == AVERAGE_TOKENS ? AVERAGE_LABELS : AVERAGE_SAMPLES,
         .causal = true,
         .chance = 1.0 / (double)language->guess,
         .solved = 0.99,
@@ -167,7 +176,7 @@ const Task task_formal = {
     .name = "formal",
     .title = "Formal languages",
     .paper = "Beck et al. 2024 (xLSTM), arXiv 2405.04517; Deletang et al. 2022, arXiv 2207.02098",
-    .version = 2,
+    .version = 3,
     .options = {options, sizeof options / sizeof *options, sizeof(Formal)},
     .problem = formal_problem,
     .count = count_endless,

@@ -16,7 +16,7 @@ typedef struct Word {
 
 typedef struct Language {
     const char *name;
-    int64_t vocabulary;    /* |V| of the xLSTM paper, the pad included */
+    int64_t vocabulary;    /* |V| of the xLSTM paper where it has the language, the pad included */
     int64_t guess;         /* equally likely answers: the chance level is 1 / guess */
     int64_t stride, shift; /* a word of measure k has at most stride * k + shift tokens */
     int64_t least;         /* smallest k */
@@ -50,6 +50,10 @@ void draw_bucket_sort(Random *random, int64_t k, Word *word);
 void draw_odds_first(Random *random, int64_t k, Word *word);
 void draw_repetition(Random *random, int64_t k, Word *word);
 void draw_set(Random *random, int64_t k, Word *word);
+
+/* Numbers in binary (formal_number.c). k: tokens that state them. */
+void draw_binary_addition(Random *random, int64_t k, Word *word);
+void draw_square_root(Random *random, int64_t k, Word *word);
 
 /* Symbols base .. base + count - 1, uniform. */
 static inline int32_t draw_symbol(Random *random, int32_t base, int32_t count) {

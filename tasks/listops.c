@@ -7,8 +7,10 @@
  * samples keep the order of drawing and are not searched for duplicates (at 500 tokens there are
  * none). source=files reads the released TSV files.
  *
- * The answer 9 is the most frequent, 17.3 %; looking at the first token alone gives 36.6 %. A model
- * below 38 % has not begun to solve the task. */
+ * Two rules to compare with: the commonest answer, 9, is right in 17.3 % of the published grammar's
+ * expressions (`chance`), and the commonest after the same first token in 36.6 %. A model below
+ * 0.38 has not begun to solve the task. Other grammars have other shares, so every cell measures
+ * both on its own samples (Problem.guessable), and `chance` there is that of one answer in ten. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,6 +38,13 @@ static const Option options[] = {
     {"arguments", OPTION_INTEGER, offsetof(Listops, arguments), "10", 2, LISTOPS_MOST_ARGUMENTS,
      NULL, "most arguments of an operator"},
 };
+
+/* Accuracy of the commonest answer in the published grammar, of any answer in others. */
+static double chance_of(const Listops *listops) {
+    const bool published = listops->shortest == 500 && listops->longest == 2000 &&
+                           listops->depth == 10 && listops->arguments == 10;
+    return listops->source == SOURCE_FILES || published ? 0.173 : 0.1;
+}
 
 /* Expressions of up to arguments^(depth-1) leaves exist; far fewer are likely. Refuses what would
  * be drawn for ever: nearly all of the mass lies below arguments * 2^depth tokens. */
@@ -65,8 +74,9 @@ static Status listops_problem(const void *values, Problem *problem, Error *error
         .target = TARGET_SEQUENCE,
         .classes = 10,
         .labels = 1,
+        .guessable = true,
         .causal = false,
-        .chance = 0.173,
+        .chance = chance_of(listops),
         .solved = 0.99,
         .higher_is_better = true,
         .metric = "accuracy",

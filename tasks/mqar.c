@@ -10,7 +10,11 @@
  * Arora et al. 2024 (Based), arXiv 2402.18668, Figure 2: one model is trained on a mixture of
  * lengths and pairs and tested at each of several (mix, test_mix). In the authors' configuration a
  * batch has one setting; here each sample draws its own, so that a sample with more pairs has more
- * weight, and short ones are padded with id 0. */
+ * weight, and short ones are padded with id 0.
+ *
+ * Order of training: the authors' code of 2023 shuffles the training set; what they have now goes
+ * through it in its own order in every epoch, one setting after the other. The second is
+ * segments=listed, with the numbers of samples as shares, and shuffle=no. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,10 +24,12 @@
 
 typedef enum Filler { FILLER_ZERO, FILLER_ANY, FILLER_DISJOINT } Filler;
 
+typedef enum Segments { SEGMENTS_MIXED, SEGMENTS_LISTED } Segments;
+
 typedef struct Mqar {
     int64_t length, pairs, vocabulary;
     double alpha;
-    int filler;
+    int filler, segments;
     char mix[OPTION_TEXT_BYTES], test_mix[OPTION_TEXT_BYTES];
 } Mqar;
 
@@ -42,6 +48,8 @@ static const Option options[] = {
      "LENGTHxPAIRS:SHARE+..., of which each sample draws one (64x4:5+128x8); empty: length, pairs"},
     {"test_mix", OPTION_TEXT, offsetof(Mqar, test_mix), "", 0, -1, NULL,
      "the same for validation and test; empty: as in training"},
+    {"segments", OPTION_CHOICE, offsetof(Mqar, segments), "mixed", 0, -1, "mixed|listed",
+     "of a mix: each sample draws its own; or as listed, SHARE samples of one, then of the next"},
 };
 
 enum { MOST_SETTINGS = 16 };
@@ -169,12 +177,13 @@ static void fill(const Mqar *mqar, Random *random, const int32_t *keys, const in
 }
 
 /* Without a mix nothing is drawn. */
-static void draw_setting(const Mix *mix, Random *random, Mqar *mqar) {
+static void choose_setting(const Mix *mix, Random *random, int64_t index, Mqar *mqar) {
     int k = 0;
+    int64_t at = index % mix->shares;
+    if (mqar->segments == SEGMENTS_MIXED && mix->count > 1)
+        at = (int64_t)random_below(random, (uint64_t)mix->shares);
     if (mix->count > 1)
-        for (int64_t at = (int64_t)random_below(random, (uint64_t)mix->shares);
-             at >= mix->settings[k].share; k++)
-            at -= mix->settings[k].share;
+        for (; at >= mix->settings[k].share; k++) at -= mix->settings[k].share;
     mqar->length = mix->settings[k].length;
     mqar->pairs = mix->settings[k].pairs;
 }
@@ -188,7 +197,7 @@ static void mqar_sample(const void *values, const void *data, uint64_t seed, Spl
     Mix mix;
     mix_of(mqar, split, &mix);
     Random random = task_random(&task_mqar, seed, split, index);
-    draw_setting(&mix, &random, mqar);
+    choose_setting(&mix, &random, index, mqar);
     const int64_t n = mqar->pairs, slot_count = (mqar->length - 2 * n) / 2;
     int32_t *keys = scratch_open((size_t)(2 * n) * sizeof *keys);
     int32_t *slots = keys + n;

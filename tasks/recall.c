@@ -4,9 +4,10 @@
  * Source: Fu et al. 2023 (H3), "Hungry hungry hippos", arXiv 2212.14052, section 3.1, and Poli et
  * al. 2023 (Hyena), arXiv 2302.10866, section 4.1; details from the authors' generator: next-token
  * loss over all positions in training, only the answer in validation and test. So training accuracy
- * cannot reach 1: a layer that gets there sees the future. Left out: their removal of duplicates
- * within a split (a repeat is rarer than 1e-6 at the published sizes) and the `allow_dot` variant,
- * which no published setting uses. */
+ * cannot reach 1: a layer that gets there sees the future. H3 also tests at twice the training
+ * length (test_length). Left out: their removal of duplicates within a split (a repeat is rarer
+ * than 1e-6 at the published sizes) and the `allow_dot` variant, which no published setting uses.
+ */
 #include <stdlib.h>
 
 #include "tasks/labels.h"
@@ -16,7 +17,7 @@
 typedef enum Loss { LOSS_ALL, LOSS_ANSWER } Loss;
 
 typedef struct Recall {
-    int64_t length, vocabulary;
+    int64_t length, vocabulary, test_length;
     int loss;
 } Recall;
 
@@ -27,6 +28,8 @@ static const Option options[] = {
      "ids: 0 unused, keys, as many values, the question mark last"},
     {"loss", OPTION_CHOICE, offsetof(Recall, loss), "all", 0, -1, "all|answer",
      "positions that count in training"},
+    {"test_length", OPTION_INTEGER, offsetof(Recall, test_length), "0", 0, (1 << 24) + 2, NULL,
+     "positions of a sample in validation and test, even; 0: length"},
 };
 
 static int64_t key_count(const Recall *recall) {
@@ -37,13 +40,23 @@ static int64_t value_count(const Recall *recall) {
     return recall->vocabulary - 2 - key_count(recall); /* ids K+1 .. V-2 */
 }
 
+/* name: of the option. */
+static Status check_length(const char *name, int64_t length, Error *error) {
+    const long long fits = length < 4 ? 4 : length + length % 2;
+    if (fits == length) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "task recall: %s=%lld is %s, but a sample is pairs, a question mark and a "
+                     "key; use %s=%lld",
+                     name, (long long)length, length < 4 ? "too short" : "odd", name, fits);
+}
+
 static Status recall_problem(const void *values, Problem *problem, Error *error) {
     const Recall *recall = values;
-    if (recall->length % 2 != 0)
-        return error_set(error, STATUS_USAGE,
-                         "task recall: length=%lld is odd, but a sample is pairs, a question mark "
-                         "and a key; use length=%lld",
-                         (long long)recall->length, (long long)recall->length + 1);
+    const bool all = recall->loss == LOSS_ALL;
+    const int64_t test = recall->test_length;
+    Status status = check_length("length", recall->length, error);
+    if (status == STATUS_OK && test > 0) status = check_length("test_length", test, error);
+    if (status != STATUS_OK) return status;
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = recall->vocabulary,
@@ -51,7 +64,9 @@ static Status recall_problem(const void *values, Problem *problem, Error *error)
         .sequences = 1,
         .target = TARGET_TOKENS,
         .classes = recall->vocabulary,
-        .labels = recall->loss == LOSS_ALL ? recall->length : 1,
+        .labels = all ? recall->length : 1,
+        .evaluation_length = test,
+        .evaluation_labels = all ? test : 1,
         .causal = true,
         .chance = 1.0 / (double)value_count(recall),
         .solved = 0.97,
@@ -67,7 +82,9 @@ static void recall_sample(const void *values, const void *data, uint64_t seed, S
                           int64_t index, Sample *sample) {
     (void)data;
     const Recall *recall = values;
-    const int64_t length = recall->length, pairs = length / 2 - 1, keys = key_count(recall);
+    const bool train = split == SPLIT_TRAIN;
+    const int64_t length = train || !recall->test_length ? recall->length : recall->test_length;
+    const int64_t pairs = length / 2 - 1, keys = key_count(recall);
     Random random = task_random(&task_recall, seed, split, index);
     int32_t *stream = scratch_open((size_t)(length + 1 + 2 * keys) * sizeof *stream);
     int32_t *value_of = stream + length + 1, *shown = value_of + keys;
@@ -88,7 +105,7 @@ static void recall_sample(const void *values, const void *data, uint64_t seed, S
     stream[length - 1] = 1 + asked;
     stream[length] = value_of[asked];
     const bool all = recall->loss == LOSS_ALL;
-    label_next(sample, stream, length, all && split == SPLIT_TRAIN ? length : 1, all ? length : 1);
+    label_next(sample, stream, length, all && train ? length : 1, all ? length : 1);
     free(seen);
     free(stream);
 }

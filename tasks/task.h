@@ -21,9 +21,17 @@ typedef enum TargetKind {
     TARGET_REALS     /* a real number at each of up to `labels` labelled positions */
 } TargetKind;
 
-/* How the metric follows from the rows of the head. A sample's labels are averaged first, then the
- * samples; perplexity is exp of the mean loss over all labels. */
+/* How the metric follows from the rows of the head. Perplexity is exp of the mean loss, squared
+ * error the mean loss, over all labels; accuracy is averaged as Averaging says. */
 typedef enum Measure { MEASURE_ACCURACY, MEASURE_PERPLEXITY, MEASURE_SQUARED_ERROR } Measure;
+
+/* What counts alike in an accuracy. The first two differ where samples differ in their number of
+ * labels. */
+typedef enum Averaging {
+    AVERAGE_SAMPLES, /* every sample, by the share of its labels that are right */
+    AVERAGE_LABELS,  /* every label of all samples */
+    AVERAGE_WHOLE    /* every sample, right where all of its labels are, else wrong */
+} Averaging;
 
 /* The shape of the problem under given options. */
 typedef struct Problem {
@@ -39,9 +47,12 @@ typedef struct Problem {
     /* Validation and test samples may be longer or shorter than training samples: their L and
      * labels. 0: the same. problem_for gives the problem of a split. */
     int64_t evaluation_length, evaluation_labels;
-    bool by_labels; /* a test is taken apart by the number of labels of its samples, too */
-    /* MEASURE_ACCURACY: a sample counts as right where all of its labels are, else as wrong */
-    bool all_or_nothing;
+    bool by_labels;      /* a test is taken apart by the number of labels of its samples, too */
+    Averaging averaging; /* MEASURE_ACCURACY */
+    bool last_apart;     /* the loss at a sample's last label is reported apart, too */
+    /* One label a sample, tokens in: the commonest answer, and the commonest one after the same
+     * first token, are scored beside the model */
+    bool guessable;
     bool causal; /* position t may only be predicted from tokens 0 .. t */
     /* TARGET_TOKENS: every label is decoded from the vector at the sample's last position and the
      * label's own position alone (an auto-encoder) */

@@ -240,6 +240,44 @@ static void all_cases_or_none(void **state) {
     end(&a);
 }
 
+/* Of six tasks' worth of cases one has three settings: by task each of them counts a third, so that
+ * every task weighs alike. */
+static void means_of_means(void **state) {
+    (void)state;
+    Averaged a = {.study = full_study()};
+    strcpy(a.study.axes[1], "length");
+    a.study.axis_count = 2;
+    static const double longer[] = {0.2, 0.3}; /* beside 0.8, without a length */
+    for (int i = 0; i < 2; i++)
+        for (int seed = 1; seed <= 2; seed++) {
+            char settings[128];
+            snprintf(settings, sizeof settings, "task=image model=s4d seed=%d lr=0.01 length=%d",
+                     seed, 256 << i);
+            snprintf(made_up_cell(&a.study, settings, longer[i], longer[i])->task,
+                     sizeof a.study.records->task, "image");
+            snprintf(settings, sizeof settings,
+                     "task=image model=transformer seed=%d lr=0.01 length=%d", seed, 256 << i);
+            snprintf(made_up_cell(&a.study, settings, 0.5, 0.5)->task, sizeof a.study.records->task,
+                     "image");
+        }
+    a.suite.cases = 7;
+    a.suite.average_count = 2;
+    strcpy(a.suite.averages[0].name, "score");
+    strcpy(a.suite.averages[0].by, "task");
+    strcpy(a.suite.averages[1].name, "plain");
+    a.summary = study_summarise(&a.study);
+    averages_append(&a.summary, &a.study, &a.suite, &a.sources, &a.published);
+    const double image = (0.8 + 0.2 + 0.3) / 3;
+    assert_true(fabs(find(&a.summary, "score", "s4d")->mean - (4 * 0.8 + image) / 5) < 1e-12);
+    assert_true(fabs(find(&a.summary, "plain", "s4d")->mean - (5 * 0.8 + 0.2 + 0.3) / 7) < 1e-12);
+    assert_int_equal(find(&a.summary, "score", "s4d")->cells, 14);
+    assert_true(fabs(find(&a.summary, "score", "s4d")->metrics[1] - (4 * 0.8 + image) / 5) < 1e-12);
+    assert_non_null(strstr(a.summary.averages,
+                           "score: mean over the 5 values of task, of each the mean over its cases "
+                           "(7); plain: mean over the 7 cases"));
+    end(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means_by_seed),
@@ -250,6 +288,7 @@ int main(void) {
         cmocka_unit_test(averages_are_of_the_same_experiment),
         cmocka_unit_test(a_column_says_what_a_position_sees),
         cmocka_unit_test(kinds_are_averaged_apart),
+        cmocka_unit_test(means_of_means),
     };
     return cmocka_run_group_tests_name("averages", tests, NULL, NULL);
 }

@@ -68,9 +68,13 @@ static void lengths_survive_writing_and_reading(void **state) {
     (void)state;
     static Breakdown b, back;
     for (int64_t length = 3; length < 5000; length = 2 * length - 1)
-        sample_group_add(b.lengths, length, 0.25);
-    sample_group_add(b.lengths, 3, 1);
-    sample_group_add(b.label_counts, 7, 0.5);
+        sample_group_add(b.lengths, length, 0.25, 1);
+    sample_group_add(b.lengths, 3, 1, 1);
+    sample_group_add(b.label_counts, 7, 0.5, 1);
+    sample_group_add(b.label_counts, 7, 0.25, 2); /* two labels, half of one right */
+    assert_true(sample_group_accuracy(&b.label_counts[7]) == 1.0 / 3);
+    b.last = (LastLabels){.samples = 4, .loss = 3};
+    b.guesses = (Guesses){.samples = 8, .most_frequent = 0.25, .first_token = 0.5};
     assert_int_equal(b.lengths[3].from, 3);
     assert_true(b.lengths[3].samples == 2 && b.lengths[3].accuracy == 1.25);
     json_t *json = breakdown_to_json(&b);
@@ -171,6 +175,46 @@ static void label_counts_of_a_test_add_up(void **state) {
     assert_true(fabs(accuracy - mixed.test_metric) < 1e-9);
 }
 
+/* The same training scored twice. Words of reverse have 1 to 3 labels here, and a length for each
+ * number of them, so the accuracies of words by length, weighted with their labels, are those of
+ * tokens. */
+static void all_labels_may_count_alike(void **state) {
+    (void)state;
+    static const char *const settings = "language=reverse shortest=3 longest=7 test_shortest=3 "
+                                        "test_longest=7 budget=60step lr=0.03";
+    char of_words[256];
+    snprintf(of_words, sizeof of_words, "%s average=words", settings);
+    const Result tokens = train_cell("formal", settings), words = train_cell("formal", of_words);
+    assert_true(tokens.test_loss == words.test_loss);
+    double labels = 0, right = 0, samples = 0, shares = 0;
+    for (int k = 1; k <= 3; k++) {
+        const SampleGroup *group = &words.test.lengths[2 * k], *same = &tokens.test.lengths[2 * k];
+        assert_true(group->samples > 100 && group->weight == group->samples);
+        assert_true(same->samples == group->samples && same->weight == k * group->samples);
+        assert_true(fabs(sample_group_accuracy(same) - sample_group_accuracy(group)) < 1e-12);
+        samples += group->samples;
+        shares += group->accuracy;
+        labels += k * group->samples;
+        right += k * group->accuracy;
+    }
+    assert_true(samples == 1000); /* both are shares of some 2,000: sums differ by rounding */
+    assert_true(fabs(words.test_metric - shares / samples) < 1e-12);
+    assert_true(fabs(tokens.test_metric - right / labels) < 1e-12);
+    assert_true(fabs(tokens.test_metric - words.test_metric) > 1e-3);
+}
+
+/* The error at the last candidate is the same number whether it is reported beside the error at all
+ * of them or alone; the two differ. Sums of 1,000 single-precision losses in the same order. */
+static void the_last_label_is_reported_apart(void **state) {
+    (void)state;
+    const Result all = train_cell("nns", "length=6"),
+                 last = train_cell("nns", "length=6 scored=last");
+    assert_true(all.test.last.samples == 1000);
+    assert_true(fabs(breakdown_last(&all.test) - last.test_loss) < 1e-12);
+    assert_true(fabs(breakdown_last(&all.test) - all.test_loss) > 1e-4);
+    assert_true(isnan(breakdown_last(&last.test)));
+}
+
 /* The same training scored twice: two digits a sample are 0, 1 or 2 right, and a sum is right where
  * both are. With P1 and P2 the shares of samples with one and both right, accuracy by digits is
  * P1 / 2 + P2 and by sums P2: less, but not below twice the first less 1, as P1 + P2 <= 1. */
@@ -235,6 +279,8 @@ int main(void) {
         cmocka_unit_test(parts_of_a_test_add_up),
         cmocka_unit_test(lengths_of_a_test_add_up),
         cmocka_unit_test(label_counts_of_a_test_add_up),
+        cmocka_unit_test(all_labels_may_count_alike),
+        cmocka_unit_test(the_last_label_is_reported_apart),
         cmocka_unit_test(whole_answers_are_right_or_wrong),
         cmocka_unit_test(tables_show_the_distance_from_the_entropy),
     };

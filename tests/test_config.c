@@ -125,21 +125,25 @@ static void identity_is_the_configuration(void **state) {
     static const struct {
         const char *text, *device;
         bool same;
-    } cases[] = {{"budget=300s lr=0.001 model=lstm task=mqar", "cpu", true},
-                 {"task=mqar model=lstm lr=2 lr=1e-3 budget=5min", "cpu", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min checkpoint_every=7", "cpu", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min replicas=1", "cpu", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min replicas=2", "cpu", false},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min warmup=1e-1", "cpu", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min warmup=30s", "cpu", false},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=0 restarts=0", "cpu", true},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=1e-4", "cpu", false},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min restarts=3", "cpu", false},
-                 {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
-                 {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
-                 {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
-                 {"task=copy model=lstm lr=1e-3 budget=5min", "cpu", false}};
+    } cases[] = {
+        {"budget=300s lr=0.001 model=lstm task=mqar", "cpu", true},
+        {"task=mqar model=lstm lr=2 lr=1e-3 budget=5min", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min checkpoint_every=7", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min replicas=1", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min replicas=2", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min warmup=1e-1", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min warmup=30s", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=0 restarts=0", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min lr_floor=1e-4", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min restarts=3", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min shuffle=yes segments=mixed", "cpu", true},
+        {"task=mqar model=lstm lr=1e-3 budget=5min shuffle=no", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min segments=listed", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
+        {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
+        {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
+        {"task=copy model=lstm lr=1e-3 budget=5min", "cpu", false}};
     Error error = {0};
     char expected[17], identity[17];
     assert_int_equal(identity_of(base, "cpu", expected, &error), STATUS_OK);
@@ -624,6 +628,8 @@ static void bad_suites_are_explained(void **state) {
          "unknown key 'suit' of an average"},
         {"    seeds: [1, 2]", "    averages: {all: {suite: nns}}",
          "suite: NAME and failed: METRIC belong together"},
+        {"    seeds: [1, 2]", "    averages: {all: {by: pair}}",
+         "average 'all': no case has a key 'pair'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1024];

@@ -89,12 +89,12 @@ static void addition_knows_what_guessing_is_worth(void **state) {
         snprintf(settings, sizeof settings, "digits=%d", digits);
         case_open(&c, "digit_addition", settings);
         assert_true(fabs(c.problem.chance - likeliest[0] / all / (digits + 1)) < 1e-12);
-        assert_false(c.problem.all_or_nothing);
+        assert_int_equal(c.problem.averaging, AVERAGE_SAMPLES);
         case_close(&c);
         snprintf(settings, sizeof settings, "digits=%d right=sum", digits);
         case_open(&c, "digit_addition", settings);
         assert_true(fabs(c.problem.chance - likeliest[1] / all) < 1e-12);
-        assert_true(c.problem.all_or_nothing);
+        assert_int_equal(c.problem.averaging, AVERAGE_WHOLE);
         case_close(&c);
     }
 }

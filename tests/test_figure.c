@@ -316,7 +316,7 @@ static void lengths_have_a_figure(void **state) {
     Record *record = made_up_cell(&study, "model=mamba seed=1 lr=0.01 length=64", 0.5, 0.5);
     snprintf(record->task, sizeof record->task, "induction");
     for (int64_t length = 64; length <= 256; length *= 2)
-        sample_group_add(record->result.test.lengths, length, length == 64);
+        sample_group_add(record->result.test.lengths, length, length == 64, 1);
     Chart chart = build_with("length", &study, "selective_copy_induction_mamba.csv");
     assert_int_equal(chart.count, 1);
     const Series *own = find(&chart.panels[0], "mamba", SERIES_MEAN);
@@ -335,15 +335,15 @@ static void label_counts_have_a_figure(void **state) {
     Study study = made_up_study();
     study.axis_count = 0;
     Record *record = made_up_cell(&study, "model=mamba seed=1 lr=0.01", 0.5, 0.5);
-    sample_group_add(record->result.test.label_counts, 4, 1);
+    sample_group_add(record->result.test.label_counts, 4, 1, 1);
     Chart one = build("labels", &study);
     assert_int_equal(one.count, 0);
     chart_free(&one);
     study = made_up_study();
     study.axis_count = 0;
     record = made_up_cell(&study, "model=mamba seed=1 lr=0.01", 0.5, 0.5);
-    sample_group_add(record->result.test.label_counts, 4, 1);
-    sample_group_add(record->result.test.label_counts, 64, 0.25);
+    sample_group_add(record->result.test.label_counts, 4, 1, 1);
+    sample_group_add(record->result.test.label_counts, 64, 0.25, 1);
     Chart chart = build("labels", &study);
     const Series *own = find(&chart.panels[0], "mamba", SERIES_MEAN);
     assert_int_equal(own->count, 2);
@@ -367,9 +367,9 @@ static void widths_have_a_panel_for_each_label_count(void **state) {
                      width);
             Record *record = made_up_cell(&study, text, 0.5, 0.5);
             if (i == 5) continue; /* diverged: no test */
-            sample_group_add(record->result.test.label_counts, 4, width / 256.0);
-            sample_group_add(record->result.test.label_counts, 4, width / 256.0);
-            sample_group_add(record->result.test.label_counts, 16, 0.25);
+            sample_group_add(record->result.test.label_counts, 4, width / 256.0, 1);
+            sample_group_add(record->result.test.label_counts, 4, width / 256.0, 1);
+            sample_group_add(record->result.test.label_counts, 16, 0.25, 1);
         }
         Chart chart = build(figure ? "accuracy" : "width", &study);
         if (figure) {
@@ -424,8 +424,8 @@ static void states_of_a_mixture_have_published_points(void **state) {
         Study study = grid_study();
         for (int i = 0; i < study.count; i++) {
             study.records[i].result.state_floats = 1 << 12;
-            sample_group_add(study.records[i].result.test.label_counts, 4, 1);
-            if (mixed) sample_group_add(study.records[i].result.test.label_counts, 8, 1);
+            sample_group_add(study.records[i].result.test.label_counts, 4, 1, 1);
+            if (mixed) sample_group_add(study.records[i].result.test.label_counts, 8, 1, 1);
         }
         Chart chart = build("state", &study);
         const Series *theirs = find(&chart.panels[0], "hyena", SERIES_OPEN);

@@ -212,6 +212,44 @@ static int solve_count(Answers answers) {
     return solve_one(answers[0], count < 63 ? count : 63);
 }
 
+/* Tests have numbers of at most 125 bits, so that sums and squares fit. */
+__extension__ typedef unsigned __int128 Number;
+
+static Number number_of(int from, int step, int bits) {
+    Number value = 0; /* bits from the highest: prompt positions from, from + step, ... */
+    for (int i = 0; i < bits; i++) value = 2 * value + (Number)is(from + i * step, "1");
+    return value;
+}
+
+static int solve_addition(Answers answers) {
+    int plus = 0, count = 0;
+    while (!is(plus, "+")) plus++;
+    const int second = prompt.length - 2 - plus;
+    assert_true(plus > 0 && second > 0 && is(prompt.length - 1, "[ACT]"));
+    const Number a = number_of(plus - 1, -1, plus);
+    const Number b = number_of(plus + second, -1, second);
+    assert_true(a > 0 && b > 0);
+    for (Number sum = a + b; sum > 0; sum /= 2) strcpy(answers[count++], sum % 2 == 1 ? "1" : "0");
+    strcpy(answers[count++], "+");
+    return count;
+}
+
+static int solve_root(Answers answers) {
+    const int k = prompt.length - 1, count = (k + 1) / 2;
+    const Number value = number_of(0, 1, k);
+    Number low = 0, high = (Number)1 << count; /* low^2 <= value < high^2 */
+    assert_true(value > 0 && is(k, "[ACT]"));
+    while (high - low > 1) {
+        const Number middle = (low + high) / 2;
+        if (middle * middle <= value)
+            low = middle;
+        else
+            high = middle;
+    }
+    for (int i = 0; i < count; i++) strcpy(answers[i], low >> (count - 1 - i) & 1 ? "1" : "0");
+    return count;
+}
+
 static const struct {
     const char *name;
     int (*solve)(Answers answers);
@@ -233,6 +271,8 @@ static const struct {
     {"odds_first", solve_odds_first, 2, 1, 1.0 / 10},
     {"repetition", solve_repetition, 2, 1, 1.0 / 10},
     {"set", solve_set, 0, 0, 1.0 / 126},
+    {"binary_addition", solve_addition, 0, 0, 1.0 / 2},
+    {"square_root", solve_root, 0, 0, 1.0 / 2},
 };
 
 /* The prompt is what is not padded; answers are named from its last token on. */
@@ -340,6 +380,43 @@ static void sizes_and_answers_are_uniform(void **state) {
     }
 }
 
+/* With 7 tokens a number has 1 to 5 bits, equally often; each is uniform without zero, and so is
+ * the number whose root is drawn. Binomial counts, 6 standard deviations. */
+static void numbers_are_uniform(void **state) {
+    (void)state;
+    enum { SAMPLES = 40000 };
+    TaskCase c;
+    case_open(&c, "formal", "language=binary_addition shortest=15 longest=15");
+    double sizes[6] = {0}, twos[4] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 6, SPLIT_TRAIN, index);
+        read_prompt(&c, SPLIT_TRAIN);
+        assert_int_equal(prompt.length, 8);
+        int plus = 0;
+        while (!is(plus, "+")) plus++;
+        assert_in_range(plus, 1, 5);
+        sizes[plus] += 1;
+        if (plus == 2) twos[number_of(1, -1, 2)] += 1;
+    }
+    for (int bits = 1; bits <= 5; bits++)
+        assert_true(fabs(sizes[bits] - SAMPLES / 5.0) < 6 * sqrt(SAMPLES * 0.16));
+    for (int value = 1; value < 4; value++)
+        assert_true(fabs(twos[value] - sizes[2] / 3) < 6 * sqrt(sizes[2] * 2 / 9));
+    case_close(&c);
+    case_open(&c, "formal", "language=square_root shortest=7 longest=7");
+    double values[8] = {0};
+    for (int64_t index = 0; index < SAMPLES; index++) {
+        case_draw(&c, 6, SPLIT_TRAIN, index);
+        read_prompt(&c, SPLIT_TRAIN);
+        assert_int_equal(prompt.length, 4);
+        values[number_of(0, 1, 3)] += 1;
+    }
+    assert_true(values[0] == 0);
+    for (int value = 1; value < 8; value++)
+        assert_true(fabs(values[value] - SAMPLES / 7.0) < 6 * sqrt(SAMPLES * 6.0 / 49));
+    case_close(&c);
+}
+
 static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("formal", "shortest=30 longest=20", STATUS_USAGE, "longest=30");
@@ -352,6 +429,7 @@ int main(void) {
         cmocka_unit_test(every_word_is_solved),
         cmocka_unit_test(hand_made_words_of_parity_and_cycle),
         cmocka_unit_test(sizes_and_answers_are_uniform),
+        cmocka_unit_test(numbers_are_uniform),
         cmocka_unit_test(impossible_settings_are_refused),
     };
     return cmocka_run_group_tests_name("formal", tests, NULL, NULL);

@@ -145,6 +145,18 @@ static void bad_files_are_refused(void **state) {
     data_case_refused("listops", "source=files", STATUS_DATA, "source=generated");
 }
 
+/* What is known of the published grammar is said of no other. */
+static void chance_is_of_the_grammar(void **state) {
+    (void)state;
+    TaskCase c;
+    case_open(&c, "listops", "");
+    assert_true(c.problem.chance == 0.173 && c.problem.guessable);
+    case_close(&c);
+    case_open(&c, "listops", "shortest=8 longest=64 depth=4 arguments=4");
+    assert_true(c.problem.chance == 0.1);
+    case_close(&c);
+}
+
 static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("listops", "shortest=500 longest=501", STATUS_USAGE, "longest=502");
@@ -157,6 +169,7 @@ int main(void) {
         cmocka_unit_test(small_expressions_are_solved),
         cmocka_unit_test(released_files_are_read),
         cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(chance_is_of_the_grammar),
         cmocka_unit_test(impossible_settings_are_refused),
     };
     return cmocka_run_group_tests_name("listops", tests, data_case_begin, data_case_end);

@@ -187,6 +187,25 @@ static void mixed_samples_keep_to_their_settings(void **state) {
     case_close(&c);
 }
 
+/* SHARE samples of one setting, then of the next, and again from the first; each split by its own
+ * list. */
+static void listed_segments_come_in_order(void **state) {
+    (void)state;
+    TaskCase c;
+    case_open(&c, "mqar",
+              "mix=16x2:3+16x4+32x8:2 test_mix=8x1+64x16:2 vocabulary=64 "
+              "segments=listed");
+    static const int train[] = {2, 2, 2, 4, 8, 8}, test[] = {1, 16, 16};
+    for (int64_t index = 0; index < 60; index++)
+        for (int split = SPLIT_TRAIN; split <= SPLIT_TEST; split++) {
+            case_draw(&c, 5, (Split)split, index);
+            double labels = 0;
+            for (int64_t j = 0; j < c.drawn.labels; j++) labels += (double)c.sample.weights[j];
+            assert_true(labels == (split == SPLIT_TRAIN ? train[index % 6] : test[index % 3]));
+        }
+    case_close(&c);
+}
+
 static void impossible_mixes_are_refused(void **state) {
     (void)state;
     case_refused("mqar", "mix=64x4+16x8", STATUS_USAGE, "pairs=8 do not fit length=16");
@@ -199,6 +218,7 @@ static void impossible_mixes_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixed_samples_keep_to_their_settings),
+        cmocka_unit_test(listed_segments_come_in_order),
         cmocka_unit_test(impossible_mixes_are_refused),
         cmocka_unit_test(every_question_has_its_answer),
         cmocka_unit_test(disjoint_filler_avoids_keys_and_values),

@@ -33,6 +33,29 @@ static void recall_is_answered_by_the_pairs(void **state) {
     }
 }
 
+/* Training keeps its length where the test has another one; both are answered by their pairs. */
+static void recall_is_tested_at_another_length(void **state) {
+    (void)state;
+    TaskCase c;
+    case_open(&c, "recall", "length=22 test_length=42");
+    assert_true(c.problem.length == 22 && c.problem.evaluation_length == 42 && !c.problem.padded);
+    for (int64_t index = 0; index < 300; index++) {
+        const Split split = (Split)(index % 3);
+        const int length = split == SPLIT_TRAIN ? 22 : 42;
+        case_draw(&c, 5, split, index);
+        const int32_t *tokens = c.sample.tokens;
+        const int64_t slot = split == SPLIT_TRAIN ? 21 : 0; /* of the answer */
+        assert_int_equal(c.sample.lengths[0], length);
+        assert_int_equal(c.sample.positions[slot], length - 1);
+        assert_int_equal(tokens[length - 2], 9);
+        int t = 0;
+        while (tokens[t] != tokens[length - 1]) t += 2;
+        assert_true(t < length - 2);
+        assert_int_equal(tokens[t + 1], c.sample.classes[slot]);
+    }
+    case_close(&c);
+}
+
 /* Lowest training loss for V = 10, N = 20, by a predictor that knows the generator: 0.865 nats a
  * position (known from a simulation of the authors' generator). The standard deviation of a
  * sample's mean is below 0.1, so 6 standard errors of 40,000 samples are 0.003; the figure has
@@ -228,6 +251,8 @@ static void selective_copying_scatters_evenly(void **state) {
 static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("recall", "length=21", STATUS_USAGE, "length=22");
+    case_refused("recall", "test_length=41", STATUS_USAGE, "test_length=42");
+    case_refused("recall", "test_length=2", STATUS_USAGE, "test_length=4");
     case_refused("induction", "test_shortest=16 test_longest=48", STATUS_USAGE, "32 or 64");
     case_refused("induction", "test_shortest=3", STATUS_USAGE, "test_shortest");
     case_refused("induction", "length=7 span=3", STATUS_USAGE, "8 or more");
@@ -237,6 +262,7 @@ static void impossible_settings_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recall_is_answered_by_the_pairs),
+        cmocka_unit_test(recall_is_tested_at_another_length),
         cmocka_unit_test(recall_has_the_known_lowest_loss),
         cmocka_unit_test(recall_asks_each_shown_key_equally),
         cmocka_unit_test(induction_repeats_what_followed),

@@ -226,6 +226,33 @@ static void test_data_do_not_depend_on_model(void **state) {
     assert_true(first != 0);
 }
 
+/* What a result's hash of the data is of when they come in their own order: samples 0 to 31. */
+static uint64_t hash_of_first(const Cell *cell) {
+    Session session;
+    Error error = {0};
+    assert_int_equal(session_open(&session, cell, 1, &error), STATUS_OK);
+    Batch batch = batch_open(&session.problem, 32);
+    batch_fill(&batch, cell, &session.problem, session.data, SPLIT_TRAIN, 0, NULL, 32, 1);
+    const uint64_t hash = batch_hash(&batch, &session.problem);
+    batch_close(&batch);
+    session_close(&session);
+    return hash;
+}
+
+static void test_a_training_set_may_keep_its_order(void **state) {
+    (void)state;
+    static const char *const settings[] = {"shuffle=no", "shuffle=yes"};
+    for (int i = 0; i < 2; i++) {
+        Cell cell;
+        open_small(&cell, "lstm", settings[i]);
+        Result result = train(&cell, &(TrainOptions){.threads = 1});
+        assert_int_equal(result.data_hash == hash_of_first(&cell), i == 0);
+        result_free(&result);
+        cell_close(&cell);
+    }
+    check_resume("lstm", "cpu", "shuffle=no");
+}
+
 /* Of every task that needs no files, for two models, batches and numbers of threads. */
 static void test_data_do_not_depend_on_batch_or_threads(void **state) {
     (void)state;
@@ -380,6 +407,7 @@ int main(void) {
         cmocka_unit_test(test_plateau_is_met),
         cmocka_unit_test(test_warmups),
         cmocka_unit_test(test_data_do_not_depend_on_model),
+        cmocka_unit_test(test_a_training_set_may_keep_its_order),
         cmocka_unit_test(test_data_do_not_depend_on_batch_or_threads),
         cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_divergence_is_a_result),
