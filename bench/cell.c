@@ -235,10 +235,18 @@ CellValue *cell_values(const Cell *cell, int *count) {
     return values;
 }
 
-/* Whether a setting is part of what a cell is. One replica is not, so that cells have the identity
- * that they had before there were replicas. */
+/* Settings that came later, with the value that stands for what was before them: so set they are no
+ * part of what a cell is, and cells have the identity that they have always had. */
+static const struct {
+    const char *key, *before;
+} later[] = {
+    {"norm_momentum", "0.1"},
+    {"replicas", "1"},
+};
+
 static bool identifies(const CellValue *value) {
-    if (strcmp(value->key, "replicas") == 0) return strcmp(value->text, "1") != 0;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (strcmp(value->key, later[i].key) == 0) return strcmp(value->text, later[i].before) != 0;
     return strcmp(value->key, "checkpoint_every") != 0;
 }
 

@@ -90,8 +90,8 @@ typedef struct CellValue {
 CellValue *cell_values(const Cell *cell, int *count);
 
 /* All settings that can change a number, one "key: value" line each, in the order of cell_values:
- * what the identity is the hash of. Threads, device, folders, checkpoint_every and one replica are
- * not in it. The caller frees it. */
+ * what the identity is the hash of. Threads, device, folders, checkpoint_every and defaults of
+ * settings that came later (cell.c) are not in it. The caller frees it. */
 char *cell_text(const Cell *cell);
 
 /* First 16 hexadecimal digits of the SHA-256 of cell_text. */

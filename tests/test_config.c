@@ -130,6 +130,8 @@ static void identity_is_the_configuration(void **state) {
                  {"task=mqar model=lstm lr=1e-3 budget=5min", "cuda", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min replicas=1", "cpu", true},
                  {"task=mqar model=lstm lr=1e-3 budget=5min replicas=2", "cpu", false},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min norm_momentum=0.1", "cpu", true},
+                 {"task=mqar model=lstm lr=1e-3 budget=5min norm_momentum=0.05", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=6min", "cpu", false},
                  {"task=mqar model=lstm lr=1e-3 budget=5min seed=2", "cpu", false},
                  {"task=mqar model=transformer lr=1e-3 budget=5min", "cpu", false},
@@ -143,20 +145,24 @@ static void identity_is_the_configuration(void **state) {
     }
 }
 
-/* Cells from before there were replicas keep their folders. */
-static void one_replica_is_not_in_the_identity(void **state) {
+/* Cells from before there were these settings keep their folders. */
+static void later_settings_are_not_in_the_identity(void **state) {
     (void)state;
-    Cell cell;
-    Error error = {0};
-    assert_int_equal(cell_open(&cell, "mqar", "lstm", &error), STATUS_OK);
-    char *text = cell_text(&cell);
-    assert_null(strstr(text, "replicas"));
-    free(text);
-    assert_int_equal(cell_set(&cell, "replicas", "2", &error), STATUS_OK);
-    text = cell_text(&cell);
-    assert_non_null(strstr(text, "replicas: 2\n"));
-    free(text);
-    cell_close(&cell);
+    static const char *const other[][3] = {{"norm_momentum", "0.05", "norm_momentum: 0.05\n"},
+                                           {"replicas", "2", "replicas: 2\n"}};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        Cell cell;
+        Error error = {0};
+        assert_int_equal(cell_open(&cell, "mqar", "s4", &error), STATUS_OK);
+        char *text = cell_text(&cell);
+        assert_null(strstr(text, other[i][0]));
+        free(text);
+        assert_int_equal(cell_set(&cell, other[i][0], other[i][1], &error), STATUS_OK);
+        text = cell_text(&cell);
+        assert_non_null(strstr(text, other[i][2]));
+        free(text);
+        cell_close(&cell);
+    }
 }
 
 static void bad_settings_are_explained(void **state) {
@@ -462,7 +468,7 @@ int main(void) {
         cmocka_unit_test(budgets),
         cmocka_unit_test(keys_are_unique),
         cmocka_unit_test(identity_is_the_configuration),
-        cmocka_unit_test(one_replica_is_not_in_the_identity),
+        cmocka_unit_test(later_settings_are_not_in_the_identity),
         cmocka_unit_test(bad_settings_are_explained),
         cmocka_unit_test(bad_yaml_is_explained),
         cmocka_unit_test(suites_expand),
