@@ -240,8 +240,10 @@ CellValue *cell_values(const Cell *cell, int *count) {
 static const struct {
     const char *key, *before;
 } later[] = {
+    {"fast_dt", "no"},
     {"norm_momentum", "0.1"},
     {"replicas", "1"},
+    {"slow_c", "no"},
 };
 
 static bool identifies(const CellValue *value) {

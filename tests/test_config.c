@@ -148,8 +148,10 @@ static void identity_is_the_configuration(void **state) {
 /* Cells from before there were these settings keep their folders. */
 static void later_settings_are_not_in_the_identity(void **state) {
     (void)state;
-    static const char *const other[][3] = {{"norm_momentum", "0.05", "norm_momentum: 0.05\n"},
-                                           {"replicas", "2", "replicas: 2\n"}};
+    static const char *const other[][3] = {{"fast_dt", "yes", "fast_dt: yes\n"},
+                                           {"norm_momentum", "0.05", "norm_momentum: 0.05\n"},
+                                           {"replicas", "2", "replicas: 2\n"},
+                                           {"slow_c", "yes", "slow_c: yes\n"}};
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
         Cell cell;
         Error error = {0};
