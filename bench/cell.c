@@ -287,9 +287,10 @@ static const struct {
     const char *key, *before;
 } later[] = {
     {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
-    {"lr_floor", "0"},         {"plateau_factor", "0.2"},   {"plateau_patience", "5"},
-    {"replicas", "1"},         {"restarts", "0"},           {"segments", "mixed"},
-    {"shuffle", "yes"},        {"slstm_convolution", "-1"}, {"test_length", "0"},
+    {"fast_dt", "no"},         {"lr_floor", "0"},           {"norm_momentum", "0.1"},
+    {"plateau_factor", "0.2"}, {"plateau_patience", "5"},   {"replicas", "1"},
+    {"restarts", "0"},         {"segments", "mixed"},       {"shuffle", "yes"},
+    {"slow_c", "no"},          {"slstm_convolution", "-1"}, {"test_length", "0"},
 };
 
 /* Whether a setting is part of what a cell is. */

@@ -16,6 +16,9 @@ typedef struct CheckOptions {
     Products products;  /* what a GPU's matrix products round their inputs to; widens tolerances */
     double work_limit;  /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
     bool one_order;     /* not also on 2 and 3 threads, for the same bits */
+    /* "key=value key=value" of the backbone or the model, for other models than the usual ones;
+     * NULL: none. */
+    const char *settings;
     FILE *out;
 } CheckOptions;
 

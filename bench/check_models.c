@@ -51,7 +51,8 @@ static bool open_or_report(const Bench *bench, Subject *subject, const SubjectSh
                            const Subject *like, const char *property, const char *more) {
     char text[256], name[128];
     Error error = {0};
-    snprintf(text, sizeof text, "%s %s", settings, more);
+    const char *other = bench->options->settings;
+    snprintf(text, sizeof text, "%s %s %s", settings, other ? other : "", more);
     if (subject_open(subject, bench->model, text, shape, like, &error) == STATUS_OK) return true;
     snprintf(name, sizeof name, "model/%s/%s", bench->model->name, property);
     check_report(bench->options, bench->count, false, name, "%s", error.message);
@@ -89,6 +90,9 @@ static double difference(const float *a, int64_t length_a, const float *b, int64
 }
 
 static const SubjectShape whole = {BATCH, LENGTH, MAX_LENGTH, TAPE_TRAIN, true, false};
+/* What positions and sequences see of each other is a property of a network that does not train:
+ * batch normalisation that trains takes statistics of all of them. */
+static const SubjectShape evaluated = {BATCH, LENGTH, MAX_LENGTH, TAPE_EVALUATE, true, false};
 
 static void check_gradient(const Bench *bench, bool causal) {
     const char *property = causal ? "gradient" : "gradient-bidirectional";
@@ -134,7 +138,7 @@ static void check_gradient(const Bench *bench, bool causal) {
 static void check_causality(const Bench *bench) {
     if (!wanted(bench, "causality", 0)) return;
     Subject subject;
-    if (!open_or_report(bench, &subject, &whole, NULL, "causality", "")) return;
+    if (!open_or_report(bench, &subject, &evaluated, NULL, "causality", "")) return;
     subject_disturb(&subject, 0.05);
     const int64_t width = subject.backbone.width;
     random_values(subject.x->data, tensor_size(subject.x), "check/x");
@@ -163,9 +167,9 @@ static void check_causality(const Bench *bench) {
 static void check_prefix(const Bench *bench) {
     if (!wanted(bench, "prefix", EXEMPT_PREFIX)) return;
     Subject subject, shorter;
-    if (!open_or_report(bench, &subject, &whole, NULL, "prefix", "")) return;
+    if (!open_or_report(bench, &subject, &evaluated, NULL, "prefix", "")) return;
     subject_disturb(&subject, 0.05);
-    SubjectShape shape = whole;
+    SubjectShape shape = evaluated;
     shape.length = 7;
     if (open_or_report(bench, &shorter, &shape, &subject, "prefix", "")) {
         const int64_t width = subject.backbone.width;
@@ -222,7 +226,7 @@ static void check_longer(const Bench *bench) {
 static void check_batch(const Bench *bench) {
     if (!wanted(bench, "batch", EXEMPT_BATCH_INDEPENDENCE)) return;
     Subject subject;
-    if (!open_or_report(bench, &subject, &whole, NULL, "batch", "")) return;
+    if (!open_or_report(bench, &subject, &evaluated, NULL, "batch", "")) return;
     subject_disturb(&subject, 0.05);
     const int64_t row = LENGTH * subject.backbone.width;
     const size_t bytes = (size_t)row * sizeof(float);
@@ -249,7 +253,7 @@ static void check_batch(const Bench *bench) {
 static void check_padding(const Bench *bench) {
     if (!bench->model->bidirectional || !wanted(bench, "padding", 0)) return;
     static const int32_t lengths[BATCH] = {LENGTH, 5, 1};
-    SubjectShape shape = whole;
+    SubjectShape shape = evaluated;
     shape.causal = false;
     shape.padded = true;
     Subject subject;
@@ -280,7 +284,7 @@ static void check_padding(const Bench *bench) {
 static void check_step(const Bench *bench) {
     if (!wanted(bench, "step", EXEMPT_STEP)) return;
     Subject subject, step;
-    if (!open_or_report(bench, &subject, &whole, NULL, "step", "")) return;
+    if (!open_or_report(bench, &subject, &evaluated, NULL, "step", "")) return;
     subject_disturb(&subject, 0.05);
     const SubjectShape one = {BATCH, 1, MAX_LENGTH, TAPE_STEP, true, false};
     if (open_or_report(bench, &step, &one, &subject, "step", "")) {
@@ -346,6 +350,10 @@ static bool open_cell(const Bench *bench, Cell *cell, const char *property) {
     Status status = cell_open(cell, "mqar", bench->model->name, &error);
     for (size_t i = 0; status == STATUS_OK && i < sizeof pairs / sizeof pairs[0]; i++)
         status = cell_set(cell, pairs[i][0], pairs[i][1], &error);
+    char *other = strdup(bench->options->settings ? bench->options->settings : ""), *rest = other;
+    for (char *key; status == STATUS_OK && (key = strtok_r(rest, "= ", &rest));)
+        status = cell_set(cell, key, strtok_r(rest, " ", &rest), &error);
+    free(other);
     if (status == STATUS_OK) return true;
     char name[128];
     snprintf(name, sizeof name, "model/%s/%s", bench->model->name, property);
@@ -385,7 +393,8 @@ static void check_learning(const Bench *bench) {
                                          .beta1 = 0.9,
                                          .beta2 = 0.98,
                                          .epsilon = 1e-8,
-                                         .clip = 1};
+                                         .clip = 1,
+                                         .replays = session.replays};
             optimizer_step(&optimizer, session.parameters, step + 1, 1, NULL);
         }
         const double surplus = fabs(first / log((double)session.problem.classes) - 1);

@@ -38,8 +38,9 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     return tape_plan(session->train.tape, session->threads, error);
 }
 
-/* The largest divisor of a part of the batch whose replay fits the cache, the whole part where that
- * costs too much, or what was asked for. */
+/* The largest divisor of a part of the batch whose replay fits the cache; the whole part where that
+ * costs too much, or where the network takes statistics of the batch, which must not depend on what
+ * fits; or what was asked for. */
 static Status choose_micro_batch(Session *session, Error *error) {
     const int64_t batch = session->cell->run.batch / session->cell->run.replicas;
     if (session->cell->run.micro_batch) {
@@ -54,6 +55,7 @@ static Status choose_micro_batch(Session *session, Error *error) {
         if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
         const double flops = (double)parts * tape_model_flops(session->train.tape);
         if (parts == 1) whole = flops;
+        if (session->parameters->averages > 0) return STATUS_OK;
         if (flops > most_repetition * whole) {
             session->micro_batch = batch;
             return record_train(session, batch, error);

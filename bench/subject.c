@@ -1,5 +1,6 @@
 #include "bench/subject.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,9 +72,12 @@ void subject_disturb(Subject *subject, double deviation) {
     Random random = random_open(1, random_stream("check/disturb"), 0);
     for (int p = 0; p < subject->parameters->count; p++) {
         Parameter *parameter = subject->parameters->list[p];
-        if (parameter->group.frozen) continue;
-        for (int64_t i = 0; i < tensor_size(&parameter->tensor); i++)
-            parameter->tensor.data[i] += (float)(deviation * random_normal(&random));
+        const bool average = parameter->group.average > 0;
+        if (parameter->group.frozen && !average) continue;
+        for (int64_t i = 0; i < tensor_size(&parameter->tensor); i++) {
+            const double change = deviation * random_normal(&random);
+            parameter->tensor.data[i] += (float)(average ? fabs(change) : change);
+        }
     }
 }
 

@@ -33,7 +33,8 @@ Status subject_open(Subject *subject, const Model *model, const char *settings,
 void subject_close(Subject *subject);
 
 /* Adds deviation * N(0, 1) to every parameter that is trained, so that no zero or one of an
- * initialiser hides a wrong gradient. */
+ * initialiser hides a wrong gradient; its magnitude to running averages, as variances are positive.
+ */
 void subject_disturb(Subject *subject, double deviation);
 
 void subject_forward(Subject *subject, int threads);

@@ -201,7 +201,8 @@ static Optimizer optimizer_at(const Training *training, double progress) {
                        .beta1 = run->beta1,
                        .beta2 = run->beta2,
                        .epsilon = run->epsilon,
-                       .clip = run->clip};
+                       .clip = run->clip,
+                       .replays = training->session.replays};
 }
 
 /* Memory for what steps leave behind. */

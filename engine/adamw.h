@@ -31,12 +31,16 @@ typedef struct AdamWRange {
 typedef struct AdamWFlat {
     float *values, *gradients, *moment1, *moment2;
     int64_t size;
+    int64_t normed; /* of these, the first: whose gradients are in the norm. Averages lie behind */
 } AdamWFlat;
 
 typedef struct AdamWPart {
     AdamW settings;
     int64_t from, to;
     bool frozen; /* nothing of it changes */
+    /* Running averages (group_average): no AdamW, but p = keep p + take gradient. */
+    bool averages;
+    float keep, take;
 } AdamWPart;
 
 typedef struct AdamWKernels {

@@ -65,20 +65,23 @@ Parameter *parameters_declare(Parameters *parameters, const char *name, Shape sh
         parameters->list =
             realloc(parameters->list, (size_t)parameters->capacity * sizeof *parameters->list);
     }
+    const int64_t size = shape_size(&shape);
+    const int64_t room = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const bool average = group.average > 0;
     parameter = calloc(1, sizeof *parameter);
     *parameter = (Parameter){
         .tensor = {.name = strdup(name),
                    .type = TENSOR_FLOAT,
                    .role = ROLE_PARAMETER,
                    .shape = shape,
-                   .wants_gradient = !group.frozen,
+                   .wants_gradient = !group.frozen || average,
                    .number = parameters->count},
         .init = init,
         .group = group,
-        .offset = parameters->size,
+        .offset = average ? parameters->averages : parameters->size - parameters->averages,
     };
-    const int64_t size = shape_size(&shape);
-    parameters->size += (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    parameters->size += room;
+    if (average) parameters->averages += room;
     if (!group.frozen) parameters->trained += size;
     parameters->list[parameters->count++] = parameter;
     return parameter;
@@ -146,12 +149,16 @@ Status parameters_allocate(Parameters *parameters, Device *device, bool training
             return error_context(error, "parameters");
     for (int i = 0; i < parameters->count; i++) {
         Parameter *parameter = parameters->list[i];
+        if (parameter->group.average > 0)
+            parameter->offset += parameters->size - parameters->averages;
         const int64_t offset = parameter->offset;
         parameter->tensor.data = parameters->values + offset;
         parameter->tensor.host = parameters->host_values + offset;
-        if (training && !parameter->group.frozen) {
+        if (training && parameter->tensor.wants_gradient) {
             parameter->tensor.gradient = parameters->gradients + offset;
             parameter->tensor.host_gradient = parameters->host_gradients + offset;
+        }
+        if (training && !parameter->group.frozen) {
             parameter->host_moment1 = parameters->host_moments1 + offset;
             parameter->host_moment2 = parameters->host_moments2 + offset;
         }

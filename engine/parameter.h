@@ -50,24 +50,37 @@ typedef struct Group {
         fixed_rate; /* > 0: peak rate of its own, following the schedule's shape (S4's A, B, dt) */
     bool no_decay;  /* weight decay off */
     bool frozen;    /* not trained at all */
+    double average; /* > 0: a running average; see group_average */
 } Group;
 
 #define GROUP_DECAY ((Group){0})
 #define GROUP_NO_DECAY ((Group){.no_decay = true})
+
+/* A running average of a statistic of batches. What backward kernels add to its gradient is no
+ * derivative but that statistic, once a replay; of the sum a step takes the mean over its replays
+ * and moves the value by this part of the way there. No moments, no decay, not in the gradient's
+ * norm. So it is summed over micro-batches and processes, kept, exported and read as weights are.
+ */
+static inline Group group_average(double part) {
+    return (Group){.frozen = true, .average = part};
+}
 
 typedef struct Parameter {
     Tensor tensor; /* role ROLE_PARAMETER */
     Init init;
     Group group;
     float *host_moment1, *host_moment2; /* see parameters_fetch */
-    int64_t offset; /* elements from the start of the flat arrays; multiple of 16 */
+    /* Elements from the start of the flat arrays, a multiple of 16; of a running average from the
+     * first of them until all are known and it is allocated. */
+    int64_t offset;
 } Parameter;
 
 typedef struct Parameters {
     Parameter **list;
     int count, capacity;
-    int64_t size;    /* floats in each flat array, padding included */
-    int64_t trained; /* numbers that count as parameters, no padding */
+    int64_t size;     /* floats in each flat array, padding included */
+    int64_t averages; /* of these at the end: running averages */
+    int64_t trained;  /* numbers that count as parameters, no padding */
     float *values, *gradients, *moments1, *moments2; /* NULL until allocated; 64-byte aligned */
     /* The same arrays where the program may read and write them: the same memory, or copies. */
     float *host_values, *host_gradients, *host_moments1, *host_moments2;

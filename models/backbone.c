@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "engine/ops/batch_norm/batch_norm.h"
 #include "engine/ops/dropout/dropout.h"
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/norm/norm.h"
@@ -17,8 +18,10 @@ static const Option options[] = {
      "second half of each block"},
     {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
      "hidden width of the MLP / D, then rounded up to a multiple of 8"},
-    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain",
-     "kind of normalisation; layer_gain: layer norm without an offset"},
+    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain|batch",
+     "kind of normalisation; layer_gain: layer norm without an offset; batch: over batch and time"},
+    {"norm_momentum", OPTION_REAL, offsetof(Backbone, norm_momentum), "0.1", 1e-6, 1, NULL,
+     "norm=batch: part of its running statistics that a step replaces (1 - Flax's momentum)"},
     {"norm_place", OPTION_CHOICE, offsetof(Backbone, norm_place), "pre", 0, -1, "pre|post",
      "normalise before each half of a block, or after its residual sum"},
     {"init_deviation", OPTION_REAL, offsetof(Backbone, init_deviation), "0.02", 0, 10, NULL,
@@ -53,7 +56,13 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
     tape_scope(tape, "%s", name);
     Tensor *gamma = tape_parameter(tape, "gamma", shape, init_constant(1), GROUP_NO_DECAY);
     Tensor *y;
-    if (backbone->norm == NORM_RMS) {
+    if (backbone->norm == NORM_BATCH) {
+        const Group running = group_average(backbone->norm_momentum);
+        Tensor *beta = tape_parameter(tape, "beta", shape, init_constant(0), GROUP_NO_DECAY);
+        Tensor *mean = tape_parameter(tape, "mean", shape, init_constant(0), running);
+        Tensor *variance = tape_parameter(tape, "variance", shape, init_constant(1), running);
+        y = batch_norm(tape, x, gamma, beta, mean, variance, norm_epsilon);
+    } else if (backbone->norm == NORM_RMS) {
         y = rms_norm(tape, x, gamma, norm_epsilon);
     } else {
         Tensor *beta = NULL;

@@ -8,7 +8,9 @@
 /* All blocks of a model with a mixer: (B, L, D) -> (B, L, D), without the final norm. */
 Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *context, Tensor *x);
 
-/* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). */
+/* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). By
+ * batch: over all positions, padding included, as S4's and Mega's released code does; beta, and the
+ * running averages mean and variance, which tapes that do not train read. */
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x);
 
 /* o (B, L, H m) -> the same, the RMS norm of every head with gains that the heads share:

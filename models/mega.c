@@ -319,8 +319,9 @@ const Model model_mega = {
               .arxiv = "2209.10655",
               .year = 2023},
     .kind = KIND_HYBRID,
-    .note = "layer or RMS norm only (no batch norm, no scale norm); no dropout of attention "
-            "weights or of whole features; decoding does not truncate the averages",
+    .note =
+        "no scale norm; no dropout of attention weights or of whole features; decoding does not "
+        "truncate the averages",
     .options = {options, sizeof options / sizeof *options, sizeof(Mega)},
     .backbone = "",
     .bidirectional = true,

@@ -27,6 +27,7 @@ typedef struct Backbone {
     int mlp;                  /* BackboneMlp */
     double mlp_ratio;         /* hidden width / D */
     int norm;                 /* BackboneNorm */
+    double norm_momentum;     /* NORM_BATCH: part of the running statistics that a step replaces */
     int norm_place;           /* BackbonePlace */
     double init_deviation;    /* of projections; 0: 1 / sqrt(D) */
     double dropout;           /* on each residual branch */
@@ -48,7 +49,8 @@ typedef enum BackboneMlp {
 typedef enum BackboneNorm {
     NORM_LAYER,
     NORM_RMS,
-    NORM_LAYER_GAIN /* layer norm without the offset beta */
+    NORM_LAYER_GAIN, /* layer norm without the offset beta */
+    NORM_BATCH
 } BackboneNorm;
 typedef enum BackbonePlace { PLACE_PRE, PLACE_POST } BackbonePlace;
 
@@ -66,7 +68,7 @@ typedef struct ModelContext {
 /* Properties that a model does not have; `longhaul check` prints the list. */
 enum {
     EXEMPT_STEP = 1,               /* no one-token form */
-    EXEMPT_BATCH_INDEPENDENCE = 2, /* e.g. batch normalisation */
+    EXEMPT_BATCH_INDEPENDENCE = 2, /* even where it does not train */
     EXEMPT_PREFIX = 4,             /* filters depend on the longest length, so prefixes are compared
                                       at equal max_length only */
     EXEMPT_LONGER = 8 /* weights compute something else under a larger max_length, so they are not

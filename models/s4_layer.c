@@ -100,15 +100,17 @@ static int64_t period_of(const ModelContext *context) {
 }
 
 /* A complex normal number of mean square 1, truncated. */
-static Tensor *output_vector(Tape *tape, const ModelContext *context, const char *name,
-                             const DplrParameters *p) {
+static Tensor *output_vector(Tape *tape, const ModelContext *context, const S4Layer *own,
+                             const char *name, const DplrParameters *p) {
     Init init = init_normal(sqrt(0.5));
     init.derive = truncate_C;
     const Tensor *const sources[] = {p->log_dt, p->A_real, p->A_imag, p->P, p->B};
     for (int i = 0; i < 5; i++) init.sources[i] = sources[i];
     init.argument = (double)period_of(context);
     const Shape shape = SHAPE(extent(p->log_dt, 0), extent(p->A_real, 1), 2);
-    return tape_parameter(tape, name, shape, init, GROUP_DECAY);
+    Group group = own->slow_c ? state_space_group(&own->layer) : GROUP_DECAY;
+    group.no_decay = false;
+    return tape_parameter(tape, name, shape, init, group);
 }
 
 DplrParameters s4_parameters(Tape *tape, const ModelContext *context, const S4Layer *own,
@@ -125,8 +127,8 @@ DplrParameters s4_parameters(Tape *tape, const ModelContext *context, const S4La
                          init_fill(fill_P, own->init, (double)own->state), slow);
     p.B = tape_parameter(tape, "B", SHAPE(S, M, 2),
                          init_fill(fill_B, own->init, (double)own->state), slow);
-    p.C = output_vector(tape, context, "C", &p);
-    if (!context->causal) p.C_reverse = output_vector(tape, context, "C_reverse", &p);
+    p.C = output_vector(tape, context, own, "C", &p);
+    if (!context->causal) p.C_reverse = output_vector(tape, context, own, "C_reverse", &p);
     return p;
 }
 

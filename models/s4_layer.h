@@ -9,7 +9,8 @@
 /* Options that these models share: a member of their option structs. */
 typedef struct S4Layer {
     int64_t state, sets;
-    int init; /* HippoMeasure */
+    int init;    /* HippoMeasure */
+    bool slow_c; /* C at the rate of the state's parameters, with decay */
     StateSpace layer;
 } S4Layer;
 
@@ -39,6 +40,14 @@ typedef struct S4Layer {
          -1,                                                                                       \
          "legs|legt|fout",                                                                         \
          "HiPPO matrix of the start: scaled Legendre, translated Legendre, Fourier"},              \
+        {"slow_c",                                                                                 \
+         OPTION_SWITCH,                                                                            \
+         offsetof(Own, member.slow_c),                                                             \
+         "no",                                                                                     \
+         0,                                                                                        \
+         -1,                                                                                       \
+         NULL,                                                                                     \
+         "C is trained at state_lr, too, with weight decay"},                                      \
         STATE_SPACE_OPTIONS(Own, member.layer)
 
 /* SCOPE.log_dt (D), A_real, A_imag (S, M), P (R, S, M, 2), B (S, M, 2), C (D, M, 2) and, where the

@@ -38,7 +38,8 @@ Init state_space_steps(const StateSpace *own) {
 }
 
 static Tensor *log_dt(Tape *tape, const StateSpace *own, Shape shape) {
-    return tape_parameter(tape, "log_dt", shape, state_space_steps(own), state_space_group(own));
+    const Group group = own->fast_dt ? GROUP_NO_DECAY : state_space_group(own);
+    return tape_parameter(tape, "log_dt", shape, state_space_steps(own), group);
 }
 
 Tensor *state_space_log_dt(Tape *tape, const StateSpace *own, int64_t D) {

@@ -10,6 +10,7 @@
 typedef struct StateSpace {
     double dt_min, dt_max; /* initial step sizes */
     double state_lr;       /* fixed learning rate of the state's parameters; 0: constant */
+    bool fast_dt;          /* step sizes at the rate of other weights instead */
     bool glu;              /* gated output layer */
 } StateSpace;
 
@@ -25,7 +26,16 @@ typedef struct StateSpace {
             "learning rate of the state's parameters (step size, A); 0: constant"                  \
     }
 #define STATE_SPACE_OPTIONS(Own, member)                                                           \
-    STATE_SPACE_RATES(Own, member), {                                                              \
+    STATE_SPACE_RATES(Own, member),                                                                \
+        {"fast_dt",                                                                                \
+         OPTION_SWITCH,                                                                            \
+         offsetof(Own, member.fast_dt),                                                            \
+         "no",                                                                                     \
+         0,                                                                                        \
+         -1,                                                                                       \
+         NULL,                                                                                     \
+         "step sizes are trained at the rate of other weights, without decay"},                    \
+    {                                                                                              \
         "glu", OPTION_SWITCH, offsetof(Own, member.glu), "yes", 0, -1, NULL,                       \
             "gated output layer; no: a plain one"                                                  \
     }
@@ -41,7 +51,7 @@ Group state_space_group(const StateSpace *own);
 /* Logarithms of step sizes, log-uniform between the options'; of rows (.., n) one for all n. */
 Init state_space_steps(const StateSpace *own);
 
-/* SCOPE.log_dt (D) in that group. */
+/* SCOPE.log_dt (D) in that group, or at the rate of other weights. */
 Tensor *state_space_log_dt(Tape *tape, const StateSpace *own, int64_t D);
 /* The same (D, 2): two step sizes of a channel that start equal. */
 Tensor *state_space_log_dt_pairs(Tape *tape, const StateSpace *own, int64_t D);

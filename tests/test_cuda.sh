@@ -82,7 +82,8 @@ loss() { # DEVICE key=value ...
         "$@" --device "$device" --results "$work/$device" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
     grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$device" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
 }
-for row in 'lstm float' 'transformer float' 'transformer bf16' 'transformer bf16 positions=rotary' 's4d bf16'; do
+for row in 'lstm float' 'transformer float' 'transformer bf16' 'transformer bf16 positions=rotary' 's4d bf16' \
+    'lstm float norm=batch'; do
     read -r model products more <<<"$row"
     settings=(model="$model" products="$products" ${more:+"$more"})
     on_cpu=$(loss cpu "${settings[@]}")

@@ -6,10 +6,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "bench/subject.h"
 #include "engine/device.h"
 #include "engine/ops/dplr_kernel/dplr_kernel.h"
 #include "engine/ops/dplr_modes/dplr_modes.h"
@@ -214,6 +216,34 @@ static void recovering_undoes_truncating(void **state) {
     for (int i = 0; i < N; i++) assert_true(fabs(c[i] - start[i]) < 1e-9);
 }
 
+/* The released configurations: step sizes as other weights, or all of the kernel slowly. */
+static void rates_of_the_kernel(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings, *name;
+        Group group;
+    } cases[] = {{"", "log_dt", {.fixed_rate = 1e-3, .no_decay = true}},
+                 {"", "C", {.no_decay = false}},
+                 {"fast_dt=yes", "log_dt", {.no_decay = true}},
+                 {"fast_dt=yes", "A_real", {.fixed_rate = 1e-3, .no_decay = true}},
+                 {"slow_c=yes state_lr=5e-4", "C", {.fixed_rate = 5e-4}},
+                 {"slow_c=yes state_lr=5e-4", "C_reverse", {.fixed_rate = 5e-4}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char settings[64], name[64];
+        snprintf(settings, sizeof settings, "width=4 layers=1 state=4 %s", cases[i].settings);
+        snprintf(name, sizeof name, "layers.0.mixer.%s", cases[i].name);
+        Subject subject;
+        Error error = {0};
+        const SubjectShape shape = {1, 4, 4, TAPE_EVALUATE, false, false};
+        if (subject_open(&subject, model_find("s4"), settings, &shape, NULL, &error))
+            fail_msg("%s", error.message);
+        const Group *own = &parameters_find(subject.parameters, name)->group;
+        assert_true(own->fixed_rate == cases[i].group.fixed_rate);
+        assert_true(own->no_decay == cases[i].group.no_decay && !own->frozen);
+        subject_close(&subject);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernel_is_the_recurrence),
@@ -222,6 +252,7 @@ int main(void) {
         cmocka_unit_test(without_low_rank_term_it_is_s4d),
         cmocka_unit_test(kernels_of_hippo),
         cmocka_unit_test(recovering_undoes_truncating),
+        cmocka_unit_test(rates_of_the_kernel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,6 +138,7 @@ static void test_resume_same_bits(void **state) {
     int count;
     const Model *const *models = model_list(&count);
     for (int m = 0; m < count; m++) check_resume(models[m]->name, "cpu", "");
+    check_resume("s4d", "cpu", "norm=batch micro_batch=4 norm_place=post"); /* running averages */
 }
 
 /* The learning rate depends on the validations so far. */
@@ -205,6 +206,7 @@ static void test_resume_on_a_device(void **state) {
     need_emulation();
     check_resume("lstm", "cuda-emulated", "micro_batch=4");
     check_resume("lstm", "cuda-emulated", PLATEAU " checkpoint_every=3");
+    check_resume("lstm", "cuda-emulated", "norm=batch layers=1");
     /* long enough for copies that attention keeps for its backward */
     check_resume("transformer", "cuda-emulated", "products=bf16 length=64 layers=1 budget=15step");
 }

@@ -39,7 +39,7 @@ KERNEL void norm_total(const double *__restrict__ partials, double clip, NormRes
 
 void launch_norm(const Run *run, const AdamWFlat *flat, double clip) {
     CudaState *state = state_of(run);
-    LAUNCH(run, norm_partials, NORM_BLOCKS, THREADS, 0, flat->gradients, flat->size,
+    LAUNCH(run, norm_partials, NORM_BLOCKS, THREADS, 0, flat->gradients, flat->normed,
            state->partials);
     LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, clip, state->norm);
 }
@@ -48,7 +48,7 @@ void launch_norm(const Run *run, const AdamWFlat *flat, double clip) {
 struct Constants {
     int64_t to; /* first element of the next part */
     float keep1, take1, keep2, take2, shrink, rate, root, epsilon;
-    int frozen;
+    int frozen, averages;
 };
 
 enum { PARTS = 48 }; /* that fit the arguments of one launch: 4 KiB */
@@ -57,6 +57,16 @@ struct Parts {
     int64_t from;
     int count;
 };
+
+/* Four numbers of a running average. */
+__device__ static inline void average(float *value, float *statistic, float keep, float take,
+                                      bool broken) {
+    Lanes<V> x = load<V>(value);
+    const Lanes<V> own = load<V>(statistic);
+    for (int e = 0; e < V; e++) x.of[e] = x.of[e] * keep + own.of[e] * take;
+    store<V>(statistic, Lanes<V>{});
+    if (!broken) store<V>(value, x);
+}
 
 KERNEL void __launch_bounds__(THREADS)
     update(float *__restrict__ values, float *__restrict__ gradients, float *__restrict__ moment1,
@@ -73,6 +83,10 @@ KERNEL void __launch_bounds__(THREADS)
     }
     const Constants c = parts.part[k];
     if (c.frozen) return;
+    if (c.averages) {
+        average(values + i, gradients + i, c.keep1, c.take1, norm->broken);
+        return;
+    }
     const Lanes<V> gradient = load<V>(gradients + i);
     Lanes<V> m = load<V>(moment1 + i), v = load<V>(moment2 + i), value = load<V>(values + i);
     const bool broken = norm->broken;
@@ -97,8 +111,8 @@ static Constants constants_of(const AdamWPart *part) {
     const double step = (double)s->step;
     Constants c = {};
     c.to = part->to;
-    c.keep1 = (float)s->beta1;
-    c.take1 = (float)(1 - s->beta1);
+    c.keep1 = part->averages ? part->keep : (float)s->beta1;
+    c.take1 = part->averages ? part->take : (float)(1 - s->beta1);
     c.keep2 = (float)s->beta2;
     c.take2 = (float)(1 - s->beta2);
     c.shrink = (float)(1 - s->rate * s->decay);
@@ -106,6 +120,7 @@ static Constants constants_of(const AdamWPart *part) {
     c.root = (float)(1 / sqrt(1 - pow(s->beta2, step)));
     c.epsilon = (float)s->epsilon;
     c.frozen = part->frozen;
+    c.averages = part->averages;
     return c;
 }
 
