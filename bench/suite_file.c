@@ -96,12 +96,47 @@ static Status check_models_named(const Reader *reader, const YamlNode *map) {
     return STATUS_OK;
 }
 
-/* One case: settings that name it, and under "set" those that only go with it. */
+/* "transformer, mega: {width: 64}" under `model` of a case: transformer.width and mega.width. */
+static Status read_case_model(const Reader *reader, const YamlNode *names, const YamlNode *map,
+                              Settings *settings) {
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, names->word, reader->error);
+    const char *rest = names->word;
+    while (status == STATUS_OK && *rest) {
+        const int begin = (int)strspn(rest, ", "), length = (int)strcspn(rest + begin, ", ");
+        for (int i = 0; i < map->count && status == STATUS_OK; i++) {
+            char word[OPTION_TEXT_BYTES];
+            YamlNode key = map->keys[i], pair = reader_pair(map, i);
+            snprintf(word, sizeof word, "%.*s.%s", length, rest + begin, key.word);
+            key.word = word;
+            pair.keys = &key;
+            status = reader_settings(reader, &pair, names->word, settings);
+            if (status == STATUS_OK) status = check_models_named(reader, &pair);
+        }
+        rest += begin + length;
+        rest += strspn(rest, ", ");
+    }
+    return status;
+}
+
+/* The map `model` of a case. */
+static Status read_case_models(const Reader *reader, const YamlNode *map, Settings *settings) {
+    Status status = yaml_expect(reader->yaml, map, YAML_MAP, "model", reader->error);
+    for (int i = 0; i < map->count && status == STATUS_OK; i++)
+        status = read_case_model(reader, &map->keys[i], &map->children[i], settings);
+    return status;
+}
+
+/* One case: settings that name it, under "set" those that only go with it, and under "model" those
+ * that go with it for some models. */
 static Status read_case(const Reader *reader, const YamlNode *map, Settings *names,
                         Settings *others) {
     Status status = yaml_expect(reader->yaml, map, YAML_MAP, "a case", reader->error);
     for (int i = 0; i < map->count && status == STATUS_OK; i++) {
         const YamlNode one = reader_pair(map, i);
+        if (strcmp(map->keys[i].word, "model") == 0) {
+            status = read_case_models(reader, &map->children[i], others);
+            continue;
+        }
         const bool set = strcmp(map->keys[i].word, "set") == 0;
         status = reader_settings(reader, set ? &map->children[i] : &one, set ? "set" : "a case",
                                  set ? others : names);
@@ -109,7 +144,7 @@ static Status read_case(const Reader *reader, const YamlNode *map, Settings *nam
     }
     if (status == STATUS_OK && names->count == 0)
         status = yaml_error(reader->yaml, map, reader->error,
-                            "a case has nothing but set; expected a key that names it");
+                            "a case has nothing but set and model; expected a key that names it");
     return status;
 }
 

@@ -327,14 +327,18 @@ static void cases_have_settings_of_their_own(void **state) {
     (void)state;
     write_text("models: [lstm]\npresets:\n  quick:\n    set: {budget: 1e9flop, batch: 8}\n"
                "    cases:\n      - {task: mqar, set: {length: 64, pairs: 4, batch: 16}}\n"
-               "      - {task: nns, set: {length: 8, lstm.dropout: 0.5, mamba.state: 4}}\n");
+               "      - {task: nns, set: {length: 8, lstm.dropout: 0.5, mamba.state: 4}}\n"
+               "      - task: adding\n        model: {'lstm, mamba': {layers: 1, batch: 4}, "
+               "mamba: {state: 4}, lstm: {batch: 2}}\n");
     Error error = {0};
     SuiteRequest request = {.suite = path, .preset = "quick"};
     Suite suite;
     if (suite_open(&suite, &request, &error) != STATUS_OK) fail_msg("%s", error.message);
     assert_int_equal(suite.axis_count, 1);
     assert_string_equal(suite.axes[0], "task");
-    assert_int_equal(suite.count, 2);
+    assert_int_equal(suite.count, 3);
+    assert_int_equal(suite.cells[2].cell.backbone.layers, 1);
+    assert_int_equal(suite.cells[2].cell.run.batch, 2);
     assert_string_equal(suite.cells[0].label, "lstm task=mqar seed=1");
     assert_int_equal(suite.cells[0].problem.length, 64);
     assert_int_equal(suite.cells[0].cell.run.batch, 16);
@@ -348,6 +352,11 @@ static void cases_have_settings_of_their_own(void **state) {
                "      - {length: 8, set: {mabma.state: 4}}\n");
     assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
     assert_says(&error, "no model 'mabma'", "a case's setting of an unknown model");
+    error = (Error){0};
+    write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
+               "      - {length: 8, model: {'lstm, mabma': {layers: 1}}}\n");
+    assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
+    assert_says(&error, "no model 'mabma'", "an unknown model under a case's model");
     error = (Error){0};
     write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
                "      - {set: {length: 8}}\n");
