@@ -124,7 +124,7 @@ static void print_groups(const char *what, const SampleGroup *groups) {
         else
             snprintf(range, sizeof range, "%lld to %lld", (long long)group->from,
                      (long long)group->to);
-        printf("%-22s %10.0f %10.4f\n", range, group->samples, group->accuracy / group->samples);
+        printf("%-22s %10.0f %10.4f\n", range, group->samples, sample_group_accuracy(group));
     }
 }
 
@@ -139,6 +139,7 @@ static void print_text(const Job *job, const Problem *problem) {
            evaluation->at_chance ? ", at chance" : "");
     print_known("bits/byte", breakdown_bits_per_byte(&job->breakdown));
     print_known("a word", breakdown_word_perplexity(&job->breakdown));
+    print_known("at the end", breakdown_last(&job->breakdown));
     print_groups("length", job->breakdown.lengths);
     print_groups("labels", job->breakdown.label_counts);
 }
