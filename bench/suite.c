@@ -142,11 +142,17 @@ static void suite_cell_free(SuiteCell *cell) {
     settings_free(&cell->settings);
 }
 
-static Status build_cell(const Product *product, const SuiteFile *file, const char *device,
-                         SuiteCell *cell, Error *error) {
+/* *wanted: whether the request's tasks have the cell's. Of others nothing is looked at, so that a
+ * key of one task and the data of another are no matter. */
+static Status build_cell(const Product *product, const SuiteFile *file, const SuiteRequest *request,
+                         SuiteCell *cell, bool *wanted, Error *error) {
     Status status = gather(product, file, &cell->settings, error);
-    if (status == STATUS_OK) status = cell_build(&cell->cell, &cell->settings, error);
+    const Setting *task = settings_find(&cell->settings, "task");
+    *wanted = !task || word_selected(request->tasks, task->value);
+    if (status != STATUS_OK || !*wanted) return status;
+    status = cell_build(&cell->cell, &cell->settings, error);
     if (status != STATUS_OK) return status;
+    const char *device = request->device;
     memcpy(cell->name, file->names[product->digits[0]].name, sizeof cell->name);
     make_label(product, cell);
     snprintf(cell->cell.device, sizeof cell->cell.device, "%s", device && *device ? device : "cpu");
@@ -155,10 +161,9 @@ static Status build_cell(const Product *product, const SuiteFile *file, const ch
     return status == STATUS_OK ? status : error_context(error, "cell %s", cell->label);
 }
 
-/* Takes the cell, unless its task is not wanted or an equal one is there: settings of the command
- * line may make two cells of the file equal. */
-static Status take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group,
-                        Error *error) {
+/* Takes the cell, unless an equal one is there: settings of the command line may make two cells of
+ * the file equal. */
+static Status take_cell(Suite *suite, SuiteCell *cell, bool *new_group, Error *error) {
     const SuiteCell *equal = find_equal(suite, cell->identity);
     if (equal && strcmp(equal->name, cell->name) != 0) {
         error_set(error, STATUS_USAGE,
@@ -168,7 +173,7 @@ static Status take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *
         suite_cell_free(cell);
         return STATUS_USAGE;
     }
-    if (!word_selected(tasks, cell->cell.task->name) || equal) {
+    if (equal) {
         suite_cell_free(cell);
         return STATUS_OK;
     }
@@ -198,9 +203,10 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
     int lowest, variant = 0;
     do {
         SuiteCell cell = {.variant = variant, .repeat = product.digits[product.seed_begin]};
-        status = build_cell(&product, file, request->device, &cell, error);
-        if (status == STATUS_OK)
-            status = take_cell(suite, request->tasks, &cell, &new_group, error);
+        bool wanted;
+        status = build_cell(&product, file, request, &cell, &wanted, error);
+        if (status == STATUS_OK && wanted)
+            status = take_cell(suite, &cell, &new_group, error);
         else
             suite_cell_free(&cell);
         if (status != STATUS_OK || !product_next(&product, &lowest)) break;

@@ -348,6 +348,14 @@ static void cases_have_settings_of_their_own(void **state) {
     assert_float_equal(suite.cells[0].cell.backbone.dropout, 0, 0);
     assert_float_equal(suite.cells[1].cell.backbone.dropout, 0.5, 0); /* lstm's; not mamba's */
     suite_close(&suite);
+    /* With one task alone, keys that the others do not have can be set. */
+    Settings pairs = {0};
+    assert_int_equal(settings_add(&pairs, "pairs", "8", "test", &error), STATUS_OK);
+    SuiteRequest one = {.suite = path, .preset = "quick", .tasks = "mqar", .settings = &pairs};
+    if (suite_open(&suite, &one, &error) != STATUS_OK) fail_msg("%s", error.message);
+    assert_int_equal(suite.count, 1);
+    suite_close(&suite);
+    settings_free(&pairs);
     write_text("task: nns\nmodels: [lstm]\npresets:\n  quick:\n    cases:\n"
                "      - {length: 8, set: {mabma.state: 4}}\n");
     assert_int_equal(suite_open(&suite, &request, &error), STATUS_USAGE);
