@@ -117,6 +117,9 @@ static inline void forward_cell(const Lstm *lstm, int64_t t, int64_t u, int64_t 
     v_store_part(state, c, n);
     if (!lstm->gates) return;
     float *gates = lstm->gates + row * 4 * H + u;
+    for (int gate = 0; gate < 4; gate++)
+        __builtin_prefetch(gates + (lstm->plan.B * 4 + gate) * H, 1);
+    __builtin_prefetch(lstm->saved_c + (row + lstm->plan.B) * H + u, 1);
     v_store_part(gates, i, n);
     v_store_part(gates + H, f, n);
     v_store_part(gates + 2 * H, g, n);
