@@ -10,6 +10,7 @@
 #include "bench/environment.h"
 #include "bench/result.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 static json_t *settings_to_json(const Cell *cell, const Settings *settings) {
     json_t *object = json_object();
@@ -134,9 +135,9 @@ Status record_read(Record *record, const char *path, Error *error) {
     *record = (Record){0};
     Status status = document_read(path, &record->json, error);
     if (status != STATUS_OK) return status;
-    record->path = strdup(path);
+    record->path = memory_copy_text(path);
     char field[64];
-    if (record->path && read_record(record, field, sizeof field)) return STATUS_OK;
+    if (read_record(record, field, sizeof field)) return STATUS_OK;
     record_close(record);
     return error_set(error, STATUS_DATA, "%s: field '%s' is missing or of the wrong type", path,
                      field);

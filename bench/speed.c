@@ -6,6 +6,7 @@
 
 #include "bench/session.h"
 #include "bench/speed_memory.h"
+#include "engine/memory.h"
 #include "engine/optimizer.h"
 
 enum { LEAST_SAMPLES = 3, MOST_SAMPLES = 1000, RESAMPLES = 1000 };
@@ -66,7 +67,7 @@ static void decode_token(Subject *subject) {
 }
 
 static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, double seconds) {
-    timing->seconds = malloc(MOST_SAMPLES * sizeof *timing->seconds);
+    timing->seconds = memory_take(MOST_SAMPLES * sizeof *timing->seconds);
     double before = seconds_now();
     work(subject); /* warm-up: pages (most of the first step at 131072), caches, thread pool */
     const double start = seconds_now();

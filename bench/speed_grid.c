@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/interrupt.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Tokens of a training step: enough to fill a micro-batch, few enough for a quick answer. */
@@ -128,7 +129,8 @@ static Status select_rows(SpeedReport *report, const SpeedRequest *request, Erro
         length_count = 1;
     }
     const Model *const *models = model_list(&model_count);
-    report->rows = calloc((size_t)(model_count * width_count * length_count), sizeof *report->rows);
+    report->rows = memory_take_zeroed((size_t)(model_count * width_count * length_count),
+                                      sizeof *report->rows);
     for (int m = 0; m < model_count; m++) {
         if (!word_selected(request->models, models[m]->name)) continue;
         for (int w = 0; w < width_count; w++)

@@ -8,6 +8,7 @@
 
 #include "bench/csv.h"
 #include "bench/home.h"
+#include "engine/memory.h"
 
 /* Quantities whose unit can be turned into ours. scale: to seconds or bytes. */
 static const struct {
@@ -85,7 +86,7 @@ Status speed_published_read(SpeedPublished *published, Error *error) {
         return error->status;
     const Status status = csv_read(path, &csv, error);
     if (status == STATUS_OK) {
-        published->points = calloc((size_t)csv.rows + 1, sizeof *published->points);
+        published->points = memory_take_zeroed((size_t)csv.rows + 1, sizeof *published->points);
         for (int row = 0; row < csv.rows; row++)
             published->count += read_point(&csv, row, &published->points[published->count]);
     }

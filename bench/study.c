@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 const char *study_value(const Record *record, const char *key) {
     const char *value = record_setting(record, key);
     return value ? value : "";
@@ -161,9 +163,7 @@ static int seed_order(const void *a, const void *b) {
 }
 
 static void *allocate(int count, size_t size) {
-    void *memory = calloc((size_t)count, size);
-    if (!memory) abort();
-    return memory;
+    return memory_take_zeroed((size_t)count, size);
 }
 
 /* Perplexity on other scales. A seed that diverged has no test and leaves these means alone: its

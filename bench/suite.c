@@ -8,6 +8,7 @@
 
 #include "bench/home.h"
 #include "bench/suite_file.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Nearest name among the suites that come with the program. */
@@ -156,27 +157,20 @@ static Status build_cell(const Product *product, const SuiteFile *file, const ch
 
 /* Takes the cell, unless its task is not wanted or an equal one is there: settings of the command
  * line may make two cells of the file equal. */
-static Status take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group,
-                        Error *error) {
+static void take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group) {
     if (!word_selected(tasks, cell->cell.task->name) || known_already(suite, cell->identity)) {
         suite_cell_free(cell);
-        return STATUS_OK;
+        return;
     }
     /* Grows by doubling: the count is a power of two exactly when the memory is full. */
     if ((suite->count & (suite->count - 1)) == 0) {
         const size_t capacity = suite->count ? 2 * (size_t)suite->count : 1;
-        SuiteCell *cells = realloc(suite->cells, capacity * sizeof *cells);
-        if (!cells) {
-            suite_cell_free(cell);
-            return error_set(error, STATUS_IO, "out of memory");
-        }
-        suite->cells = cells;
+        suite->cells = memory_resize(suite->cells, capacity * sizeof *suite->cells);
     }
     if (*new_group) suite->groups++;
     *new_group = false;
     cell->group = suite->groups - 1;
     suite->cells[suite->count++] = *cell;
-    return STATUS_OK;
 }
 
 static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *request,
@@ -190,7 +184,7 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
         SuiteCell cell = {.variant = variant, .repeat = product.digits[product.seed_begin]};
         status = build_cell(&product, file, request->device, &cell, error);
         if (status == STATUS_OK)
-            status = take_cell(suite, request->tasks, &cell, &new_group, error);
+            take_cell(suite, request->tasks, &cell, &new_group);
         else
             suite_cell_free(&cell);
         if (status != STATUS_OK || !product_next(&product, &lowest)) break;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/memory.h"
 #include "engine/tape_internal.h"
 
 static float *place_of(const Tape *tape, int buffer) {
@@ -12,7 +13,7 @@ static float *place_of(const Tape *tape, int buffer) {
 }
 
 static Status find_kernels(Tape *tape, Error *error) {
-    tape->kernels = calloc((size_t)tape->call_count + 1, sizeof *tape->kernels);
+    tape->kernels = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kernels);
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
         tape->kernels[c] = tape->device->kind->kernels(tape->device, call->op);
@@ -376,7 +377,8 @@ double tape_model_flops(const Tape *tape) {
 
 void tape_profile(Tape *tape, bool on) {
     free(tape->seconds);
-    tape->seconds = on ? calloc((size_t)tape->call_count + 1, sizeof *tape->seconds) : NULL;
+    tape->seconds =
+        on ? memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->seconds) : NULL;
 }
 
 double tape_seconds(const Tape *tape, int call) {
