@@ -277,10 +277,12 @@ void tape_forward(Tape *tape, const Run *run) {
     assert(run->threads <= tape->threads && "scratch was planned for fewer threads");
     assert((!tape->device->kind->remote || run->products == tape->products) &&
            "planned for other products");
+    /* Not after the replay: a device may still be reading it then. */
+    if (tape->position) tape->position->host_integers[0] = tape->place;
     replay(tape, run, PHASE_FORWARD);
     if (tape->mode != TAPE_STEP) return;
     tape->fresh = true;
-    if (tape->position) tape->position->host_integers[0]++;
+    tape->place++;
 }
 
 void tape_backward(Tape *tape, const Run *run) {
@@ -330,13 +332,13 @@ void tape_reset_state(Tape *tape) {
         Tensor *state = tape->carries[i].state;
         device_zero(tape->device, state->data, (size_t)tensor_size(state) * 4);
     }
-    if (tape->position) tape->position->host_integers[0] = 0;
+    tape->place = 0;
     tape->fresh = false;
 }
 
 void tape_place(Tape *tape, int64_t position) {
     assert(tape->mode == TAPE_STEP && position < tape->horizon);
-    if (tape->position) tape->position->host_integers[0] = (int32_t)position;
+    tape->place = (int32_t)position;
 }
 
 static void add_cost(Cost *sum, const Cost *cost) {
