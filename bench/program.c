@@ -11,6 +11,7 @@
 
 #include "bench/cli.h"
 #include "bench/environment.h"
+#include "engine/device.h"
 #include "engine/memory.h"
 
 /* A caller may have closed a standard descriptor; without this, the next file that is opened would
@@ -36,6 +37,7 @@ int program_run(int count, char **words) {
     const bool no_output = fcntl(STDOUT_FILENO, F_GETFD) < 0;
     fill_standard_descriptors();
     json_set_alloc_funcs(memory_take, free); /* else it leaves out what it has no memory for */
+    device_flush_denormals();                /* threads that start later do as this one does */
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, not the end of training */
     if (count == 2 && strcmp(words[1], "--version") == 0) {
         environment_print(stdout);
