@@ -132,10 +132,28 @@ static void make_label(const Product *product, SuiteCell *cell) {
     }
 }
 
-static bool known_already(const Suite *suite, const char *identity) {
+/* The cells by their identity: a table with room for twice as many, a power of two. */
+typedef struct Known {
+    int *numbers; /* of a cell, from 1 on; 0: free */
+    size_t room;
+} Known;
+
+/* Where the identity is, or belongs. */
+static int *place_of(const Known *known, const Suite *suite, const char *identity) {
+    size_t at = strtoull(identity, NULL, 16) & (known->room - 1);
+    while (known->numbers[at] &&
+           strcmp(suite->cells[known->numbers[at] - 1].identity, identity) != 0)
+        at = (at + 1) & (known->room - 1);
+    return &known->numbers[at];
+}
+
+static void make_room(Known *known, const Suite *suite) {
+    if (known->room > 2 * (size_t)suite->count) return;
+    known->room = known->room ? 2 * known->room : 64;
+    free(known->numbers);
+    known->numbers = memory_take_zeroed(known->room, sizeof *known->numbers);
     for (int i = 0; i < suite->count; i++)
-        if (strcmp(suite->cells[i].identity, identity) == 0) return true;
-    return false;
+        *place_of(known, suite, suite->cells[i].identity) = i + 1;
 }
 
 static void suite_cell_free(SuiteCell *cell) {
@@ -157,8 +175,11 @@ static Status build_cell(const Product *product, const SuiteFile *file, const ch
 
 /* Takes the cell, unless its task is not wanted or an equal one is there: settings of the command
  * line may make two cells of the file equal. */
-static void take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *new_group) {
-    if (!word_selected(tasks, cell->cell.task->name) || known_already(suite, cell->identity)) {
+static void take_cell(Suite *suite, Known *known, const char *tasks, SuiteCell *cell,
+                      bool *new_group) {
+    make_room(known, suite);
+    int *place = place_of(known, suite, cell->identity);
+    if (!word_selected(tasks, cell->cell.task->name) || *place) {
         suite_cell_free(cell);
         return;
     }
@@ -171,11 +192,13 @@ static void take_cell(Suite *suite, const char *tasks, SuiteCell *cell, bool *ne
     *new_group = false;
     cell->group = suite->groups - 1;
     suite->cells[suite->count++] = *cell;
+    *place = suite->count;
 }
 
 static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *request,
                      Error *error) {
     Product product;
+    Known known = {0};
     product_open(&product, file);
     Status status = STATUS_OK;
     bool new_group = true;
@@ -184,7 +207,7 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
         SuiteCell cell = {.variant = variant, .repeat = product.digits[product.seed_begin]};
         status = build_cell(&product, file, request->device, &cell, error);
         if (status == STATUS_OK)
-            take_cell(suite, request->tasks, &cell, &new_group);
+            take_cell(suite, &known, request->tasks, &cell, &new_group);
         else
             suite_cell_free(&cell);
         if (status != STATUS_OK || !product_next(&product, &lowest)) break;
@@ -194,6 +217,7 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
             variant = 0;
         }
     } while (true);
+    free(known.numbers);
     if (status == STATUS_OK && suite->count == 0)
         status =
             error_set(error, STATUS_USAGE, "nothing to run: --task '%s' fits no task of suite %s",
@@ -255,11 +279,30 @@ static bool better(const Problem *problem, const Tried *a, const Tried *b) {
     return (a->validation > b->validation) == problem->higher_is_better;
 }
 
+/* The first cell whose group is this one or a later one. */
+static int first_of_group(const Suite *suite, int group) {
+    int from = 0, to = suite->count;
+    while (from < to) {
+        const int middle = from + (to - from) / 2;
+        if (suite->cells[middle].group < group)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+void suite_group(const Suite *suite, int group, int *first, int *end) {
+    *first = first_of_group(suite, group);
+    *end = first_of_group(suite, group + 1);
+}
+
 int suite_select(const Suite *suite, int group, const Tried *tried) {
-    int best = -1;
-    for (int i = 0; i < suite->count; i++) {
+    int best = -1, first, end;
+    suite_group(suite, group, &first, &end);
+    for (int i = first; i < end; i++) {
         const SuiteCell *cell = &suite->cells[i];
-        if (cell->group != group || cell->repeat != 0 || !tried[i].finished) continue;
+        if (cell->repeat != 0 || !tried[i].finished) continue;
         if (best < 0 || better(&cell->problem, &tried[i], &tried[best])) best = i;
     }
     return best < 0 ? -1 : suite->cells[best].variant;
