@@ -89,7 +89,7 @@ static void a_budget_of_seconds(void **state) {
     assert_int_equal(result.outcome, OUTCOME_FINISHED);
     assert_true(result.train_seconds >= 0.2 && result.train_seconds <= took);
     assert_true(result.wall_seconds >= 0.2 && result.wall_seconds <= took);
-    assert_true(result.curve_count >= 4);
+    assert_true(result.curve_count >= 1);
     for (int i = 1; i < result.curve_count; i++)
         assert_true(result.curve[i].seconds >= result.curve[i - 1].seconds);
     result_free(&result);
