@@ -7,6 +7,7 @@
 
 #include "bench/beside.h"
 #include "bench/format.h"
+#include "engine/memory.h"
 
 enum { MOST_CASES = 128 };
 
@@ -164,8 +165,7 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
     }
     if (!by_seed) return true;
     const int seeds = rows[0]->seed_count;
-    average->metrics = calloc((size_t)seeds, sizeof *average->metrics);
-    if (!average->metrics) abort();
+    average->metrics = memory_take_zeroed((size_t)seeds, sizeof *average->metrics);
     average->seed_count = seeds;
     for (int s = 0; s < seeds; s++) {
         average->metrics[s] = failed;
@@ -254,8 +254,7 @@ void averages_append(Summary *summary, const Study *study, const Suite *suite,
     const Summary cases = *summary;
     const size_t most = (size_t)cases.count * (size_t)(1 + suite->average_count);
     if (suite->average_count == 0 || cases.count == 0 || !study->higher_is_better) return;
-    Row *rows = calloc(most, sizeof *rows);
-    if (!rows) abort();
+    Row *rows = memory_take_zeroed(most, sizeof *rows);
     memcpy(rows, cases.rows, (size_t)cases.count * sizeof *rows);
     for (int a = 0; a < suite->average_count; a++) {
         Parts parts = {.average = &suite->averages[a], .cases = &cases, .more = &sources->rows[a]};

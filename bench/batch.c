@@ -4,6 +4,7 @@
 
 #include "bench/network.h"
 #include "engine/hash.h"
+#include "engine/memory.h"
 
 /* Real numbers of a sample's target. */
 static int64_t value_count(const Problem *problem) {
@@ -16,14 +17,14 @@ Batch batch_open(const Problem *problem, int64_t capacity) {
     const size_t places = sequences * (size_t)problem->length;
     const size_t labels = n * (size_t)problem->labels;
     Batch batch = {.capacity = capacity};
-    if (problem->input == INPUT_TOKENS) batch.tokens = calloc(places, sizeof(int32_t));
+    if (problem->input == INPUT_TOKENS) batch.tokens = memory_take_zeroed(places, sizeof(int32_t));
     if (problem->input == INPUT_REALS)
-        batch.reals = calloc(places * (size_t)problem->channels, sizeof(float));
-    batch.lengths = calloc(sequences, sizeof(int32_t));
-    batch.positions = calloc(labels, sizeof(int32_t));
-    batch.classes = calloc(labels, sizeof(int32_t));
-    batch.weights = calloc(labels, sizeof(float));
-    batch.values = calloc(n * (size_t)value_count(problem), sizeof(float));
+        batch.reals = memory_take_zeroed(places * (size_t)problem->channels, sizeof(float));
+    batch.lengths = memory_take_zeroed(sequences, sizeof(int32_t));
+    batch.positions = memory_take_zeroed(labels, sizeof(int32_t));
+    batch.classes = memory_take_zeroed(labels, sizeof(int32_t));
+    batch.weights = memory_take_zeroed(labels, sizeof(float));
+    batch.values = memory_take_zeroed(n * (size_t)value_count(problem), sizeof(float));
     return batch;
 }
 

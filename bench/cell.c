@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/schedule.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Raised when the engine would give other numbers for the same settings. */
@@ -131,12 +132,8 @@ Status cell_open(Cell *cell, const char *task, const char *model, Error *error) 
     *cell = (Cell){.task = task_find(task), .model = model_find(model), .device = "cpu"};
     if (!cell->task) return no_task(task, error);
     if (!cell->model) return no_model(model, error);
-    cell->task_options = malloc(cell->task->options.bytes + 1);
-    cell->model_options = malloc(cell->model->options.bytes + 1);
-    if (!cell->task_options || !cell->model_options) {
-        cell_close(cell);
-        return error_set(error, STATUS_IO, "out of memory");
-    }
+    cell->task_options = memory_take(cell->task->options.bytes + 1);
+    cell->model_options = memory_take(cell->model->options.bytes + 1);
     Place places[TABLES];
     places_of(cell, places);
     for (int i = 0; i < TABLES; i++) option_defaults(places[i].table, places[i].values);
@@ -263,8 +260,7 @@ CellValue *cell_values(const Cell *cell, int *count) {
     enum { NAMES = 2 };
     int total = NAMES;
     for (int i = 0; i < TABLES; i++) total += places[i].table->count;
-    CellValue *values = calloc((size_t)total, sizeof *values);
-    if (!values) abort();
+    CellValue *values = memory_take_zeroed((size_t)total, sizeof *values);
     values[0] = (CellValue){.key = "task", .help = ""};
     values[1] = (CellValue){.key = "model", .help = ""};
     snprintf(values[0].text, OPTION_VALUE_BYTES, "%s", cell->task->name);
@@ -305,8 +301,7 @@ char *cell_text(const Cell *cell) {
     CellValue *values = cell_values(cell, &count);
     char *text = NULL;
     size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) abort();
+    FILE *out = memory_stream(&text, &bytes);
     fprintf(out, "numbers_version: " NUMBERS_VERSION "\ntask_version: %d\n", cell->task->version);
     for (int i = 0; i < count; i++)
         if (identifies(&values[i])) fprintf(out, "%s: %s\n", values[i].key, values[i].text);

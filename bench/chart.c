@@ -5,11 +5,10 @@
 #include <string.h>
 
 #include "bench/palette.h"
+#include "engine/memory.h"
 
 static void *grow(void *list, int count, size_t size) {
-    void *grown = realloc(list, (size_t)count * size);
-    if (!grown) abort();
-    return grown;
+    return memory_resize(list, (size_t)count * size);
 }
 
 Panel *chart_add_panel(Chart *chart, const char *title) {
@@ -35,12 +34,12 @@ void series_add_point(Series *series, ChartPoint point) {
 
 void chart_add_row(Chart *chart, const char *name) {
     chart->rows = grow(chart->rows, ++chart->row_count, sizeof *chart->rows);
-    chart->rows[chart->row_count - 1] = strdup(name);
+    chart->rows[chart->row_count - 1] = memory_copy_text(name);
 }
 
 void chart_add_name(Chart *chart, const char *name) {
     chart->names = grow(chart->names, ++chart->name_count, sizeof *chart->names);
-    chart->names[chart->name_count - 1] = strdup(name);
+    chart->names[chart->name_count - 1] = memory_copy_text(name);
 }
 
 void chart_free(Chart *chart) {

@@ -9,6 +9,7 @@
 #include "bench/home.h"
 #include "bench/palette.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 enum { MOST_MODELS = 48 };
 
@@ -159,8 +160,7 @@ static Status save(const char *folder, const Chart *chart, const char *extension
                    const char *template, Error *error) {
     char path[PATH_MAX], name[96], *text = NULL;
     size_t bytes = 0;
-    FILE *memory = open_memstream(&text, &bytes);
-    if (!memory) abort();
+    FILE *memory = memory_stream(&text, &bytes);
     if (template) {
         write_script(chart, template, memory);
     } else {

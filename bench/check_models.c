@@ -9,6 +9,7 @@
 #include "bench/reference.h"
 #include "bench/session.h"
 #include "bench/subject.h"
+#include "engine/memory.h"
 #include "engine/optimizer.h"
 
 enum { BATCH = 3, LENGTH = 12, MAX_LENGTH = 16 };
@@ -67,7 +68,7 @@ static void random_values(float *values, int64_t size, const char *stream) {
 
 static float *values_of(const Tensor *tensor) {
     const size_t bytes = (size_t)tensor_size(tensor) * sizeof(float);
-    float *copy = malloc(bytes);
+    float *copy = memory_take(bytes);
     memcpy(copy, tensor->data, bytes);
     return copy;
 }
@@ -103,7 +104,7 @@ static void check_gradient(const Bench *bench, bool causal) {
     if (!open_or_report(bench, &subject, &shape, NULL, property, "")) return;
     subject_disturb(&subject, 0.05);
     const int64_t size = tensor_size(subject.out);
-    float *cotangent = malloc((size_t)size * sizeof *cotangent);
+    float *cotangent = memory_take((size_t)size * sizeof *cotangent);
     random_values(subject.x->data, tensor_size(subject.x), "check/x");
     random_values(cotangent, size, "check/cotangent");
     subject_backward(&subject, cotangent, 1);
@@ -292,7 +293,7 @@ static void check_step(const Bench *bench) {
         const size_t bytes = (size_t)width * sizeof(float);
         random_values(subject.x->data, tensor_size(subject.x), "check/x");
         subject_forward(&subject, 1);
-        float *steps = malloc((size_t)tensor_size(subject.out) * sizeof *steps);
+        float *steps = memory_take((size_t)tensor_size(subject.out) * sizeof *steps);
         for (int round = 0; round < 2; round++) { /* twice: the state must reset */
             tape_reset_state(step.tape);
             for (int64_t t = 0; t < LENGTH; t++) {
@@ -324,13 +325,13 @@ static void check_bits(const Bench *bench) {
         const char *more = variant == 3 ? "recompute=yes" : "";
         if (!open_or_report(bench, &subject, &whole, NULL, "bits", more)) break;
         subject_disturb(&subject, 0.05);
-        float *cotangent = malloc((size_t)tensor_size(subject.out) * sizeof *cotangent);
+        float *cotangent = memory_take((size_t)tensor_size(subject.out) * sizeof *cotangent);
         random_values(subject.x->data, tensor_size(subject.x), "check/x");
         random_values(cotangent, tensor_size(subject.out), "check/cotangent");
         subject_backward(&subject, cotangent, variant == 3 ? 1 : variant + 1);
         bytes = (size_t)subject.parameters->size * sizeof(float);
         if (!first) {
-            first = malloc(bytes);
+            first = memory_take(bytes);
             memcpy(first, subject.parameters->gradients, bytes);
         }
         same = same && memcmp(first, subject.parameters->gradients, bytes) == 0;
@@ -350,7 +351,8 @@ static bool open_cell(const Bench *bench, Cell *cell, const char *property) {
     Status status = cell_open(cell, "mqar", bench->model->name, &error);
     for (size_t i = 0; status == STATUS_OK && i < sizeof pairs / sizeof pairs[0]; i++)
         status = cell_set(cell, pairs[i][0], pairs[i][1], &error);
-    char *other = strdup(bench->options->settings ? bench->options->settings : ""), *rest = other;
+    char *other = memory_copy_text(bench->options->settings ? bench->options->settings : ""),
+         *rest = other;
     for (char *key; status == STATUS_OK && (key = strtok_r(rest, "= ", &rest));)
         status = cell_set(cell, key, strtok_r(rest, " ", &rest), &error);
     free(other);

@@ -7,6 +7,7 @@
 #include "bench/check.h"
 #include "bench/reference.h"
 #include "bench/trial.h"
+#include "engine/memory.h"
 
 /* float32 rounds to 6e-8; a sum of n terms of mixed sign errs by about sqrt(n) of that relative to
  * its root mean square, and the longest sums in the tables have some 10^4 terms. */
@@ -86,7 +87,7 @@ static void finish(Check *check) {
 }
 
 static float *copy_of(const float *data, int64_t size) {
-    float *copy = malloc((size_t)size * sizeof *copy + 1);
+    float *copy = memory_take((size_t)size * sizeof *copy + 1);
     memcpy(copy, data, (size_t)size * sizeof *copy);
     return copy;
 }
@@ -151,7 +152,7 @@ static float *snapshot(Check *check, int64_t *size) {
         sources[n++] = check->trial->in[i]->host_gradient;
     }
     for (int i = 0; i < n; i++) *size += tensor_size(tensors[i]);
-    float *all = malloc((size_t)*size * sizeof *all + 1);
+    float *all = memory_take((size_t)*size * sizeof *all + 1);
     int64_t at = 0;
     for (int i = 0; i < n; i++) {
         memcpy(all + at, sources[i], (size_t)tensor_size(tensors[i]) * sizeof(float));
@@ -264,7 +265,7 @@ static float *choose_cotangents(Check *check) {
     int64_t size = 0;
     for (int j = 0; j < check->trial->call->outputs; j++)
         if (trial_seeds(check->trial, j)) size += tensor_size(check->trial->call->out[j]);
-    float *all = malloc((size_t)size * sizeof *all + 1), *at = all;
+    float *all = memory_take((size_t)size * sizeof *all + 1), *at = all;
     Random random = random_open(1, random_stream("check/cotangent"), 0);
     for (int64_t i = 0; i < size; i++) all[i] = (float)random_normal(&random);
     make_representable(check->options, all, size);

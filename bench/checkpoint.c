@@ -9,6 +9,7 @@
 #include "bench/document.h"
 #include "bench/result.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 #define MANIFEST "checkpoint.json"
 
@@ -37,11 +38,10 @@ typedef struct Moments {
     int count;
 } Moments;
 
-static bool moments_open(Moments *moments, const Parameters *parameters) {
+static void moments_open(Moments *moments, const Parameters *parameters) {
     const size_t most = 2 * (size_t)parameters->count + 1;
-    *moments =
-        (Moments){calloc(most, sizeof *moments->tensors), calloc(most, sizeof *moments->names), 0};
-    if (!moments->tensors || !moments->names) return false;
+    *moments = (Moments){memory_take_zeroed(most, sizeof *moments->tensors),
+                         memory_take_zeroed(most, sizeof *moments->names), 0};
     for (int i = 0; i < parameters->count; i++) {
         const Parameter *parameter = parameters->list[i];
         if (parameter->group.frozen) continue;
@@ -54,7 +54,6 @@ static bool moments_open(Moments *moments, const Parameters *parameters) {
                 (Safetensor){name, SAFETENSOR_F32, parameter->tensor.shape, data[which]};
         }
     }
-    return true;
 }
 
 static void moments_close(Moments *moments) {
@@ -64,10 +63,8 @@ static void moments_close(Moments *moments) {
 
 static Status moments_save(const char *path, const Parameters *parameters, Error *error) {
     Moments moments;
-    const Status status =
-        moments_open(&moments, parameters)
-            ? safetensors_write(path, moments.tensors, moments.count, NULL, 0, error)
-            : error_set(error, STATUS_IO, "out of memory");
+    moments_open(&moments, parameters);
+    const Status status = safetensors_write(path, moments.tensors, moments.count, NULL, 0, error);
     moments_close(&moments);
     return status;
 }

@@ -94,7 +94,7 @@ static void *beat(void *context) {
     pthread_mutex_lock(&claim->lock);
     while (!claim->done) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until); /* somebody may set the other one back */
         until.tv_sec += BEAT_SECONDS;
         pthread_cond_timedwait(&claim->wake, &claim->lock, &until);
         futimens(claim->descriptor, NULL); /* a missed beat is made good by the next */
@@ -129,7 +129,11 @@ static Status claim_own(const char *path, int descriptor, const Owner *self, Cla
     own->descriptor = descriptor;
     snprintf(own->path, sizeof own->path, "%s", path);
     pthread_mutex_init(&own->lock, NULL);
-    pthread_cond_init(&own->wake, NULL);
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&own->wake, &steady);
+    pthread_condattr_destroy(&steady);
     if (start_beating(own) != 0) {
         close(descriptor);
         unlink(path);

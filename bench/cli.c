@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/word.h"
 
 #define COMMAND(name) extern const Command command_##name;
@@ -154,8 +155,7 @@ static Status parse_words(Invocation *invocation, int count, char **words, Error
 Status cli_parse(Invocation *invocation, int count, char **words, Error *error) {
     *invocation = (Invocation){.program = words[0]};
     option_defaults(&flag_table, &invocation->flags);
-    invocation->arguments = calloc((size_t)count + 1, sizeof *invocation->arguments);
-    if (!invocation->arguments) return error_set(error, STATUS_IO, "out of memory");
+    invocation->arguments = memory_take_zeroed((size_t)count + 1, sizeof *invocation->arguments);
     if (count < 2)
         return error_set(error, STATUS_USAGE, "no command given; longhaul help lists them");
     if (words[1][0] != '-') {

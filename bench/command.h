@@ -30,6 +30,7 @@ typedef struct Flags {
     bool retry_failed, force, dry_run, ascii, quiet;
     char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */
     double limit;                    /* speed: seconds of the longest step */
+    int64_t generate;                /* speed: tokens after each prompt; 0: training steps */
     bool csv, json;                  /* short for --format */
     bool show, time;                 /* generate: a contact sheet; samples a second */
     bool plot;                       /* kernels, speed: draw */

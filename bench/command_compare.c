@@ -4,6 +4,7 @@
 
 #include "bench/command.h"
 #include "bench/compare.h"
+#include "engine/memory.h"
 
 static Status check_pairs(const Invocation *invocation, Error *error) {
     const int count = invocation->argument_count;
@@ -27,7 +28,7 @@ static Status compare(const Invocation *invocation, Error *error) {
     const double threshold = invocation->flags.threshold;
     ComparisonReport report = {0};
     Status status = check_pairs(invocation, error);
-    MeasuredFile *files = calloc((size_t)count, sizeof *files);
+    MeasuredFile *files = memory_take_zeroed((size_t)count, sizeof *files);
     for (int i = 0; i < count && status == STATUS_OK; i++)
         status = measured_read(&files[i], invocation->arguments[i], error);
     if (status == STATUS_OK)

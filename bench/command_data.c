@@ -11,6 +11,7 @@
 #include "bench/data_make.h"
 #include "bench/data_verify.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 #include "tasks/data.h"
 #include "tasks/task.h"
@@ -20,8 +21,8 @@ static const DataSet **chosen(const Invocation *invocation, int *count, Error *e
     int known;
     const DataSet *sets = data_set_list(&known);
     const int wanted = invocation->argument_count - 1;
-    const DataSet **list = calloc((size_t)(wanted > known ? wanted : known) + 1, sizeof *list);
-    if (!list) abort();
+    const DataSet **list =
+        memory_take_zeroed((size_t)(wanted > known ? wanted : known) + 1, sizeof *list);
     *count = wanted > 0 ? wanted : known;
     for (int i = 0; i < *count; i++) {
         list[i] = wanted > 0 ? data_set_find(invocation->arguments[1 + i]) : &sets[i];

@@ -11,6 +11,7 @@
 #include "bench/generate_time.h"
 #include "bench/show.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "engine/safetensors.h"
 #include "engine/word.h"
 #include "tasks/png_file.h"
@@ -122,8 +123,7 @@ static Status write_text(const Display *display, const char *path, Error *error)
     enum { COLUMNS = 100 };
     char *text = NULL;
     size_t bytes = 0;
-    FILE *memory = open_memstream(&text, &bytes);
-    if (!memory) abort();
+    FILE *memory = memory_stream(&text, &bytes);
     print_samples(display, COLUMNS, memory);
     fclose(memory);
     const Status status = file_write(path, text, bytes, error);

@@ -1,4 +1,5 @@
-/* longhaul speed: training step, prefill and decoding of whole models over length and width. */
+/* longhaul speed: training step, prefill and decoding of whole models over length and width, or
+ * generation over the size of the batch. */
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ static Status output(const SpeedReport *report, const Flags *flags, Error *error
         if (speed_write(report, "-", error) != STATUS_OK) return error->status;
         break;
     default:
-        speed_print_crossovers(report, stdout);
+        if (!report->generated) speed_print_crossovers(report, stdout);
         break;
     }
     return flags->plot || flags->ascii ? draw(report, flags, error) : STATUS_OK;
@@ -55,6 +56,7 @@ static Status speed(const Invocation *invocation, Error *error) {
                                   .device = flag_device(flags),
                                   .settings = &invocation->settings,
                                   .threads = flag_threads(flags),
+                                  .generate = flags->generate,
                                   .seconds = flags->seconds,
                                   .limit = flags->limit,
                                   .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet,
@@ -91,9 +93,17 @@ const Command command_speed = {
         "With --device cuda the peak is the GPU's (of the products= that are set), the overhead is "
         "the\n"
         "time it has nothing to do, and the second memory is what its driver counts.\n"
-        "--plot draws PLOTS/speed/time, memory and state; --output is for `longhaul compare`.",
+        "--plot draws PLOTS/speed/time, memory and state; --output is for `longhaul compare`.\n"
+        "\n"
+        "--generate N times generation instead: a pass over a batch of prompts, then N tokens of\n"
+        "each sequence, one at a time. Without settings: prompts of 2048 (length=), batches of 1 "
+        "to\n"
+        "128 (batch=1,8,64). Columns: tokens a second, prompts included and without them, the\n"
+        "prompts' share of the time, memory, state of one sequence at its end. --plot draws\n"
+        "PLOTS/speed/generation.",
     .flags =
-        "model against device threads seconds limit format csv json output plot plots ascii quiet",
+        "model against device threads seconds limit generate format csv json output plot plots "
+        "ascii quiet",
     .takes_settings = true,
     .run = speed,
 };

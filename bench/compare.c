@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/random.h"
 
 enum { RESAMPLES = 2000 };
@@ -52,8 +53,8 @@ Comparison compare_samples(const SampleRound *rounds, int count, double threshol
         logarithms += log(median(rounds[i].news, rounds[i].new_count) /
                           median(rounds[i].base, rounds[i].base_count));
     }
-    double *ratios = malloc(RESAMPLES * sizeof *ratios);
-    double *scratch = malloc((size_t)most * sizeof *scratch);
+    double *ratios = memory_take(RESAMPLES * sizeof *ratios);
+    double *scratch = memory_take((size_t)most * sizeof *scratch);
     Random random = random_open(1, random_stream("compare"), 0);
     for (int r = 0; r < RESAMPLES; r++)
         ratios[r] = resampled_ratio(rounds, count, scratch, &random);
@@ -111,8 +112,8 @@ Status compare_reports(ComparisonReport *report, const MeasuredFile *files, int 
     const MeasuredFile *base = &files[0], *news = &files[1];
     *report = (ComparisonReport){0};
     if (check_setting(files, 2 * rounds, force, error) != STATUS_OK) return error->status;
-    report->rows = calloc((size_t)base->count + 1, sizeof *report->rows);
-    SampleRound *found = calloc((size_t)rounds, sizeof *found);
+    report->rows = memory_take_zeroed((size_t)base->count + 1, sizeof *report->rows);
+    SampleRound *found = memory_take_zeroed((size_t)rounds, sizeof *found);
     double logarithms = 0;
     for (int i = 0; i < base->count; i++) {
         if (!base->cases[i].count) continue;

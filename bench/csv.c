@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 
 typedef struct Reader {
     const char *path;
@@ -54,9 +55,7 @@ static Status read_rows(Csv *csv, Reader *reader, Error *error) {
         for (bool last = false; !last; fields++, count++) {
             if (count == capacity) {
                 capacity = capacity ? 2 * capacity : 256;
-                char **grown = realloc(csv->cells, (size_t)capacity * sizeof *grown);
-                if (!grown) abort();
-                csv->cells = grown;
+                csv->cells = memory_resize(csv->cells, (size_t)capacity * sizeof *csv->cells);
             }
             const Status status = read_field(reader, &csv->cells[count], &last, error);
             if (status) return status;

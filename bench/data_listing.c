@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench/data_fetch.h"
+#include "engine/memory.h"
 #include "engine/process.h"
 
 /* The bucket, and what was fetched from it. */
@@ -28,8 +29,7 @@ static Status ask(const char *address, char **answer, Error *error) {
     *answer = NULL;
     if (process_start(&curl, words, true, error) != STATUS_OK) return error->status;
     size_t bytes = 0;
-    FILE *memory = open_memstream(answer, &bytes);
-    if (!memory) abort();
+    FILE *memory = memory_stream(answer, &bytes);
     char chunk[8192];
     for (ssize_t count; (count = read(curl.output, chunk, sizeof chunk)) > 0;)
         fwrite(chunk, 1, (size_t)count, memory);

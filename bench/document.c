@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 
 /* The file is the object's text up to its last brace, then this tail: the digest is that of every
  * byte before the tail. */
@@ -18,7 +19,7 @@ Status document_write(const char *path, json_t *object, Error *error) {
     json_object_set_new(object, "schema", json_integer(DOCUMENT_SCHEMA));
     char *text = json_dumps(object, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     const size_t body = text ? strlen(text) - strlen("\n}") : 0;
-    char *whole = text ? malloc(body + TAIL_BYTES + 1) : NULL;
+    char *whole = text ? memory_take(body + TAIL_BYTES + 1) : NULL;
     Status status = STATUS_OK;
     if (whole) {
         char digest[DIGEST_BYTES];

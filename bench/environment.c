@@ -94,6 +94,8 @@ json_t *environment_json(void) {
     json_object_set_new(object, "architecture", json_string(known ? system.machine : "unknown"));
     json_object_set_new(object, "processor", json_string(processor));
     json_object_set_new(object, "instruction_set", json_string(isa_name(isa_best())));
+    json_object_set_new(object, "denormals",
+                        json_string(device_denormals_flushed() ? "flushed to zero" : "kept"));
     json_object_set_new(object, "processors_allowed", json_integer(processors_allowed()));
     json_object_set_new(object, "processors_usable", json_integer(processors_usable()));
     json_object_set_new(object, "memory_bytes", json_integer((json_int_t)pages * page));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/guess.h"
+#include "engine/memory.h"
 
 /* How often a class came in training; -1: the task does not know. */
 static int64_t frequency_of(const Session *session, int32_t class_id) {
@@ -177,8 +178,7 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
     samples = session_samples(session, split, samples);
     const int64_t rows = session->evaluate.batch;
     const size_t bytes = replayed_bytes(session);
-    char *blocks = calloc((size_t)team->count, bytes);
-    if (!blocks) abort();
+    char *blocks = memory_take_zeroed((size_t)team->count, bytes);
     Batch batch = batch_open(problem, rows);
     Score sum = {0};
     for (int64_t round = 0; round < samples; round += team->count * rows) {

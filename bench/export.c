@@ -6,6 +6,7 @@
 
 #include "bench/checkpoint.h"
 #include "bench/session.h"
+#include "engine/memory.h"
 #include "engine/safetensors.h"
 
 /* Tensors to be written, with names of their own. */
@@ -19,7 +20,7 @@ static void append(List *list, const char *prefix, const char *name, SafetensorT
     char full[512];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     list->tensors[list->count++] =
-        (Safetensor){.name = strdup(full), .type = type, .shape = shape, .data = data};
+        (Safetensor){.name = memory_copy_text(full), .type = type, .shape = shape, .data = data};
 }
 
 static void append_parameters(List *list, const Parameters *parameters) {
@@ -54,7 +55,7 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
                session->threads);
     const int64_t rows = cell->run.batch * problem->labels;
     const int64_t replay_rows = session->micro_batch * problem->labels;
-    float *row_loss = malloc((size_t)rows * sizeof *row_loss);
+    float *row_loss = memory_take((size_t)rows * sizeof *row_loss);
     float loss = 0;
     const Run run = session_run(session);
     for (int64_t m = 0; m < session->replays; m++) {
@@ -68,8 +69,8 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
                (size_t)replay_rows * sizeof(float));
     }
     Status status = parameters_fetch(session->parameters, error);
-    List list = {.tensors =
-                     malloc((size_t)(2 * session->parameters->count + 16) * sizeof(Safetensor))};
+    List list = {
+        .tensors = memory_take((size_t)(2 * session->parameters->count + 16) * sizeof(Safetensor))};
     append_parameters(&list, session->parameters);
     append_batch(&list, &batch, problem);
     append(&list, "", "row_loss", SAFETENSOR_F32, SHAPE(rows), row_loss);

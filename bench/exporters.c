@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 
 static const Exporter exporters[] = {
     {"console", NULL, export_console}, {"md", "md", export_markdown}, {"csv", "csv", export_csv},
@@ -28,8 +29,7 @@ Status table_save(const Table *table, const char *folder, Error *error) {
         if (!exporters[i].extension) continue;
         char path[PATH_MAX], name[32], *text = NULL;
         size_t bytes = 0;
-        FILE *memory = open_memstream(&text, &bytes);
-        if (!memory) abort();
+        FILE *memory = memory_stream(&text, &bytes);
         exporters[i].write(table, &style, memory);
         fclose(memory);
         snprintf(name, sizeof name, "table.%s", exporters[i].extension);

@@ -6,6 +6,7 @@
 
 #include "bench/layout.h"
 #include "bench/overlay.h"
+#include "engine/memory.h"
 
 static void metric_axis(const Study *study, Axis *axis) {
     snprintf(axis->label, sizeof axis->label, "%s", study->metric);
@@ -265,8 +266,7 @@ static void by_width(const Study *study, const Summary *summary, const Published
         const Row *row = &summary->rows[r];
         int64_t labels[BREAKDOWN_POSITIONS];
         const int count = study_labels(row, labels);
-        double *values = calloc((size_t)row->seed_count, sizeof *values);
-        if (!values) abort();
+        double *values = memory_take_zeroed((size_t)row->seed_count, sizeof *values);
         for (int k = 0; k < count; k++) {
             for (int i = 0; i < row->seed_count; i++)
                 values[i] = study_labels_accuracy(row, i, labels[k]);

@@ -32,6 +32,8 @@ static const Option options[] = {
      "to spend on each measurement"},
     {"limit", OPTION_REAL, FLAG(limit), "10", 0, 1e9, NULL,
      "seconds that one training step may be expected to take"},
+    {"generate", OPTION_INTEGER, FLAG(generate), "0", 0, 1 << 24, NULL,
+     "tokens to generate after each prompt of a batch; 0: time training steps"},
     {"against", OPTION_TEXT, FLAG(against), "transformer", 0, -1, NULL,
      "model with which crossover lengths are sought"},
     {"threshold", OPTION_REAL, FLAG(threshold), "0.05", 0, 1000, NULL,

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
+
 /* With 4,096 samples a share is known to 0.8 % (one standard error), and the rule that follows from
  * it loses less than that. */
 enum { TRAINING = 4096, ROWS = 64 };
@@ -51,9 +53,8 @@ Guesses guesses_measure(const Session *session, Split split, int64_t samples) {
     if (known == 0 || known > TRAINING) known = TRAINING;
     const size_t classes = (size_t)train.classes, vocabulary = (size_t)train.vocabulary;
     Answers answers = {.classes = train.classes,
-                       .all = calloc(classes, sizeof *answers.all),
-                       .first = calloc(vocabulary * classes, sizeof *answers.first)};
-    if (!answers.all || !answers.first) abort();
+                       .all = memory_take_zeroed(classes, sizeof *answers.all),
+                       .first = memory_take_zeroed(vocabulary * classes, sizeof *answers.first)};
     const struct {
         const Problem *problem;
         Split split;

@@ -7,6 +7,7 @@
 
 #include "bench/session.h"
 #include "bench/trial.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Long enough that the clock (about 50 ns a reading) and one interrupt do not matter, shorter than
@@ -85,8 +86,8 @@ static void add_sample(KernelRow *row, double seconds) {
  * slow minute of the machine falls on all rows alike. */
 static void sample_rounds(KernelReport *report, Runner *runners, const Run *run, double seconds,
                           bool progress) {
-    int *order = malloc((size_t)report->count * sizeof *order);
-    report->probes = malloc(MOST_KERNEL_SAMPLES * sizeof *report->probes);
+    int *order = memory_take((size_t)report->count * sizeof *order);
+    report->probes = memory_take(MOST_KERNEL_SAMPLES * sizeof *report->probes);
     const double start = seconds_now();
     for (uint64_t round = 0; round < MOST_KERNEL_SAMPLES; round++) {
         const double spent = seconds_now() - start, whole = seconds * report->count;
@@ -155,8 +156,8 @@ static int select_rows(KernelReport *report, const KernelRequest *request, Kerne
                 if (cases) {
                     KernelRow *entry = &report->rows[n];
                     memcpy(entry->name, name, sizeof name);
-                    entry->seconds = malloc(MOST_KERNEL_SAMPLES * sizeof *entry->seconds);
-                    entry->held = calloc(MOST_KERNEL_SAMPLES, sizeof *entry->held);
+                    entry->seconds = memory_take(MOST_KERNEL_SAMPLES * sizeof *entry->seconds);
+                    entry->held = memory_take_zeroed(MOST_KERNEL_SAMPLES, sizeof *entry->held);
                     cases[n] = (KernelCase){list[o], row, (Phase)phase};
                 }
                 n++;
@@ -180,7 +181,7 @@ static Status measure_cpu(KernelReport *report, const KernelRequest *request,
     if (request->isa > isa_best())
         return error_set(error, STATUS_USAGE, "this processor runs %s kernels at most, not %s",
                          isa_name(isa_best()), isa_name(request->isa));
-    Runner *runners = calloc((size_t)report->count, sizeof *runners);
+    Runner *runners = memory_take_zeroed((size_t)report->count, sizeof *runners);
     ceiling_measure(&report->ceiling, request->isa, request->threads);
     const Run run = {
         .threads = request->threads, .training = true, .seed = 1, .products = request->products};
@@ -201,9 +202,9 @@ Status kernels_measure(KernelReport *report, const KernelRequest *request, Error
         .isa = request->isa, .threads = request->threads, .products = request->products};
     const int n = select_rows(report, request, NULL);
     if (n == 0) return nothing_selected(request->filter ? request->filter : "", error);
-    report->rows = calloc((size_t)n, sizeof *report->rows);
+    report->rows = memory_take_zeroed((size_t)n, sizeof *report->rows);
     report->count = n;
-    KernelCase *cases = calloc((size_t)n, sizeof *cases);
+    KernelCase *cases = memory_take_zeroed((size_t)n, sizeof *cases);
     select_rows(report, request, cases);
     const bool cpu = strcmp(request->device, "cpu") == 0;
     const Status status = cpu ? measure_cpu(report, request, cases, error)

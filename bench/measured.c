@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 
 /* jansson's reading functions take no const. */
 static json_t *writable(const json_t *json) {
@@ -24,7 +25,7 @@ static bool read_case(const json_t *json, MeasuredCase *entry) {
     snprintf(entry->name, sizeof entry->name, "%s", name);
     snprintf(entry->work, sizeof entry->work, "%s", work);
     const int count = (int)json_array_size(seconds);
-    entry->seconds = malloc(((size_t)count + 1) * sizeof(double));
+    entry->seconds = memory_take(((size_t)count + 1) * sizeof(double));
     for (int i = 0; i < count; i++) {
         entry->seconds[i] = json_number_value(json_array_get(seconds, (size_t)i));
         if (!(entry->seconds[i] > 0)) return false;
@@ -54,7 +55,7 @@ static Status read_all(MeasuredFile *file, const json_t *json, Error *error) {
     if (!json_unpack(writable(json), "{s:{s:s, s:s}}", "environment", "compiler", &compiler,
                      "compiler_flags", &flags))
         snprintf(file->build, sizeof file->build, "%s, %s", compiler, flags);
-    file->cases = calloc(json_array_size(rows) + 1, sizeof *file->cases);
+    file->cases = memory_take_zeroed(json_array_size(rows) + 1, sizeof *file->cases);
     for (size_t i = 0; i < json_array_size(rows); i++)
         if (!read_case(json_array_get(rows, i), &file->cases[file->count++]))
             return error_set(error, STATUS_DATA,

@@ -8,6 +8,7 @@
 
 #include "bench/csv.h"
 #include "bench/home.h"
+#include "engine/memory.h"
 
 /* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...", or
  * to the end of the brackets in which the paper's number stands. Of a file in a repository, "repo
@@ -126,10 +127,8 @@ Status published_read(const char *path, const char *task, Published *published, 
         PublishedPoint point;
         if (!read_point(&csv, row, &point) || (task && strcmp(point.task, wanted) != 0)) continue;
         const size_t count = (size_t)published->count + 1;
-        PublishedPoint *grown = realloc(published->points, count * sizeof *grown);
-        if (!grown) abort();
-        grown[published->count++] = point;
-        published->points = grown;
+        published->points = memory_resize(published->points, count * sizeof *published->points);
+        published->points[published->count++] = point;
     }
     csv_free(&csv);
     return status;

@@ -10,6 +10,7 @@
 #include "bench/environment.h"
 #include "bench/result.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 static json_t *settings_to_json(const Cell *cell, const Settings *settings) {
     json_t *object = json_object();
@@ -42,8 +43,8 @@ static double real_or_nan(const json_t *value) {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static bool read_metric(Record *record) {
-    const json_t *metric = json_object_get(record->json, "metric");
+static bool read_metric(Record *record, const json_t *json) {
+    const json_t *metric = json_object_get(json, "metric");
     const char *name = json_string_value(json_object_get(metric, "name"));
     const json_t *higher = json_object_get(metric, "higher_is_better");
     if (!name || !json_is_boolean(higher)) return false;
@@ -87,10 +88,10 @@ Status result_write(const char *folder, const Cell *cell, const Settings *settin
     return status;
 }
 
-static bool read_settings(Record *record) {
+static bool read_settings(Record *record, const json_t *json) {
     const char *key;
     json_t *entry;
-    json_object_foreach(json_object_get(record->json, "settings"), key, entry) {
+    json_object_foreach(json_object_get(json, "settings"), key, entry) {
         const char *value = json_string_value(json_object_get(entry, "value"));
         const char *source = json_string_value(json_object_get(entry, "source"));
         if (!value || !source ||
@@ -100,13 +101,13 @@ static bool read_settings(Record *record) {
     return record->settings.count > 0;
 }
 
-static bool read_word(const Record *record, const char *name, char *text, size_t bytes) {
-    const char *value = json_string_value(json_object_get(record->json, name));
+static bool read_word(const json_t *json, const char *name, char *text, size_t bytes) {
+    const char *value = json_string_value(json_object_get(json, name));
     if (value) snprintf(text, bytes, "%s", value);
     return value && strlen(value) < bytes;
 }
 
-static bool read_record(Record *record, char *field, size_t bytes) {
+static bool read_record(Record *record, const json_t *json, char *field, size_t bytes) {
     const struct {
         const char *name;
         char *text;
@@ -117,26 +118,29 @@ static bool read_record(Record *record, char *field, size_t bytes) {
                  {"device", record->device, sizeof record->device}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         snprintf(field, bytes, "%s", words[i].name);
-        if (!read_word(record, words[i].name, words[i].text, words[i].bytes)) return false;
+        if (!read_word(json, words[i].name, words[i].text, words[i].bytes)) return false;
     }
     snprintf(field, bytes, "task_version");
-    const json_t *version = json_object_get(record->json, "task_version");
+    const json_t *version = json_object_get(json, "task_version");
     if (!json_is_integer(version)) return false;
     record->task_version = (int)json_integer_value(version);
     snprintf(field, bytes, "metric");
-    if (!read_metric(record)) return false;
+    if (!read_metric(record, json)) return false;
     snprintf(field, bytes, "settings");
-    if (!read_settings(record)) return false;
-    return result_from_json(json_object_get(record->json, "result"), &record->result, field, bytes);
+    if (!read_settings(record, json)) return false;
+    return result_from_json(json_object_get(json, "result"), &record->result, field, bytes);
 }
 
 Status record_read(Record *record, const char *path, Error *error) {
     *record = (Record){0};
-    Status status = document_read(path, &record->json, error);
+    json_t *json;
+    const Status status = document_read(path, &json, error);
     if (status != STATUS_OK) return status;
-    record->path = strdup(path);
+    record->path = memory_copy_text(path);
     char field[64];
-    if (record->path && read_record(record, field, sizeof field)) return STATUS_OK;
+    const bool good = read_record(record, json, field, sizeof field);
+    json_decref(json);
+    if (good) return STATUS_OK;
     record_close(record);
     return error_set(error, STATUS_DATA, "%s: field '%s' is missing or of the wrong type", path,
                      field);
@@ -145,7 +149,6 @@ Status record_read(Record *record, const char *path, Error *error) {
 void record_close(Record *record) {
     settings_free(&record->settings);
     result_free(&record->result);
-    json_decref(record->json);
     free(record->path);
     *record = (Record){0};
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/tape_internal.h"
 
 struct Reference {
@@ -19,7 +20,7 @@ struct Reference {
 
 static double *doubles_of(const Tensor *tensor) {
     const int64_t size = tensor_size(tensor);
-    double *values = calloc((size_t)size + 1, sizeof *values);
+    double *values = memory_take_zeroed((size_t)size + 1, sizeof *values);
     if (tensor->type == TENSOR_FLOAT && tensor->role != ROLE_ACTIVATION &&
         tensor->role != ROLE_SAVED)
         for (int64_t i = 0; i < size; i++) values[i] = (double)tensor->host[i];
@@ -27,11 +28,12 @@ static double *doubles_of(const Tensor *tensor) {
 }
 
 Reference *reference_open(Tape *tape, const Run *run) {
-    Reference *reference = calloc(1, sizeof *reference);
+    Reference *reference = memory_take_zeroed(1, sizeof *reference);
     reference->tape = tape;
     reference->run = run;
-    reference->tensors = calloc((size_t)tape->tensor_count + 1, sizeof(double *));
-    reference->parameters = calloc((size_t)tape->parameters->count + 1, sizeof(double *));
+    reference->tensors = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof(double *));
+    reference->parameters =
+        memory_take_zeroed((size_t)tape->parameters->count + 1, sizeof(double *));
     for (int i = 0; i < tape->tensor_count; i++)
         if (!tape->tensors[i]->base) reference->tensors[i] = doubles_of(tape->tensors[i]);
     for (int i = 0; i < tape->parameters->count; i++)
@@ -77,7 +79,7 @@ double reference_shifted(Reference *reference, const Tensor *leaf, const double 
                          double step, const Seeds *seeds) {
     double *values = reference_values(reference, leaf);
     const int64_t size = tensor_size(leaf);
-    double *original = malloc((size_t)size * sizeof *original);
+    double *original = memory_take((size_t)size * sizeof *original);
     memcpy(original, values, (size_t)size * sizeof *original);
     for (int64_t i = 0; i < size; i++) values[i] += step * direction[i];
     reference_forward(reference);
@@ -125,8 +127,8 @@ static double slope(Reference *reference, const Tensor *leaf, const double *dire
                           reference_shifted(reference, leaf, direction, -h, seeds)) /
                          (2 * h);
     if (!reference->remembers) return value;
-    reference->slopes = realloc(reference->slopes,
-                                ((size_t)reference->slope_count + 1) * sizeof *reference->slopes);
+    reference->slopes = memory_resize(reference->slopes, ((size_t)reference->slope_count + 1) *
+                                                             sizeof *reference->slopes);
     reference->slopes[reference->slope_count++] = value;
     reference->next_slope = reference->slope_count;
     return value;
@@ -136,7 +138,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
                                 int probes) {
     const int64_t size = tensor_size(leaf);
     const float *gradient = leaf->host_gradient;
-    double *direction = calloc((size_t)size, sizeof *direction);
+    double *direction = memory_take_zeroed((size_t)size, sizeof *direction);
     double scale = 0;
     for (int64_t i = 0; i < size; i++) scale += (double)gradient[i] * (double)gradient[i];
     scale = sqrt(scale / (double)size);

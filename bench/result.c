@@ -5,8 +5,9 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "engine/memory.h"
 
 /* One table drives writing and reading of Result. */
 typedef enum FieldType { FIELD_INTEGER, FIELD_INT, FIELD_REAL, FIELD_BOOL } FieldType;
@@ -157,8 +158,7 @@ json_t *result_to_json(const Result *result) {
 static const char *curve_from_json(const json_t *curve, Result *result) {
     const size_t count = json_array_size(curve);
     if (!json_is_array(curve) || count > INT32_MAX) return "curve";
-    result->curve = calloc(count + 1, sizeof *result->curve);
-    if (!result->curve) return "curve";
+    result->curve = memory_take_zeroed(count + 1, sizeof *result->curve);
     result->curve_count = (int)count;
     for (size_t i = 0; i < count; i++)
         if (fields_from_json(json_array_get(curve, i), point_fields, POINT_FIELDS,
@@ -170,8 +170,7 @@ static const char *curve_from_json(const json_t *curve, Result *result) {
 static const char *times_from_json(const json_t *times, Result *result) {
     const size_t count = json_array_size(times);
     if (!json_is_array(times) || count > INT32_MAX) return "step_seconds";
-    result->step_seconds = calloc(count + 1, sizeof *result->step_seconds);
-    if (!result->step_seconds) return "step_seconds";
+    result->step_seconds = memory_take_zeroed(count + 1, sizeof *result->step_seconds);
     result->step_seconds_count = (int)count;
     for (size_t i = 0; i < count; i++)
         if (!real_from_json(json_array_get(times, i), &result->step_seconds[i]))

@@ -19,7 +19,6 @@ typedef struct Record {
     double chance, solved; /* metric of guessing, and from which on it is solved; NAN: none */
     double best;           /* best possible metric; NAN: not known */
     Result result;
-    struct json_t *json; /* the whole file, environment included */
 } Record;
 
 /* Writes result.json into the folder. settings: what was set, with sources; the rest counts as

@@ -30,6 +30,10 @@ int64_t session_samples(const Session *session, Split split, int64_t wanted) {
     return exist > 0 && (wanted == 0 || exist < wanted) ? exist : wanted;
 }
 
+size_t session_replay_bytes(const Device *device) {
+    return device->kind->remote ? remote_replay_bytes : replay_bytes;
+}
+
 static Status record_train(Session *session, int64_t micro_batch, Error *error) {
     network_close(&session->train);
     network_record(&session->train, session->cell, &session->problem, session->parameters,
@@ -47,7 +51,7 @@ static Status choose_micro_batch(Session *session, Error *error) {
         session->micro_batch = session->cell->run.micro_batch;
         return record_train(session, session->micro_batch, error);
     }
-    const size_t most = session->device.kind->remote ? remote_replay_bytes : replay_bytes;
+    const size_t most = session_replay_bytes(&session->device);
     double whole = 0;
     for (int64_t parts = 1; parts <= batch; parts++) {
         if (batch % parts) continue;
@@ -77,7 +81,7 @@ static Status record_evaluate(Session *session, int64_t rows, Error *error) {
  * than fit the memory that a replay may take (training's own, where that is larger): halved until
  * they do, or until the part of each replay that does not depend on samples costs too much. */
 static Status choose_evaluation_rows(Session *session, Error *error) {
-    const size_t most = session->device.kind->remote ? remote_replay_bytes : replay_bytes;
+    const size_t most = session_replay_bytes(&session->device);
     const size_t training = tape_bytes(session->train.tape);
     double whole = 0; /* FLOPs of a sample */
     for (int64_t rows = session->micro_batch, larger = rows;; larger = rows, rows /= 2) {
@@ -94,16 +98,21 @@ Run session_run(const Session *session) {
     return (Run){.threads = session->threads, .products = (Products)session->cell->run.products};
 }
 
-Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
-    *session = (Session){.cell = cell, .threads = threads, .team = &team_alone};
-    if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
-    if (device_open(&session->device, cell->device, error) != STATUS_OK) return error->status;
-    if (cell->run.products == PRODUCTS_TF32 && !session->device.kind->remote)
+Status session_device_open(Device *device, const Cell *cell, Error *error) {
+    if (device_open(device, cell->device, error) != STATUS_OK) return error->status;
+    if (cell->run.products == PRODUCTS_TF32 && !device->kind->remote)
         return error_set(
             error, STATUS_USAGE,
             "products=tf32 is a format of GPUs (--device cuda); expected float or bf16 "
             "on device %s",
             cell->device);
+    return STATUS_OK;
+}
+
+Status session_open(Session *session, const Cell *cell, int threads, Error *error) {
+    *session = (Session){.cell = cell, .threads = threads, .team = &team_alone};
+    if (cell_validate(cell, &session->problem, error) != STATUS_OK) return error->status;
+    if (session_device_open(&session->device, cell, error) != STATUS_OK) return error->status;
     if (cell->run.replicas > 1 && session->device.kind->remote)
         return error_set(error, STATUS_USAGE,
                          "replicas=%" PRId64 " is for CPUs, and this is device %s; leave it out, "

@@ -26,6 +26,12 @@ typedef struct Session {
 Status session_open(Session *session, const Cell *cell, int threads, Error *error);
 void session_close(Session *session);
 
+/* Opens the cell's device. STATUS_USAGE where the cell asks for products that it does not have. */
+Status session_device_open(Device *device, const Cell *cell, Error *error);
+
+/* Bytes that the activations of one replay should stay within, for the sake of speed. */
+size_t session_replay_bytes(const Device *device);
+
 /* How its replays run; training, seed and pass are the caller's to fill in. */
 Run session_run(const Session *session);
 

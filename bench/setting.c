@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 /* Where files lie is no part of what a cell is: it goes into the environment, which the processes
  * of a sweep inherit. The command line is stronger than the environment, a file is weaker. */
 static Status place_data(const char *folder, const char *source, Error *error) {
@@ -18,9 +20,7 @@ Status settings_add(Settings *settings, const char *key, const char *value, cons
     if (strcmp(key, "data.dir") == 0) return place_data(value, source, error);
     if (settings->count == settings->capacity) {
         const int capacity = settings->capacity ? 2 * settings->capacity : 16;
-        Setting *list = realloc(settings->list, (size_t)capacity * sizeof *list);
-        if (!list) return error_set(error, STATUS_IO, "out of memory");
-        settings->list = list;
+        settings->list = memory_resize(settings->list, (size_t)capacity * sizeof *settings->list);
         settings->capacity = capacity;
     }
     Setting *setting = &settings->list[settings->count];

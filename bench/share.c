@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bench/part_sum.h"
+#include "engine/memory.h"
 
 /* "1, 2, 4": how many processes can share so many parts. */
 static void list_counts(int64_t parts, char *text, size_t bytes) {
@@ -65,8 +66,7 @@ static Status differ(const Start *first, const Start *other, int rank, Error *er
 
 Status share_compare(const Team *team, const Start *own, Error *error) {
     if (team->count == 1) return STATUS_OK;
-    Start *all = calloc((size_t)team->count, sizeof *all);
-    if (!all) abort();
+    Start *all = memory_take_zeroed((size_t)team->count, sizeof *all);
     all[team->rank] = *own;
     team_gather(team, all, sizeof *all);
     Status status = STATUS_OK;

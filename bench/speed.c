@@ -6,6 +6,7 @@
 
 #include "bench/session.h"
 #include "bench/speed_memory.h"
+#include "engine/memory.h"
 #include "engine/optimizer.h"
 
 enum { LEAST_SAMPLES = 3, MOST_SAMPLES = 1000, RESAMPLES = 1000 };
@@ -13,7 +14,7 @@ enum { LEAST_SAMPLES = 3, MOST_SAMPLES = 1000, RESAMPLES = 1000 };
 /* Of work that takes this long, one sample after the warm-up must do. */
 static const double long_seconds = 2;
 
-const char *const speed_phase_names[SPEED_PHASES] = {"train", "prefill", "decode"};
+const char *const speed_phase_names[SPEED_PHASES] = {"train", "prefill", "decode", "generate"};
 
 typedef struct Subject {
     Session session;
@@ -46,37 +47,40 @@ static void enqueue_step(Subject *subject) {
     optimizer_step(&optimizer, session->parameters, ++subject->step, session->threads, NULL);
 }
 
-static void train_step(Subject *subject) {
+static void train_step(void *context) {
+    Subject *subject = context;
     enqueue_step(subject);
     device_synchronise(&subject->session.device, NULL);
 }
 
-static void prefill(Subject *subject) {
+static void prefill(void *context) {
+    Subject *subject = context;
     const Run run = session_run(&subject->session);
     tape_forward(subject->session.evaluate.tape, &run);
     tape_finish(subject->session.evaluate.tape, NULL);
 }
 
 /* Always the last token of a sequence of full length: an attention's cost depends on the place. */
-static void decode_token(Subject *subject) {
+static void decode_token(void *context) {
+    Subject *subject = context;
     const Run run = session_run(&subject->session);
     tape_place(subject->decode.tape, subject->session.problem.length - 1);
     tape_forward(subject->decode.tape, &run);
     tape_finish(subject->decode.tape, NULL);
 }
 
-static void measure(Timing *timing, void (*work)(Subject *), Subject *subject, double seconds) {
-    timing->seconds = malloc(MOST_SAMPLES * sizeof *timing->seconds);
+void timing_measure(Timing *timing, void (*work)(void *), void *context, bool recorded,
+                    double seconds) {
+    timing->seconds = memory_take(MOST_SAMPLES * sizeof *timing->seconds);
     double before = seconds_now();
-    work(subject); /* warm-up: pages (most of the first step at 131072), caches, thread pool */
+    work(context); /* warm-up: pages (most of the first step at 131072), caches, thread pool */
     const double start = seconds_now();
     const int least = start - before > long_seconds ? 1 : LEAST_SAMPLES;
-    /* Recordings are made in the second replay. */
-    for (int i = 0; i < 2 && subject->session.device.kind->remote; i++) work(subject);
+    for (int i = 0; i < 2 && recorded; i++) work(context); /* made in the second replay */
     while (timing->count < MOST_SAMPLES &&
            (timing->count < least || seconds_now() - start < seconds)) {
         before = seconds_now();
-        work(subject);
+        work(context);
         timing->seconds[timing->count++] = seconds_now() - before;
     }
     timing->median = median(timing->seconds, timing->count);
@@ -203,12 +207,13 @@ Status speed_measure(Speed *speed, const Cell *cell, int threads, const SpeedLim
         status = open_decode(&subject, error);
     }
     if (status == STATUS_OK) {
-        measure(&speed->phase[SPEED_TRAIN], train_step, &subject, limit->seconds);
+        timing_measure(&speed->phase[SPEED_TRAIN], train_step, &subject, gpu, limit->seconds);
         speed->resident_bytes = peak_memory();
-        measure(&speed->phase[SPEED_PREFILL], prefill, &subject, limit->seconds);
+        timing_measure(&speed->phase[SPEED_PREFILL], prefill, &subject, gpu, limit->seconds);
         speed->overhead = overhead_of(&subject, limit->seconds);
         if (subject.decode.tape)
-            measure(&speed->phase[SPEED_DECODE], decode_token, &subject, limit->seconds);
+            timing_measure(&speed->phase[SPEED_DECODE], decode_token, &subject, gpu,
+                           limit->seconds);
         if (gpu) /* nothing is given back before the end, so this is the peak */
             speed->device_bytes = before - session->device.kind->available(&session->device);
     }

@@ -30,6 +30,7 @@ static int64_t next_length(const SpeedReport *report, const char *model, int64_t
 
 double speed_crossover(const SpeedReport *report, const char *model, int64_t width,
                        SpeedPhase phase) {
+    if (report->generated || phase == SPEED_GENERATE) return NAN;
     double crossover = NAN, before = NAN; /* logarithm of the ratio at the length before */
     int64_t last = 0;
     int common = 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/interrupt.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Tokens of a training step: enough to fill a micro-batch, few enough for a quick answer. */
@@ -13,6 +14,10 @@ enum { STEP_TOKENS = 16384, MOST_VALUES = 32 };
 /* Few labels and a small vocabulary: what is measured is the model, not the head. */
 static const char *const standard[][2] = {{"task", "mqar"}, {"pairs", "8"}, {"vocabulary", "256"}};
 static const char *const standard_lengths = "64,256,1024,4096,16384,65536,131072";
+
+/* As measured by Gu and Dao 2023 (Mamba), arXiv 2312.00752, appendix E.5. */
+static const char *const standard_prompts = "2048", *const standard_batches =
+                                                        "1,2,4,8,16,32,64,128";
 
 /* Of the peak, expected of a model of which nothing is known yet. */
 static const double first_guess = 0.2;
@@ -46,6 +51,12 @@ static Status add_number(Settings *settings, const char *key, int64_t value, Err
     return settings_add(settings, key, text, "longhaul speed", error);
 }
 
+/* Keys whose values are axes of the grid. */
+static bool is_axis(const SpeedRequest *request, const char *key) {
+    return strcmp(key, "width") == 0 || strcmp(key, "length") == 0 ||
+           (request->generate && strcmp(key, "batch") == 0);
+}
+
 /* "heads=4" for every model, "transformer.heads=4" for one. */
 static Status add_given(Settings *settings, const SpeedRequest *request, const char *model,
                         Error *error) {
@@ -53,7 +64,7 @@ static Status add_given(Settings *settings, const SpeedRequest *request, const c
     for (int i = 0; i < request->settings->count; i++) {
         const Setting *given = &request->settings->list[i];
         const char *key = given->key, *dot = strchr(key, '.');
-        if (strcmp(key, "width") == 0 || strcmp(key, "length") == 0) continue;
+        if (is_axis(request, key)) continue;
         if (dot && (strncmp(key, model, length) != 0 || key[length] != '.')) continue;
         if (settings_add(settings, dot ? dot + 1 : key, given->value, given->source, error))
             return error->status;
@@ -64,17 +75,18 @@ static Status add_given(Settings *settings, const SpeedRequest *request, const c
 static Status row_cell(const SpeedRow *row, const SpeedRequest *request, Cell *cell, Error *error) {
     Settings settings = {0};
     const int64_t length = row->length ? row->length : STEP_TOKENS;
-    const int64_t batch = length < STEP_TOKENS ? STEP_TOKENS / length : 1;
+    const int64_t fitting = length < STEP_TOKENS ? STEP_TOKENS / length : 1;
     /* Another task brings its own defaults. */
     const bool own_task = settings_find(request->settings, "task");
     Status status = settings_add(&settings, "model", row->model, "--model", error);
     for (size_t i = 0; i < 3 && !own_task && status == STATUS_OK; i++)
         status = settings_add(&settings, standard[i][0], standard[i][1], "longhaul speed", error);
-    if (status == STATUS_OK && row->length) status = add_number(&settings, "batch", batch, error);
+    if (status == STATUS_OK && row->length)
+        status = add_number(&settings, "batch", row->batch ? row->batch : fitting, error);
     if (status == STATUS_OK) status = add_given(&settings, request, row->model, error);
     if (status == STATUS_OK) status = add_number(&settings, "width", row->width, error);
     if (status == STATUS_OK && row->length)
-        status = add_number(&settings, "length", row->length, error);
+        status = add_number(&settings, "length", row->length + request->generate, error);
     if (status == STATUS_OK) status = cell_build(cell, &settings, error);
     settings_free(&settings);
     return status;
@@ -85,13 +97,14 @@ static double expected_rate(const SpeedReport *report, const SpeedRow *row) {
     const SpeedRow *before = row - 1;
     if (row > report->rows && strcmp(before->model, row->model) == 0 && !before->skipped[0] &&
         before->width == row->width)
-        return before->speed.flops / before->speed.phase[SPEED_TRAIN].median;
+        return before->speed.flops /
+               before->speed.phase[report->generated ? SPEED_GENERATE : SPEED_TRAIN].median;
     return first_guess * speed_peak(report);
 }
 
 /* The peak is what the machine could do at its best moment so far. */
 static void raise_peak(SpeedReport *report) {
-    if (report->gpu[0]) return;
+    if (report->gpu[0] || report->generated) return;
     const double all = ceiling_probe(isa_best()) * report->threads;
     if (all > report->ceiling.flops) report->ceiling.flops = all;
 }
@@ -102,7 +115,10 @@ static void measure_row(const SpeedReport *report, const SpeedRequest *request, 
     const SpeedLimit limit = {request->seconds, request->limit, expected_rate(report, row)};
     Status status = row_cell(row, request, &cell, &error);
     snprintf(cell.device, sizeof cell.device, "%s", request->device);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && request->generate)
+        status =
+            speed_generate(&row->speed, &cell, request->threads, request->generate, &limit, &error);
+    else if (status == STATUS_OK)
         status = speed_measure(&row->speed, &cell, request->threads, &limit, &error);
     if (status == STATUS_OK) row->length = row->speed.length;
     if (status != STATUS_OK) snprintf(row->skipped, sizeof row->skipped, "%s", error.message);
@@ -116,26 +132,36 @@ static bool length_is_free(const SpeedRequest *request) {
     return !task || option_find(&task->options, "length");
 }
 
-/* One row for each model that the pattern lets through, width and length. */
+/* One row for each model that the pattern lets through, width, length and batch. */
 static Status select_rows(SpeedReport *report, const SpeedRequest *request, Error *error) {
-    int64_t widths[MOST_VALUES], lengths[MOST_VALUES];
-    int width_count, length_count, model_count;
+    int64_t widths[MOST_VALUES], lengths[MOST_VALUES], batches[MOST_VALUES] = {0};
+    int width_count, length_count, batch_count = 1, model_count;
     if (axis_values(request, "width", "64", widths, &width_count, error) != STATUS_OK ||
-        axis_values(request, "length", standard_lengths, lengths, &length_count, error))
+        axis_values(request, "length", request->generate ? standard_prompts : standard_lengths,
+                    lengths, &length_count, error) != STATUS_OK)
+        return error->status;
+    if (request->generate &&
+        axis_values(request, "batch", standard_batches, batches, &batch_count, error) != STATUS_OK)
         return error->status;
     if (!length_is_free(request) && !settings_find(request->settings, "length")) {
+        if (request->generate)
+            return error_set(error, STATUS_USAGE,
+                             "--generate needs prompts of a length that can be chosen, and the "
+                             "task has one of its own; use another, such as mqar or lm_synthetic");
         lengths[0] = 0;
         length_count = 1;
     }
     const Model *const *models = model_list(&model_count);
-    report->rows = calloc((size_t)(model_count * width_count * length_count), sizeof *report->rows);
+    report->rows = memory_take_zeroed(
+        (size_t)(model_count * width_count * length_count * batch_count), sizeof *report->rows);
     for (int m = 0; m < model_count; m++) {
         if (!word_selected(request->models, models[m]->name)) continue;
         for (int w = 0; w < width_count; w++)
-            for (int l = 0; l < length_count; l++) {
+            for (int k = 0; k < length_count * batch_count; k++) {
                 SpeedRow *row = &report->rows[report->count++];
                 row->width = widths[w];
-                row->length = lengths[l];
+                row->length = lengths[k / batch_count];
+                row->batch = batches[k % batch_count];
                 snprintf(row->model, sizeof row->model, "%s", models[m]->name);
             }
     }
@@ -151,9 +177,7 @@ static void describe(SpeedReport *report, const SpeedRequest *request) {
     size_t used = 0;
     for (int i = 0; i < request->settings->count && used < sizeof report->setting; i++) {
         const Setting *given = &request->settings->list[i];
-        if (!strcmp(given->key, "width") || !strcmp(given->key, "length") ||
-            !strcmp(given->key, "task"))
-            continue;
+        if (is_axis(request, given->key) || !strcmp(given->key, "task")) continue;
         const int length = snprintf(report->setting + used, sizeof report->setting - used,
                                     "%s%s=%s", used ? " " : "", given->key, given->value);
         used += (size_t)(length > 0 ? length : 0);
@@ -183,8 +207,16 @@ static Products products_of(const SpeedRequest *request) {
     return PRODUCTS_FLOAT;
 }
 
+static void show_progress(const SpeedRow *row, int number, int wanted) {
+    fprintf(stderr, "\r\033[K[%d/%d] %s, width %lld, length %lld ", number, wanted, row->model,
+            (long long)row->width, (long long)row->length);
+    if (row->batch) fprintf(stderr, "batch %lld ", (long long)row->batch);
+}
+
 Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error) {
-    *report = (SpeedReport){.threads = request->threads, .products = products_of(request)};
+    *report = (SpeedReport){.threads = request->threads,
+                            .generated = request->generate,
+                            .products = products_of(request)};
     if (!model_find(request->against))
         return error_set(error, STATUS_USAGE,
                          "--against %s: no such model; see `longhaul list "
@@ -198,9 +230,7 @@ Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error
     const int wanted = report->count;
     for (int i = 0; i < wanted; i++) {
         SpeedRow *row = &report->rows[i];
-        if (request->progress)
-            fprintf(stderr, "\r\033[K[%d/%d] %s, width %lld, length %lld ", i + 1, wanted,
-                    row->model, (long long)row->width, (long long)row->length);
+        if (request->progress) show_progress(row, i + 1, wanted);
         measure_row(report, request, row);
         raise_peak(report);
         if (request->progress) fputs("\r\033[K", stderr);
@@ -220,6 +250,11 @@ void speed_report_free(SpeedReport *report) {
     for (int i = 0; i < report->count; i++) speed_free(&report->rows[i].speed);
     free(report->rows);
     *report = (SpeedReport){0};
+}
+
+bool speed_has_phase(const SpeedReport *report, SpeedPhase phase) {
+    if (phase == SPEED_DECODE) return true;
+    return (phase == SPEED_GENERATE) == (report->generated > 0);
 }
 
 double speed_peak(const SpeedReport *report) {

@@ -1,9 +1,11 @@
-/* The speed report as console table and CSV. */
+/* The speed report as console table and CSV: training steps. */
 #include <math.h>
 #include <string.h>
 
 #include "bench/csv.h"
 #include "bench/speed_grid.h"
+
+enum { STEP_PHASES = SPEED_GENERATE }; /* those before it */
 
 void speed_print_heading(const SpeedReport *report, FILE *out) {
     const bool gpu = report->gpu[0];
@@ -12,6 +14,11 @@ void speed_print_heading(const SpeedReport *report, FILE *out) {
         fprintf(out, "%s", report->gpu);
     else
         fprintf(out, "%d thread%s", report->threads, report->threads == 1 ? "" : "s");
+    if (report->generated) {
+        fprintf(out, ", %lld tokens after each prompt\n", (long long)report->generated);
+        speed_generation_heading(out);
+        return;
+    }
     fprintf(out, ", peak %.1f GFLOP/s\n", speed_peak(report) / 1e9);
     fprintf(out, "%-18s %5s %7s %5s %10s %9s %6s %10s %10s %8s %9s %9s %10s\n", "model", "width",
             "length", "batch", "train ms", "tokens/s", "peak", "prefill us", "decode us",
@@ -20,6 +27,10 @@ void speed_print_heading(const SpeedReport *report, FILE *out) {
 
 void speed_print_row(const SpeedReport *report, const SpeedRow *row, FILE *out) {
     const Speed *speed = &row->speed;
+    if (report->generated) {
+        speed_generation_row(report, row, out);
+        return;
+    }
     fprintf(out, "%-18s %5lld %7lld ", row->model, (long long)row->width, (long long)row->length);
     if (row->skipped[0]) {
         fprintf(out, "skipped: %s\n", row->skipped);
@@ -59,9 +70,9 @@ void speed_print_crossovers(const SpeedReport *report, FILE *out) {
         const bool again =
             i > 0 && row->width == row[-1].width && strcmp(row->model, row[-1].model) == 0;
         if (again || strcmp(row->model, report->against) == 0) continue;
-        double lengths[SPEED_PHASES];
+        double lengths[STEP_PHASES];
         bool known = false;
-        for (int p = 0; p < SPEED_PHASES; p++) {
+        for (int p = 0; p < STEP_PHASES; p++) {
             lengths[p] = speed_crossover(report, row->model, row->width, (SpeedPhase)p);
             known |= !isnan(lengths[p]);
         }
@@ -73,7 +84,7 @@ void speed_print_crossovers(const SpeedReport *report, FILE *out) {
                     report->against, "model", "width", "train", "prefill", "decode");
         heading = true;
         fprintf(out, "%-18s %5lld", row->model, (long long)row->width);
-        for (int p = 0; p < SPEED_PHASES; p++) print_crossover(lengths[p], out);
+        for (int p = 0; p < STEP_PHASES; p++) print_crossover(lengths[p], out);
         fputc('\n', out);
     }
 }
@@ -84,6 +95,10 @@ static void csv_number(double value, FILE *out) {
 }
 
 void speed_csv(const SpeedReport *report, FILE *out) {
+    if (report->generated) {
+        speed_generation_csv(report, out);
+        return;
+    }
     fputs("model,width,length,batch,train_seconds,train_low,train_high,train_seconds_per_token,"
           "prefill_seconds_per_token,decode_seconds_per_token,tokens_per_second,utilisation,"
           "overhead,bytes,resident_bytes,device_bytes,state_bytes,parameters,flops,train_crossover,"
@@ -112,7 +127,7 @@ void speed_csv(const SpeedReport *report, FILE *out) {
                                  (double)speed->parameters * none,
                                  speed->flops * none};
         for (size_t v = 0; v < sizeof values / sizeof *values; v++) csv_number(values[v], out);
-        for (int p = 0; p < SPEED_PHASES; p++)
+        for (int p = 0; p < STEP_PHASES; p++)
             csv_number(speed_crossover(report, row->model, row->width, (SpeedPhase)p), out);
         csv_write_field(out, row->skipped);
         fputc('\n', out);

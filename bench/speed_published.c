@@ -8,21 +8,22 @@
 
 #include "bench/csv.h"
 #include "bench/home.h"
+#include "engine/memory.h"
 
-/* Quantities whose unit can be turned into ours. scale: to seconds or bytes. */
+/* Quantities whose unit can be turned into ours. scale: to seconds, bytes or tokens a second. */
 static const struct {
     const char *task, *metric;
     SpeedMeasure measure;
     double scale;
+    bool needs_batch;   /* else the point cannot be placed */
     bool a_batch;       /* the value is for batch x length tokens */
-    bool rate;          /* tokens a second */
     const char *length; /* word before the length */
     const char *what;   /* was measured, in a few words beside the citation */
 } quantities[] = {
-    {"attention time", "ms", MEASURE_TRAIN_TOKEN, 1e-3, true, false, "length ",
+    {"attention time", "ms", MEASURE_TRAIN_TOKEN, 1e-3, true, true, "length ",
      "one attention layer, A100"},
-    {"inference throughput", "tokens/s", MEASURE_DECODE_TOKEN, 1, false, true, "prompt ",
-     "whole model, GPU"},
+    {"inference throughput", "tokens/s", MEASURE_GENERATION, 1, true, false, "prompt ",
+     "models of 1.3B, GPU"},
     {"attention memory", "MB", MEASURE_MEMORY, 1e6, false, false, "length ",
      "one attention layer, batch 16, A100"},
 };
@@ -66,8 +67,10 @@ static bool read_point(const Csv *csv, int row, SpeedPoint *point) {
     if (!batch) batch = number_after(params, "batch ");
     *point = (SpeedPoint){.measure = quantities[q].measure,
                           .length = number_after(setting, quantities[q].length),
-                          .value = quantities[q].rate ? 1 / number : number * quantities[q].scale};
-    if (!point->length || (quantities[q].a_batch && !batch)) return false;
+                          .batch = batch,
+                          .generated = number_after(setting, "generate "),
+                          .value = number * quantities[q].scale};
+    if (!point->length || (quantities[q].needs_batch && !batch)) return false;
     if (quantities[q].a_batch) point->value /= (double)(batch * point->length);
     const char *aside = strstr(source, ", read in");
     snprintf(point->citation, sizeof point->citation, "%.*s (%s)",
@@ -85,7 +88,7 @@ Status speed_published_read(SpeedPublished *published, Error *error) {
         return error->status;
     const Status status = csv_read(path, &csv, error);
     if (status == STATUS_OK) {
-        published->points = calloc((size_t)csv.rows + 1, sizeof *published->points);
+        published->points = memory_take_zeroed((size_t)csv.rows + 1, sizeof *published->points);
         for (int row = 0; row < csv.rows; row++)
             published->count += read_point(&csv, row, &published->points[published->count]);
     }

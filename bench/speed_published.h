@@ -8,16 +8,17 @@
 
 /* What a point can be laid beside. */
 typedef enum SpeedMeasure {
-    MEASURE_TRAIN_TOKEN,  /* seconds of forward and backward, a token */
-    MEASURE_DECODE_TOKEN, /* seconds of one generated token */
-    MEASURE_MEMORY        /* bytes of forward and backward */
+    MEASURE_TRAIN_TOKEN, /* seconds of forward and backward, a token */
+    MEASURE_GENERATION,  /* tokens a second of a batch, its prompts included */
+    MEASURE_MEMORY       /* bytes of forward and backward */
 } SpeedMeasure;
 
 typedef struct SpeedPoint {
     char citation[120], theirs[64]; /* their name of the implementation: a line each */
     char model[48];                 /* our architecture */
     SpeedMeasure measure;
-    int64_t length;
+    int64_t length;           /* of a generation: of its prompts */
+    int64_t batch, generated; /* tokens after each prompt; 0: not stated */
     double value;
 } SpeedPoint;
 

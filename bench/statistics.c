@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/random.h"
 
 double mean(const double *values, int n) {
@@ -25,8 +26,7 @@ static double sorted_median(const double *sorted, int n) {
 
 static double *sorted_copy(const double *values, int n) {
     assert(n >= 1);
-    double *copy = malloc((size_t)n * sizeof *copy);
-    if (!copy) abort();
+    double *copy = memory_take((size_t)n * sizeof *copy);
     memcpy(copy, values, (size_t)n * sizeof *copy);
     qsort(copy, (size_t)n, sizeof *copy, ascending);
     return copy;
@@ -135,9 +135,8 @@ Interval student_interval(const double *values, int n, double confidence) {
 
 Interval median_interval(const double *values, int n, double confidence, int resamples) {
     assert(n >= 1 && resamples >= 1);
-    double *draw = malloc((size_t)n * sizeof *draw);
-    double *medians = malloc((size_t)resamples * sizeof *medians);
-    if (!draw || !medians) abort();
+    double *draw = memory_take((size_t)n * sizeof *draw);
+    double *medians = memory_take((size_t)resamples * sizeof *medians);
     const uint64_t stream = random_stream("statistics/bootstrap");
     for (int r = 0; r < resamples; r++) {
         Random random = random_open(0, stream, (uint64_t)r);

@@ -10,6 +10,7 @@
 #include "bench/claim.h"
 #include "bench/document.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 Status store_folder(char folder[PATH_MAX], const char *results, const char *suite, const Cell *cell,
                     Error *error) {
@@ -53,8 +54,7 @@ Status store_write_config(const char *folder, const Cell *cell, const Settings *
     char path[PATH_MAX], *text = NULL;
     size_t bytes = 0;
     if (path_join(path, folder, "config.yaml", error) != STATUS_OK) return error->status;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) return error_set(error, STATUS_IO, "out of memory");
+    FILE *out = memory_stream(&text, &bytes);
     fprintf(out, "# longhaul train --config FILE runs this again\n");
     int count;
     CellValue *values = cell_values(cell, &count);

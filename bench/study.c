@@ -5,11 +5,10 @@
 #include <string.h>
 
 #include "bench/palette.h"
+#include "engine/memory.h"
 
 static void *allocate(int count, size_t size) {
-    void *memory = calloc((size_t)count, size);
-    if (!memory) abort();
-    return memory;
+    return memory_take_zeroed((size_t)count, size);
 }
 
 const char *study_name(const Record *record) {
@@ -103,17 +102,61 @@ bool study_chance_varies(const Study *study) {
     return false;
 }
 
-bool study_same_data(const Study *study) {
-    for (int a = 0; a < study->count; a++) {
-        for (int b = a + 1; b < study->count; b++) {
-            const Record *x = &study->records[a], *y = &study->records[b];
-            if (same_value(x, y, "seed") && same_values(x, y, study->axes, study->axis_count) &&
-                x->result.data_hash != y->result.data_hash) {
-                return false;
-            }
-        }
+/* ---- which records are alike, in one go: there may be thousands ---- */
+
+typedef struct Likeness {
+    char *text; /* what records that are alike have in common */
+    int number; /* of the record */
+} Likeness;
+
+static int by_text(const void *a, const void *b) {
+    const Likeness *x = a, *y = b;
+    const int order = strcmp(x->text, y->text);
+    return order ? order : (x->number > y->number) - (x->number < y->number);
+}
+
+/* What to compare records by. */
+typedef struct Alike {
+    bool model, seed, tuned; /* beside the case */
+} Alike;
+
+static char *text_of(const Study *study, const Record *record, Alike alike) {
+    char *text;
+    size_t bytes;
+    FILE *out = memory_stream(&text, &bytes);
+    if (alike.model) fprintf(out, "%s", study_name(record));
+    if (alike.seed) fprintf(out, "\n%s", study_value(record, "seed"));
+    for (int i = 0; i < study->axis_count; i++)
+        fprintf(out, "\n%s", study_value(record, study->axes[i]));
+    for (int i = 0; i < study->tuned_count && alike.tuned; i++)
+        fprintf(out, "\n%s", study_value(record, study->tuned[i]));
+    fclose(out);
+    return text;
+}
+
+/* For each record the number of the first that is like it. Free it. */
+static int *first_alike(const Study *study, Alike alike) {
+    Likeness *all = allocate(study->count, sizeof *all);
+    int *first = allocate(study->count, sizeof *first);
+    for (int i = 0; i < study->count; i++)
+        all[i] = (Likeness){text_of(study, &study->records[i], alike), i};
+    qsort(all, (size_t)study->count, sizeof *all, by_text);
+    for (int i = 0; i < study->count; i++) {
+        const bool same = i > 0 && strcmp(all[i - 1].text, all[i].text) == 0;
+        first[all[i].number] = same ? first[all[i - 1].number] : all[i].number;
     }
-    return true;
+    for (int i = 0; i < study->count; i++) free(all[i].text);
+    free(all);
+    return first;
+}
+
+bool study_same_data(const Study *study) {
+    int *first = first_alike(study, (Alike){.seed = true});
+    bool same = true;
+    for (int i = 0; i < study->count; i++)
+        same &= study->records[i].result.data_hash == study->records[first[i]].result.data_hash;
+    free(first);
+    return same;
 }
 
 void study_close(Study *study) {
@@ -132,27 +175,24 @@ static double merit(const Study *study, const Record *record) {
     return study->higher_is_better ? value : -value;
 }
 
-/* True when no earlier record of the row has the same tuned values: it is their first seed. */
-static bool first_seed(const Study *study, const Record *record) {
-    for (const Record *earlier = study->records; earlier < record; earlier++) {
-        if (study_in_row(study, earlier, record) &&
-            same_values(earlier, record, study->tuned, study->tuned_count)) {
-            return false;
-        }
-    }
-    return true;
-}
+/* The first record of each record's row, and of those that have its tuned values, too. */
+typedef struct Grouping {
+    int *row, *tuned;
+} Grouping;
 
-/* The record whose tuned values were selected, of the model and case of `first`. */
-static const Record *select_values(const Study *study, const Record *first, int *cells) {
-    const Record *choice = NULL;
-    for (int i = 0; i < study->count; i++) {
-        const Record *record = &study->records[i];
-        if (!study_in_row(study, first, record)) continue;
+/* The record whose tuned values were selected, of the row that begins with record `first`. The
+ * first seed of each decides. */
+static int select_values(const Study *study, const Grouping *grouping, int first, int *cells) {
+    const Record *records = study->records;
+    int choice = -1;
+    for (int i = first; i < study->count; i++) {
+        if (grouping->row[i] != first) continue;
         (*cells)++;
-        if (!first_seed(study, record)) continue;
-        const double more = choice ? merit(study, record) - merit(study, choice) : 1;
-        if (more > 0 || (more == 0 && record->result.flops < choice->result.flops)) choice = record;
+        if (grouping->tuned[i] != i) continue;
+        const double more =
+            choice < 0 ? 1 : merit(study, &records[i]) - merit(study, &records[choice]);
+        if (more > 0 || (more == 0 && records[i].result.flops < records[choice].result.flops))
+            choice = i;
     }
     return choice;
 }
@@ -260,10 +300,11 @@ static void copy_value(char value[STUDY_VALUE], const Record *record, const char
     snprintf(value, STUDY_VALUE, "%s", study_value(record, key));
 }
 
-/* The row of the model and case of `first`, its lowest record. */
-static Row make_row(const Study *study, const Record *first) {
+/* The row whose lowest record is `first`. */
+static Row make_row(const Study *study, const Grouping *grouping, int first) {
     Row row = {0};
-    const Record *choice = select_values(study, first, &row.cells);
+    const int chosen = select_values(study, grouping, first, &row.cells);
+    const Record *choice = &study->records[chosen];
     snprintf(row.model, sizeof row.model, "%s", choice->model);
     snprintf(row.name, sizeof row.name, "%s", study_name(choice));
     for (int i = 0; i < study->axis_count; i++) {
@@ -274,13 +315,8 @@ static Row make_row(const Study *study, const Record *first) {
     }
     row.seeds = allocate(row.cells, sizeof *row.seeds);
     row.metrics = allocate(row.cells, sizeof *row.metrics);
-    for (int i = 0; i < study->count; i++) {
-        const Record *record = &study->records[i];
-        if (study_in_row(study, choice, record) &&
-            same_values(choice, record, study->tuned, study->tuned_count)) {
-            row.seeds[row.seed_count++] = record;
-        }
-    }
+    for (int i = chosen; i < study->count; i++)
+        if (grouping->tuned[i] == chosen) row.seeds[row.seed_count++] = &study->records[i];
     qsort(row.seeds, (size_t)row.seed_count, sizeof *row.seeds, seed_order);
     measure_row(study, &row);
     return row;
@@ -332,13 +368,12 @@ Summary study_summarise(const Study *study) {
     Summary summary = {0};
     if (study->count == 0) return summary;
     summary.rows = allocate(study->count, sizeof *summary.rows);
-    for (int i = 0; i < study->count; i++) {
-        bool new_row = true;
-        for (int j = 0; j < i && new_row; j++) {
-            new_row = !study_in_row(study, &study->records[j], &study->records[i]);
-        }
-        if (new_row) summary.rows[summary.count++] = make_row(study, &study->records[i]);
-    }
+    const Grouping grouping = {first_alike(study, (Alike){.model = true}),
+                               first_alike(study, (Alike){.model = true, .tuned = true})};
+    for (int i = 0; i < study->count; i++)
+        if (grouping.row[i] == i) summary.rows[summary.count++] = make_row(study, &grouping, i);
+    free(grouping.row);
+    free(grouping.tuned);
     qsort(summary.rows, (size_t)summary.count, sizeof *summary.rows,
           study->higher_is_better ? falling : rising);
     choose_styles(study, &summary);

@@ -1,11 +1,11 @@
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench/store.h"
 #include "bench/study.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 _Static_assert(sizeof((Record *)0)->name == sizeof((SuiteCell *)0)->name, "one name");
 
@@ -58,8 +58,7 @@ Status study_open(Study *study, const Suite *suite, const char *results, int *da
         snprintf(study->axes[study->axis_count++], STUDY_VALUE, "%s", suite->axes[i]);
     for (int i = 0; i < suite->tuned_count && study->tuned_count < STUDY_KEYS; i++)
         snprintf(study->tuned[study->tuned_count++], STUDY_VALUE, "%s", suite->tuned[i]);
-    study->records = calloc((size_t)suite->count + 1, sizeof *study->records);
-    if (!study->records) abort();
+    study->records = memory_take_zeroed((size_t)suite->count + 1, sizeof *study->records);
     for (int i = 0; i < suite->count; i++) {
         if (read_cell(study, suite, &suite->cells[i], results, damaged, error) != STATUS_OK)
             return error->status;

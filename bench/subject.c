@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 /* One key=value into the table that knows the key. */
 static Status set_one(Subject *subject, char *pair, Error *error) {
     char *value = strchr(pair, '=');
@@ -16,7 +18,7 @@ static Status set_one(Subject *subject, char *pair, Error *error) {
 }
 
 static Status set_all(Subject *subject, const char *settings, Error *error) {
-    char *text = strdup(settings), *rest = text;
+    char *text = memory_copy_text(settings), *rest = text;
     Status status = STATUS_OK;
     for (char *pair; status == STATUS_OK && (pair = strsep(&rest, " "));)
         if (*pair) status = set_one(subject, pair, error);
@@ -27,7 +29,7 @@ static Status set_all(Subject *subject, const char *settings, Error *error) {
 Status subject_open(Subject *subject, const Model *model, const char *settings,
                     const SubjectShape *shape, const Subject *like, Error *error) {
     *subject = (Subject){.model = model, .owns_parameters = !like};
-    subject->options = malloc(model->options.bytes + 1);
+    subject->options = memory_take(model->options.bytes + 1);
     option_defaults(&backbone_options, &subject->backbone);
     option_defaults(&model->options, subject->options);
     if (set_all(subject, model->backbone, error) != STATUS_OK ||

@@ -8,6 +8,7 @@
 
 #include "bench/home.h"
 #include "bench/suite_file.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 /* Nearest name among the suites that come with the program. */
@@ -131,10 +132,28 @@ static void make_label(const Product *product, SuiteCell *cell) {
     }
 }
 
-static const SuiteCell *find_equal(const Suite *suite, const char *identity) {
+/* The cells by their identity: a table with room for twice as many, a power of two. */
+typedef struct Known {
+    int *numbers; /* of a cell, from 1 on; 0: free */
+    size_t room;
+} Known;
+
+/* Where the identity is, or belongs. */
+static int *place_of(const Known *known, const Suite *suite, const char *identity) {
+    size_t at = strtoull(identity, NULL, 16) & (known->room - 1);
+    while (known->numbers[at] &&
+           strcmp(suite->cells[known->numbers[at] - 1].identity, identity) != 0)
+        at = (at + 1) & (known->room - 1);
+    return &known->numbers[at];
+}
+
+static void make_room(Known *known, const Suite *suite) {
+    if (known->room > 2 * (size_t)suite->count) return;
+    known->room = known->room ? 2 * known->room : 64;
+    free(known->numbers);
+    known->numbers = memory_take_zeroed(known->room, sizeof *known->numbers);
     for (int i = 0; i < suite->count; i++)
-        if (strcmp(suite->cells[i].identity, identity) == 0) return &suite->cells[i];
-    return NULL;
+        *place_of(known, suite, suite->cells[i].identity) = i + 1;
 }
 
 static void suite_cell_free(SuiteCell *cell) {
@@ -163,8 +182,11 @@ static Status build_cell(const Product *product, const SuiteFile *file, const Su
 
 /* Takes the cell, unless an equal one is there: settings of the command line may make two cells of
  * the file equal. */
-static Status take_cell(Suite *suite, SuiteCell *cell, bool *new_group, Error *error) {
-    const SuiteCell *equal = find_equal(suite, cell->identity);
+static Status take_cell(Suite *suite, Known *known, SuiteCell *cell, bool *new_group,
+                        Error *error) {
+    make_room(known, suite);
+    int *place = place_of(known, suite, cell->identity);
+    const SuiteCell *equal = *place ? &suite->cells[*place - 1] : NULL;
     if (equal && strcmp(equal->name, cell->name) != 0) {
         error_set(error, STATUS_USAGE,
                   "models '%s' and '%s' of suite %s are the same: cell %s is cell %s; give them "
@@ -180,23 +202,20 @@ static Status take_cell(Suite *suite, SuiteCell *cell, bool *new_group, Error *e
     /* Grows by doubling: the count is a power of two exactly when the memory is full. */
     if ((suite->count & (suite->count - 1)) == 0) {
         const size_t capacity = suite->count ? 2 * (size_t)suite->count : 1;
-        SuiteCell *cells = realloc(suite->cells, capacity * sizeof *cells);
-        if (!cells) {
-            suite_cell_free(cell);
-            return error_set(error, STATUS_IO, "out of memory");
-        }
-        suite->cells = cells;
+        suite->cells = memory_resize(suite->cells, capacity * sizeof *suite->cells);
     }
     if (*new_group) suite->groups++;
     *new_group = false;
     cell->group = suite->groups - 1;
     suite->cells[suite->count++] = *cell;
+    *place = suite->count;
     return STATUS_OK;
 }
 
 static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *request,
                      Error *error) {
     Product product;
+    Known known = {0};
     product_open(&product, file);
     Status status = STATUS_OK;
     bool new_group = true;
@@ -206,7 +225,7 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
         bool wanted;
         status = build_cell(&product, file, request, &cell, &wanted, error);
         if (status == STATUS_OK && wanted)
-            status = take_cell(suite, &cell, &new_group, error);
+            status = take_cell(suite, &known, &cell, &new_group, error);
         else
             suite_cell_free(&cell);
         if (status != STATUS_OK || !product_next(&product, &lowest)) break;
@@ -216,6 +235,7 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
             variant = 0;
         }
     } while (true);
+    free(known.numbers);
     if (status == STATUS_OK && suite->count == 0)
         status =
             error_set(error, STATUS_USAGE, "nothing to run: --task '%s' fits no task of suite %s",
@@ -306,11 +326,30 @@ static bool better(const Problem *problem, const Tried *a, const Tried *b) {
     return (a->validation > b->validation) == problem->higher_is_better;
 }
 
+/* The first cell whose group is this one or a later one. */
+static int first_of_group(const Suite *suite, int group) {
+    int from = 0, to = suite->count;
+    while (from < to) {
+        const int middle = from + (to - from) / 2;
+        if (suite->cells[middle].group < group)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+void suite_group(const Suite *suite, int group, int *first, int *end) {
+    *first = first_of_group(suite, group);
+    *end = first_of_group(suite, group + 1);
+}
+
 int suite_select(const Suite *suite, int group, const Tried *tried) {
-    int best = -1;
-    for (int i = 0; i < suite->count; i++) {
+    int best = -1, first, end;
+    suite_group(suite, group, &first, &end);
+    for (int i = first; i < end; i++) {
         const SuiteCell *cell = &suite->cells[i];
-        if (cell->group != group || cell->repeat != 0 || !tried[i].finished) continue;
+        if (cell->repeat != 0 || !tried[i].finished) continue;
         if (best < 0 || better(&cell->problem, &tried[i], &tried[best])) best = i;
     }
     return best < 0 ? -1 : suite->cells[best].variant;

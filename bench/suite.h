@@ -76,6 +76,9 @@ typedef struct Suite {
 Status suite_open(Suite *suite, const SuiteRequest *request, Error *error);
 void suite_close(Suite *suite);
 
+/* The cells of a group are cells *first .. *end - 1. */
+void suite_group(const Suite *suite, int group, int *first, int *end);
+
 /* What a finished cell says to the selection. */
 typedef struct Tried {
     bool finished;

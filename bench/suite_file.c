@@ -6,20 +6,17 @@
 
 #include "bench/config.h"
 #include "bench/suite_reader.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 Settings *axis_choice(Axis *axis) {
-    Settings *choices = realloc(axis->choices, ((size_t)axis->count + 1) * sizeof *choices);
-    if (!choices) return NULL;
-    axis->choices = choices;
-    choices[axis->count] = (Settings){0};
-    return &choices[axis->count++];
+    axis->choices = memory_resize(axis->choices, ((size_t)axis->count + 1) * sizeof *axis->choices);
+    axis->choices[axis->count] = (Settings){0};
+    return &axis->choices[axis->count++];
 }
 
 Status axis_add(Axis *axis, const char *key, const char *value, const char *source, Error *error) {
-    Settings *choice = axis_choice(axis);
-    return choice ? settings_add(choice, key, value, source, error)
-                  : error_set(error, STATUS_IO, "out of memory");
+    return settings_add(axis_choice(axis), key, value, source, error);
 }
 
 void axis_free(Axis *axis) {
@@ -153,8 +150,7 @@ static Status read_cases(const Reader *reader, SuiteFile *file) {
     Status status = yaml_expect(reader->yaml, list, YAML_LIST, "cases", reader->error);
     for (int i = 0; list && i < list->count && status == STATUS_OK; i++) {
         Settings *names = axis_choice(&file->cases), *others = axis_choice(&file->case_sets);
-        status = names && others ? read_case(reader, &list->children[i], names, others)
-                                 : error_set(reader->error, STATUS_IO, "out of memory");
+        status = read_case(reader, &list->children[i], names, others);
     }
     return status;
 }

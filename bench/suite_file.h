@@ -45,7 +45,7 @@ void suite_file_free(SuiteFile *file);
 
 /* Adds one alternative of one setting. */
 Status axis_add(Axis *axis, const char *key, const char *value, const char *source, Error *error);
-/* A new, empty alternative; NULL when memory is short. */
+/* A new, empty alternative. */
 Settings *axis_choice(Axis *axis);
 void axis_free(Axis *axis);
 

@@ -7,6 +7,7 @@
 
 #include "bench/config.h"
 #include "bench/suite_reader.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 enum { LEVELS = 2 };
@@ -130,15 +131,12 @@ static Status add_model(const Reader *reader, const char *name, const char *sour
                         SuiteFile *file) {
     const YamlNode *of = architecture_of(reader, name);
     const char *architecture = of ? of->word : name;
-    SuiteModel *names =
-        realloc(file->names, ((size_t)file->models.count + 1) * sizeof *file->names);
-    if (!names) return error_set(reader->error, STATUS_IO, "out of memory");
-    file->names = names;
-    names[file->models.count] = (SuiteModel){0};
-    SuiteModel *own = &names[file->models.count];
+    file->names =
+        memory_resize(file->names, ((size_t)file->models.count + 1) * sizeof *file->names);
+    SuiteModel *own = &file->names[file->models.count];
+    *own = (SuiteModel){0};
     snprintf(own->name, sizeof own->name, "%s", name);
     Settings *choice = axis_choice(&file->models);
-    if (!choice) return error_set(reader->error, STATUS_IO, "out of memory");
     Status status = settings_add(choice, "model", architecture, source, reader->error);
     if (status == STATUS_OK) status = add_entries(reader, architecture, choice);
     if (status == STATUS_OK && of) status = add_entries(reader, name, &own->own);

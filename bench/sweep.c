@@ -15,6 +15,7 @@
 #include "bench/store.h"
 #include "engine/device.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 
 static const double look_seconds = 2; /* between two looks at cells that others work on */
 
@@ -94,15 +95,12 @@ static Status sweep_open(Sweep *sweep, Error *error) {
     const int fitting = processors_usable() / options->threads;
     sweep->jobs = options->jobs > 0 ? options->jobs : fitting > 0 ? fitting : 1;
     sweep->terminal = isatty(STDERR_FILENO) == 1;
-    sweep->entries = calloc((size_t)suite->count, sizeof *sweep->entries);
-    sweep->tried = calloc((size_t)suite->count, sizeof *sweep->tried);
-    sweep->costs = calloc((size_t)suite->groups, sizeof *sweep->costs);
-    sweep->speeds = calloc((size_t)suite->groups, sizeof *sweep->speeds);
-    sweep->workers = calloc((size_t)sweep->jobs, sizeof *sweep->workers);
-    sweep->cells_of = calloc((size_t)sweep->jobs, sizeof *sweep->cells_of);
-    if (!sweep->entries || !sweep->tried || !sweep->costs || !sweep->speeds || !sweep->workers ||
-        !sweep->cells_of)
-        return error_set(error, STATUS_IO, "out of memory");
+    sweep->entries = memory_take_zeroed((size_t)suite->count, sizeof *sweep->entries);
+    sweep->tried = memory_take_zeroed((size_t)suite->count, sizeof *sweep->tried);
+    sweep->costs = memory_take_zeroed((size_t)suite->groups, sizeof *sweep->costs);
+    sweep->speeds = memory_take_zeroed((size_t)suite->groups, sizeof *sweep->speeds);
+    sweep->workers = memory_take_zeroed((size_t)sweep->jobs, sizeof *sweep->workers);
+    sweep->cells_of = memory_take_zeroed((size_t)sweep->jobs, sizeof *sweep->cells_of);
     return open_entries(sweep, error);
 }
 

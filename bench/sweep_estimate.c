@@ -71,11 +71,12 @@ bool sweep_wanted(const Sweep *sweep, int index, bool *undecided) {
     if (sweep->entries[index].state == ENTRY_OTHER_SHARD) return false;
     /* One variant leaves nothing to select: all seeds may start at once. */
     if (cell->repeat == 0 || sweep->suite->variants == 1) return true;
-    for (int i = 0; i < sweep->suite->count && !*undecided; i++) {
+    int first, end;
+    suite_group(sweep->suite, cell->group, &first, &end);
+    for (int i = first; i < end && !*undecided; i++) {
         const EntryState state = sweep->entries[i].state;
-        *undecided = sweep->suite->cells[i].group == cell->group &&
-                     sweep->suite->cells[i].repeat == 0 && state != ENTRY_DONE &&
-                     state != ENTRY_FAILED;
+        *undecided =
+            sweep->suite->cells[i].repeat == 0 && state != ENTRY_DONE && state != ENTRY_FAILED;
     }
     if (*undecided) return false;
     return suite_select(sweep->suite, cell->group, sweep->tried) == cell->variant;

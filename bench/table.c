@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 static NumberFormat metric_format(const Study *study) {
     return strcmp(study->metric, "accuracy") ? NUMBER_PLAIN : NUMBER_SHARE;
 }
@@ -261,10 +263,9 @@ Table table_build(const Study *study, const Summary *summary) {
     table_caption(&table, study, summary);
     name_columns(&table, study, summary);
     const size_t rows = summary->count ? (size_t)summary->count : 1;
-    table.values = calloc(rows * (size_t)table.column_count, sizeof *table.values);
-    table.best = calloc(rows, sizeof *table.best);
-    table.cases = calloc(rows, sizeof *table.cases);
-    if (!table.values || !table.best || !table.cases) abort();
+    table.values = memory_take_zeroed(rows * (size_t)table.column_count, sizeof *table.values);
+    table.best = memory_take_zeroed(rows, sizeof *table.best);
+    table.cases = memory_take_zeroed(rows, sizeof *table.cases);
     for (int i = 0; i < table.rows; i++) {
         fill_row(&table, study, summary, i);
         table.best[i] = summary->rows[i].best;

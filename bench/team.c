@@ -9,6 +9,7 @@
 #include "bench/launch.h"
 #include "bench/mpi/library.h"
 #include "engine/library.h"
+#include "engine/memory.h"
 
 const Team team_alone = {.count = 1};
 
@@ -74,8 +75,7 @@ void team_gather(const Team *team, void *blocks, size_t bytes) {
 
 double team_largest(const Team *team, double own) {
     if (!team->kind) return own;
-    double *all = calloc((size_t)team->count, sizeof *all);
-    if (!all) abort();
+    double *all = memory_take_zeroed((size_t)team->count, sizeof *all);
     all[team->rank] = own;
     team_gather(team, all, sizeof *all);
     for (int r = 0; r < team->count; r++)
@@ -86,8 +86,7 @@ double team_largest(const Team *team, double own) {
 
 Status team_agree(const Team *team, Status own, Error *error) {
     if (!team->kind) return own;
-    Error *all = calloc((size_t)team->count, sizeof *all);
-    if (!all) abort();
+    Error *all = memory_take_zeroed((size_t)team->count, sizeof *all);
     if (own != STATUS_OK) all[team->rank] = *error;
     all[team->rank].status = own;
     team_gather(team, all, sizeof *all);

@@ -15,6 +15,7 @@
 #include "bench/session.h"
 #include "bench/share.h"
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "engine/optimizer.h"
 
 enum { STEP_SAMPLES = 4096, FLIGHTS = 2 };
@@ -94,7 +95,7 @@ static double progress_of(const Training *training) {
 static void shuffle(Training *training, int64_t epoch) {
     const int64_t n = training->session.train_samples;
     const Cell *cell = training->session.cell;
-    if (!training->order) training->order = malloc((size_t)n * sizeof *training->order);
+    if (!training->order) training->order = memory_take((size_t)n * sizeof *training->order);
     Random random = random_open((uint64_t)cell->run.seed, random_stream("order"), (uint64_t)epoch);
     for (int64_t i = 0; i < n; i++) training->order[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {
@@ -109,7 +110,7 @@ static void shuffle(Training *training, int64_t epoch) {
 /* Indices of samples first .. first + count - 1 in the order of training. The caller frees them. */
 static int64_t *indices_of(Training *training, int64_t first, int64_t count) {
     const int64_t n = training->session.train_samples;
-    int64_t *indices = malloc((size_t)count * sizeof *indices);
+    int64_t *indices = memory_take((size_t)count * sizeof *indices);
     for (int64_t i = 0; i < count; i++) {
         indices[i] = first + i;
         if (n == 0) continue;
@@ -216,8 +217,7 @@ static Status prepare_landing(Training *training, Error *error) {
             return error->status;
         tape_leave(training->session.train.tape); /* the losses are all that is wanted */
     } else {
-        training->landing = calloc(FLIGHTS, each);
-        if (!training->landing) return error_set(error, STATUS_USAGE, "out of memory");
+        training->landing = memory_take_zeroed(FLIGHTS, each);
     }
     for (int i = 0; i < FLIGHTS; i++) {
         training->flights[i].norm = (double *)((char *)training->landing + (size_t)i * each);
@@ -341,7 +341,7 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
 static Status write_log(const Training *training, Error *error) {
     const Result *result = training->result;
     const size_t capacity = 256 * ((size_t)result->curve_count + 1);
-    char *text = malloc(capacity);
+    char *text = memory_take(capacity);
     size_t used = 0;
     for (int i = 0; i < result->curve_count; i++) {
         const CurvePoint *point = &result->curve[i];
@@ -399,7 +399,7 @@ static bool validate(Training *training) {
         result->best_step = training->state.step;
     }
     result->curve =
-        realloc(result->curve, (size_t)(result->curve_count + 1) * sizeof *result->curve);
+        memory_resize(result->curve, (size_t)(result->curve_count + 1) * sizeof *result->curve);
     result->curve[result->curve_count++] = (CurvePoint){
         .step = training->state.step,
         .flops = result->flops,
@@ -482,7 +482,7 @@ static int by_value(const void *a, const void *b) {
 
 static double median_of(const double *values, int count) {
     if (!count) return NAN;
-    double *sorted = malloc((size_t)count * sizeof *sorted);
+    double *sorted = memory_take((size_t)count * sizeof *sorted);
     memcpy(sorted, values, (size_t)count * sizeof *sorted);
     qsort(sorted, (size_t)count, sizeof *sorted, by_value);
     const double median =
@@ -553,7 +553,7 @@ static Status begin(Training *training, Error *error) {
     for (int i = 0; i < result->curve_count; i++)
         schedule_observe(&training->schedule, result->curve[i].validation_metric);
     result->sessions++;
-    double *samples = calloc(STEP_SAMPLES, sizeof *samples);
+    double *samples = memory_take_zeroed(STEP_SAMPLES, sizeof *samples);
     for (int i = 0; i < result->step_seconds_count; i++) samples[i] = result->step_seconds[i];
     free(result->step_seconds);
     result->step_seconds = samples;

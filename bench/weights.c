@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "bench/checkpoint.h"
+#include "engine/memory.h"
 #include "engine/safetensors.h"
 
 Status weights_save(const char *path, const Parameters *parameters, const SafetensorNote *notes,
                     int note_count, Error *error) {
-    Safetensor *tensors = calloc((size_t)parameters->count + 1, sizeof *tensors);
-    if (!tensors) return error_set(error, STATUS_IO, "out of memory");
+    Safetensor *tensors = memory_take_zeroed((size_t)parameters->count + 1, sizeof *tensors);
     for (int i = 0; i < parameters->count; i++) {
         const Tensor *tensor = &parameters->list[i]->tensor;
         tensors[i] = (Safetensor){tensor->name, SAFETENSOR_F32, tensor->shape, tensor->host};
@@ -34,9 +34,8 @@ Status weights_load(const char *path, Parameters *parameters, Error *error) {
     Safetensors file;
     Status status = safetensors_open(&file, path, error);
     if (status != STATUS_OK) return status;
-    const float **data = calloc((size_t)parameters->count + 1, sizeof *data);
-    if (!data) status = error_set(error, STATUS_IO, "out of memory");
-    if (status == STATUS_OK) status = check_names(&file, parameters, error);
+    const float **data = memory_take_zeroed((size_t)parameters->count + 1, sizeof *data);
+    status = check_names(&file, parameters, error);
     for (int i = 0; i < parameters->count && status == STATUS_OK; i++) {
         const Tensor *tensor = &parameters->list[i]->tensor;
         status = safetensors_floats(&file, tensor->name, &tensor->shape, &data[i], error);

@@ -7,6 +7,7 @@
 #include <yaml.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "engine/word.h"
 
 enum { DEEPEST = 16, LARGEST_BYTES = 1 << 20 };
@@ -40,8 +41,7 @@ static Status convert(Conversion *work, int index, int depth, YamlNode *out);
 static Status convert_list(Conversion *work, const yaml_node_t *node, int depth, YamlNode *out) {
     const yaml_node_item_t *first = node->data.sequence.items.start;
     const size_t count = (size_t)(node->data.sequence.items.top - first);
-    YamlNode *children = calloc(count + 1, sizeof *children);
-    if (!children) return error_set(work->error, STATUS_IO, "out of memory");
+    YamlNode *children = memory_take_zeroed(count + 1, sizeof *children);
     out->children = children;
     Status status = STATUS_OK;
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
@@ -69,11 +69,10 @@ static Status convert_pair(Conversion *work, const yaml_node_pair_t *pair, int d
 static Status convert_map(Conversion *work, const yaml_node_t *node, int depth, YamlNode *out) {
     const yaml_node_pair_t *first = node->data.mapping.pairs.start;
     const size_t count = (size_t)(node->data.mapping.pairs.top - first);
-    YamlNode *children = calloc(count + 1, sizeof *children);
-    YamlNode *keys = calloc(count + 1, sizeof *keys);
+    YamlNode *children = memory_take_zeroed(count + 1, sizeof *children);
+    YamlNode *keys = memory_take_zeroed(count + 1, sizeof *keys);
     out->children = children;
     out->keys = keys;
-    if (!children || !keys) return error_set(work->error, STATUS_IO, "out of memory");
     Status status = STATUS_OK;
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         out->count++;
@@ -107,9 +106,11 @@ static Status convert(Conversion *work, int index, int depth, YamlNode *out) {
 }
 
 static Status syntax_error(const char *path, const yaml_parser_t *parser, Error *error) {
+    if (!parser->problem) /* every mistake in the text has one; the error code is not always set */
+        return error_set(error, STATUS_IO, "reading %s: out of memory", path);
     return error_set(error, STATUS_USAGE, "%s line %zu: %s%s%s", path,
-                     parser->problem_mark.line + 1, parser->problem ? parser->problem : "not YAML",
-                     parser->context ? ", " : "", parser->context ? parser->context : "");
+                     parser->problem_mark.line + 1, parser->problem, parser->context ? ", " : "",
+                     parser->context ? parser->context : "");
 }
 
 /* Loads the only document of the text; the tree is converted while the parser's text is there. */
@@ -139,10 +140,10 @@ static Status load(Yaml *yaml, const char *text, size_t bytes, Error *error) {
 
 static Status build(Yaml *yaml, Error *error) {
     const size_t nodes = (size_t)(yaml->document.nodes.top - yaml->document.nodes.start);
-    Conversion work = {yaml->path, &yaml->document, calloc(nodes + 1, sizeof(bool)), error};
-    yaml->root = calloc(1, sizeof *yaml->root);
-    const Status status = work.used && yaml->root ? convert(&work, 1, 0, yaml->root)
-                                                  : error_set(error, STATUS_IO, "out of memory");
+    Conversion work = {yaml->path, &yaml->document, memory_take_zeroed(nodes + 1, sizeof(bool)),
+                       error};
+    yaml->root = memory_take_zeroed(1, sizeof *yaml->root);
+    const Status status = convert(&work, 1, 0, yaml->root);
     free(work.used);
     return status;
 }
@@ -154,11 +155,9 @@ Status yaml_open(Yaml **yaml, const char *path, Error *error) {
     Status status = file_read(path, &text, &bytes, error);
     if (status == STATUS_DATA) error->status = status = STATUS_USAGE; /* a wrong argument */
     if (status != STATUS_OK) return status;
-    Yaml *own = calloc(1, sizeof *own);
-    if (own) own->path = strdup(path);
-    if (!own || !own->path) {
-        status = error_set(error, STATUS_IO, "out of memory");
-    } else if (bytes > LARGEST_BYTES) {
+    Yaml *own = memory_take_zeroed(1, sizeof *own);
+    own->path = memory_copy_text(path);
+    if (bytes > LARGEST_BYTES) {
         status = error_set(error, STATUS_USAGE, "%s has %zu bytes; expected at most %d", path,
                            bytes, LARGEST_BYTES);
     } else {

@@ -1,5 +1,6 @@
 #include "engine/device.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,15 +18,25 @@ const DeviceKind *const *device_list(int *count) {
     return kinds;
 }
 
+void device_flush_denormals(void) {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u); /* flush to zero, denormals are zero */
+#endif
+}
+
+bool device_denormals_flushed(void) {
+    volatile const float smallest = FLT_MIN;
+    volatile const float half = smallest / 2;
+    return half == 0;
+}
+
 Status device_open(Device *device, const char *name, Error *error) {
     int count;
     const DeviceKind *const *list = device_list(&count);
     for (int i = 0; i < count; i++) {
         if (strcmp(list[i]->name, name) != 0) continue;
         *device = (Device){.kind = list[i]};
-#if defined(__x86_64__)
-        _mm_setcsr(_mm_getcsr() | 0x8040u); /* flush to zero, denormals are zero */
-#endif
+        device_flush_denormals();
         return list[i]->open(device, error);
     }
     char known[256] = "";

@@ -80,8 +80,13 @@ struct Device {
 /* All kinds of device of this build. */
 const DeviceKind *const *device_list(int *count);
 
-/* Opens the device of this name. Also sets flush-to-zero and denormals-are-zero for this thread and
- * all threads it starts, so that speed does not depend on how small numbers get. */
+/* Sets flush-to-zero and denormals-are-zero for this thread and all threads it starts from then on,
+ * so that speed does not depend on how small numbers get. Nothing on processors other than x86. */
+void device_flush_denormals(void);
+/* Tells whether this thread's denormal numbers become zero. */
+bool device_denormals_flushed(void);
+
+/* Opens the device of this name, flushing denormals. */
 Status device_open(Device *device, const char *name, Error *error);
 void device_close(Device *device);
 

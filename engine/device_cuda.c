@@ -9,6 +9,7 @@
 #include "engine/cuda/library.h"
 #include "engine/device_cuda.h"
 #include "engine/library.h"
+#include "engine/memory.h"
 
 /* Device.state of an open device begins with the library's own: kernels are handed the state. */
 typedef struct Loaded {
@@ -38,8 +39,7 @@ static Status load(const char *file, const char *missing, Loaded *loaded, Error 
 }
 
 static Status open_library(Device *device, const char *file, const char *missing, Error *error) {
-    Loaded *loaded = calloc(1, sizeof *loaded);
-    if (!loaded) return error_set(error, STATUS_USAGE, "out of memory");
+    Loaded *loaded = memory_take_zeroed(1, sizeof *loaded);
     Status status = load(file, missing, loaded, error);
     if (status != STATUS_OK) {
         free(loaded);

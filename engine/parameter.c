@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 /* Each parameter starts on a cache line, so that vector loads never straddle two of them. */
 enum { ALIGNMENT = 16 };
 
 Parameters *parameters_open(void) {
-    return calloc(1, sizeof(Parameters));
+    return memory_take_zeroed(1, sizeof(Parameters));
 }
 
 static size_t array_bytes(const Parameters *parameters) {
@@ -62,15 +64,15 @@ Parameter *parameters_declare(Parameters *parameters, const char *name, Shape sh
     assert(!parameters->values && "a parameter was declared after allocation");
     if (parameters->count == parameters->capacity) {
         parameters->capacity = parameters->capacity ? 2 * parameters->capacity : 64;
-        parameters->list =
-            realloc(parameters->list, (size_t)parameters->capacity * sizeof *parameters->list);
+        parameters->list = memory_resize(parameters->list,
+                                         (size_t)parameters->capacity * sizeof *parameters->list);
     }
     const int64_t size = shape_size(&shape);
     const int64_t room = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     const bool average = group.average > 0;
-    parameter = calloc(1, sizeof *parameter);
+    parameter = memory_take_zeroed(1, sizeof *parameter);
     *parameter = (Parameter){
-        .tensor = {.name = strdup(name),
+        .tensor = {.name = memory_copy_text(name),
                    .type = TENSOR_FLOAT,
                    .role = ROLE_PARAMETER,
                    .shape = shape,
@@ -142,8 +144,8 @@ Status parameters_allocate(Parameters *parameters, Device *device, bool training
     parameters->device = device;
     float **arrays[ARRAYS], **host[ARRAYS];
     arrays_of(parameters, arrays, host);
-    parameters->parts = calloc((size_t)parameters->count + 1, sizeof *parameters->parts);
-    if (!parameters->parts) abort();
+    parameters->parts =
+        memory_take_zeroed((size_t)parameters->count + 1, sizeof *parameters->parts);
     for (int i = 0; i < (training ? ARRAYS : 1); i++)
         if (allocate_array(parameters, arrays[i], host[i], error) != STATUS_OK)
             return error_context(error, "parameters");

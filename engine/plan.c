@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/tape_internal.h"
 
 static bool differentiable(const OpCall *call, int i) {
@@ -41,7 +42,7 @@ static void find_active(Tape *tape) {
 
 static int new_buffer(Tape *tape, size_t bytes) {
     tape->buffers =
-        realloc(tape->buffers, (size_t)(tape->buffer_count + 1) * sizeof *tape->buffers);
+        memory_resize(tape->buffers, (size_t)(tape->buffer_count + 1) * sizeof *tape->buffers);
     tape->buffers[tape->buffer_count] = (Buffer){.bytes = (bytes + 63) / 64 * 64};
     return tape->buffer_count++;
 }
@@ -63,7 +64,7 @@ static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *wr
 
 /* Gradient memory, and for each backward whether it is the first to write there. */
 static void assign_gradients(Tape *tape) {
-    bool *written = calloc((size_t)tape->tensor_count + 1, sizeof *written);
+    bool *written = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *written);
     for (int t = 0; t < tape->tensor_count; t++) {
         TensorPlan *plan = &tape->plans[t];
         if (!plan->seed && !plan->zeroed) continue;
@@ -96,7 +97,7 @@ static void assign_gradients(Tape *tape) {
 /* Which calls of a segment must run again before its backward: those whose released outputs or
  * notes an active backward reads, and what these need in turn. */
 static void find_recomputed(const Tape *tape, bool *again) {
-    bool *needed = calloc((size_t)tape->tensor_count + 1, sizeof *needed);
+    bool *needed = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *needed);
     for (int c = tape->call_count - 1; c >= 0; c--) {
         const OpCall *call = tape->calls[c];
         if (call->segment < 0) continue;
@@ -152,12 +153,12 @@ static void add_step(Tape *tape, int call, StepKind kind) {
 
 static void make_schedule(Tape *tape) {
     const int n = tape->call_count;
-    tape->steps = calloc((size_t)(3 * n + 1), sizeof *tape->steps);
+    tape->steps = memory_take_zeroed((size_t)(3 * n + 1), sizeof *tape->steps);
     for (int c = 0; c < n; c++) add_step(tape, c, STEP_FORWARD);
     tape->forward_steps = tape->step_count;
     if (tape->mode != TAPE_TRAIN) return;
 
-    bool *again = calloc((size_t)n + 1, sizeof *again);
+    bool *again = memory_take_zeroed((size_t)n + 1, sizeof *again);
     find_interior(tape);
     find_recomputed(tape, again);
     for (int t = 0; t < tape->tensor_count; t++) {
@@ -185,7 +186,7 @@ enum { ALIGNED = 8 }; /* rounded rows are whole pieces of 16 bytes */
  * nobody else. */
 static void find_rounded(Tape *tape) {
     const DeviceRemote *remote = tape->device->kind->remote;
-    bool *fits = calloc((size_t)tape->tensor_count + 1, sizeof *fits);
+    bool *fits = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *fits);
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
         const uint32_t outputs =
@@ -328,7 +329,7 @@ static void touch_step(Tape *tape, int s, const int *split) {
 }
 
 static void find_lifetimes(Tape *tape) {
-    int *split = malloc(((size_t)tape->tensor_count + 1) * sizeof *split);
+    int *split = memory_take(((size_t)tape->tensor_count + 1) * sizeof *split);
     for (int t = 0; t < tape->tensor_count; t++) {
         Tensor *tensor = tape->tensors[t];
         split[t] = -1;
@@ -380,8 +381,8 @@ static int by_bytes(const void *a, const void *b) {
 /* Largest first, each at the lowest offset that is free during its life. */
 static void place(Tape *tape) {
     const int n = tape->buffer_count;
-    Buffer **order = malloc(((size_t)n + 1) * sizeof *order);
-    Buffer **placed = malloc(((size_t)n + 1) * sizeof *placed); /* sorted by offset */
+    Buffer **order = memory_take(((size_t)n + 1) * sizeof *order);
+    Buffer **placed = memory_take(((size_t)n + 1) * sizeof *placed); /* sorted by offset */
     for (int i = 0; i < n; i++) order[i] = &tape->buffers[i];
     qsort(order, (size_t)n, sizeof *order, by_bytes);
     tape->bytes = 0;
@@ -413,10 +414,10 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     if (tape->error.status != STATUS_OK)
         return error_set(error, tape->error.status, "%s", tape->error.message);
     tape->threads = threads;
-    tape->active = calloc((size_t)tape->call_count + 1, sizeof *tape->active);
-    tape->constant = calloc((size_t)tape->call_count + 1, sizeof *tape->constant);
-    tape->kept = calloc((size_t)tape->call_count + 1, sizeof *tape->kept);
-    tape->copies = calloc((size_t)tape->call_count + 1, sizeof *tape->copies);
+    tape->active = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->active);
+    tape->constant = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->constant);
+    tape->kept = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kept);
+    tape->copies = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->copies);
     if (tape->mode == TAPE_STEP) find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/memory.h"
 #include "engine/tape_internal.h"
 
 static float *place_of(const Tape *tape, int buffer) {
@@ -12,7 +13,7 @@ static float *place_of(const Tape *tape, int buffer) {
 }
 
 static Status find_kernels(Tape *tape, Error *error) {
-    tape->kernels = calloc((size_t)tape->call_count + 1, sizeof *tape->kernels);
+    tape->kernels = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kernels);
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
         tape->kernels[c] = tape->device->kind->kernels(tape->device, call->op);
@@ -276,10 +277,12 @@ void tape_forward(Tape *tape, const Run *run) {
     assert(run->threads <= tape->threads && "scratch was planned for fewer threads");
     assert((!tape->device->kind->remote || run->products == tape->products) &&
            "planned for other products");
+    /* Not after the replay: a device may still be reading it then. */
+    if (tape->position) tape->position->host_integers[0] = tape->place;
     replay(tape, run, PHASE_FORWARD);
     if (tape->mode != TAPE_STEP) return;
     tape->fresh = true;
-    if (tape->position) tape->position->host_integers[0]++;
+    tape->place++;
 }
 
 void tape_backward(Tape *tape, const Run *run) {
@@ -329,13 +332,13 @@ void tape_reset_state(Tape *tape) {
         Tensor *state = tape->carries[i].state;
         device_zero(tape->device, state->data, (size_t)tensor_size(state) * 4);
     }
-    if (tape->position) tape->position->host_integers[0] = 0;
+    tape->place = 0;
     tape->fresh = false;
 }
 
 void tape_place(Tape *tape, int64_t position) {
     assert(tape->mode == TAPE_STEP && position < tape->horizon);
-    if (tape->position) tape->position->host_integers[0] = (int32_t)position;
+    tape->place = (int32_t)position;
 }
 
 static void add_cost(Cost *sum, const Cost *cost) {
@@ -376,7 +379,8 @@ double tape_model_flops(const Tape *tape) {
 
 void tape_profile(Tape *tape, bool on) {
     free(tape->seconds);
-    tape->seconds = on ? calloc((size_t)tape->call_count + 1, sizeof *tape->seconds) : NULL;
+    tape->seconds =
+        on ? memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->seconds) : NULL;
 }
 
 double tape_seconds(const Tape *tape, int call) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "engine/shape_text.h"
 
 enum { PREFIX_BYTES = 8, DATA_ALIGNMENT = 64 };
@@ -100,9 +101,8 @@ static Status read_header(Safetensors *file, const char *data, uint64_t data_byt
     json_t *notes = json_object_get(file->header, "__metadata__");
     if (!json_is_object(file->header) || (notes && !json_is_object(notes)))
         return broken(file, error, "the header is not a JSON object");
-    file->tensors = calloc(json_object_size(file->header) + 1, sizeof *file->tensors);
-    file->notes = calloc(json_object_size(notes) + 1, sizeof *file->notes);
-    if (!file->tensors || !file->notes) return error_set(error, STATUS_IO, "out of memory");
+    file->tensors = memory_take_zeroed(json_object_size(file->header) + 1, sizeof *file->tensors);
+    file->notes = memory_take_zeroed(json_object_size(notes) + 1, sizeof *file->notes);
     if (read_notes(file, notes, error) != STATUS_OK) return error->status;
     const char *name;
     json_t *entry;
@@ -141,7 +141,7 @@ static Status parse(Safetensors *file, size_t size, Error *error) {
 Status safetensors_open(Safetensors *file, const char *path, Error *error) {
     Error own = {0}; /* so that an earlier error of the caller's cannot be taken for one of ours */
     error = error ? error : &own;
-    *file = (Safetensors){.path = strdup(path)};
+    *file = (Safetensors){.path = memory_copy_text(path)};
     size_t size;
     Status status = file_read(path, &file->memory, &size, error);
     if (status == STATUS_OK) status = parse(file, size, error);

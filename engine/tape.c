@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/tape_internal.h"
 
 Tape *tape_open(Parameters *parameters, TapeMode mode) {
-    Tape *tape = calloc(1, sizeof *tape);
+    Tape *tape = memory_take_zeroed(1, sizeof *tape);
     tape->parameters = parameters;
     tape->mode = mode;
     tape->segment = -1;
@@ -66,9 +67,9 @@ void tape_scope_end(Tape *tape) {
 
 /* SCOPE.name, in memory that the caller frees. */
 static char *scoped(const Tape *tape, const char *name) {
-    char *text = NULL;
-    const int written = asprintf(&text, "%s%s%s", tape->scope, *tape->scope ? "." : "", name);
-    assert(written >= 0);
+    const size_t bytes = strlen(tape->scope) + strlen(name) + 2;
+    char *text = memory_take(bytes);
+    snprintf(text, bytes, "%s%s%s", tape->scope, *tape->scope ? "." : "", name);
     return text;
 }
 
@@ -77,10 +78,10 @@ static Tensor *new_tensor(Tape *tape, const char *name, TensorType type, TensorR
     if (tape->tensor_count == tape->tensor_capacity) {
         tape->tensor_capacity = tape->tensor_capacity ? 2 * tape->tensor_capacity : 256;
         const size_t capacity = (size_t)tape->tensor_capacity;
-        tape->tensors = realloc(tape->tensors, capacity * sizeof *tape->tensors);
-        tape->plans = realloc(tape->plans, capacity * sizeof *tape->plans);
+        tape->tensors = memory_resize(tape->tensors, capacity * sizeof *tape->tensors);
+        tape->plans = memory_resize(tape->plans, capacity * sizeof *tape->plans);
     }
-    Tensor *tensor = calloc(1, sizeof *tensor);
+    Tensor *tensor = memory_take_zeroed(1, sizeof *tensor);
     *tensor = (Tensor){.name = scoped(tape, name),
                        .type = type,
                        .role = role,
@@ -135,7 +136,8 @@ Tensor *tape_prefix(Tape *tape, Tensor *parameter, int64_t rows) {
 Tensor *tape_carry(Tape *tape, const char *name, Shape shape) {
     if (tape->mode != TAPE_STEP) return NULL;
     Tensor *state = tape_input(tape, name, TENSOR_FLOAT, shape, false);
-    tape->carries = realloc(tape->carries, (size_t)(tape->carry_count + 1) * sizeof *tape->carries);
+    tape->carries =
+        memory_resize(tape->carries, (size_t)(tape->carry_count + 1) * sizeof *tape->carries);
     tape->carries[tape->carry_count++] = (Carry){.state = state};
     return state;
 }
@@ -192,20 +194,20 @@ OpCall *tape_apply(Tape *tape, const Op *op, Tensor *const *in, int inputs,
     assert(inputs <= op->inputs && op->inputs <= MAX_INPUTS);
     if (tape->call_count == tape->call_capacity) {
         tape->call_capacity = tape->call_capacity ? 2 * tape->call_capacity : 128;
-        tape->calls = realloc(tape->calls, (size_t)tape->call_capacity * sizeof(OpCall *));
+        tape->calls = memory_resize(tape->calls, (size_t)tape->call_capacity * sizeof(OpCall *));
     }
-    OpCall *call = calloc(1, sizeof *call);
+    OpCall *call = memory_take_zeroed(1, sizeof *call);
     *call = (OpCall){.op = op,
                      .inputs = inputs,
                      .needs_inputs = op->needs_inputs,
                      .needs_outputs = op->needs_outputs,
                      .passes = op->passes,
                      .number = tape->call_count,
-                     .scope = strdup(tape->scope),
+                     .scope = memory_copy_text(tape->scope),
                      .segment = tape->segment};
     for (int i = 0; i < inputs; i++) call->in[i] = in[i];
     if (op->attribute_bytes) {
-        void *copy = malloc(op->attribute_bytes);
+        void *copy = memory_take(op->attribute_bytes);
         memcpy(copy, attributes, op->attribute_bytes);
         call->attributes = copy;
     }

@@ -113,8 +113,8 @@ void tape_stay(Tape *tape);
  * matrices) is computed in the first step after this and kept, so call it after changing weights.
  */
 void tape_reset_state(Tape *tape);
-/* TAPE_STEP: the next token is the one at this position. The state stays as it is: this is for
- * timing, where numbers do not matter but the position does. */
+/* TAPE_STEP: the next token is the one at this position, those after it follow. The state stays as
+ * it is: this is for timing, where numbers do not matter but the position does. */
 void tape_place(Tape *tape, int64_t position);
 
 /* ---- looking at it ---- */

@@ -62,6 +62,7 @@ struct Tape {
     int segment, segment_count; /* open segment or -1 */
     int64_t horizon;
     Tensor *position;
+    int32_t place; /* of the next token; written to position's host copy when its replay begins */
     Carry *carries;
     int carry_count;
 

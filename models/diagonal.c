@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/diagonal_step/diagonal_step.h"
 #include "engine/ops/long_convolution/long_convolution.h"
 #include "models/hippo_matrix.h"
@@ -50,7 +51,7 @@ static void fill_hippo(float *A_imag, const Shape *shape, Random *random, double
     const bool both = (int)side == HIPPO_BOTH;
     const int64_t M = shape->extent[shape->rank - 1] / (int64_t)blocks; /* of a block */
     const int64_t pairs = both ? M / 2 : M;
-    double *modes = malloc((size_t)(6 * pairs) * sizeof *modes); /* lambda, P, B */
+    double *modes = memory_take((size_t)(6 * pairs) * sizeof *modes); /* lambda, P, B */
     hippo_modes(HIPPO_LEGS, 2 * pairs, modes, modes + 2 * pairs, modes + 4 * pairs);
     for (int64_t i = 0; i < shape_size(shape); i++) {
         const int64_t n = i % M, pair = n < pairs ? n : M - 1 - n;
@@ -67,7 +68,7 @@ Init diagonal_hippo_imaginary(HippoSide side, int64_t blocks) {
 static void fill_hippo_input(float *B, const Shape *shape, Random *random, double a, double b) {
     (void)random, (void)a, (void)b;
     const int64_t M = shape->extent[shape->rank - 2];
-    double *modes = malloc((size_t)(6 * M) * sizeof *modes); /* lambda, P, B */
+    double *modes = memory_take((size_t)(6 * M) * sizeof *modes); /* lambda, P, B */
     hippo_modes(HIPPO_LEGS, 2 * M, modes, modes + 2 * M, modes + 4 * M);
     for (int64_t i = 0; i < shape_size(shape); i++) B[i] = (float)modes[4 * M + i % (2 * M)];
     free(modes);

@@ -16,6 +16,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/hippo_cell/hippo_cell.h"
 #include "engine/ops/linear/linear.h"
 #include "models/backbone.h"
@@ -72,7 +73,7 @@ static void fill_A(float *data, const Shape *shape, Random *random, double measu
     (void)random;
     const int64_t N = shape->extent[0];
     const Hippo own = packed(measure_and_rule, dt);
-    double *A = malloc((size_t)(N * (N + 1)) * sizeof *A);
+    double *A = memory_take((size_t)(N * (N + 1)) * sizeof *A);
     fill_both(&own, N, A, A + N * N);
     for (int64_t i = 0; i < N * N; i++) data[i] = (float)A[i % N * N + i / N];
     free(A);
@@ -82,7 +83,7 @@ static void fill_B(float *data, const Shape *shape, Random *random, double measu
     (void)random;
     const int64_t N = shape->extent[0];
     const Hippo own = packed(measure_and_rule, dt);
-    double *A = malloc((size_t)(N * (N + 1)) * sizeof *A);
+    double *A = memory_take((size_t)(N * (N + 1)) * sizeof *A);
     fill_both(&own, N, A, A + N * N);
     for (int64_t i = 0; i < N; i++) data[i] = (float)A[N * N + i];
     free(A);

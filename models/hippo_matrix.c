@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 typedef double complex Complex;
 
 static double root(int64_t i) { /* of 2 i + 1 */
@@ -75,7 +77,7 @@ int hippo_rank(HippoMeasure measure) {
  * below (N - 1) receives its lower diagonal. The `count` vectors (count, N) are moved along. S is
  * spent. */
 static void tridiagonalise(int64_t N, double *S, double *below, double *vectors, int count) {
-    double *v = malloc((size_t)(2 * N) * sizeof *v), *w = v + N;
+    double *v = memory_take((size_t)(2 * N) * sizeof *v), *w = v + N;
     for (int64_t k = 0; k + 1 < N; k++) {
         double square = 0;
         for (int64_t i = k + 1; i < N; i++) square += S[i * N + k] * S[i * N + k];
@@ -209,7 +211,8 @@ void hippo_modes(HippoMeasure measure, int64_t N, double *lambda, double *P, dou
     }
     const int64_t M = N / 2;
     const int R = hippo_rank(measure);
-    double *S = malloc((size_t)(2 * N * N + (3 + HIPPO_MOST_RANK) * N) * sizeof *S), *Z = S + N * N;
+    double *S = memory_take((size_t)(2 * N * N + (3 + HIPPO_MOST_RANK) * N) * sizeof *S),
+           *Z = S + N * N;
     double *vectors = Z + N * N, *diagonal = vectors + (R + 1) * N, *below = diagonal + N;
     normal_part(measure, N, S, vectors);
     tridiagonalise(N, S, below, vectors, R + 1);
@@ -256,7 +259,8 @@ static void solve(int64_t N, double *a, double *x, int64_t columns) {
 }
 
 static void bilinear(int64_t N, double dt, double *A, double *B) {
-    double *minus = malloc((size_t)(N * N + N * (N + 1)) * sizeof *minus), *plus = minus + N * N;
+    double *minus = memory_take((size_t)(N * N + N * (N + 1)) * sizeof *minus),
+           *plus = minus + N * N;
     for (int64_t i = 0; i < N; i++) {
         for (int64_t j = 0; j < N; j++) {
             minus[i * N + j] = (i == j) - dt / 2 * A[i * N + j];
@@ -283,8 +287,8 @@ static void multiply(int64_t N, const double *a, const double *b, double *to) {
 static void hold(int64_t N, double dt, double *A, double *B) {
     enum { TERMS = 16 }; /* of a matrix of norm 1/2: 2^-16 / 16! is below 1e-18 */
     const int64_t n = N + 1;
-    double *x = calloc((size_t)(4 * n * n), sizeof *x), *term = x + n * n, *next = term + n * n,
-           *sum = next + n * n;
+    double *x = memory_take_zeroed((size_t)(4 * n * n), sizeof *x), *term = x + n * n,
+           *next = term + n * n, *sum = next + n * n;
     double norm = 0;
     for (int64_t i = 0; i < N; i++) {
         double row = fabs(dt * B[i]);

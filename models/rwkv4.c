@@ -18,6 +18,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/token_shift/token_shift.h"
@@ -82,7 +83,7 @@ static void fill_orthogonal(float *weight, const Shape *shape, Random *random, d
     (void)a, (void)b;
     const int64_t in = shape->extent[0], out = shape->extent[1];
     const double gain = sqrt((double)out / (double)in);
-    double *rows = malloc((size_t)(in * out) * sizeof *rows);
+    double *rows = memory_take((size_t)(in * out) * sizeof *rows);
     for (int64_t i = 0; i < in * out; i++) rows[i] = random_normal(random);
     for (int64_t i = 0; i < in; i++) {
         double *row = rows + i * out;

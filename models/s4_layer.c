@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/dplr_modes/dplr_modes.h"
 #include "engine/ops/dplr_modes/dplr_system.h"
 #include "engine/ops/dplr_step/dplr_step.h"
@@ -20,7 +21,7 @@ typedef struct Modes {
 
 static Modes modes_open(double measure, double state) {
     const int64_t M = (int64_t)state / 2;
-    double *lambda = malloc((size_t)(M * (4 + 2 * HIPPO_MOST_RANK)) * sizeof *lambda);
+    double *lambda = memory_take((size_t)(M * (4 + 2 * HIPPO_MOST_RANK)) * sizeof *lambda);
     const Modes modes = {lambda, lambda + 4 * M, lambda + 2 * M};
     hippo_modes((HippoMeasure)measure, (int64_t)state, modes.lambda, modes.P, modes.B);
     return modes;
@@ -70,8 +71,8 @@ static void fill_B(float *B, const Shape *shape, Random *random, double measure,
 static void truncate_C(float *C, const Shape *shape, const InitSource *sources, double period) {
     const int64_t D = shape->extent[0], M = shape->extent[1];
     const int64_t R = sources[DPLR_P].shape->extent[0], S = sources[DPLR_P].shape->extent[1];
-    double *space = malloc((size_t)(dplr_space_doubles(M) + M * (4 + 2 * R + dplr_rows((int)R))) *
-                           sizeof *space);
+    double *space = memory_take(
+        (size_t)(dplr_space_doubles(M) + M * (4 + 2 * R + dplr_rows((int)R))) * sizeof *space);
     double *numbers = space + dplr_space_doubles(M), *rows = numbers + M * (4 + 2 * R);
     const float *parameters[DPLR_INPUTS] = {0};
     for (int i = DPLR_LOG_DT; i <= DPLR_B; i++) parameters[i] = sources[i].values;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "tasks/data.h"
 #include "tasks/packed.h"
 #include "tasks/sampling.h"
@@ -70,14 +71,9 @@ static Status check_letters(const char *path, const uint8_t *text, int64_t count
 /* ---- putting texts together ---- */
 
 static void add_document(Text *text, const char *bytes, size_t count) {
-    text->starts = realloc(text->starts, (size_t)(text->documents + 2) * sizeof *text->starts);
-    uint8_t *memory = realloc(text->bytes, (size_t)text->count + count + 1);
-    if (!text->starts || !memory) {
-        fprintf(stderr, "longhaul: no memory for %lld bytes of text\n",
-                (long long)text->count + (long long)count);
-        abort();
-    }
-    text->bytes = memory;
+    text->starts =
+        memory_resize(text->starts, (size_t)(text->documents + 2) * sizeof *text->starts);
+    text->bytes = memory_resize(text->bytes, (size_t)text->count + count + 1);
     if (count > 0) memcpy(text->bytes + text->count, bytes, count);
     text->starts[text->documents++] = text->count;
     text->count += (int64_t)count;
@@ -170,8 +166,7 @@ static void cut_at_titles(Text *text) {
         const bool title = blank && is_title(line, length);
         if (documents + 2 > room) {
             room = 2 * room + 64;
-            text->starts = realloc(text->starts, (size_t)room * sizeof *text->starts);
-            if (!text->starts) abort();
+            text->starts = memory_resize(text->starts, (size_t)room * sizeof *text->starts);
         }
         /* What stands before the first title, a blank line, belongs to it. */
         if (documents == 0) text->starts[documents++] = 0;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "engine/hash.h"
+#include "engine/memory.h"
 #include "tasks/archive.h"
 #include "tasks/data_set.h"
 
@@ -131,13 +132,7 @@ _Noreturn void data_damaged(const Error *error) {
 }
 
 static void *grow(void *memory, int64_t items, size_t size) {
-    void *grown = realloc(memory, (size_t)items * size);
-    if (!grown) {
-        fprintf(stderr, "longhaul: no memory for a data set (%lld bytes)\n",
-                (long long)items * (long long)size);
-        abort();
-    }
-    return grown;
+    return memory_resize(memory, (size_t)items * size);
 }
 
 void records_add(Records *records, const uint8_t *bytes, int64_t length, int32_t class_id) {

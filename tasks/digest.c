@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/memory.h"
 #include "tasks/packed.h"
 
 typedef union State {
@@ -87,7 +88,7 @@ Status digest_file(const char *path, const char *like, char text[DIGEST_BYTES], 
     FILE *file = fopen(path, "rb");
     if (!file) return error_set(error, STATUS_DATA, "%s: %s", path, strerror(errno));
     enum { PART = 1 << 18 };
-    uint8_t *bytes = malloc(PART);
+    uint8_t *bytes = memory_take(PART);
     State state;
     struct stat facts = {0};
     algorithm->start(&state);

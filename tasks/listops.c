@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "tasks/data.h"
 #include "tasks/labels.h"
 #include "tasks/listops_tree.h"
@@ -113,8 +114,7 @@ static Status listops_open(const void *values, void **data, Error *error) {
                                         "listops-1000/basic_test.tsv"};
     *data = NULL;
     if (listops->source == SOURCE_GENERATED) return STATUS_OK;
-    Files *files = calloc(1, sizeof *files);
-    if (!files) return error_set(error, STATUS_IO, "task listops: no memory");
+    Files *files = memory_take_zeroed(1, sizeof *files);
     for (int split = 0; split < 3; split++) {
         char path[PATH_MAX];
         if (data_find("listops", names[split], DATA_FILE, path, error) != STATUS_OK ||

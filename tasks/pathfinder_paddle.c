@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "tasks/pathfinder.h"
 #include "tasks/sampling.h"
 
@@ -240,6 +241,6 @@ void pathfinder_tables(const PathfinderStyle *style, int margin, PathfinderTable
     }
     for (int i = 0; i < turns; i++) weigh_steps(&easel, &tables->turns[i]);
     tables->patches =
-        realloc(tables->patches, (size_t)tables->patch_count * sizeof *tables->patches);
+        memory_resize(tables->patches, (size_t)tables->patch_count * sizeof *tables->patches);
     lanczos_close(&easel.shrink);
 }

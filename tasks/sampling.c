@@ -5,13 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
+
 void *scratch_open(size_t bytes) {
-    void *scratch = calloc(1, bytes > 0 ? bytes : 1);
-    if (!scratch) {
-        fprintf(stderr, "longhaul: no memory for one sample (%zu bytes)\n", bytes);
-        abort();
-    }
-    return scratch;
+    return memory_take_zeroed(1, bytes);
 }
 
 void sample_shuffle(Random *random, int64_t count, int32_t *values) {

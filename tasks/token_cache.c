@@ -3,10 +3,10 @@
 #include <limits.h>
 #include <sha2.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/file.h"
+#include "engine/memory.h"
 #include "tasks/cache.h"
 
 /* Raised when the layout changes, or the tokens that the same files give. */
@@ -62,13 +62,6 @@ static void parts_of(const Tokens *tokens, Part parts[PARTS]) {
     parts[2] = (Part){tokens->starts, (size_t)(tokens->documents + 1) * sizeof *tokens->starts};
 }
 
-static void *memory_of(size_t bytes) {
-    void *memory = malloc(bytes ? bytes : 1);
-    if (memory) return memory;
-    fprintf(stderr, "longhaul: no memory for the tokens of a corpus\n");
-    abort();
-}
-
 /* True when the file is as long as its header says and its checksum fits. */
 static bool read_whole(FILE *file, long size, Tokens *tokens) {
     Header header;
@@ -83,9 +76,9 @@ static bool read_whole(FILE *file, long size, Tokens *tokens) {
     size_t total = sizeof header + sizeof expected;
     for (int i = 0; i < PARTS; i++) total += parts[i].bytes;
     if (total != (size_t)size) return false;
-    tokens->wide = memory_of(parts[0].bytes);
-    tokens->ends = memory_of(parts[1].bytes);
-    tokens->starts = memory_of(parts[2].bytes);
+    tokens->wide = memory_take(parts[0].bytes);
+    tokens->ends = memory_take(parts[1].bytes);
+    tokens->starts = memory_take(parts[2].bytes);
     parts_of(tokens, parts);
     SHA2_CTX hash;
     SHA256Init(&hash);

@@ -4,18 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *need(void *memory) {
-    if (memory) return memory;
-    fprintf(stderr, "longhaul: no memory for the tokens of a corpus\n");
-    abort();
-}
+#include "engine/memory.h"
 
 void tokens_open(Tokens *tokens, const Text *text) {
     const size_t most = (size_t)(text->count + text->documents) + 1;
     *tokens = (Tokens){
-        .wide = need(malloc(most * sizeof *tokens->wide)),
-        .ends = need(malloc(most * sizeof *tokens->ends)),
-        .starts = need(malloc((size_t)(text->documents + 1) * sizeof *tokens->starts)),
+        .wide = memory_take(most * sizeof *tokens->wide),
+        .ends = memory_take(most * sizeof *tokens->ends),
+        .starts = memory_take((size_t)(text->documents + 1) * sizeof *tokens->starts),
     };
 }
 
@@ -31,8 +27,8 @@ void tokens_document(Tokens *tokens) {
 void tokens_finish(Tokens *tokens) {
     const size_t count = (size_t)tokens->count + 1;
     tokens->starts[tokens->documents] = tokens->count;
-    tokens->wide = need(realloc(tokens->wide, count * sizeof *tokens->wide));
-    tokens->ends = need(realloc(tokens->ends, count * sizeof *tokens->ends));
+    tokens->wide = memory_resize(tokens->wide, count * sizeof *tokens->wide);
+    tokens->ends = memory_resize(tokens->ends, count * sizeof *tokens->ends);
 }
 
 void tokens_free(Tokens *tokens) {

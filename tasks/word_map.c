@@ -6,13 +6,7 @@
 #include <string.h>
 
 #include "engine/hash.h"
-
-static void *grow(void *memory, size_t bytes) {
-    void *grown = realloc(memory, bytes);
-    if (grown) return grown;
-    fprintf(stderr, "longhaul: no memory for a vocabulary (%zu bytes)\n", bytes);
-    abort();
-}
+#include "engine/memory.h"
 
 /* FNV-1a, folded so that the low bits depend on all. */
 static uint32_t hash_of(const void *word, size_t bytes) {
@@ -39,7 +33,7 @@ static void make_room(WordMap *map, size_t bytes) {
     if (2 * (map->count + 1) > map->slot_count) {
         map->slot_count = map->slot_count ? 2 * map->slot_count : 1024;
         free(map->slots);
-        map->slots = grow(NULL, (size_t)map->slot_count * sizeof *map->slots);
+        map->slots = memory_resize(NULL, (size_t)map->slot_count * sizeof *map->slots);
         memset(map->slots, 0, (size_t)map->slot_count * sizeof *map->slots);
         const uint64_t mask = (uint64_t)map->slot_count - 1;
         for (int64_t i = 0; i < map->count; i++) {
@@ -50,11 +44,11 @@ static void make_room(WordMap *map, size_t bytes) {
     }
     if (map->count == map->entry_room) {
         map->entry_room = map->entry_room ? 2 * map->entry_room : 512;
-        map->entries = grow(map->entries, (size_t)map->entry_room * sizeof *map->entries);
+        map->entries = memory_resize(map->entries, (size_t)map->entry_room * sizeof *map->entries);
     }
     if (map->used + bytes + 1 > map->text_room) {
         map->text_room = 2 * (map->used + bytes + 1);
-        map->text = grow(map->text, map->text_room);
+        map->text = memory_resize(map->text, map->text_room);
     }
 }
 

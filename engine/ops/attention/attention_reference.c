@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/attention/attention.h"
 
 static double factor_of(const AttentionDropout *dropout, int64_t row, int64_t j) {
@@ -40,7 +41,7 @@ void attention_reference(const ReferenceCall *reference) {
     const AttentionView view = attention_view(reference->call);
     const AttentionDropout dropout = attention_dropout(reference->call, reference->run);
     const int64_t d = view.width;
-    double *weights = malloc((size_t)(view.keys + 1) * sizeof *weights);
+    double *weights = memory_take((size_t)(view.keys + 1) * sizeof *weights);
     for (int64_t b = 0; b < view.batch; b++)
         for (int64_t h = 0; h < view.heads; h++) {
             const int64_t kv = h / view.group * d;

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/chunk_attention/chunk_attention.h"
 
 typedef struct Row {
@@ -23,7 +24,8 @@ static double element(AttentionFunction function, double x) {
 }
 
 static void attend(const ReferenceCall *call, const ChunkView *view, Row row, double *y) {
-    double *weight = malloc((size_t)(row.seen + 1) * sizeof *weight), total = 0, most = -HUGE_VAL;
+    double *weight = memory_take((size_t)(row.seen + 1) * sizeof *weight), total = 0,
+           most = -HUGE_VAL;
     for (int64_t j = 0; j < row.seen; j++) {
         double dot = 0;
         for (int64_t z = 0; z < view->Z; z++) dot += row.q[z] * row.k[j * view->Z + z];

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/delta_rule/delta_rule_plan.h"
 
 /* S after a token, and its o. */
@@ -22,7 +23,7 @@ void delta_rule_reference(const ReferenceCall *reference) {
     const DeltaRule *a = reference->call->attributes;
     const DeltaPlan p = delta_rule_plan(reference->call);
     const double *const *in = reference->in;
-    double *state = malloc((size_t)(p.state + 2 * p.d) * sizeof *state);
+    double *state = memory_take((size_t)(p.state + 2 * p.d) * sizeof *state);
     double *q = state + p.state, *k = q + p.d;
     for (int64_t n = 0; n < p.B * p.H; n++) {
         for (int64_t i = 0; i < p.state; i++)

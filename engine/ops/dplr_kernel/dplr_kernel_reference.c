@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/dplr_kernel/dplr_kernel.h"
 
 typedef double complex Complex;
@@ -43,7 +44,7 @@ static void kernel(const ReferenceCall *call, int64_t d, const double *C, double
                   S = extent(call->call->in[DPLR_A_REAL], 0);
     const int64_t M = extent(call->call->in[DPLR_A_REAL], 1), set = d % S, L = attributes->period;
     const int R = (int)extent(call->call->in[DPLR_P], 0);
-    Complex *space = malloc((size_t)(7 * M) * sizeof *space), *lambda = space;
+    Complex *space = memory_take((size_t)(7 * M) * sizeof *space), *lambda = space;
     Complex *left[3] = {space + M, space + 2 * M, space + 3 * M},
             *right[3] = {space + 4 * M, space + 5 * M, space + 6 * M};
     for (int64_t n = 0; n < M; n++) {
@@ -56,7 +57,7 @@ static void kernel(const ReferenceCall *call, int64_t d, const double *C, double
             left[1 + r][n] = conj(right[1 + r][n]);
         }
     }
-    Complex *turn = malloc((size_t)L * sizeof *turn); /* exp(2 pi i k / L) */
+    Complex *turn = memory_take((size_t)L * sizeof *turn); /* exp(2 pi i k / L) */
     for (int64_t k = 0; k < L; k++) turn[k] = cexp(2 * M_PI * I * (double)k / (double)L);
     for (int64_t l = 0; l < attributes->length; l++) out[l * D + d] = 0;
     for (int64_t k = 0; k <= L / 2; k++) {

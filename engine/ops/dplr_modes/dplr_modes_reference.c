@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/ops/dplr_modes/dplr_modes.h"
 
 typedef double complex Complex;
@@ -45,7 +46,7 @@ static Complex number(const double *array, int64_t row, int64_t M, int64_t n) {
 /* Abar (N, N) and Ct (1, N) -> c. */
 static void recover(const Complex *Abar, Complex *c, int64_t N, int64_t period) {
     const size_t bytes = (size_t)(N * N) * sizeof *Abar;
-    Complex *power = malloc(bytes), *square = malloc(bytes);
+    Complex *power = memory_take(bytes), *square = memory_take(bytes);
     memcpy(power, Abar, bytes);
     for (int64_t done = 1; done < period; done *= 2) {
         for (int64_t i = 0; i < N; i++)
@@ -124,7 +125,7 @@ static void channel(const ReferenceCall *call, int64_t d, Complex *minus, Comple
 void dplr_modes_reference(const ReferenceCall *call) {
     const Tensor *out = call->call->out[0];
     const int64_t N = 2 * extent(call->call->in[DPLR_A_REAL], 1);
-    Complex *space = malloc((size_t)(2 * N * N + N) * sizeof *space);
+    Complex *space = memory_take((size_t)(2 * N * N + N) * sizeof *space);
     for (int64_t d = 0; d < extent(out, 0); d++)
         channel(call, d, space, space + N * N, space + 2 * N * N,
                 call->out[0] + d * extent(out, 1) * extent(out, 2));

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
+
 typedef double complex Complex;
 
 static Complex complex_at(const double *numbers, int64_t n) {
@@ -162,7 +164,7 @@ void dplr_truncate(const double *rows, int64_t M, int R, int64_t period, DplrSqu
                    double *c, double *space) {
     const double steps = 6 * 24.0 * (double)period;
     const double squares = 16 * (double)M * (double)M * log2((double)period);
-    double *moved = malloc((size_t)(2 * M) * sizeof *moved);
+    double *moved = memory_take((size_t)(2 * M) * sizeof *moved);
     memcpy(moved, c, (size_t)(2 * M) * sizeof *c);
     if (steps < squares)
         move_by_steps(rows, M, R, period, moved, space);

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/gated_linear_attention/gated_linear_attention_plan.h"
 
 void gated_linear_attention_reference(const ReferenceCall *reference);
@@ -10,7 +11,7 @@ void gated_linear_attention_reference(const ReferenceCall *reference) {
     const GatedLinearAttention *a = call->attributes;
     const GatedPlan p = gated_plan(call);
     const double *const *in = reference->in;
-    double *S = malloc((size_t)p.state * sizeof *S);
+    double *S = memory_take((size_t)p.state * sizeof *S);
     for (int64_t n = 0; n < p.B * p.H; n++) {
         for (int64_t i = 0; i < p.state; i++)
             S[i] = in[GATED_STATE] ? in[GATED_STATE][n * p.state + i] : 0;

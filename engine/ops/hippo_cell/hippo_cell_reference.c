@@ -2,11 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/ops/hippo_cell/hippo_cell.h"
 
 /* (1 - A / 2 k) m' = (1 + A / 2 k) m + B u / k from the matrix itself, row by row. */
 static void legs_step(double *m, int64_t N, double u, double k) {
-    double *next = malloc((size_t)N * sizeof *next);
+    double *next = memory_take((size_t)N * sizeof *next);
     for (int64_t n = 0; n < N; n++) {
         double sum = m[n] + sqrt(2 * (double)n + 1) * u / k;
         for (int64_t j = 0; j <= n; j++) {
@@ -21,7 +22,7 @@ static void legs_step(double *m, int64_t N, double u, double k) {
 }
 
 static void matrix_step(double *m, int64_t N, double u, const double *A, const double *b) {
-    double *next = malloc((size_t)N * sizeof *next);
+    double *next = memory_take((size_t)N * sizeof *next);
     for (int64_t n = 0; n < N; n++) {
         next[n] = u * b[n];
         for (int64_t j = 0; j < N; j++) next[n] += m[j] * A[j * N + n];
@@ -38,7 +39,7 @@ void hippo_cell_reference(const ReferenceCall *call) {
     const int64_t start = own->inputs > HIPPO_POSITION && own->in[HIPPO_POSITION]
                               ? own->in[HIPPO_POSITION]->host_integers[0]
                               : 0;
-    double *h = malloc((size_t)(H + N) * sizeof *h), *m = h + H;
+    double *h = memory_take((size_t)(H + N) * sizeof *h), *m = h + H;
     for (int64_t b = 0; b < B; b++) {
         memset(h, 0, (size_t)(H + N) * sizeof *h);
         if (call->in[HIPPO_H0]) {

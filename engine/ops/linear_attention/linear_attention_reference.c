@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/linear_attention/linear_attention_plan.h"
 
 void linear_attention_reference(const ReferenceCall *reference);
@@ -41,7 +42,7 @@ void linear_attention_reference(const ReferenceCall *reference) {
     const LinearPlan p = linear_attention_plan(call);
     const Tensor *lengths = call->in[LINEAR_LENGTHS];
     const double *const *in = reference->in;
-    double *state = malloc((size_t)p.state * sizeof *state);
+    double *state = memory_take((size_t)p.state * sizeof *state);
     for (int64_t n = 0; n < p.B * p.H; n++) {
         const int64_t b = n / p.H, h = n % p.H, g = h / (p.H / p.G) * p.d;
         const int64_t keys = linear_attention_keys(&p, lengths ? lengths->host_integers : NULL, b);

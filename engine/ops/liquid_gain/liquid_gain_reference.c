@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/liquid_gain/liquid_gain.h"
 
 void liquid_gain_reference(const ReferenceCall *call) {
@@ -10,7 +11,7 @@ void liquid_gain_reference(const ReferenceCall *call) {
     const int64_t D = extent(call->call->in[LIQUID_LOG_DT], 0),
                   S = extent(call->call->in[LIQUID_A_REAL], 0);
     const int64_t M = extent(call->call->in[LIQUID_A_REAL], 1);
-    double complex *v = malloc((size_t)M * sizeof *v);
+    double complex *v = memory_take((size_t)M * sizeof *v);
     for (int64_t d = 0; d < D; d++) {
         const double dt = exp(call->in[LIQUID_LOG_DT][d]);
         for (int64_t n = 0; n < M; n++) {

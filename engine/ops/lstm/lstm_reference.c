@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/lstm/lstm_plan.h"
 
 void lstm_reference(const ReferenceCall *call);
@@ -13,7 +14,7 @@ void lstm_reference(const ReferenceCall *call) {
     const Plan plan = lstm_plan(call->call, PHASE_FORWARD, 1);
     const int64_t L = plan.L, H = plan.H;
     const double *w = call->in[LSTM_W];
-    double *h = calloc((size_t)(6 * H), sizeof *h), *c = h + H, *G = c + H;
+    double *h = memory_take_zeroed((size_t)(6 * H), sizeof *h), *c = h + H, *G = c + H;
     for (int64_t b = 0; b < plan.B; b++) {
         for (int64_t u = 0; u < H; u++) {
             h[u] = call->in[LSTM_H0] ? call->in[LSTM_H0][b * H + u] : 0;

@@ -1,6 +1,7 @@
 /* The recurrent form, token by token. */
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/mlstm/mlstm_plan.h"
 
 typedef struct State {
@@ -33,7 +34,7 @@ static void step(const MlstmPlan *plan, State *state, const double *q, const dou
 void mlstm_reference(const ReferenceCall *call) {
     const MlstmPlan plan = mlstm_plan(call->call);
     const int64_t H = plan.H, dk = plan.dk, dv = plan.dv;
-    double *memory = malloc((size_t)(dk * (dv + 1)) * sizeof *memory);
+    double *memory = memory_take((size_t)(dk * (dv + 1)) * sizeof *memory);
     for (int64_t b = 0; b < plan.B; b++)
         for (int64_t head = 0; head < H; head++) {
             State state = {.C = memory, .n = memory + dk * dv};

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/pattern_attention/pattern_attention.h"
 
 /* One query: where its keys are, in order of their numbers; memory, r, u and v may be NULL. */
@@ -53,8 +54,8 @@ void pattern_attention_reference(const ReferenceCall *reference) {
     const Tensor *q = call->in[PATTERN_Q], *kv = call->in[pattern_kv_input(call)];
     const int64_t L = extent(q, 1), d = a->width, width = a->heads * d;
     const int64_t longest = position ? position->host_integers[0] + 1 : L;
-    double *weights = malloc((size_t)longest * sizeof *weights);
-    int64_t *positions = malloc((size_t)longest * sizeof *positions);
+    double *weights = memory_take((size_t)longest * sizeof *weights);
+    int64_t *positions = memory_take((size_t)longest * sizeof *positions);
     const double *memory = reference->in[PATTERN_MEMORY];
     for (int64_t b = 0; b < extent(q, 0); b++)
         for (int64_t h = 0; h < a->heads; h++)

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/selective_scan/selective_scan_plan.h"
 
 void selective_scan_reference(const ReferenceCall *call);
@@ -9,7 +10,7 @@ void selective_scan_reference(const ReferenceCall *call) {
     const Plan plan = selective_scan_plan(call->call);
     const int64_t L = plan.L, E = plan.E, N = plan.N;
     const double *const *in = call->in;
-    double *s = malloc((size_t)(2 * N) * sizeof *s), *A = s + N;
+    double *s = memory_take((size_t)(2 * N) * sizeof *s), *A = s + N;
     for (int64_t b = 0; b < plan.B; b++)
         for (int64_t e = 0; e < E; e++) {
             for (int64_t n = 0; n < N; n++) {

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/slstm/slstm_plan.h"
 
 static double log_sigmoid(double x) {
@@ -40,7 +41,7 @@ static void run_head(const ReferenceCall *call, const SlstmPlan *plan, int64_t b
 void slstm_reference(const ReferenceCall *call) {
     const SlstmPlan plan = slstm_plan(call->call, PHASE_FORWARD);
     const int64_t H = plan.H, U = plan.U;
-    double *state = malloc((size_t)(8 * U) * sizeof *state), *G = state + 4 * U;
+    double *state = memory_take((size_t)(8 * U) * sizeof *state), *G = state + 4 * U;
     for (int64_t unit = 0; unit < plan.B * H; unit++) {
         const int64_t b = unit / H, head = unit % H;
         for (int64_t i = 0; i < 4 * U; i++) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/activation.h"
+#include "engine/memory.h"
 
 void ttt_reference(const ReferenceCall *call);
 
@@ -105,7 +106,7 @@ void ttt_reference(const ReferenceCall *call) {
     const Ttt *attributes = call->call->attributes;
     const double *const *in = call->in;
     const int64_t f = plan.f, H = plan.H;
-    double *state = malloc((size_t)(4 * plan.P + 4 * plan.out[0] + 4 * f) * sizeof *state);
+    double *state = memory_take((size_t)(4 * plan.P + 4 * plan.out[0] + 4 * f) * sizeof *state);
     double *sum = state + plan.P, *space = sum + plan.P;
     for (int64_t unit = 0; unit < plan.B * H; unit++) {
         const int64_t head = unit % H;

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/memory.h"
 #include "engine/ops/ttt/ttt_reference.h"
 #include "engine/ops/ttt_step/ttt_step_plan.h"
 
@@ -13,7 +14,7 @@ void ttt_step_reference(const ReferenceCall *call) {
     const int64_t f = plan.f, H = plan.H, P = plan.P;
     const int64_t t = call->call->in[TTT_STEP_POSITION]->host_integers[0] % plan.b;
     const double tau = fmax(0, 1 / (double)(t + 1) + in[TTT_INDEX][t]);
-    double *weights = malloc((size_t)(3 * P + 4 * plan.out[0] + 4 * f) * sizeof *weights);
+    double *weights = memory_take((size_t)(3 * P + 4 * plan.out[0] + 4 * f) * sizeof *weights);
     for (int64_t unit = 0; unit < plan.B * H; unit++) {
         const int64_t head = unit % H, at = unit * f;
         double *taken = call->out[0] + unit * 2 * P, *sum = taken + P;
