@@ -59,6 +59,9 @@ void row_problem(const Row *row, char name[48]) {
             !strcmp(study_value(record, fixed[i].key), fixed[i].ours))
             name[0] = '\0';
     }
+    /* Trained at one length and tested at another: papers' numbers are of one length. */
+    const int64_t tested = strtoll(study_value(record, "test_length"), NULL, 10);
+    if (tested > 0 && tested != strtoll(study_value(record, "length"), NULL, 10)) name[0] = '\0';
 }
 
 bool row_differs(const Row *row, size_t *at, Difference *difference) {

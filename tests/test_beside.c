@@ -54,6 +54,10 @@ static void the_same_sizes(void **state) {
     expect(file, "paper", "model=s4d seed=1 layers=2 length=20 vocabulary=10", "recall", h3);
     expect(file, "paper", "model=s4d seed=1 layers=2 length=24 vocabulary=10", "recall", "");
     expect(file, "paper", "model=s4d seed=1 layers=2 length=22 vocabulary=20", "recall", "");
+    const char *tested = "model=s4d seed=1 layers=2 length=22 test_length=22 vocabulary=10";
+    expect(file, "paper", tested, "recall", h3);
+    tested = "model=s4d seed=1 layers=2 length=22 test_length=42 vocabulary=10";
+    expect(file, "paper", tested, "recall", "");
     expect(file, "paper", "model=s4d seed=1 layers=3 length=22 vocabulary=10", "recall", "");
     expect(file, "paper", "model=s4d seed=1 layers=2 length=22 vocabulary=10", "induction", "");
     expect(file, "paper", "model=mamba seed=1 layers=2 length=22 vocabulary=10", "recall", "");
