@@ -29,7 +29,7 @@ void *memory_take(size_t bytes) {
 
 void *memory_take_zeroed(size_t count, size_t size) {
     void *memory = count && size ? calloc(count, size) : calloc(1, 1);
-    if (!memory) exhausted(count <= SIZE_MAX / size ? count * size : 0);
+    if (!memory) exhausted(size && count <= SIZE_MAX / size ? count * size : 0);
     return memory;
 }
 

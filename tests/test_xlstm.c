@@ -142,6 +142,17 @@ static void scalar_memory_is_a_matrix_memory_of_one_number(void **state) {
         assert_true(fabsf(scalar[t] - matrix[t]) < 2e-5f);
 }
 
+enum { OWN_BYTES = 1024 };
+
+/* Defaults, of blocks without an MLP and 16 channels. */
+static void open_options(const Model *model, Backbone *backbone, char own[OWN_BYTES]) {
+    assert_true(model->options.bytes <= OWN_BYTES);
+    option_defaults(&backbone_options, backbone);
+    option_defaults(&model->options, own);
+    backbone->mlp = MLP_NONE;
+    backbone->width = 16;
+}
+
 /* Floats of state tell how many blocks are of which kind: width 16, inner width 64, 4 heads. */
 static void mixes_choose_the_blocks(void **state) {
     (void)state;
@@ -157,12 +168,8 @@ static void mixes_choose_the_blocks(void **state) {
     Error error = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Backbone backbone;
-        _Alignas(16) char own[1024];
-        assert_true(model->options.bytes <= sizeof own);
-        option_defaults(&backbone_options, &backbone);
-        option_defaults(&model->options, own);
-        backbone.mlp = MLP_NONE;
-        backbone.width = 16;
+        _Alignas(16) char own[OWN_BYTES];
+        open_options(model, &backbone, own);
         backbone.layers = cases[i].layers;
         assert_int_equal(option_set(&model->options, own, "blocks", cases[i].blocks, &error),
                          STATUS_OK);
@@ -211,12 +218,8 @@ static int64_t floats_of(const char *key, const char *value, Status expected) {
     const Model *model = model_find("xlstm");
     Error error = {0};
     Backbone backbone;
-    _Alignas(16) char own[1024];
-    assert_true(model->options.bytes <= sizeof own);
-    option_defaults(&backbone_options, &backbone);
-    option_defaults(&model->options, own);
-    backbone.mlp = MLP_NONE;
-    backbone.width = 16;
+    _Alignas(16) char own[OWN_BYTES];
+    open_options(model, &backbone, own);
     backbone.layers = 2; /* one of each */
     assert_int_equal(option_set(&model->options, own, key, value, &error), STATUS_OK);
     assert_int_equal(model->validate(&backbone, own, &error), expected);
