@@ -31,7 +31,7 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wvla -Wno-unknown-pragmas
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE -DLONGHAUL_VERSION='"$(VERSION)"' $(LIBRARY_CPPFLAGS)
-CFLAGS   ?= -O3 -g
+CFLAGS   ?= -O3 -g1
 CFLAGS   += -std=c11 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast $(WARNINGS)
 LDLIBS   := $(LIBRARY_LDLIBS) -ldl -lm
 LDFLAGS  += -fopenmp -rdynamic
