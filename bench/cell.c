@@ -38,6 +38,8 @@ static const Option options[] = {
     {"warmup", OPTION_TEXT, RUN(warmup), "0.1", 0, -1, NULL,
      "of the learning rate: part of the budget, or number and flop, s, min, h, token, step or "
      "epoch"},
+    {"warmup_power", OPTION_REAL, RUN(warmup_power), "1", 0.01, 100, NULL,
+     "of the share of the warm-up that is over: lr times its first power, its square .."},
     {"restarts", OPTION_INTEGER, RUN(restarts), "0", 0, 1e6, NULL,
      "times that schedule=cosine begins anew"},
     {"plateau_factor", OPTION_REAL, RUN(plateau_factor), "0.2", 1e-6, 0.999999, NULL,
@@ -282,11 +284,24 @@ CellValue *cell_values(const Cell *cell, int *count) {
 static const struct {
     const char *key, *before;
 } later[] = {
-    {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
-    {"fast_dt", "no"},         {"lr_floor", "0"},           {"norm_momentum", "0.1"},
-    {"plateau_factor", "0.2"}, {"plateau_patience", "5"},   {"replicas", "1"},
-    {"restarts", "0"},         {"segments", "mixed"},       {"shuffle", "yes"},
-    {"slow_c", "no"},          {"slstm_convolution", "-1"}, {"test_length", "0"},
+    {"causal", "no"},
+    {"dropout_tied", "no"},
+    {"evaluation_clamp", "0"},
+    {"evaluation_memory", "-1"},
+    {"evaluation_segment", "0"},
+    {"fast_dt", "no"},
+    {"lr_floor", "0"},
+    {"norm_momentum", "0.1"},
+    {"plateau_factor", "0.2"},
+    {"plateau_patience", "5"},
+    {"replicas", "1"},
+    {"restarts", "0"},
+    {"segments", "mixed"},
+    {"shuffle", "yes"},
+    {"slow_c", "no"},
+    {"slstm_convolution", "-1"},
+    {"test_length", "0"},
+    {"warmup_power", "1"},
 };
 
 /* Whether a setting is part of what a cell is. */

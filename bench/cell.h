@@ -32,6 +32,7 @@ typedef struct RunOptions {
     double lr_floor;     /* the same as a rate; 0: lr_end counts */
     int schedule;        /* of schedule_kinds (bench/schedule.h) */
     char warmup[OPTION_TEXT_BYTES]; /* "0.1" or "1000step"; parsed by warmup_parse */
+    double warmup_power;            /* of the share of the warm-up that is over */
     int64_t restarts;               /* of a cosine */
     double plateau_factor;          /* that the rate is multiplied with */
     int64_t plateau_patience;       /* validations without improvement that are let pass */
