@@ -7,6 +7,7 @@
 
 #include "bench/schedule.h"
 #include "engine/memory.h"
+#include "engine/ops/pool/pool.h"
 #include "engine/word.h"
 
 /* Raised when the engine would give other numbers for the same settings. */
@@ -67,8 +68,11 @@ static const Option options[] = {
      "what matrix products round their inputs to (tf32: GPU); sums stay in float32"},
     {"checkpoint_every", OPTION_INTEGER, RUN(checkpoint_every), "0", 0, 1e15, NULL,
      "steps; 0: about once a minute"},
-    {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last",
-     "how a sequence becomes one vector, for tasks with one answer a sequence"},
+    {"causal", OPTION_SWITCH, RUN(causal), "no", 0, -1, NULL,
+     "read forwards only where the task lets the model read both ways, too"},
+    {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last|token",
+     "how a sequence becomes one vector, for tasks with one answer a sequence; token: what stands "
+     "at a learned token in front of it"},
     {"tied", OPTION_SWITCH, RUN(tied), "yes", 0, -1, NULL,
      "the head shares the embedding table, where both have the same size"},
     {"embedding_deviation", OPTION_REAL, RUN(embedding_deviation), "0.02", 0, 100, NULL,
@@ -231,6 +235,22 @@ static Status check_lengths(const Cell *cell, Error *error) {
     return STATUS_OK;
 }
 
+bool cell_reads_forwards(const Cell *cell, const Problem *problem) {
+    return problem->causal || cell->run.causal;
+}
+
+static Status check_pool(const Cell *cell, const Problem *problem, Error *error) {
+    if (cell->run.pool != POOL_FIRST) return STATUS_OK;
+    const bool forwards = cell_reads_forwards(cell, problem);
+    if (!problem_is_pooled(problem) || (!forwards && cell->model->bidirectional)) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "pool=token: %s%s reads forwards only%s, so the learned token in front of the "
+                     "sequence would see nothing of it; use pool=mean or pool=last",
+                     problem->causal ? "task " : "model ",
+                     problem->causal ? cell->task->name : cell->model->name,
+                     !problem->causal && cell->run.causal ? " with causal=yes" : "");
+}
+
 Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
     const RunOptions *run = &cell->run;
     Status status = schedule_check(run, error);
@@ -249,7 +269,8 @@ Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
                          "to have it chosen",
                          (long long)run->micro_batch, (long long)part,
                          run->replicas > 1 ? " (that of one of the replicas)" : "");
-    return check_lengths(cell, error);
+    status = check_pool(cell, problem, error);
+    return status == STATUS_OK ? check_lengths(cell, error) : status;
 }
 
 static int compare_keys(const void *a, const void *b) {
