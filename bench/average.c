@@ -161,6 +161,7 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
     for (int i = 0; i < count; i++) {
         average->mean += shares[i] * rows[i]->mean;
         average->cells += rows[i]->cells;
+        average->reading_varies |= rows[i]->sees_ahead != rows[0]->sees_ahead;
         by_seed &= same_seeds(rows[i], rows[0]);
     }
     if (!by_seed) return true;

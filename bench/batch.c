@@ -104,6 +104,8 @@ void network_load(Network *network, const Problem *problem, const Batch *batch, 
     if (network->lengths)
         load(network->lengths->host_integers, batch->lengths, problem->sequences, from, rows,
              available);
+    for (int64_t i = 0; network->lengths && i < rows * problem->sequences; i++)
+        network->lengths->host_integers[i] += (int32_t)network->front;
     if (network->positions)
         load(network->positions->host_integers, batch->positions, problem->labels, from, rows,
              available);

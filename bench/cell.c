@@ -7,6 +7,7 @@
 
 #include "bench/schedule.h"
 #include "engine/memory.h"
+#include "engine/ops/pool/pool.h"
 #include "engine/word.h"
 
 /* Raised when the engine would give other numbers for the same settings. */
@@ -38,6 +39,8 @@ static const Option options[] = {
     {"warmup", OPTION_TEXT, RUN(warmup), "0.1", 0, -1, NULL,
      "of the learning rate: part of the budget, or number and flop, s, min, h, token, step or "
      "epoch"},
+    {"warmup_power", OPTION_REAL, RUN(warmup_power), "1", 0.01, 100, NULL,
+     "of the share of the warm-up that is over: lr times its first power, its square .."},
     {"restarts", OPTION_INTEGER, RUN(restarts), "0", 0, 1e6, NULL,
      "times that schedule=cosine begins anew"},
     {"plateau_factor", OPTION_REAL, RUN(plateau_factor), "0.2", 1e-6, 0.999999, NULL,
@@ -65,8 +68,11 @@ static const Option options[] = {
      "what matrix products round their inputs to (tf32: GPU); sums stay in float32"},
     {"checkpoint_every", OPTION_INTEGER, RUN(checkpoint_every), "0", 0, 1e15, NULL,
      "steps; 0: about once a minute"},
-    {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last",
-     "how a sequence becomes one vector, for tasks with one answer a sequence"},
+    {"causal", OPTION_SWITCH, RUN(causal), "no", 0, -1, NULL,
+     "read forwards only where the task lets the model read both ways, too"},
+    {"pool", OPTION_CHOICE, RUN(pool), "mean", 0, -1, "mean|last|token",
+     "how a sequence becomes one vector, for tasks with one answer a sequence; token: what stands "
+     "at a learned token in front of it"},
     {"tied", OPTION_SWITCH, RUN(tied), "yes", 0, -1, NULL,
      "the head shares the embedding table, where both have the same size"},
     {"embedding_deviation", OPTION_REAL, RUN(embedding_deviation), "0.02", 0, 100, NULL,
@@ -229,6 +235,22 @@ static Status check_lengths(const Cell *cell, Error *error) {
     return STATUS_OK;
 }
 
+bool cell_reads_forwards(const Cell *cell, const Problem *problem) {
+    return problem->causal || cell->run.causal;
+}
+
+static Status check_pool(const Cell *cell, const Problem *problem, Error *error) {
+    if (cell->run.pool != POOL_FIRST) return STATUS_OK;
+    const bool forwards = cell_reads_forwards(cell, problem);
+    if (!problem_is_pooled(problem) || (!forwards && cell->model->bidirectional)) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "pool=token: %s%s reads forwards only%s, so the learned token in front of the "
+                     "sequence would see nothing of it; use pool=mean or pool=last",
+                     problem->causal ? "task " : "model ",
+                     problem->causal ? cell->task->name : cell->model->name,
+                     !problem->causal && cell->run.causal ? " with causal=yes" : "");
+}
+
 Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
     const RunOptions *run = &cell->run;
     Status status = schedule_check(run, error);
@@ -247,7 +269,8 @@ Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
                          "to have it chosen",
                          (long long)run->micro_batch, (long long)part,
                          run->replicas > 1 ? " (that of one of the replicas)" : "");
-    return check_lengths(cell, error);
+    status = check_pool(cell, problem, error);
+    return status == STATUS_OK ? check_lengths(cell, error) : status;
 }
 
 static int compare_keys(const void *a, const void *b) {
@@ -282,11 +305,24 @@ CellValue *cell_values(const Cell *cell, int *count) {
 static const struct {
     const char *key, *before;
 } later[] = {
-    {"evaluation_clamp", "0"}, {"evaluation_memory", "-1"}, {"evaluation_segment", "0"},
-    {"fast_dt", "no"},         {"lr_floor", "0"},           {"norm_momentum", "0.1"},
-    {"plateau_factor", "0.2"}, {"plateau_patience", "5"},   {"replicas", "1"},
-    {"restarts", "0"},         {"segments", "mixed"},       {"shuffle", "yes"},
-    {"slow_c", "no"},          {"slstm_convolution", "-1"}, {"test_length", "0"},
+    {"causal", "no"},
+    {"dropout_tied", "no"},
+    {"evaluation_clamp", "0"},
+    {"evaluation_memory", "-1"},
+    {"evaluation_segment", "0"},
+    {"fast_dt", "no"},
+    {"lr_floor", "0"},
+    {"norm_momentum", "0.1"},
+    {"plateau_factor", "0.2"},
+    {"plateau_patience", "5"},
+    {"replicas", "1"},
+    {"restarts", "0"},
+    {"segments", "mixed"},
+    {"shuffle", "yes"},
+    {"slow_c", "no"},
+    {"slstm_convolution", "-1"},
+    {"test_length", "0"},
+    {"warmup_power", "1"},
 };
 
 /* Whether a setting is part of what a cell is. */

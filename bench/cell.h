@@ -32,6 +32,7 @@ typedef struct RunOptions {
     double lr_floor;     /* the same as a rate; 0: lr_end counts */
     int schedule;        /* of schedule_kinds (bench/schedule.h) */
     char warmup[OPTION_TEXT_BYTES]; /* "0.1" or "1000step"; parsed by warmup_parse */
+    double warmup_power;            /* of the share of the warm-up that is over */
     int64_t restarts;               /* of a cosine */
     double plateau_factor;          /* that the rate is multiplied with */
     int64_t plateau_patience;       /* validations without improvement that are let pass */
@@ -45,7 +46,8 @@ typedef struct RunOptions {
     bool stop_when_solved;    /* stop at the first validation at or above the task's solved level */
     int products;             /* Products of engine/op.h */
     int64_t checkpoint_every; /* steps; 0: by time, about once a minute */
-    int pool;                 /* TARGET_SEQUENCE: mean or last position */
+    bool causal;              /* tasks that can be read both ways are read forwards only */
+    int pool;                 /* Pooling, of a learned token when the first position counts */
     bool tied;                /* head shares the embedding table (token tasks) */
     double embedding_deviation; /* of the initial embedding */
 } RunOptions;
@@ -89,6 +91,9 @@ Status cell_build(Cell *cell, const Settings *settings, Error *error);
 
 /* Checks everything that concerns more than one key; fills *problem. */
 Status cell_validate(const Cell *cell, Problem *problem, Error *error);
+
+/* Whether a position sees only what came before it, because of the task or of the settings. */
+bool cell_reads_forwards(const Cell *cell, const Problem *problem);
 
 /* One setting of a cell, in canonical text. */
 typedef struct CellValue {

@@ -10,6 +10,7 @@
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/pool/pool.h"
 #include "engine/ops/positions/positions.h"
+#include "engine/ops/prepend/prepend.h"
 #include "engine/ops/squared_error/squared_error.h"
 #include "models/backbone.h"
 
@@ -27,10 +28,15 @@ static Tensor *table_of(Network *network, const Cell *cell, int64_t vocabulary) 
                           init_normal(deviation), GROUP_DECAY);
 }
 
+/* Learned tokens in front of every sequence. */
+static int64_t front_of(const Cell *cell, const Problem *problem) {
+    return cell->run.pool == POOL_FIRST && problem_is_pooled(problem) ? 1 : 0;
+}
+
 /* The longest L that the weights have to do with. */
 static int64_t longest_of(const Cell *cell, const Problem *problem) {
     const int64_t own = problem_longest(problem);
-    return own > cell->trained_length ? own : cell->trained_length;
+    return (own > cell->trained_length ? own : cell->trained_length) + front_of(cell, problem);
 }
 
 static bool one_token(const Network *network) {
@@ -55,7 +61,11 @@ static Tensor *embed(Network *network, const Cell *cell, const Problem *problem)
             tape_parameter(tape, "embedding.bias", SHAPE(width), init_constant(0), GROUP_NO_DECAY);
         x = linear(tape, network->reals, weight, bias, NULL, ACTIVATION_NONE);
     }
-    return x;
+    if (network->front == 0) return x;
+    /* Zero at the start, as released with the Long Range Arena (Tay et al. 2021). */
+    return prepend(tape, x,
+                   tape_parameter(tape, "embedding.token", SHAPE(network->front, width),
+                                  init_constant(0), GROUP_DECAY));
 }
 
 static void classify(Network *network, const Cell *cell, const Problem *problem, Tensor *rows) {
@@ -144,7 +154,8 @@ static Tensor *decode(Network *network, const Cell *cell, const Problem *problem
 
 void network_record(Network *network, const Cell *cell, const Problem *problem,
                     Parameters *parameters, TapeMode mode, int64_t batch) {
-    *network = (Network){.tape = tape_open(parameters, mode), .batch = batch};
+    *network = (Network){
+        .tape = tape_open(parameters, mode), .batch = batch, .front = front_of(cell, problem)};
     Tape *tape = network->tape;
     if (problem->padded)
         network->lengths =
@@ -153,13 +164,13 @@ void network_record(Network *network, const Cell *cell, const Problem *problem,
     const ModelContext context = {.backbone = &cell->backbone,
                                   .options = cell->model_options,
                                   .max_length = longest_of(cell, problem),
-                                  .causal = problem->causal,
+                                  .causal = cell_reads_forwards(cell, problem),
                                   .lengths = network->lengths};
     Tensor *x = embed(network, cell, problem);
     x = model_record(tape, cell->model, &context, x);
     if (one_token(network)) {
         classify(network, cell, problem, tape_reshape(tape, x, SHAPE(batch, cell->backbone.width)));
-    } else if (problem->target == TARGET_TOKENS || problem->target == TARGET_REALS) {
+    } else if (!problem_is_pooled(problem)) {
         network->positions =
             tape_input(tape, "positions", TENSOR_INTEGER, SHAPE(batch, problem->labels), false);
         Tensor *rows = problem->bottleneck ? decode(network, cell, problem, x)

@@ -9,10 +9,11 @@
 typedef struct Network {
     Tape *tape;
     int64_t batch;
+    int64_t front; /* learned tokens before the first of each sequence, which L does not count */
     /* Inputs, filled by network_load: */
-    Tensor *tokens;    /* (B S, L) int32, or NULL; S = sequences of a sample */
-    Tensor *reals;     /* (B S, L, C), or NULL */
-    Tensor *lengths;   /* (B S) int32, or NULL when all samples have full length */
+    Tensor *tokens;  /* (B S, L) int32, or NULL; S = sequences of a sample */
+    Tensor *reals;   /* (B S, L, C), or NULL */
+    Tensor *lengths; /* (B S) int32, `front` included, or NULL when all samples have full length */
     Tensor *positions; /* (B, K) int32 labelled positions, or NULL when the sequence is pooled */
     Tensor *ends;      /* (B, K) int32 last position of each label's sample; or NULL */
     Tensor *classes;   /* (B K) int32, or NULL for real targets */

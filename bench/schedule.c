@@ -10,14 +10,25 @@ static double constant(const Schedule *schedule, double progress, double rest) {
     return 1;
 }
 
+/* Half a cosine from 1 to the end, `phase` of it gone: 0 to 1. */
+static double half_cosine(double end, double phase) {
+    return end + (1 - end) * 0.5 * (1 + cos(3.14159265358979323846 * phase));
+}
+
 /* Loshchilov and Hutter 2017 (SGDR), arXiv 1608.03983, with periods of equal length. The last one
  * reaches its end, the others begin anew there. */
 static double cosine(const Schedule *schedule, double progress, double rest) {
     (void)progress;
     const double periods = rest * (schedule->restarts + 1);
-    const double phase = rest < 1 ? periods - floor(periods) : 1;
-    const double end = schedule->end;
-    return end + (1 - end) * 0.5 * (1 + cos(3.14159265358979323846 * phase));
+    return half_cosine(schedule->end, rest < 1 ? periods - floor(periods) : 1);
+}
+
+/* The released code of S5 (Smith et al. 2023, arXiv 2208.04933): as long as what follows the
+ * warm-up, but its steps are counted from the first one of all. */
+static double early_cosine(const Schedule *schedule, double progress, double rest) {
+    (void)rest;
+    const double length = 1 - schedule->warmup;
+    return half_cosine(schedule->end, progress < length ? progress / length : 1);
 }
 
 static double exponential(const Schedule *schedule, double progress, double rest) {
@@ -142,11 +153,22 @@ static Status check_floor(const RunOptions *run, Error *error) {
     return STATUS_OK;
 }
 
+static Status check_power(const RunOptions *run, const Budget *warmup, Error *error) {
+    if (run->warmup_power == 1 || warmup->amount > 0) return STATUS_OK;
+    char power[NUMBER_TEXT_BYTES];
+    number_text(run->warmup_power, power);
+    return error_set(error, STATUS_USAGE,
+                     "warmup_power=%s has no effect with warmup=%s; leave it out, or set warmup, "
+                     "such as 0.1 or 1000step",
+                     power, run->warmup);
+}
+
 Status schedule_check(const RunOptions *run, Error *error) {
     const ScheduleKind *kind = &kinds[run->schedule];
     Budget warmup;
     if (warmup_parse(run->warmup, &warmup, error) != STATUS_OK ||
-        check_read(run, kind, error) != STATUS_OK || check_floor(run, error) != STATUS_OK)
+        check_read(run, kind, error) != STATUS_OK || check_floor(run, error) != STATUS_OK ||
+        check_power(run, &warmup, error) != STATUS_OK)
         return STATUS_USAGE;
     return kind->check ? kind->check(run, &warmup, error) : STATUS_OK;
 }
@@ -154,6 +176,7 @@ Status schedule_check(const RunOptions *run, Error *error) {
 Schedule schedule_open(const RunOptions *run, double warmup, bool higher_is_better) {
     return (Schedule){.kind = &kinds[run->schedule],
                       .warmup = warmup,
+                      .warmup_power = run->warmup_power,
                       .end = run->lr_floor > 0 ? run->lr_floor / run->lr : run->lr_end,
                       .restarts = (double)run->restarts,
                       .plateau_factor = run->plateau_factor,
@@ -164,7 +187,7 @@ Schedule schedule_open(const RunOptions *run, double warmup, bool higher_is_bett
 
 double schedule_factor(const Schedule *schedule, double progress) {
     const double warmup = schedule->warmup;
-    if (progress < warmup) return progress / warmup;
+    if (progress < warmup) return pow(progress / warmup, schedule->warmup_power);
     const double rest = warmup < 1 ? fmin(1, (progress - warmup) / (1 - warmup)) : 1;
     return schedule->kind->factor(schedule, progress, rest);
 }

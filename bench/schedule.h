@@ -1,6 +1,6 @@
-/* Learning-rate schedules: which factor of the peak rate a step is given. They all rise linearly
- * from zero over the warm-up; what follows is a ScheduleKind, of which bench/schedules.def lists
- * one a line. docs/measuring.md has the equations and whose they are. */
+/* Learning-rate schedules: which factor of the peak rate a step is given. They all rise from
+ * zero over the warm-up, linearly or by a power; what follows is a ScheduleKind, of which
+ * bench/schedules.def lists one a line. docs/measuring.md has the equations and whose they are. */
 #ifndef LONGHAUL_SCHEDULE_H
 #define LONGHAUL_SCHEDULE_H
 
@@ -27,7 +27,8 @@ const ScheduleKind *schedule_kinds(int *count);
 struct Schedule {
     const ScheduleKind *kind;
     double warmup; /* share of the budget; above 1: training ends before the peak */
-    double end;    /* lowest factor after the warm-up: lr_end, or lr_floor / lr */
+    double warmup_power;
+    double end; /* lowest factor after the warm-up: lr_end, or lr_floor / lr */
     double restarts;
     double plateau_factor;
     int64_t plateau_patience;

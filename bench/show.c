@@ -53,7 +53,7 @@ static void fill_targets(Grid *grid, const ShownTask *shown, const Sample *sampl
     const Problem *problem = grid->problem;
     const int row = grid->rows - 1;
     snprintf(grid->names[row], sizeof grid->names[row], "target");
-    if (problem->target != TARGET_TOKENS && problem->target != TARGET_REALS) return;
+    if (problem_is_pooled(problem)) return;
     for (int64_t j = 0; j < problem->labels; j++) {
         const int64_t t = sample->positions[j];
         if (sample->weights[j] == 0 || t >= grid->columns) continue;

@@ -56,6 +56,7 @@ bool study_sees_ahead(const Record *record) {
     const Model *model = model_find(record->model);
     const Task *task = task_find(record->task);
     if (!model || !task || !model->bidirectional) return false;
+    if (!strcmp(study_value(record, "causal"), "yes")) return false;
     /* Whether a task is causal does not depend on its options (tested), which need files. */
     void *options = allocate(1, task->options.bytes + 1);
     option_defaults(&task->options, options);

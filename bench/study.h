@@ -56,6 +56,7 @@ typedef struct Row {
     double most_frequent, first_token;     /* accuracy of these rules; likewise */
     bool best;                             /* best mean of its case */
     bool sees_ahead;                       /* every position may see the whole sequence */
+    bool reading_varies;                   /* an average over cases of which some do, some do not */
     char published[192]; /* what papers have here: "0.544 (arXiv 2011.04006)"; "": nothing */
 } Row;
 

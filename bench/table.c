@@ -58,7 +58,8 @@ static void published_text(const Study *study, const Row *row, char text[256]) {
 
 static void reading_text(const Study *study, const Row *row, char text[256]) {
     (void)study;
-    snprintf(text, 256, "%s", row->sees_ahead ? "both ways" : "causal");
+    const char *reading = row->sees_ahead ? "both ways" : "causal";
+    snprintf(text, 256, "%s", row->reading_varies ? "varies" : reading);
 }
 
 typedef enum SourceKind {

@@ -8,6 +8,7 @@
 #include "engine/ops/norm/norm.h"
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/positions/positions.h"
+#include "engine/ops/repeat/repeat.h"
 
 static const Option options[] = {
     {"width", OPTION_INTEGER, offsetof(Backbone, width), "64", 1, 65536, NULL,
@@ -18,8 +19,10 @@ static const Option options[] = {
      "second half of each block"},
     {"mlp_ratio", OPTION_REAL, offsetof(Backbone, mlp_ratio), "4", 0.01, 64, NULL,
      "hidden width of the MLP / D, then rounded up to a multiple of 8"},
-    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1, "layer|rms|layer_gain|batch",
-     "kind of normalisation; layer_gain: layer norm without an offset; batch: over batch and time"},
+    {"norm", OPTION_CHOICE, offsetof(Backbone, norm), "layer", 0, -1,
+     "layer|rms|layer_gain|batch|scale",
+     "kind of normalisation; layer_gain: layer norm without an offset; batch: over batch and time; "
+     "scale: rms with one gain for all channels"},
     {"norm_momentum", OPTION_REAL, offsetof(Backbone, norm_momentum), "0.1", 1e-6, 1, NULL,
      "norm=batch: part of its running statistics that a step replaces (1 - Flax's momentum)"},
     {"norm_place", OPTION_CHOICE, offsetof(Backbone, norm_place), "pre", 0, -1, "pre|post",
@@ -28,6 +31,8 @@ static const Option options[] = {
      "standard deviation of initial projections (GPT-2: 0.02); 0: 1 / sqrt(width)"},
     {"dropout", OPTION_REAL, offsetof(Backbone, dropout), "0", 0, 0.99, NULL,
      "probability, on each residual branch"},
+    {"dropout_tied", OPTION_SWITCH, offsetof(Backbone, dropout_tied), "no", 0, -1, NULL,
+     "dropout takes a channel of a sequence at all positions or at none"},
     {"embedding_dropout", OPTION_REAL, offsetof(Backbone, embedding_dropout), "-1", -1, 0.99, NULL,
      "probability, after the embedding; -1: as dropout"},
     {"recompute", OPTION_SWITCH, offsetof(Backbone, recompute), "no", 0, -1, NULL,
@@ -52,9 +57,12 @@ Init backbone_residual_init(const Backbone *backbone) {
 }
 
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x) {
-    const Shape shape = SHAPE(extent(x, -1));
+    const int64_t width = extent(x, -1);
+    const Shape shape = SHAPE(width);
+    const bool scalar = backbone->norm == NORM_SCALE;
     tape_scope(tape, "%s", name);
-    Tensor *gamma = tape_parameter(tape, "gamma", shape, init_constant(1), GROUP_NO_DECAY);
+    Tensor *gamma = tape_parameter(tape, scalar ? "gain" : "gamma", scalar ? SHAPE(1) : shape,
+                                   init_constant(1), GROUP_NO_DECAY);
     Tensor *y;
     if (backbone->norm == NORM_BATCH) {
         const Group running = group_average(backbone->norm_momentum);
@@ -62,7 +70,8 @@ Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Te
         Tensor *mean = tape_parameter(tape, "mean", shape, init_constant(0), running);
         Tensor *variance = tape_parameter(tape, "variance", shape, init_constant(1), running);
         y = batch_norm(tape, x, gamma, beta, mean, variance, norm_epsilon);
-    } else if (backbone->norm == NORM_RMS) {
+    } else if (backbone->norm == NORM_RMS || scalar) {
+        if (scalar) gamma = repeat_heads(tape, gamma, 1, width);
         y = rms_norm(tape, x, gamma, norm_epsilon);
     } else {
         Tensor *beta = NULL;
@@ -84,15 +93,19 @@ Tensor *backbone_head_norm(Tape *tape, int64_t heads, Tensor *o) {
     return tape_reshape(tape, rms_norm(tape, o, gamma, norm_epsilon), shape);
 }
 
+Tensor *backbone_drop(Tape *tape, const Backbone *backbone, Tensor *x, double probability) {
+    if (probability <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
+    return backbone->dropout_tied ? dropout_tied(tape, x, probability)
+                                  : dropout(tape, x, probability);
+}
+
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
-    if (backbone->dropout <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
-    return dropout(tape, x, backbone->dropout);
+    return backbone_drop(tape, backbone, x, backbone->dropout);
 }
 
 Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x) {
-    Backbone own = *backbone;
-    if (own.embedding_dropout >= 0) own.dropout = own.embedding_dropout;
-    return backbone_dropout(tape, &own, x);
+    const double own = backbone->embedding_dropout;
+    return backbone_drop(tape, backbone, x, own >= 0 ? own : backbone->dropout);
 }
 
 Tensor *backbone_positions(Tape *tape, const ModelContext *context, bool learned, Tensor *x) {

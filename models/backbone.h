@@ -9,6 +9,8 @@
 Tensor *backbone_blocks(Tape *tape, const Model *model, const ModelContext *context, Tensor *x);
 
 /* The norm that the options choose, with parameters SCOPE.name.gamma (and beta for layer norm). By
+ * scale (Nguyen and Salazar 2019, arXiv 1910.05895, section 2.2, times sqrt(D), so that the gain
+ * begins at 1; Mega's released code): rms norm with one number SCOPE.name.gain. By
  * batch: over all positions, padding included, as S4's and Mega's released code does; beta, and the
  * running averages mean and variance, which tapes that do not train read. */
 Tensor *backbone_norm(Tape *tape, const Backbone *backbone, const char *name, Tensor *x);
@@ -20,6 +22,8 @@ Tensor *backbone_head_norm(Tape *tape, int64_t heads, Tensor *o);
 /* The options' dropout in training, x itself otherwise: of a branch, and of what enters the first
  * block. */
 Tensor *backbone_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
+/* The same with a probability of a model's own, where 0 drops nothing. x (B, L, D). */
+Tensor *backbone_drop(Tape *tape, const Backbone *backbone, Tensor *x, double probability);
 Tensor *backbone_embedding_dropout(Tape *tape, const Backbone *backbone, Tensor *x);
 
 /* x plus a table of where tokens stand, for prologues: SCOPE.positions, learned (longest length,

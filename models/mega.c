@@ -27,7 +27,6 @@
 #include "engine/ops/channel_gain/channel_gain.h"
 #include "engine/ops/chunk_attention/chunk_attention.h"
 #include "engine/ops/diagonal_step/diagonal_step.h"
-#include "engine/ops/dropout/dropout.h"
 #include "engine/ops/ema_kernel/ema_kernel.h"
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/long_convolution/long_convolution.h"
@@ -84,11 +83,6 @@ static Tensor *dense(Tape *tape, const ModelContext *context, const char *name, 
     Tensor *bias = tape_parameter(tape, "bias", SHAPE(out), init_constant(0), GROUP_DECAY);
     tape_scope_end(tape);
     return linear(tape, x, weight, bias, residual, activation);
-}
-
-static Tensor *drop(Tape *tape, Tensor *x, double probability) {
-    if (probability <= 0 || tape_mode(tape) != TAPE_TRAIN) return x;
-    return dropout(tape, x, probability);
 }
 
 /* ---- moving averages ---- */
@@ -245,7 +239,7 @@ static Tensor *gated_attention(Tape *tape, const ModelContext *context, Tensor *
     const Backbone *backbone = context->backbone;
     const int64_t D = backbone->width, H = values_of(backbone, own), Z = queries_of(backbone, own);
     Tensor *v = dense(tape, context, "value", x, H, NULL, ACTIVATION_SILU);
-    v = drop(tape, v, own->hidden_dropout);
+    v = backbone_drop(tape, backbone, v, own->hidden_dropout);
     Tensor *m = activate(tape, average(tape, context, x), ACTIVATION_SILU);
     m = backbone_dropout(tape, backbone, m);
     Tensor *z = dense(tape, context, "shared", m, Z, NULL, ACTIVATION_SILU);
@@ -263,7 +257,7 @@ static Tensor *feedforward(Tape *tape, const ModelContext *context, Tensor *resi
     const Mega *own = context->options;
     const int64_t D = context->backbone->width, F = own->feedforward ? own->feedforward : 2 * D;
     Tensor *h = dense(tape, context, "up", x, F, NULL, ACTIVATION_SILU);
-    h = drop(tape, h, own->hidden_dropout);
+    h = backbone_drop(tape, context->backbone, h, own->hidden_dropout);
     h = dense(tape, context, "down", h, D, NULL, ACTIVATION_NONE);
     return add(tape, residual, backbone_dropout(tape, context->backbone, h));
 }
@@ -319,9 +313,7 @@ const Model model_mega = {
               .arxiv = "2209.10655",
               .year = 2023},
     .kind = KIND_HYBRID,
-    .note =
-        "no scale norm; no dropout of attention weights or of whole features; decoding does not "
-        "truncate the averages",
+    .note = "no dropout of attention weights; decoding does not truncate the averages",
     .options = {options, sizeof options / sizeof *options, sizeof(Mega)},
     .backbone = "",
     .bidirectional = true,

@@ -31,6 +31,7 @@ typedef struct Backbone {
     int norm_place;           /* BackbonePlace */
     double init_deviation;    /* of projections; 0: 1 / sqrt(D) */
     double dropout;           /* on each residual branch */
+    bool dropout_tied;        /* the same mask at all positions of a sequence */
     double embedding_dropout; /* below 0: as dropout */
     bool recompute;           /* each block is a recompute segment */
 } Backbone;
@@ -50,7 +51,8 @@ typedef enum BackboneNorm {
     NORM_LAYER,
     NORM_RMS,
     NORM_LAYER_GAIN, /* layer norm without the offset beta */
-    NORM_BATCH
+    NORM_BATCH,
+    NORM_SCALE /* RMS with one gain */
 } BackboneNorm;
 typedef enum BackbonePlace { PLACE_PRE, PLACE_POST } BackbonePlace;
 

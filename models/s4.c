@@ -51,8 +51,7 @@ const Model model_s4 = {
               .year = 2022},
     .kind = KIND_STATE_SPACE,
     .note = "the period of the generating function is a power of two; no sampling rates or band "
-            "limit, no clipping of B, "
-            "no tied dropout",
+            "limit, no clipping of B",
     .options = {options, sizeof options / sizeof *options, sizeof(S4)},
     .backbone = "mlp=none",
     .bidirectional = true,

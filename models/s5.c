@@ -168,9 +168,9 @@ const Model model_s5 = {
               .arxiv = "2208.04933",
               .year = 2023},
     .kind = KIND_STATE_SPACE,
-    .note =
-        "norm=batch keeps running variances divided by R - 1 instead of R; dropout masks differ "
-        "from token to token; steps of irregular length are left out",
+    .note = "norm=batch keeps running variances divided by R - 1 instead of R; steps of irregular "
+            "length "
+            "are left out",
     .options = {options, sizeof options / sizeof *options, sizeof(S5)},
     .backbone = "mlp=none",
     .bidirectional = true,

@@ -9,7 +9,8 @@
  * so first dashes point up and left and most distractors find no place. source=files reads the
  * released images, split 80/10/10 in their order.
  *
- * Pixels are numbers in [0, 1] (Gu et al. 2022, S4) or tokens 0 .. 255 (Long Range Arena). */
+ * Pixels are numbers in [0, 1] (S4's released settings; Gu et al. 2022), in [-1, 1] (the code of
+ * DSS, Liquid-S4, S5 and Mega) or tokens 0 .. 255 (Long Range Arena). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@
 
 enum { DIFFICULTY_TOY = 3 }; /* index of the choice */
 typedef enum Source { SOURCE_GENERATED, SOURCE_FILES } Source;
-typedef enum Pixels { PIXELS_REAL, PIXELS_TOKEN } Pixels;
+typedef enum Pixels { PIXELS_REAL, PIXELS_TOKEN, PIXELS_CENTRED } Pixels;
 
 typedef struct PathfinderOptions {
     int size, difficulty, source, pixels;
@@ -40,8 +41,8 @@ static const Option options[] = {
      "curves of 14, 9 or 6 dashes; toy is ours, not published: 3 dashes, nothing else in sight"},
     {"source", OPTION_CHOICE, offsetof(PathfinderOptions, source), "generated", 0, -1,
      "generated|files", "fresh images, or the Long Range Arena's files"},
-    {"pixels", OPTION_CHOICE, offsetof(PathfinderOptions, pixels), "real", 0, -1, "real|token",
-     "numbers in [0, 1], or ids 0 to 255"},
+    {"pixels", OPTION_CHOICE, offsetof(PathfinderOptions, pixels), "real", 0, -1,
+     "real|token|centred", "numbers in [0, 1], ids 0 to 255, or numbers in [-1, 1]"},
 };
 
 static Status pathfinder_problem(const void *values, Problem *problem, Error *error) {
@@ -51,10 +52,11 @@ static Status pathfinder_problem(const void *values, Problem *problem, Error *er
                          "task pathfinder: difficulty=toy was never released as files; use "
                          "source=generated, or difficulty=easy");
     const int64_t size = sizes[o->size];
+    const bool tokens = o->pixels == PIXELS_TOKEN;
     *problem = (Problem){
-        .input = o->pixels == PIXELS_REAL ? INPUT_REALS : INPUT_TOKENS,
-        .vocabulary = o->pixels == PIXELS_REAL ? 0 : 256,
-        .channels = o->pixels == PIXELS_REAL ? 1 : 0,
+        .input = tokens ? INPUT_TOKENS : INPUT_REALS,
+        .vocabulary = tokens ? 256 : 0,
+        .channels = tokens ? 0 : 1,
         .length = size * size,
         .sequences = 1,
         .target = TARGET_SEQUENCE,
@@ -117,6 +119,14 @@ static int64_t pathfinder_count(const void *values, const void *data, Split spli
     return split_start(count, (int)split + 1) - split_start(count, (int)split);
 }
 
+/* A grey level of 0 to 1 as the input that it becomes, and back. */
+static float from_grey(int pixels, float level) {
+    return pixels == PIXELS_CENTRED ? 2 * level - 1 : level;
+}
+static float to_grey(int pixels, float input) {
+    return pixels == PIXELS_CENTRED ? (input + 1) / 2 : input;
+}
+
 extern const Task task_pathfinder;
 
 static void pathfinder_sample(const void *values, const void *data, uint64_t seed, Split split,
@@ -141,10 +151,10 @@ static void pathfinder_sample(const void *values, const void *data, uint64_t see
         }
     }
     for (int i = 0; i < pixels; i++) {
-        if (o->pixels == PIXELS_REAL)
-            sample->reals[i] = (float)grey[i] / 255.0f;
-        else
+        if (o->pixels == PIXELS_TOKEN)
             sample->tokens[i] = grey[i];
+        else
+            sample->reals[i] = from_grey(o->pixels, (float)grey[i] / 255.0f);
     }
     free(grey);
     label_set(sample, 0, pixels - 1, label);
@@ -155,8 +165,9 @@ static int64_t pathfinder_picture(const void *values, const Sample *sample, uint
     const PathfinderOptions *o = values;
     const int64_t size = sizes[o->size];
     for (int64_t i = 0; grey && i < size * size; i++)
-        grey[i] = o->pixels == PIXELS_REAL ? (uint8_t)(sample->reals[i] * 255.0f + 0.5f)
-                                           : (uint8_t)sample->tokens[i];
+        grey[i] = o->pixels == PIXELS_TOKEN
+                      ? (uint8_t)sample->tokens[i]
+                      : (uint8_t)(to_grey(o->pixels, sample->reals[i]) * 255.0f + 0.5f);
     return size;
 }
 

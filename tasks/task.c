@@ -49,3 +49,7 @@ int64_t problem_longest(const Problem *problem) {
     return problem->length > problem->evaluation_length ? problem->length
                                                         : problem->evaluation_length;
 }
+
+bool problem_is_pooled(const Problem *problem) {
+    return problem->target == TARGET_SEQUENCE || problem->target == TARGET_REAL;
+}

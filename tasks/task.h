@@ -121,6 +121,9 @@ Problem problem_for(const Problem *problem, Split split);
 /* The longest L of any split. */
 int64_t problem_longest(const Problem *problem);
 
+/* One answer for the whole sequence, not one at each of some positions. */
+bool problem_is_pooled(const Problem *problem);
+
 const Task *const *task_list(int *count);
 const Task *task_find(const char *name);
 const char *split_name(Split split); /* "train", "validation", "test" */

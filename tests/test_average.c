@@ -69,6 +69,8 @@ static void average(Averaged *a) {
     settings_add(&a->suite.averages[1].where, "size", "128", "test", NULL);
     made_up_cell(&a->elsewhere, "task=pathfinder model=s4d seed=1 lr=0.01 size=32", 0.6, 0.6);
     made_up_cell(&a->elsewhere, "task=pathx model=s4d seed=1 lr=0.01 size=128", 0.9, 0.9);
+    for (int i = 0; i < 2; i++)
+        snprintf(a->elsewhere.records[i].task, sizeof a->elsewhere.records[i].task, "pathfinder");
     a->sources.rows[1] = study_summarise(&a->elsewhere);
     Error error = {0};
     if (published_open("lra.csv", &a->published, &error)) fail_msg("%s", error.message);
@@ -184,6 +186,30 @@ static void a_column_says_what_a_position_sees(void **state) {
     }
 }
 
+/* Of an average, too: not that of its first case. */
+static void an_average_of_both_ways_of_reading(void **state) {
+    (void)state;
+    Averaged a;
+    average(&a);
+    assert_false(find(&a.summary, "avg5", "s4d")->reading_varies);
+    summary_free(&a.summary);
+    for (int i = 0; i < a.study.count; i++) {
+        Record *record = &a.study.records[i];
+        if (strcmp(record->task, "image") != 0 && !strcmp(record->model, "s4d"))
+            settings_add(&record->settings, "causal", "yes", "test", NULL);
+    }
+    a.summary = study_summarise(&a.study);
+    averages_append(&a.summary, &a.study, &a.suite, &a.sources, &a.published);
+    assert_true(find(&a.summary, "avg5", "s4d")->reading_varies);
+    assert_false(find(&a.summary, "avg5", "transformer")->reading_varies);
+    for (int r = 0; r < a.summary.count; r++) {
+        const Row *row = &a.summary.rows[r];
+        const bool case_of_s4d = !strcmp(row->model, "s4d") && row->seeds;
+        if (case_of_s4d) assert_int_equal(row->sees_ahead, !strcmp(row->seeds[0]->task, "image"));
+    }
+    end(&a);
+}
+
 /* What we made up has no published average. */
 static void stand_ins_stand_alone(void **state) {
     (void)state;
@@ -287,6 +313,7 @@ int main(void) {
         cmocka_unit_test(all_cases_or_none),
         cmocka_unit_test(averages_are_of_the_same_experiment),
         cmocka_unit_test(a_column_says_what_a_position_sees),
+        cmocka_unit_test(an_average_of_both_ways_of_reading),
         cmocka_unit_test(kinds_are_averaged_apart),
         cmocka_unit_test(means_of_means),
     };

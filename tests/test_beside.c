@@ -181,7 +181,13 @@ static void what_a_position_sees(void **state) {
     expect("lra.csv", "paper", "model=sparse_transformer seed=1 longest=2000", listops,
            "0.171 (arXiv 2011.04006)"); /* masked, there as here */
     expect("lra.csv", "paper", "model=dss seed=1 longest=2000 kernel=softmax", listops, "");
+    expect("lra.csv", "paper", "model=dss seed=1 longest=2000 kernel=softmax causal=yes", listops,
+           "0.606 (arXiv 2208.04933)");
+    expect("lra.csv", "paper", "model=transformer seed=1 longest=2000 positions=rotary causal=yes",
+           listops, "0.379 (arXiv 2405.04517)");
     expect("lra.csv", "paper", "model=liquid_s4 seed=1", "text", "");
+    expect("lra.csv", "paper", "model=liquid_s4 seed=1 length=4000 causal=yes", "text",
+           "0.890 (arXiv 2208.04933)");
     expect("lra.csv", "paper", "model=liquid_s4 seed=1 colour=grey", "image",
            "0.895 (arXiv 2208.04933)"); /* the one task where it looks both ways */
     expect("lra.csv", "paper", "model=mamba seed=1 colour=grey", "image",

@@ -93,11 +93,83 @@ static void first_label_depends_on_later_tokens(void **state) {
     cell_close(&cell);
 }
 
+static void a_class_from_a_token(void **state) {
+    (void)state;
+    const char *settings = "shortest=5 longest=30 depth=4 pool=token budget=200step";
+    assert_true(learn("listops", settings) < 0.23);
+}
+
+/* Loss of the first of two samples, of 7 and 12 tokens, which has `last` at position `at`. */
+static float loss_with(const char *settings, int64_t at, int last) {
+    Cell cell;
+    Session session;
+    Error error = {0};
+    assert_int_equal(cell_open(&cell, "listops", "transformer", &error), STATUS_OK);
+    char copy[128];
+    snprintf(copy, sizeof copy, "shortest=3 longest=12 depth=3 width=16 layers=1 %s", settings);
+    for (char *rest = copy, *word; (word = strtok_r(rest, " ", &rest));) {
+        char *value = strchr(word, '=');
+        *value++ = '\0';
+        if (cell_set(&cell, word, value, &error) != STATUS_OK) fail_msg("%s", error.message);
+    }
+    if (session_open(&session, &cell, 1, &error)) fail_msg("%s", error.message);
+    assert_int_equal(session_allocate(&session, &error), STATUS_OK);
+    const Problem *problem = &session.evaluation_problem;
+    Batch batch = batch_open(problem, session.evaluate.batch);
+    batch_fill(&batch, &cell, problem, NULL, SPLIT_TEST, 0, NULL, 2, 1);
+    batch.lengths[0] = 7;
+    batch.lengths[1] = 12;
+    for (int64_t t = 0; t < 2 * problem->length; t++) batch.tokens[t] = 1 + (int32_t)t % 9;
+    batch.tokens[at] = last;
+    network_load(&session.evaluate, problem, &batch, 0, 2);
+    tape_forward(session.evaluate.tape, &(Run){.threads = 1});
+    const float loss = session.evaluate.row_loss->host[0];
+    batch_close(&batch);
+    session_close(&session);
+    cell_close(&cell);
+    return loss;
+}
+
+/* The token in front moves every position, and the length with them. */
+static void a_token_sees_its_sequence_and_no_more(void **state) {
+    (void)state;
+    assert_true(loss_with("pool=token", 6, 5) != loss_with("pool=token", 6, 8));
+    assert_true(loss_with("pool=token", 7, 5) == loss_with("pool=token", 7, 8));
+    assert_true(loss_with("pool=token", 0, 5) != loss_with("pool=token", 0, 8));
+}
+
+/* The same weights give other numbers; a learned token in front would see nothing. */
+static void a_sequence_read_forwards(void **state) {
+    (void)state;
+    assert_true(loss_with("causal=yes", 6, 5) != loss_with("causal=no", 6, 5));
+    Cell cell;
+    Error error = {0};
+    Problem problem;
+    assert_int_equal(cell_open(&cell, "listops", "transformer", &error), STATUS_OK);
+    assert_int_equal(cell_validate(&cell, &problem, &error), STATUS_OK);
+    assert_false(cell_reads_forwards(&cell, &problem));
+    cell_set(&cell, "pool", "token", &error);
+    assert_int_equal(cell_validate(&cell, &problem, &error), STATUS_OK);
+    cell_set(&cell, "causal", "yes", &error);
+    assert_true(cell_reads_forwards(&cell, &problem));
+    assert_int_equal(cell_validate(&cell, &problem, &error), STATUS_USAGE);
+    assert_non_null(strstr(error.message, "model transformer reads forwards only with causal=yes"));
+    cell_close(&cell);
+    assert_int_equal(cell_open(&cell, "listops", "mamba", &error), STATUS_OK);
+    cell_set(&cell, "pool", "token", &error);
+    assert_int_equal(cell_validate(&cell, &problem, &error), STATUS_USAGE);
+    assert_non_null(strstr(error.message, "use pool=mean or pool=last"));
+    cell_close(&cell);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_at_positions),
         cmocka_unit_test(a_number_for_the_sequence),
         cmocka_unit_test(a_class_for_the_sequence),
+        cmocka_unit_test(a_class_from_a_token),
+        cmocka_unit_test(a_token_sees_its_sequence_and_no_more),
+        cmocka_unit_test(a_sequence_read_forwards),
         cmocka_unit_test(a_class_for_a_pair),
         cmocka_unit_test(tokens_from_the_last_vector),
         cmocka_unit_test(first_label_depends_on_later_tokens),

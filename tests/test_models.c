@@ -1,6 +1,6 @@
 /* Every model against the properties that all models share, some of them once more with batch
- * normalisation, and a sabotage run that must be noticed. An argument selects checks by name:
- * build/tests/test_models model/mamba/ -v */
+ * or scale normalisation, and a sabotage run that must be noticed. An argument selects checks by
+ * name: build/tests/test_models model/mamba/ -v */
 #include <stdio.h>
 
 #include "bench/check.h"
@@ -8,12 +8,11 @@
 /* One of the shared backbone, in its two orders, and one with a stack of its own. Not the gradient
  * where a layer with a bias stands in front of the norm, which takes any constant away: that of the
  * bias is rounding alone. */
-static void with_batch_norm(CheckCount *count) {
-    static const char *const ways[][2] = {{"model/s4d/", "norm=batch"},
-                                          {"model/s4d/", "norm=batch norm_place=post"},
-                                          {"model/mega/bits", "norm=batch"},
-                                          {"model/mega/padding", "norm=batch"},
-                                          {"model/mega/step", "norm=batch"}};
+static void with_other_norms(CheckCount *count) {
+    static const char *const ways[][2] = {
+        {"model/s4d/", "norm=batch"},      {"model/s4d/", "norm=batch norm_place=post"},
+        {"model/mega/bits", "norm=batch"}, {"model/mega/padding", "norm=batch"},
+        {"model/mega/step", "norm=batch"}, {"model/s4d/gradient", "norm=scale"}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const CheckOptions options = {.out = stdout, .filter = ways[i][0], .settings = ways[i][1]};
         check_models(&options, count);
@@ -26,7 +25,7 @@ int main(int arguments, char **argument) {
     CheckCount count = {0};
     check_models(&options, &count);
     if (arguments == 1) {
-        with_batch_norm(&count);
+        with_other_norms(&count);
         FILE *null = fopen("/dev/null", "w");
         const CheckOptions sabotage = {.out = null, .filter = "/gradient", .sabotage = 0.1};
         CheckCount caught = {0};

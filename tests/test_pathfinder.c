@@ -190,6 +190,19 @@ static void released_files_are_read(void **state) {
     assert_int_equal(c.sample.classes[0], 1);
     for (int i = 0; i < 1024; i++) assert_int_equal(c.sample.tokens[i], i % 201 + 10 + 1);
     case_close(&c);
+    for (int centred = 0; centred < 2; centred++) {
+        uint8_t grey[1024];
+        case_open(&c, "pathfinder",
+                  centred ? "source=files pixels=centred" : "source=files pixels=real");
+        case_draw(&c, 1, SPLIT_TRAIN, 6);
+        c.task->picture(c.options, &c.sample, grey);
+        for (int i = 0; i < 1024; i++) {
+            const float level = (float)(i % 201 + 10 + 1) / 255.0f;
+            assert_true(c.sample.reals[i] == (centred ? 2 * level - 1 : level));
+            assert_int_equal(grey[i], i % 201 + 10 + 1);
+        }
+        case_close(&c);
+    }
     data_case_text(FOLDER "imgs/2/sample_0.png", ""); /* the release has an empty file */
     case_open(&c, "pathfinder", "source=files");
     assert_int_equal(c.task->count(c.options, c.data, SPLIT_TRAIN), 7);

@@ -49,6 +49,48 @@ KERNEL void __launch_bounds__(THREADS) mask(Mask m) {
                  masked(m, key, item, block, some(m.x, block * WORDS, m.n)), m.accumulate);
 }
 
+/* A thread has four channels of one sequence at `stretch` positions, and draws once for them. */
+struct TiedMask {
+    Mask own;
+    int64_t L, D;
+    Divisor blocks, stretches; /* of channels; of the positions of a sequence */
+    int64_t stretch;
+};
+
+KERNEL void __launch_bounds__(THREADS) tied_mask(TiedMask m, int64_t n) {
+    const int64_t i = global_thread();
+    if (i >= n) return;
+    const int64_t rest = m.blocks.of(i), block = i - rest * m.blocks.d;
+    const int64_t b = m.stretches.of(rest), from = (rest - b * m.stretches.d) * m.stretch;
+    const int64_t to = from + m.stretch < m.L ? from + m.stretch : m.L;
+    uint32_t key[2];
+    philox_key(m.own.values->seed, m.own.stream, key);
+    Four ones;
+    for (int e = 0; e < FOUR; e++) ones.of[e] = 1.0f;
+    const Four factors = masked(m.own, key, m.own.values->pass, b * m.blocks.d + block, ones);
+    const int64_t left = m.D - block * FOUR;
+    for (int64_t t = from; t < to; t++) {
+        const int64_t at = (b * m.L + t) * m.D + block * FOUR;
+        if (m.D % FOUR == 0) { /* rows begin at multiples of 16 bytes */
+            Four x = load<FOUR>(m.own.x + at);
+            for (int e = 0; e < FOUR; e++) x.of[e] *= factors.of[e];
+            put(m.own.y + at, x, m.own.accumulate);
+        } else {
+            for (int e = 0; e < FOUR && e < left; e++)
+                put(m.own.y + at + e, m.own.x[at + e] * factors.of[e], m.own.accumulate);
+        }
+    }
+}
+
+static void launch_tied(const OpCall *call, const Run *run, const Mask &own) {
+    enum { STRETCH = 16 };
+    const int64_t L = extent(call->in[0], -2), D = extent(call->in[0], -1);
+    const int64_t blocks = dropout_blocks(D), stretches = (L + STRETCH - 1) / STRETCH;
+    const TiedMask m = {own, L, D, divide_by(blocks), divide_by(stretches), STRETCH};
+    const int64_t n = rows_of(call->in[0]) / L * stretches * blocks;
+    LAUNCH(run, tied_mask, blocks_for(n, THREADS), THREADS, 0, m, n);
+}
+
 static void apply(const OpCall *call, const Run *run, const float *x, float *y, bool accumulate) {
     const Dropout *attributes = static_cast<const Dropout *>(call->attributes);
     const int64_t n = tensor_size(call->in[0]);
@@ -62,7 +104,10 @@ static void apply(const OpCall *call, const Run *run, const float *x, float *y, 
                     !run->training,
                     (float)(1 / kept),
                     accumulate};
-    LAUNCH(run, mask, blocks_for((n + WORDS - 1) / WORDS, THREADS * EACH), THREADS, 0, m);
+    if (attributes->tied && run->training)
+        launch_tied(call, run, m);
+    else
+        LAUNCH(run, mask, blocks_for((n + WORDS - 1) / WORDS, THREADS * EACH), THREADS, 0, m);
 }
 
 static void forward(const OpCall *call, const Run *run) {

@@ -52,9 +52,44 @@ static void apply_block(const Mask *shared, const float *x, GradientTarget targe
     if (i < to) apply_words(mask, x, target, i, to - i);
 }
 
+/* factors (B, D): 1 / (1 - rate) where a channel of a sequence is kept, else 0. */
+static void draw_factors(const Mask *mask, int64_t B, int64_t D, float *factors, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t d = 0; d < D; d += PHILOX_WORDS) {
+            vword words[2];
+            v_philox(&mask->keys, mask->item, (uint64_t)(b * dropout_blocks(D) + d / 4), words);
+            for (int half = 0; half < 2 && d + half * LANES < D; half++) {
+                const int64_t at = d + half * LANES;
+                const vint kept = (vint)(words[half] < mask->bound);
+                v_store_part(factors + b * D + at, v_select(kept, v_set(mask->factor), v_zero()),
+                             D - at);
+            }
+        }
+}
+
+static void apply_tied(const OpCall *call, const Run *run, const Mask *mask, const float *x,
+                       GradientTarget target) {
+    const Tensor *in = call->in[0];
+    const int64_t L = extent(in, -2), D = extent(in, -1), rows = rows_of(in);
+    float *factors = call->scratch;
+    draw_factors(mask, rows / L, D, factors, run->threads);
+#pragma omp parallel for num_threads(run->threads) schedule(static)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t d = 0; d < D; d += LANES)
+            v_deliver(target, row * D + d,
+                      v_load_part(x + row * D + d, D - d) *
+                          v_load_part(factors + row / L * D + d, D - d),
+                      D - d);
+}
+
 static void apply(const OpCall *call, const Run *run, const float *x, GradientTarget target) {
     const Mask mask = mask_of(call, run);
     const int64_t n = tensor_size(call->in[0]);
+    if (mask.active && ((const Dropout *)call->attributes)->tied) {
+        apply_tied(call, run, &mask, x, target);
+        return;
+    }
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t from = 0; from < n; from += BLOCK)
         apply_block(&mask, x, target, from, n - from < BLOCK ? n : from + BLOCK);

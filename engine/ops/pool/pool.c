@@ -39,6 +39,11 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
         POOL_LAST                                                                                  \
     }
 
+#define FIRST                                                                                      \
+    .attributes = &(const Pool) {                                                                  \
+        POOL_FIRST                                                                                 \
+    }
+
 static const OpCase cases[] = {
     {.name = "mean1x1x1", .in = {ROWS(1, 1, 1)}, MEAN},
     {.name = "mean3x7x5", .in = {ROWS(3, 7, 5)}, MEAN},
@@ -47,6 +52,9 @@ static const OpCase cases[] = {
     {.name = "last1x1x1", .in = {ROWS(1, 1, 1)}, LAST},
     {.name = "last3x7x5", .in = {ROWS(3, 7, 5)}, LAST},
     {.name = "last5x11x67lengths", .in = {ROWS(5, 11, 67), LENGTHS(5, 11)}, LAST},
+    {.name = "first1x1x1", .in = {ROWS(1, 1, 1)}, FIRST},
+    {.name = "first3x331x5", .in = {ROWS(3, 331, 5)}, FIRST},
+    {.name = "first5x11x67lengths", .in = {ROWS(5, 11, 67), LENGTHS(5, 11)}, FIRST},
     {.name = "mean16x256x64", .in = {ROWS(16, 256, 64)}, MEAN, .benchmark = true},
 };
 
@@ -55,7 +63,7 @@ OP_CPU_DECLARE(pool);
 
 const Op op_pool = {
     .name = "pool",
-    .summary = "y[b] = mean of x[b, 0 .. length - 1], or x[b, length - 1]",
+    .summary = "y[b] = mean of x[b, 0 .. length - 1], x[b, length - 1] or x[b, 0]",
     .inputs = 2,
     .outputs = 1,
     .attribute_bytes = sizeof(Pool),

@@ -5,25 +5,33 @@
 /* 32 channels side by side and 8 stretches of the time, added in order. */
 enum { CHANNELS = WARP, STRETCHES = 8, THREADS = CHANNELS * STRETCHES };
 
+/* Positions from .. to - 1 of a sequence, of which y is the mean. */
+struct Range {
+    int64_t from, to;
+};
+__device__ static inline Range range_of(Pooling pooling, int64_t length) {
+    return {pooling == POOL_LAST ? length - 1 : 0, pooling == POOL_FIRST ? 1 : length};
+}
+
 KERNEL void __launch_bounds__(THREADS) pooled(const float *__restrict__ x, const int32_t *lengths,
-                                              float *y, int64_t L, int64_t D, bool only_last) {
+                                              float *y, int64_t L, int64_t D, Pooling pooling) {
     __shared__ float sums[STRETCHES][CHANNELS];
     const int lane = (int)threadIdx.x % CHANNELS, stretch = (int)threadIdx.x / CHANNELS;
     const int64_t b = blockIdx.y, c = (int64_t)blockIdx.x * CHANNELS + lane;
-    const int64_t length = lengths ? lengths[b] : L, first = only_last ? length - 1 : 0;
+    const Range range = range_of(pooling, lengths ? lengths[b] : L);
     float sum = 0;
 #pragma unroll 8 /* loads in flight */
-    for (int64_t t = first + stretch; c < D && t < length; t += STRETCHES)
+    for (int64_t t = range.from + stretch; c < D && t < range.to; t += STRETCHES)
         sum += x[(b * L + t) * D + c];
     sums[stretch][lane] = sum;
     __syncthreads();
     if (stretch > 0 || c >= D) return;
     for (int s = 1; s < STRETCHES; s++) sum += sums[s][lane];
-    y[b * D + c] = sum / (float)(length - first);
+    y[b * D + c] = sum / (float)(range.to - range.from);
 }
 
-static bool is_last(const OpCall *call) {
-    return static_cast<const Pool *>(call->attributes)->pooling == POOL_LAST;
+static Pooling pooling_of(const OpCall *call) {
+    return static_cast<const Pool *>(call->attributes)->pooling;
 }
 
 static void forward(const OpCall *call, const Run *run) {
@@ -31,7 +39,7 @@ static void forward(const OpCall *call, const Run *run) {
     const int64_t D = extent(x, 2);
     LAUNCH(run, pooled, dim3(blocks_for(D, CHANNELS), (unsigned)extent(x, 0)), THREADS, 0, x->data,
            input_of(call, 1) ? call->in[1]->integers : NULL, call->out[0]->data, extent(x, 1), D,
-           is_last(call));
+           pooling_of(call));
 }
 
 static void backward(const OpCall *call, const Run *run) {
@@ -40,13 +48,15 @@ static void backward(const OpCall *call, const Run *run) {
     const float *dy = call->out[0]->gradient;
     const int32_t *lengths = input_of(call, 1) ? call->in[1]->integers : NULL;
     const int64_t L = extent(call->in[0], 1), D = extent(call->in[0], 2);
-    const bool only_last = is_last(call), accumulate = call->accumulate[0];
+    const Pooling pooling = pooling_of(call);
+    const bool accumulate = call->accumulate[0];
     const Divisor channels = divide_by(D), steps = divide_by(L);
     for_each(run, tensor_size(call->in[0]), [=] __device__(int64_t i) {
         const int64_t row = channels.of(i), b = steps.of(row), t = row - b * L;
-        const int64_t length = lengths ? lengths[b] : L, first = only_last ? length - 1 : 0;
-        const bool inside = t >= first && t < length;
-        put(dx + i, inside ? dy[b * D + i - row * D] / (float)(length - first) : 0.0f, accumulate);
+        const Range range = range_of(pooling, lengths ? lengths[b] : L);
+        const bool inside = t >= range.from && t < range.to;
+        const float share = (float)(range.to - range.from);
+        put(dx + i, inside ? dy[b * D + i - row * D] / share : 0.0f, accumulate);
     });
 }
 

@@ -37,6 +37,15 @@ static int64_t length_of(const OpCall *call, int64_t b) {
     return length;
 }
 
+/* Positions from .. to - 1 of a sequence, of which y is the mean. */
+typedef struct Range {
+    int64_t from, to;
+} Range;
+
+static Range range_of(Pooling pooling, int64_t length) {
+    return (Range){pooling == POOL_LAST ? length - 1 : 0, pooling == POOL_FIRST ? 1 : length};
+}
+
 static void forward(const OpCall *call, const Run *run) {
     const Pool *attributes = call->attributes;
     const float *x = call->in[0]->data;
@@ -54,7 +63,7 @@ static void forward(const OpCall *call, const Run *run) {
         if (attributes->pooling == POOL_MEAN)
             mean_block(source, result, length, width, n);
         else
-            row_scale(result, source + (length - 1) * width, 1.0f, n);
+            row_scale(result, source + range_of(attributes->pooling, length).from * width, 1.0f, n);
     }
 }
 
@@ -69,12 +78,11 @@ static void backward(const OpCall *call, const Run *run) {
     for (int64_t task = 0; task < batch * blocks; task++) {
         const int64_t b = task / blocks, from = task % blocks * STRETCH;
         const int64_t to = longest - from < STRETCH ? longest : from + STRETCH;
-        const int64_t length = length_of(call, b);
-        const int64_t first = attributes->pooling == POOL_MEAN ? 0 : length - 1;
+        const Range range = range_of(attributes->pooling, length_of(call, b));
+        const float share = 1.0f / (float)(range.to - range.from);
         for (int64_t t = from; t < to; t++) {
             float *row = target.data + (b * longest + t) * width;
-            const float share = 1.0f / (float)(length - first);
-            if (t < first || t >= length) {
+            if (t < range.from || t >= range.to) {
                 if (!target.add) memset(row, 0, (size_t)width * sizeof *row);
             } else if (target.add) {
                 row_add_scaled(row, slope + b * width, share, width);

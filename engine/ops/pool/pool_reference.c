@@ -10,11 +10,11 @@ void pool_reference(const ReferenceCall *call) {
     for (int64_t b = 0; b < extent(x, 0); b++) {
         const int64_t length = lengths ? lengths->host_integers[b] : longest;
         const int64_t first = attributes->pooling == POOL_LAST ? length - 1 : 0;
+        const int64_t end = attributes->pooling == POOL_FIRST ? 1 : length;
         for (int64_t d = 0; d < width; d++) {
             double sum = 0;
-            for (int64_t t = first; t < length; t++)
-                sum += call->in[0][(b * longest + t) * width + d];
-            call->out[0][b * width + d] = sum / (double)(length - first);
+            for (int64_t t = first; t < end; t++) sum += call->in[0][(b * longest + t) * width + d];
+            call->out[0][b * width + d] = sum / (double)(end - first);
         }
     }
 }
