@@ -49,6 +49,8 @@ SOURCES := $(sort $(filter-out $(KERNELS) bench/main.c,$(wildcard engine/*.c eng
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach isa,$(ISAS),$(KERNELS:%.c=$(BUILD)/%.$(isa).o))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
+# Begin first, so that none of them runs on when all others are done.
+LONGEST := tests/test_cuda.sh tests/test_races.sh $(BUILD)/tests/test_ops
 
 # CUDA kernels make a library of their own, loaded at run time, so one binary serves every machine.
 # Machine code for each architecture, and PTX of the newest for GPUs that come later.
@@ -88,7 +90,7 @@ emulated: $(BUILD)/liblonghaul_cuda_emulated.so ## the CUDA kernels for the CPU:
 races: $(BUILD)/liblonghaul_cuda_races.so ## the same, looking for data races: longhaul check --device cuda-races
 
 test: all $(TESTS) emulated races $(BUILD)/tests/racy_kernels ## every unit test and every test script; ends with "N passed, N failed"
-	+@BUILD='$(BUILD)' tests/run.sh $(TESTS) $(sort $(wildcard tests/test_*.sh))
+	+@BUILD='$(BUILD)' tests/run.sh $(LONGEST) $(filter-out $(LONGEST),$(TESTS) $(sort $(wildcard tests/test_*.sh)))
 
 DESTINATION = $(DESTDIR)$(PREFIX)
 SHARED      = $(DESTINATION)/share/longhaul
@@ -156,7 +158,7 @@ $(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.
 
 $(BUILD)/%.emulated.o: %
 	@mkdir -p $(@D)
-	$(CXX) $(EMULATED_FLAGS) -O2 -MMD -MP -c -o $@ $<
+	$(CXX) $(EMULATED_FLAGS) -O1 -MMD -MP -c -o $@ $<
 
 # Once more with every access of a kernel reported to engine/cuda/races.cc, which takes the place of libtsan. (The
 # warnings are those of the plain one; -O3 adds some that are wrong.)
@@ -170,7 +172,7 @@ RACY_OBJECTS := $(patsubst %,$(BUILD)/%.races.o,tests/racy_kernels.cu $(wildcard
 $(BUILD)/tests/racy_kernels: $(filter-out %emulated_product.cc.races.o,$(RACY_OBJECTS))
 	$(CXX) $(RACES_LDFLAGS) -o $@ $^
 
-$(BUILD)/%.cu.races.o: INSTRUMENTED = -O3 -w -fsanitize=thread
+$(BUILD)/%.cu.races.o: INSTRUMENTED = -O1 -w -fsanitize=thread
 $(BUILD)/%.cc.races.o: INSTRUMENTED = -O2
 $(BUILD)/%.races.o: %
 	@mkdir -p $(@D)

@@ -210,7 +210,7 @@ cores=$(nproc)
 if [ "$action" = test ]; then
     # With nvcc: one architecture (and PTX) instead of four and hardly optimised, because the tests only
     # want to see it compile, which would take most of the time. The next make builds it anew.
-    export CUDA_OPTIMISE="${CUDA_OPTIMISE:--O1 -Xcicc -O1}"
+    export CUDA_OPTIMISE="${CUDA_OPTIMISE:--O1 -Xcicc -O1 -Xptxas -O0}"
     exec make -s -j"$cores" CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-90}" test
 fi
 program=build/longhaul

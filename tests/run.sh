@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs tests: tests/run.sh FILE... Programs as many at once as there are cores, then scripts (*.sh),
-# which use all cores or measure time, one after the other. A line for each; the output of those that
-# fail; last line "N passed, N failed". Scripts find the build folder in $BUILD. A test over
-# LONGHAUL_TEST_SECONDS (600) has failed. Status 77: this machine lacks what the test needs, and its
-# output says what; it is shown and counted as skipped, in a line before the last.
+# Runs tests: tests/run.sh FILE... As many at once as there are cores, in the order of the command line;
+# then, one after the other, scripts with a line that begins with "# Runs alone", which says why. A line for
+# each; the output of those that fail; last line "N passed, N failed". Scripts find the build folder in
+# $BUILD. A test over LONGHAUL_TEST_SECONDS (600) has failed. Status 77: this machine lacks what the test
+# needs, and its output says what; it is shown and counted as skipped, in a line before the last.
 set -u
 export limit=${LONGHAUL_TEST_SECONDS:-600} BUILD=${BUILD:-build}
+# Threads that wait spin for a while, on the cores of the other tests.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 work=$(mktemp -d) || exit 74
 export work
 trap 'rm -rf "$work"' EXIT
@@ -38,15 +40,16 @@ run() {
 }
 export -f run
 
-programs=() scripts=()
+together=() alone=()
 for test in "$@"; do
-    case $test in
-    *.sh) scripts+=("$test") ;;
-    *) programs+=("$test") ;;
-    esac
+    if [[ $test == *.sh ]] && grep -q '^# Runs alone' "$test" 2>/dev/null; then
+        alone+=("$test")
+    else
+        together+=("$test")
+    fi
 done
-[ "${#programs[@]}" -eq 0 ] || printf '%s\0' "${programs[@]}" | xargs -0 -P "$(nproc)" -n 1 bash -c 'run "$1"' run
-for test in "${scripts[@]+"${scripts[@]}"}"; do run "$test"; done
+[ "${#together[@]}" -eq 0 ] || printf '%s\0' "${together[@]}" | xargs -0 -P "$(nproc)" -n 1 bash -c 'run "$1"' run
+for test in "${alone[@]+"${alone[@]}"}"; do run "$test"; done
 
 count() { cat "$work/$1" 2>/dev/null | wc -l; }
 [ "$(count skipped)" -eq 0 ] || echo "$(count skipped) skipped"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run_all.sh and the installation: packages missing or not, any folder, a path with a space.
 # Package managers are stand-ins; the program is the one that was built.
+# Runs alone: it asks make for what has been built.
 set -u
 cd "$(dirname "$0")/.." || exit 74
 top=$PWD

@@ -1,16 +1,15 @@
 /* Fibres for the threads of a block. A thread that waits at a barrier gives way to the next one;
  * whoever has met the others goes on. Threads that end while others wait, or wait at different
  * barriers, are reported: on a GPU they would hang. */
-#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <vector>
 
 #include "engine/cuda/emulated_matrix.h"
 #include "engine/cuda/emulated_memory.h"
+#include "engine/cuda/fibre.h"
 #include "engine/cuda/races.h"
 
 namespace emulation {
@@ -19,17 +18,25 @@ Thread current;
 
 namespace {
 
-enum State { READY, AT_SHUFFLE, AT_WARP, AT_ARRIVALS, AT_COUNT, AT_BLOCK, AT_CLUSTER, DONE };
-enum { STACK_BYTES = 64 * 1024, MOST_THREADS = 1024 };
+enum State : unsigned char {
+    READY,
+    AT_SHUFFLE,
+    AT_WARP,
+    AT_ARRIVALS,
+    AT_COUNT,
+    AT_BLOCK,
+    AT_CLUSTER,
+    DONE
+};
+/* Not a power of two from stack to stack: their tops, which are what is used, would share the few
+ * lines of a set of the cache. */
+enum { STACK_BYTES = 64 * 1024 + 320, MOST_THREADS = 1024 };
 enum { MOST_CLUSTER = 4 };
 static_assert(MOST_CLUSTER * (int)MOST_THREADS <= (int)MOST_FIBRES);
 enum { SHARED_APART = (int)MOST_SHARED + 1024 }; /* from block to block, in whole pages */
 
 struct Fibre {
-    jmp_buf place;
-    ucontext_t start;
-    bool started;
-    State state;
+    Place place;
     Thread thread;
 };
 
@@ -77,6 +84,7 @@ static_assert(sizeof(ArrivalState) == sizeof(uint64_t));
 /* One grid at a time: kernels of a stream run one after the other. */
 struct Machine {
     std::vector<Fibre> fibres;
+    State states[MOST_FIBRES] = {}; /* of the fibres */
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
     /* of each warp; not in the library's data, whose races are looked for */
@@ -88,7 +96,7 @@ struct Machine {
     bool progress = false; /* some thread does more than wait for arrivals */
     bool resident = false; /* the whole grid runs at the same time */
     bool moved = false;    /* some thread does more than wait for a count */
-    jmp_buf scheduler;
+    Place scheduler;
     Fibre *running = nullptr;
     void (*body)(void *) = nullptr;
     void *arguments = nullptr;
@@ -113,11 +121,11 @@ size_t fibre_number() {
 }
 
 void give_way(State state) {
-    machine.running->state = state;
+    machine.states[fibre_number()] = state;
     machine.progress |= state != AT_ARRIVALS;
     machine.moved |= state != AT_COUNT;
-    machine.running->thread = current;
-    if (_setjmp(machine.running->place) == 0) _longjmp(machine.scheduler, 1);
+    machine.running->thread.parity = current.parity;
+    go(&machine.running->place, &machine.scheduler);
 }
 
 /* A fibre lives as long as the machine and runs one thread after the other. */
@@ -136,10 +144,7 @@ void resume(Fibre *fibre) {
     machine.running = fibre;
     current = fibre->thread;
     races::thread_runs((unsigned)fibre_number());
-    if (_setjmp(machine.scheduler) != 0) return;
-    if (fibre->started) _longjmp(fibre->place, 1);
-    fibre->started = true;
-    setcontext(&fibre->start);
+    go(&machine.scheduler, &fibre->place);
 }
 
 void prepare_machine() {
@@ -151,18 +156,13 @@ void prepare_machine() {
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) complain("no memory for stacks");
     machine.stacks = static_cast<unsigned char *>(memory);
-    machine.shared =
-        static_cast<unsigned char *>(std::aligned_alloc(4096, (size_t)MOST_RESIDENT * SHARED_APART));
+    machine.shared = static_cast<unsigned char *>(
+        std::aligned_alloc(4096, (size_t)MOST_RESIDENT * SHARED_APART));
     machine.shuffles = std::make_unique<Shuffles[]>((int)MOST_FIBRES / WARP);
     races::watch_shared(machine.shared, SHARED_APART, MOST_RESIDENT);
     for (unsigned i = 0; i < MOST_FIBRES; i++) {
-        Fibre *fibre = &machine.fibres[i];
-        fibre->started = false;
-        getcontext(&fibre->start);
-        fibre->start.uc_stack.ss_sp = machine.stacks + (size_t)i * STACK_BYTES;
-        fibre->start.uc_stack.ss_size = STACK_BYTES;
-        fibre->start.uc_link = nullptr;
-        makecontext(&fibre->start, fibre_main, 0);
+        begin(&machine.fibres[i].place, machine.stacks + (size_t)i * STACK_BYTES, STACK_BYTES,
+              fibre_main);
     }
 }
 
@@ -179,27 +179,28 @@ void run_warp(unsigned first, unsigned last, int order) {
     for (;;) {
         unsigned waiting = 0, meeting = 0, stalled = 0;
         for (unsigned i = 0; i < last - first; i++) {
-            Fibre *fibre = &machine.fibres[first + place(order, i, last - first)];
-            if (fibre->state == READY) resume(fibre);
-            meeting += fibre->state == AT_WARP;
-            waiting += fibre->state == AT_SHUFFLE || fibre->state == AT_WARP;
-            stalled += fibre->state == AT_ARRIVALS || fibre->state == AT_COUNT;
+            const unsigned fibre = first + place(order, i, last - first);
+            if (machine.states[fibre] == READY) resume(&machine.fibres[fibre]);
+            const State state = machine.states[fibre];
+            meeting += state == AT_WARP;
+            waiting += state == AT_SHUFFLE || state == AT_WARP;
+            stalled += state == AT_ARRIVALS || state == AT_COUNT;
         }
         if (!waiting || (stalled && waiting + stalled == last - first)) return;
         if (waiting != last - first) complain("some threads of a warp do not reach a shuffle");
         if (meeting && meeting != waiting) complain("one warp shuffles and meets at a barrier");
         if (meeting) races::warp_met(first, last);
-        for (unsigned i = first; i < last; i++) machine.fibres[i].state = READY;
+        for (unsigned i = first; i < last; i++) machine.states[i] = READY;
     }
 }
 
 unsigned count_in(unsigned first, unsigned threads, State state) {
     unsigned count = 0;
-    for (unsigned i = first; i < first + threads; i++) count += machine.fibres[i].state == state;
+    for (unsigned i = first; i < first + threads; i++) count += machine.states[i] == state;
     return count;
 }
 void wake(unsigned first, unsigned threads) {
-    for (unsigned i = first; i < first + threads; i++) machine.fibres[i].state = READY;
+    for (unsigned i = first; i < first + threads; i++) machine.states[i] = READY;
 }
 
 /* Runs a block until all its threads wait for the cluster or have ended, or one waits for another
@@ -215,7 +216,7 @@ unsigned run_block(unsigned first, unsigned threads, int order) {
         if (count_in(first, threads, AT_ARRIVALS)) {
             if (!machine.progress) complain("threads wait for arrivals that never come");
             for (unsigned i = first; i < first + threads; i++)
-                if (machine.fibres[i].state == AT_ARRIVALS) machine.fibres[i].state = READY;
+                if (machine.states[i] == AT_ARRIVALS) machine.states[i] = READY;
             continue;
         }
         const unsigned waiting = count_in(first, threads, AT_BLOCK);
@@ -235,8 +236,8 @@ void run_cluster(unsigned blocks, unsigned threads, int order) {
         for (unsigned b = 0; b < blocks; b++)
             waiting += run_block(place(order, b, blocks) * threads, threads, order);
         for (unsigned i = 0; i < blocks * threads; i++) {
-            if (machine.fibres[i].state != AT_COUNT) continue;
-            machine.fibres[i].state = READY;
+            if (machine.states[i] != AT_COUNT) continue;
+            machine.states[i] = READY;
             counting++;
         }
         if (counting && !machine.moved) complain("blocks wait for counts that never come");

@@ -37,11 +37,10 @@ static void attend(const ReferenceCall *call, const ChunkView *view, Row row, do
         weight[j] = element(view->function, softmax ? weight[j] - most : weight[j]);
         total += weight[j];
     }
-    for (int64_t h = 0; h < view->H; h++) {
-        double sum = 0;
-        for (int64_t j = 0; j < row.seen; j++) sum += weight[j] * row.v[j * view->H + h];
-        y[h] = softmax && row.seen ? sum / total : sum;
-    }
+    for (int64_t h = 0; h < view->H; h++) y[h] = 0;
+    for (int64_t j = 0; j < row.seen; j++)
+        for (int64_t h = 0; h < view->H; h++)
+            y[h] += (softmax ? weight[j] / total : weight[j]) * row.v[j * view->H + h];
     free(weight);
 }
 

@@ -21,10 +21,10 @@ void lstm_reference(const ReferenceCall *call) {
             c[u] = call->in[LSTM_C0] ? call->in[LSTM_C0][b * H + u] : 0;
         }
         for (int64_t t = 0; t < L; t++) {
-            for (int64_t n = 0; n < 4 * H; n++) {
+            for (int64_t n = 0; n < 4 * H; n++)
                 G[n] = call->in[LSTM_GATES][(b * L + t) * 4 * H + n];
-                for (int64_t k = 0; k < H; k++) G[n] += h[k] * w[k * 4 * H + n];
-            }
+            for (int64_t k = 0; k < H; k++)
+                for (int64_t n = 0; n < 4 * H; n++) G[n] += h[k] * w[k * 4 * H + n];
             for (int64_t u = 0; u < H; u++) {
                 c[u] = sigmoid(G[H + u]) * c[u] + sigmoid(G[u]) * tanh(G[2 * H + u]);
                 h[u] = sigmoid(G[3 * H + u]) * tanh(c[u]);

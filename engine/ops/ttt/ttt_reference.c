@@ -12,11 +12,10 @@ void ttt_reference(const ReferenceCall *call);
 /* z = x W + c */
 static void affine(const TttPlan *plan, int64_t l, const double *weights, const double *x,
                    double *z) {
-    for (int64_t j = 0; j < plan->out[l]; j++) {
-        z[j] = weights[plan->c[l] + j];
-        for (int64_t i = 0; i < plan->in[l]; i++)
+    for (int64_t j = 0; j < plan->out[l]; j++) z[j] = weights[plan->c[l] + j];
+    for (int64_t i = 0; i < plan->in[l]; i++)
+        for (int64_t j = 0; j < plan->out[l]; j++)
             z[j] += x[i] * weights[plan->W[l] + i * plan->out[l] + j];
-    }
 }
 
 static double gelu_slope(double x) {
@@ -49,11 +48,10 @@ static void inner_model(const TttPlan *plan, const double *weights, const double
  * x g^T. */
 static void add_gradient(const TttPlan *plan, int64_t l, double rate, const double *x,
                          const double *g, double *sum) {
-    for (int64_t j = 0; j < plan->out[l]; j++) {
-        sum[plan->c[l] + j] += rate * g[j];
-        for (int64_t i = 0; i < plan->in[l]; i++)
+    for (int64_t j = 0; j < plan->out[l]; j++) sum[plan->c[l] + j] += rate * g[j];
+    for (int64_t i = 0; i < plan->in[l]; i++)
+        for (int64_t j = 0; j < plan->out[l]; j++)
             sum[plan->W[l] + i * plan->out[l] + j] += rate * x[i] * g[j];
-    }
 }
 
 static void learn(const TttPlan *plan, const double *gamma, const double *beta, double rate,
