@@ -10,8 +10,9 @@
 #include "bench/environment.h"
 #include "bench/interrupt.h"
 #include "bench/progress.h"
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/run_folder.h"
+#include "bench/session.h"
 #include "bench/store.h"
 #include "bench/team.h"
 #include "bench/train.h"
@@ -140,7 +141,7 @@ static Status train(Job *job, Error *error) {
                            "interrupted after %lld steps and saved; the same command continues",
                            (long long)result.steps);
     if (status == STATUS_OK && leads(job)) {
-        status = result_write(job->folder, &job->cell, &job->settings, &result, error);
+        status = record_write(job->folder, &job->cell, &job->settings, &result, error);
         if (status == STATUS_OK) print_result(job, &result);
     }
     if (status == STATUS_OK && result.outcome == OUTCOME_DIVERGED) status = STATUS_NUMERIC;

@@ -223,8 +223,8 @@ Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error) {
                                                             session.problem.length)
                                 : 0,
             .micro_batch = session.micro_batch,
-            .steps = budget_steps(&budget, cell, &session.problem, session.flops_per_step,
-                                  session.train_samples),
+            .steps = budget_steps(&budget, cell->run.batch, &session.problem,
+                                  session.flops_per_step, session.train_samples),
             .flops_per_step = session.flops_per_step,
             .executed_flops_per_step = session.executed_flops_per_step,
             .bytes = session_bytes(&session),

@@ -5,7 +5,7 @@
 #ifndef LONGHAUL_STUDY_H
 #define LONGHAUL_STUDY_H
 
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/statistics.h"
 #include "bench/suite.h"
 

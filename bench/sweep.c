@@ -11,7 +11,7 @@
 
 #include "bench/environment.h"
 #include "bench/interrupt.h"
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/store.h"
 #include "engine/device.h"
 #include "engine/file.h"

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bench/session.h"
 #include "bench/sweep.h"
 
 static ModelSpeed *speed_of(const Sweep *sweep, const char *name) {

@@ -14,6 +14,7 @@
 #include "bench/schedule.h"
 #include "bench/session.h"
 #include "bench/share.h"
+#include "bench/statistics.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 #include "engine/optimizer.h"
@@ -49,30 +50,6 @@ typedef struct Training {
     double last_save, last_report;
 } Training;
 
-int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
-                     double flops_per_step, int64_t train_samples) {
-    const double batch = (double)cell->run.batch;
-    double steps = 0;
-    switch (budget->unit) {
-    case BUDGET_FLOP:
-        steps = budget->amount / flops_per_step;
-        break;
-    case BUDGET_TOKEN:
-        steps = budget->amount / (batch * (double)problem->length * problem->sequences);
-        break;
-    case BUDGET_STEP:
-        steps = budget->amount;
-        break;
-    case BUDGET_EPOCH:
-        steps = budget->amount * (double)train_samples / batch;
-        break;
-    case BUDGET_SECOND:
-    case BUDGET_SHARE:
-        return -1;
-    }
-    return steps < 1 ? 1 : (int64_t)steps;
-}
-
 /* Of the budget. cell_validate has seen to it that both are lengths of the same kind. */
 static double warmup_share(const Training *training) {
     const Session *session = &training->session;
@@ -80,8 +57,8 @@ static double warmup_share(const Training *training) {
     warmup_parse(session->cell->run.warmup, &warmup, NULL);
     if (warmup.unit == BUDGET_SHARE) return warmup.amount;
     if (warmup.unit == BUDGET_SECOND) return warmup.amount / training->budget.amount;
-    return (double)budget_steps(&warmup, session->cell, &session->problem, session->flops_per_step,
-                                session->train_samples) /
+    return (double)budget_steps(&warmup, session->cell->run.batch, &session->problem,
+                                session->flops_per_step, session->train_samples) /
            (double)training->steps;
 }
 
@@ -475,22 +452,6 @@ static Status train_loop(Training *training, Error *error) {
     return STATUS_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median_of(const double *values, int count) {
-    if (!count) return NAN;
-    double *sorted = memory_take((size_t)count * sizeof *sorted);
-    memcpy(sorted, values, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    const double median =
-        count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);
-    free(sorted);
-    return median;
-}
-
 static void finish(Training *training) {
     Session *session = &training->session;
     Result *result = training->result;
@@ -505,7 +466,8 @@ static void finish(Training *training) {
         result->test_metric = test.metric;
         result->at_chance = test.at_chance;
     }
-    result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
+    result->step_seconds_median =
+        result->step_seconds_count ? median(result->step_seconds, result->step_seconds_count) : NAN;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     result->peak_bytes = (int64_t)team_largest(session->team, (double)usage.ru_maxrss) * 1024;
@@ -587,7 +549,7 @@ static Status prepare(Training *training, const Cell *cell, Error *error) {
     if (options->team) session->team = options->team;
     if (status == STATUS_OK) status = share_check(session, error);
     if (status != STATUS_OK) return status;
-    training->steps = budget_steps(&training->budget, cell, &session->problem,
+    training->steps = budget_steps(&training->budget, cell->run.batch, &session->problem,
                                    session->flops_per_step, session->train_samples);
     return begin(training, error);
 }
@@ -611,10 +573,4 @@ Status cell_train(const Cell *cell, const TrainOptions *options, Result *result,
     session_close(&training.session);
     *result = training.state.so_far;
     return status;
-}
-
-void result_free(Result *result) {
-    free(result->step_seconds);
-    free(result->curve);
-    *result = (Result){0};
 }
