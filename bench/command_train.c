@@ -16,6 +16,7 @@
 #include "bench/store.h"
 #include "bench/team.h"
 #include "bench/train.h"
+#include "engine/clock.h"
 #include "engine/file.h"
 
 /* A sweep that has not seen our claim yet may be writing the configuration, which takes moments. */
@@ -53,7 +54,7 @@ static void show_progress(void *context, double fraction, double metric, double 
         if (write((int)job->flags->report, line, (size_t)length) < 0) return;
         return;
     }
-    const double now = monotonic_seconds();
+    const double now = seconds_now();
     if (job->flags->quiet || now - job->last_line < (job->terminal ? 0.2 : 60)) return;
     job->last_line = now;
     char left[DURATION_BYTES], score[16] = "-"; /* before the first validation */

@@ -75,8 +75,9 @@ void reference_forward(Reference *reference) {
     }
 }
 
-double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Seeds *seeds) {
+/* The loss after changing leaf by step * direction (size of leaf); leaf is restored. */
+static double shifted_loss(Reference *reference, const Tensor *leaf, const double *direction,
+                           double step, const Seeds *seeds) {
     double *values = reference_values(reference, leaf);
     const int64_t size = tensor_size(leaf);
     double *original = memory_take((size_t)size * sizeof *original);
@@ -123,8 +124,8 @@ static double slope(Reference *reference, const Tensor *leaf, const double *dire
     const double h = difference_step;
     if (reference->next_slope < reference->slope_count)
         return reference->slopes[reference->next_slope++];
-    const double value = (reference_shifted(reference, leaf, direction, h, seeds) -
-                          reference_shifted(reference, leaf, direction, -h, seeds)) /
+    const double value = (shifted_loss(reference, leaf, direction, h, seeds) -
+                          shifted_loss(reference, leaf, direction, -h, seeds)) /
                          (2 * h);
     if (!reference->remembers) return value;
     reference->slopes = memory_resize(reference->slopes, ((size_t)reference->slope_count + 1) *

@@ -31,10 +31,6 @@ typedef struct Seeds {
     const float *cotangent[MAX_OUTPUTS]; /* as many numbers as the tensor has */
 } Seeds;
 
-/* The loss after changing leaf by step * direction (size of leaf); leaf is restored. */
-double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Seeds *seeds);
-
 /* Largest |actual - expected| / (|expected| + root mean square of expected) over all elements; not
  * finite anywhere in actual gives infinity. */
 double reference_error(const float *actual, const double *expected, int64_t size);

@@ -64,7 +64,4 @@ typedef struct CellPlan {
 /* Records and plans the cell without allocating. STATUS_USAGE when it cannot fit in memory. */
 Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error);
 
-/* Seconds since an arbitrary start, monotonic. */
-double seconds_now(void);
-
 #endif

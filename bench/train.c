@@ -17,6 +17,7 @@
 #include "bench/share.h"
 #include "bench/statistics.h"
 #include "bench/training_set.h"
+#include "engine/clock.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 #include "engine/optimizer.h"
