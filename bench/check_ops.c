@@ -248,7 +248,7 @@ static void check_accumulation(Check *check) {
         for (int64_t k = 0; k < tensor_size(trial->in[i]); k++) {
             const double before = (double)plain[i][k];
             const double error = fabs((double)trial->in[i]->host_gradient[k] - 1.0 - before);
-            if (!(error <= worst)) worst = error;
+            worst = worse(worst, error);
             if (fabs(before) > scale) scale = fabs(before);
         }
         char name[200];

@@ -101,6 +101,10 @@ static double root_mean_square(const double *values, int64_t size) {
     return sqrt(sum / (double)(size ? size : 1));
 }
 
+double worse(double a, double b) {
+    return isnan(a) || a > b ? a : b;
+}
+
 double reference_error(const float *actual, const double *expected, int64_t size) {
     const double scale = root_mean_square(expected, size);
     double worst = 0;
@@ -155,7 +159,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
         direction[i] = 0;
         /* 1e-7: an all-zero gradient against the noise of the difference. */
         const double error = fabs((double)gradient[i] - expected) / (fabs(expected) + scale + 1e-7);
-        if (!(error <= worst)) worst = error;
+        worst = worse(worst, error);
     }
     double along = 0, weight = 0;
     for (int64_t i = 0; i < size; i++) {
@@ -165,7 +169,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
     }
     const double expected = slope(reference, leaf, direction, seeds);
     const double error = fabs(along - expected) / (fabs(expected) + scale * sqrt(weight) + 1e-7);
-    if (!(error <= worst)) worst = error;
+    worst = worse(worst, error);
     free(direction);
     return worst;
 }
