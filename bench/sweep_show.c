@@ -1,3 +1,4 @@
+/* What a sweep says: a line while it runs, each cell that ends, and the summary. */
 #include <math.h>
 #include <stdio.h>
 
