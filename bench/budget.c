@@ -1,8 +1,7 @@
-/* Budgets and warm-ups: an amount and a unit, "1.6e12flop"; without one, "0.1", a share. */
+#include "bench/budget.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "bench/cell.h"
 
 #define UNIT_NAMES "flop, s, min, h, token, step, epoch"
 static const struct {
@@ -62,4 +61,27 @@ void budget_text(const Budget *budget, char text[OPTION_TEXT_BYTES]) {
     int unit = 0;
     while (units[unit].unit != budget->unit) unit++;
     snprintf(text, OPTION_TEXT_BYTES, "%s%s", number, units[unit].name);
+}
+
+int64_t budget_steps(const Budget *budget, int64_t batch, const Problem *problem,
+                     double flops_per_step, int64_t train_samples) {
+    double steps = 0;
+    switch (budget->unit) {
+    case BUDGET_FLOP:
+        steps = budget->amount / flops_per_step;
+        break;
+    case BUDGET_TOKEN:
+        steps = budget->amount / ((double)batch * (double)problem->length * problem->sequences);
+        break;
+    case BUDGET_STEP:
+        steps = budget->amount;
+        break;
+    case BUDGET_EPOCH:
+        steps = budget->amount * (double)train_samples / (double)batch;
+        break;
+    case BUDGET_SECOND:
+    case BUDGET_SHARE:
+        return -1;
+    }
+    return steps < 1 ? 1 : (int64_t)steps;
 }

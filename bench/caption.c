@@ -1,3 +1,4 @@
+/* The lines below a table: what stands in it, and what a reader must know of it. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>

@@ -2,23 +2,10 @@
 #ifndef LONGHAUL_CELL_H
 #define LONGHAUL_CELL_H
 
+#include "bench/budget.h"
 #include "bench/setting.h"
 #include "models/model.h"
 #include "tasks/task.h"
-
-typedef enum BudgetUnit {
-    BUDGET_FLOP,
-    BUDGET_SECOND,
-    BUDGET_TOKEN,
-    BUDGET_STEP,
-    BUDGET_EPOCH,
-    BUDGET_SHARE /* of the budget; only a warm-up has it */
-} BudgetUnit;
-
-typedef struct Budget {
-    double amount;
-    BudgetUnit unit;
-} Budget;
 
 /* The runner's own settings of a cell. The option table is run_options (bench/cell.c). */
 typedef struct RunOptions {
@@ -66,16 +53,6 @@ typedef struct Cell {
      * filters stay those (no part of the identity). 0: the cell's own. */
     int64_t trained_length;
 } Cell;
-
-/* Errors: STATUS_USAGE, with the units that exist. "12" without a unit is refused. */
-Status budget_parse(const char *text, Budget *budget, Error *error);
-
-/* A share of the budget from 0 to 1 ("0.1"), or a length as a budget has it ("1000step", "1epoch"),
- * in which case it may be longer than the budget. Errors: STATUS_USAGE, with what is expected. */
-Status warmup_parse(const char *text, Budget *warmup, Error *error);
-
-/* Canonical text: "1.6e12flop"; minutes and hours become seconds. A share has no unit. */
-void budget_text(const Budget *budget, char text[OPTION_TEXT_BYTES]);
 
 /* A cell with all defaults: the options' own, then the model's backbone string. */
 Status cell_open(Cell *cell, const char *task, const char *model, Error *error);

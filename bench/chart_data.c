@@ -65,32 +65,20 @@ static const char *published_look(const Chart *chart) {
     return "dotted";
 }
 
-/* One line for each block of the data file: style of its model, kind. */
-static void write_script(const Chart *chart, const char *template, FILE *file) {
-    const char *models[MOST_MODELS];
-    int slots[MOST_MODELS];
-    const int count = chart_models(chart, models, slots, MOST_MODELS);
-    fputs("# gnuplot -e \"format='svg'\" THIS_FILE draws the figure again.\n", file);
-    write_text(file, "name", chart->name);
-    write_text(file, "sources", chart->sources);
-    write_text(file, "look", published_look(chart));
-    write_text(file, "note", chart->note);
-    write_range(file, "x_axis", &chart->x);
-    write_range(file, "y_axis", &chart->y);
-    fputs("chance = ", file);
-    write_number(file, chart->chance);
-    fputc('\n', file);
+/* array[1] = "..", array[2] = ".." */
+static void write_names(FILE *file, const char *array, char *const *names, int count) {
+    if (count) fprintf(file, "array %s[%d]\n", array, count);
+    for (int n = 0; n < count; n++) {
+        fprintf(file, "%s[%d] = ", array, n + 1);
+        write_quoted(file, names[n]);
+        fputc('\n', file);
+    }
+}
+
+static void write_styles(const char *const *models, const int *slots, int count, FILE *file) {
     fprintf(file, "models = %d\narray model[%d]\narray colour[%d]\narray filled[%d]\n", count,
             count, count, count);
     fprintf(file, "array open[%d]\narray dash[%d]\n", count, count);
-    fprintf(file, "lines = %d\n", has_lines(chart));
-    if (chart->row_count)
-        fprintf(file, "rows = %d\narray row_name[%d]\n", chart->row_count, chart->row_count);
-    for (int r = 0; r < chart->row_count; r++) {
-        fprintf(file, "row_name[%d] = ", r + 1);
-        write_quoted(file, chart->rows[r]);
-        fputc('\n', file);
-    }
     for (int i = 0; i < count; i++) {
         const LineStyle style = palette_style(slots[i]);
         fprintf(file, "model[%d] = ", i + 1);
@@ -98,13 +86,11 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
         fprintf(file, "; colour[%d] = '%s'; filled[%d] = %d; open[%d] = %d; dash[%d] = %d\n", i + 1,
                 style.colour, i + 1, style.filled, i + 1, style.open, i + 1, style.dash);
     }
-    fprintf(file, "places = %d\n", chart->name_count);
-    if (chart->name_count) fprintf(file, "array place[%d]\n", chart->name_count);
-    for (int n = 0; n < chart->name_count; n++) {
-        fprintf(file, "place[%d] = ", n + 1);
-        write_quoted(file, chart->names[n]);
-        fputc('\n', file);
-    }
+}
+
+/* For each panel its title and blocks of the data file; for each block the style of its model, and
+ * its kind. */
+static void write_panels(const Chart *chart, const char *const *models, int count, FILE *file) {
     int blocks = 0;
     for (int p = 0; p < chart->count; p++) blocks += chart->panels[p].count;
     fprintf(file, "panels = %d\narray title[%d]\narray first[%d]\narray last[%d]\n", chart->count,
@@ -128,6 +114,29 @@ static void write_script(const Chart *chart, const char *template, FILE *file) {
             fputc('\n', file);
         }
     }
+}
+
+/* What the template draws with, and the template. */
+static void write_script(const Chart *chart, const char *template, FILE *file) {
+    const char *models[MOST_MODELS];
+    int slots[MOST_MODELS];
+    const int count = chart_models(chart, models, slots, MOST_MODELS);
+    fputs("# gnuplot -e \"format='svg'\" THIS_FILE draws the figure again.\n", file);
+    write_text(file, "name", chart->name);
+    write_text(file, "sources", chart->sources);
+    write_text(file, "look", published_look(chart));
+    write_text(file, "note", chart->note);
+    write_range(file, "x_axis", &chart->x);
+    write_range(file, "y_axis", &chart->y);
+    fputs("chance = ", file);
+    write_number(file, chart->chance);
+    fprintf(file, "\nlines = %d\n", has_lines(chart));
+    write_styles(models, slots, count, file);
+    if (chart->row_count) fprintf(file, "rows = %d\n", chart->row_count);
+    write_names(file, "row_name", chart->rows, chart->row_count);
+    fprintf(file, "places = %d\n", chart->name_count);
+    write_names(file, "place", chart->names, chart->name_count);
+    write_panels(chart, models, count, file);
     fputs("load ", file);
     write_quoted(file, template);
     fputc('\n', file);

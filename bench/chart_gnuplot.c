@@ -1,3 +1,4 @@
+/* Charts as pictures: gnuplot on the files that bench/chart_data.c writes. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>

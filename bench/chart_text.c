@@ -1,3 +1,4 @@
+/* Charts as text, for a terminal. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

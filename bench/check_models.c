@@ -84,7 +84,7 @@ static double difference(const float *a, int64_t length_a, const float *b, int64
                 const double x = (double)a[(s * length_a + t) * width + d];
                 const double y = (double)b[(s * length_b + t) * width + d];
                 square += x * x + y * y;
-                if (!(fabs(x - y) <= worst)) worst = fabs(x - y);
+                worst = worse(worst, fabs(x - y));
             }
     const double scale = sqrt(square / (double)(2 * batch * (to - from) * width));
     return worst / (scale + 1e-9);
@@ -124,10 +124,10 @@ static void check_gradient(const Bench *bench, bool causal) {
         if (p == 0 && bench->options->sabotage > 0)
             parameter->tensor.gradient[0] += (float)bench->options->sabotage;
         const double error = reference_gradient_error(reference, &parameter->tensor, &seeds, 3);
-        if (error > gradient_tolerance)
+        if (!(error <= gradient_tolerance))
             fprintf(bench->options->out, "     gradient of %s is off by %.2e\n",
                     parameter->tensor.name, error);
-        if (!(error <= worst)) worst = error;
+        worst = worse(worst, error);
     }
     verdict(bench, worst <= gradient_tolerance, property, worst, gradient_tolerance);
     reference_close(reference);
@@ -156,7 +156,7 @@ static void check_causality(const Bench *bench) {
             difference(before, LENGTH, subject.out->data, LENGTH, BATCH, width, 0, t);
         const double effect =
             difference(before, LENGTH, subject.out->data, LENGTH, BATCH, width, t, LENGTH);
-        if (!(leak <= worst)) worst = leak;
+        worst = worse(worst, leak);
         if (effect < least_effect) least_effect = effect;
     }
     verdict(bench, worst <= 1e-5 && least_effect > 1e-3, "causality", worst, 1e-5);
@@ -274,8 +274,8 @@ static void check_padding(const Bench *bench) {
     subject_forward(&subject, 1);
     for (int64_t b = 0; b < BATCH; b++) {
         const int64_t row = b * LENGTH * width;
-        leak = fmax(leak, difference(before + row, LENGTH, subject.out->data + row, LENGTH, 1,
-                                     width, 0, lengths[b]));
+        leak = worse(leak, difference(before + row, LENGTH, subject.out->data + row, LENGTH, 1,
+                                      width, 0, lengths[b]));
     }
     verdict(bench, leak <= 1e-5, "padding", leak, 1e-5);
     free(before);

@@ -233,7 +233,7 @@ static void check_accumulation(Check *check, const float *plain, const float *on
         for (const int64_t end = at + tensor_size(trial->in[i]); at < end; at++) {
             const double before = (double)plain[at];
             const double error = fabs((double)onto_one[at] - 1.0 - before);
-            if (!(error <= worst)) worst = error;
+            worst = worse(worst, error);
             if (fabs(before) > scale) scale = fabs(before);
         }
         char name[200];

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "bench/document.h"
-#include "bench/result.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 

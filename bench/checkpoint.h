@@ -7,7 +7,7 @@
 
 #include <limits.h>
 
-#include "bench/train.h"
+#include "bench/result.h"
 #include "engine/parameter.h"
 #include "engine/safetensors.h"
 

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "bench/command.h"
-#include "bench/result.h"
+#include "bench/record.h"
 #include "engine/file.h"
 
 /* A cell's folder or its result.json. */

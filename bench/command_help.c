@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "bench/cli.h"
-#include "engine/word.h"
 
 static void print_flag(const Option *flag) {
     char usage[64], variable[VARIABLE_BYTES];

@@ -10,11 +10,13 @@
 #include "bench/environment.h"
 #include "bench/interrupt.h"
 #include "bench/progress.h"
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/run_folder.h"
+#include "bench/session.h"
 #include "bench/store.h"
 #include "bench/team.h"
 #include "bench/train.h"
+#include "engine/clock.h"
 #include "engine/file.h"
 
 /* A sweep that has not seen our claim yet may be writing the configuration, which takes moments. */
@@ -52,7 +54,7 @@ static void show_progress(void *context, double fraction, double metric, double 
         if (write((int)job->flags->report, line, (size_t)length) < 0) return;
         return;
     }
-    const double now = monotonic_seconds();
+    const double now = seconds_now();
     if (job->flags->quiet || now - job->last_line < (job->terminal ? 0.2 : 60)) return;
     job->last_line = now;
     char left[DURATION_BYTES], score[16] = "-"; /* before the first validation */
@@ -140,7 +142,7 @@ static Status train(Job *job, Error *error) {
                            "interrupted after %lld steps and saved; the same command continues",
                            (long long)result.steps);
     if (status == STATUS_OK && leads(job)) {
-        status = result_write(job->folder, &job->cell, &job->settings, &result, error);
+        status = record_write(job->folder, &job->cell, &job->settings, &result, error);
         if (status == STATUS_OK) print_result(job, &result);
     }
     if (status == STATUS_OK && result.outcome == OUTCOME_DIVERGED) status = STATUS_NUMERIC;

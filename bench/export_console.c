@@ -1,3 +1,4 @@
+/* The table in aligned columns, for a terminal. */
 #include <string.h>
 
 #include "bench/exporters.h"

@@ -1,3 +1,4 @@
+/* The table as CSV. */
 #include <math.h>
 
 #include "bench/csv.h"

@@ -1,3 +1,4 @@
+/* The table as JSON. */
 #include <jansson.h>
 #include <math.h>
 

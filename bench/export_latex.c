@@ -1,3 +1,4 @@
+/* The table as LaTeX. */
 #include <string.h>
 
 #include "bench/exporters.h"

@@ -1,3 +1,4 @@
+/* The table as Markdown. */
 #include "bench/exporters.h"
 
 static void write_escaped(const char *text, FILE *file) {

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "bench/format.h"
-#include "bench/session.h"
 #include "bench/speed.h"
+#include "engine/clock.h"
 #include "engine/word.h"
 #include "tasks/sample.h"
 

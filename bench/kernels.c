@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/session.h"
 #include "bench/trial.h"
+#include "engine/clock.h"
 #include "engine/memory.h"
 #include "engine/word.h"
 
@@ -122,18 +122,19 @@ static void raise_roof(KernelReport *report) {
     ceiling_keep_best(&report->ceiling, &after);
 }
 
-double kernel_roof_flops(const KernelReport *report, const Op *op) {
+/* The arithmetic roof of an operation, FLOP/s. */
+static double roof_flops(const KernelReport *report, const Op *op) {
     const double matrix = report->ceiling.matrix[report->products];
     return op->multiplies && matrix > 0 ? matrix : report->ceiling.flops;
 }
 
-void kernels_roof(KernelReport *report, const KernelCase *cases) {
+/* floor and bound of every measured row. */
+static void find_floors(KernelReport *report, const KernelCase *cases) {
     for (int i = 0; i < report->count; i++) {
         KernelRow *row = &report->rows[i];
         if (row->count)
-            row->floor =
-                ceiling_seconds(&report->ceiling, &row->cost,
-                                kernel_roof_flops(report, cases[i].op), row->bytes, &row->bound);
+            row->floor = ceiling_seconds(&report->ceiling, &row->cost,
+                                         roof_flops(report, cases[i].op), row->bytes, &row->bound);
     }
 }
 
@@ -216,7 +217,7 @@ Status kernels_measure(KernelReport *report, const KernelRequest *request, Error
             row->median = median(row->seconds, row->count);
             row->interval = median_interval(row->seconds, row->count, 0.95, RESAMPLES);
         }
-        kernels_roof(report, cases);
+        find_floors(report, cases);
         kernels_warn(report);
     }
     free(cases);

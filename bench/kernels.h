@@ -88,12 +88,6 @@ Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
 void kernel_describe(KernelRow *row, const KernelCase *kernel_case, const Trial *trial,
                      Products products);
 
-/* floor and bound of every measured row. */
-void kernels_roof(KernelReport *report, const KernelCase *cases);
-
-/* The arithmetic roof of an operation, FLOP/s. */
-double kernel_roof_flops(const KernelReport *report, const Op *op);
-
 /* Fills report->warnings from what was measured. */
 void kernels_warn(KernelReport *report);
 

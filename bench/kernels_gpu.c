@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench/kernels.h"
-#include "bench/session.h"
+#include "engine/clock.h"
 #include "engine/gpu_clock.h"
 
 /* Samples between two looks at the clock: enqueued together, then waited for. */

@@ -1,3 +1,4 @@
+/* Files of measured times: writing. */
 #include <stdlib.h>
 #include <string.h>
 

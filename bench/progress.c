@@ -2,7 +2,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 int progress_format(const Progress *progress, char line[PROGRESS_BYTES]) {
     return snprintf(line, PROGRESS_BYTES, "progress %.6f %.6f %.3f\n", progress->fraction,
@@ -26,10 +25,4 @@ void duration_text(double seconds, char text[DURATION_BYTES]) {
         snprintf(text, DURATION_BYTES, "%d:%02d min", whole / 60, whole % 60);
     else
         snprintf(text, DURATION_BYTES, "%d:%02d h", whole / 3600, whole / 60 % 60);
-}
-
-double monotonic_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

@@ -18,11 +18,8 @@ enum { PROGRESS_BYTES = 96 };
 int progress_format(const Progress *progress, char line[PROGRESS_BYTES]);
 bool progress_parse(const char *line, Progress *progress);
 
-/* "1:02:03", "12:34", "45 s"; "?" when not finite. */
+/* "45 s", "12:34 min", "1:02 h"; "?" when not finite. */
 enum { DURATION_BYTES = 32 };
 void duration_text(double seconds, char text[DURATION_BYTES]);
-
-/* Monotonic time in seconds. */
-double monotonic_seconds(void);
 
 #endif

@@ -1,4 +1,5 @@
-/* result.json: a cell, where it ran, and what was measured. */
+#include "bench/record.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 
 #include "bench/document.h"
 #include "bench/environment.h"
-#include "bench/result.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 
@@ -64,7 +64,7 @@ static json_t *now_text(void) {
     return json_string(text);
 }
 
-Status result_write(const char *folder, const Cell *cell, const Settings *settings,
+Status record_write(const char *folder, const Cell *cell, const Settings *settings,
                     const Result *result, Error *error) {
     char path[PATH_MAX], identity[17];
     Problem problem;

@@ -75,8 +75,9 @@ void reference_forward(Reference *reference) {
     }
 }
 
-double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Seeds *seeds) {
+/* The loss after changing leaf by step * direction (size of leaf); leaf is restored. */
+static double shifted_loss(Reference *reference, const Tensor *leaf, const double *direction,
+                           double step, const Seeds *seeds) {
     double *values = reference_values(reference, leaf);
     const int64_t size = tensor_size(leaf);
     double *original = memory_take((size_t)size * sizeof *original);
@@ -98,6 +99,10 @@ static double root_mean_square(const double *values, int64_t size) {
     double sum = 0;
     for (int64_t i = 0; i < size; i++) sum += values[i] * values[i];
     return sqrt(sum / (double)(size ? size : 1));
+}
+
+double worse(double a, double b) {
+    return isnan(a) || a > b ? a : b;
 }
 
 double reference_error(const float *actual, const double *expected, int64_t size) {
@@ -123,8 +128,8 @@ static double slope(Reference *reference, const Tensor *leaf, const double *dire
     const double h = difference_step;
     if (reference->next_slope < reference->slope_count)
         return reference->slopes[reference->next_slope++];
-    const double value = (reference_shifted(reference, leaf, direction, h, seeds) -
-                          reference_shifted(reference, leaf, direction, -h, seeds)) /
+    const double value = (shifted_loss(reference, leaf, direction, h, seeds) -
+                          shifted_loss(reference, leaf, direction, -h, seeds)) /
                          (2 * h);
     if (!reference->remembers) return value;
     reference->slopes = memory_resize(reference->slopes, ((size_t)reference->slope_count + 1) *
@@ -154,7 +159,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
         direction[i] = 0;
         /* 1e-7: an all-zero gradient against the noise of the difference. */
         const double error = fabs((double)gradient[i] - expected) / (fabs(expected) + scale + 1e-7);
-        if (!(error <= worst)) worst = error;
+        worst = worse(worst, error);
     }
     double along = 0, weight = 0;
     for (int64_t i = 0; i < size; i++) {
@@ -164,7 +169,7 @@ double reference_gradient_error(Reference *reference, const Tensor *leaf, const 
     }
     const double expected = slope(reference, leaf, direction, seeds);
     const double error = fabs(along - expected) / (fabs(expected) + scale * sqrt(weight) + 1e-7);
-    if (!(error <= worst)) worst = error;
+    worst = worse(worst, error);
     free(direction);
     return worst;
 }

@@ -31,9 +31,8 @@ typedef struct Seeds {
     const float *cotangent[MAX_OUTPUTS]; /* as many numbers as the tensor has */
 } Seeds;
 
-/* The loss after changing leaf by step * direction (size of leaf); leaf is restored. */
-double reference_shifted(Reference *reference, const Tensor *leaf, const double *direction,
-                         double step, const Seeds *seeds);
+/* The larger of two errors. One that is not a number is larger than any, whichever comes first. */
+double worse(double a, double b);
 
 /* Largest |actual - expected| / (|expected| + root mean square of expected) over all elements; not
  * finite anywhere in actual gives infinity. */
@@ -41,7 +40,8 @@ double reference_error(const float *actual, const double *expected, int64_t size
 
 /* Compares leaf->host_gradient, as tape_backward left it, with central differences of the reference
  * in `probes` single elements (first, last and random ones) and one random direction. Returns the
- * largest error relative to |expected| + root mean square of the gradient. */
+ * largest error relative to |expected| + root mean square of the gradient; not-a-number where one
+ * is in the gradient. */
 double reference_gradient_error(Reference *reference, const Tensor *leaf, const Seeds *seeds,
                                 int probes);
 

@@ -1,10 +1,10 @@
-/* The measured part of a result as JSON and back. */
 #include "bench/result.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/memory.h"
@@ -207,4 +207,10 @@ bool result_from_json(const json_t *json, Result *result, char *field, size_t fi
     snprintf(field, field_bytes, "%s", wrong);
     result_free(result);
     return false;
+}
+
+void result_free(Result *result) {
+    free(result->step_seconds);
+    free(result->curve);
+    *result = (Result){0};
 }

@@ -1,40 +1,62 @@
-/* result.json: what a finished cell leaves behind, and reading it back. It appears complete or not
- * at all, carries the SHA-256 of its own content, and is never used unless that fits. */
+/* What is measured while a cell is trained and tested, and the same as JSON. */
 #ifndef LONGHAUL_RESULT_H
 #define LONGHAUL_RESULT_H
 
-#include "bench/cell.h"
-#include "bench/command.h"
-#include "bench/train.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* One result file, read back. Owns everything. */
-typedef struct Record {
-    char *path;
-    char identity[17], model[64], task[64], device[16];
-    int task_version;
-    char name[64];     /* of the model in the suite that is read; "": the architecture's */
-    Settings settings; /* every setting, sorted by key, each with its source */
-    char metric[32];   /* of the task: "accuracy" */
-    bool higher_is_better;
-    double chance, solved; /* metric of guessing, and from which on it is solved; NAN: none */
-    double best;           /* best possible metric; NAN: not known */
-    Result result;
-} Record;
+#include "bench/breakdown.h"
 
-/* Writes result.json into the folder. settings: what was set, with sources; the rest counts as
- * default. STATUS_IO. */
-Status result_write(const char *folder, const Cell *cell, const Settings *settings,
-                    const Result *result, Error *error);
+typedef enum Outcome {
+    OUTCOME_FINISHED,   /* the budget was used */
+    OUTCOME_SOLVED,     /* stopped early at the solved level */
+    OUTCOME_DIVERGED,   /* loss or gradient not finite; counts as a result */
+    OUTCOME_INTERRUPTED /* no result yet; checkpoint is there */
+} Outcome;
 
-/* Errors: STATUS_DATA for a missing, truncated, changed or other-schema file, named. */
-Status record_read(Record *record, const char *path, Error *error);
-void record_close(Record *record);
+/* One validation during training. */
+typedef struct CurvePoint {
+    int64_t step;
+    double flops, seconds, tokens; /* spent on training when it was taken */
+    double train_loss;             /* mean over the steps since the last point, nats per label */
+    double validation_loss, validation_metric;
+} CurvePoint;
 
-/* Text of a setting of the record, NULL if it has none of that key. */
-const char *record_setting(const Record *record, const char *key);
+/* Everything measured in one cell. bench/record.h writes it to result.json. */
+typedef struct Result {
+    Outcome outcome;
+    char failure[512];  /* OUTCOME_DIVERGED: op, layer, step */
+    bool at_chance;     /* test metric not distinguishable from guessing (3 standard errors) */
+    int64_t parameters; /* trained numbers */
+    int64_t embedding_parameters;
+    int64_t state_floats; /* carried per sequence at this length */
+    int64_t steps, samples, tokens;
+    double flops; /* spent: model FLOPs, evaluation excluded */
+    double flops_per_step, executed_flops_per_step;
+    double six_n_flops_per_step; /* 6 x parameters x tokens: cross-check only */
+    double train_seconds, evaluation_seconds, wall_seconds; /* wall over all sessions of the cell */
+    double step_seconds_median;
+    double *step_seconds; /* one sample per step, the last 4096; for statistics */
+    int step_seconds_count;
+    int64_t peak_bytes;    /* measured: largest resident set */
+    int64_t planned_bytes; /* predicted before the start */
+    double train_loss;     /* at the end */
+    double validation_loss, validation_metric, test_loss, test_metric;
+    double best_validation_metric;
+    Breakdown test; /* of perplexity tasks */
+    int64_t best_step;
+    CurvePoint *curve;
+    int curve_count;
+    uint64_t data_hash;    /* of the first training samples: equal for every model and batch */
+    int threads, sessions; /* sessions: 1 + number of resumes */
+    int processes;         /* that shared the last session; threads and memory are those of one */
+} Result;
 
-/* The measured part alone, for checkpoints. Not-a-number is null in JSON, an
- * infinity a string. */
+/* Frees what it owns; *result is then empty. */
+void result_free(Result *result);
+
+/* Not-a-number is null in JSON, an infinity a string. */
 struct json_t *result_to_json(const Result *result);
 /* False when a field is missing or of the wrong type; *result then owns nothing. */
 bool result_from_json(const struct json_t *json, Result *result, char *field, size_t field_bytes);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/cell.h"
 #include "bench/config.h"
 #include "engine/file.h"
 

@@ -12,7 +12,7 @@ static double constant(const Schedule *schedule, double progress, double rest) {
 
 /* Half a cosine from 1 to the end, `phase` of it gone: 0 to 1. */
 static double half_cosine(double end, double phase) {
-    return end + (1 - end) * 0.5 * (1 + cos(3.14159265358979323846 * phase));
+    return end + (1 - end) * 0.5 * (1 + cos(M_PI * phase));
 }
 
 /* Loshchilov and Hutter 2017 (SGDR), arXiv 1608.03983, with periods of equal length. The last one

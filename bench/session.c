@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/part_sum.h"
 
@@ -17,12 +16,6 @@ static const size_t replay_bytes = 24u << 20;
 static const double most_repetition = 1.5;
 /* A device with memory of its own wants the largest batch that fits any of its kind. */
 static const size_t remote_replay_bytes = (size_t)4 << 30;
-
-double seconds_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 int64_t session_samples(const Session *session, Split split, int64_t wanted) {
     const Task *task = session->cell->task;
@@ -223,8 +216,8 @@ Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error) {
                                                             session.problem.length)
                                 : 0,
             .micro_batch = session.micro_batch,
-            .steps = budget_steps(&budget, cell, &session.problem, session.flops_per_step,
-                                  session.train_samples),
+            .steps = budget_steps(&budget, cell->run.batch, &session.problem,
+                                  session.flops_per_step, session.train_samples),
             .flops_per_step = session.flops_per_step,
             .executed_flops_per_step = session.executed_flops_per_step,
             .bytes = session_bytes(&session),

@@ -3,9 +3,9 @@
 #ifndef LONGHAUL_SESSION_H
 #define LONGHAUL_SESSION_H
 
+#include "bench/cell.h"
 #include "bench/network.h"
 #include "bench/team.h"
-#include "bench/train.h"
 
 typedef struct Session {
     const Cell *cell;
@@ -51,7 +51,17 @@ int64_t session_embedding_parameters(const Session *session);
 /* Samples of a split that exist, at most `wanted`. */
 int64_t session_samples(const Session *session, Split split, int64_t wanted);
 
-/* Seconds since an arbitrary start, monotonic. */
-double seconds_now(void);
+/* What the plan knows before anything runs. */
+typedef struct CellPlan {
+    int64_t parameters, embedding_parameters, state_floats;
+    int64_t micro_batch;
+    int64_t steps; /* that the budget buys; -1 when only time can tell */
+    double flops_per_step, executed_flops_per_step, total_flops;
+    int64_t bytes; /* predicted peak: arenas, parameters, moments, data */
+    int64_t available_bytes;
+} CellPlan;
+
+/* Records and plans the cell without allocating. STATUS_USAGE when it cannot fit in memory. */
+Status cell_plan(const Cell *cell, int threads, CellPlan *plan, Error *error);
 
 #endif

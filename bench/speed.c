@@ -6,6 +6,7 @@
 
 #include "bench/session.h"
 #include "bench/speed_memory.h"
+#include "engine/clock.h"
 #include "engine/memory.h"
 #include "engine/optimizer.h"
 

@@ -47,13 +47,6 @@ double deviation(const double *values, int n) {
     return sqrt(squares / (n - 1));
 }
 
-double geometric_mean(const double *values, int n) {
-    assert(n >= 1);
-    double sum = 0;
-    for (int i = 0; i < n; i++) sum += log(values[i]);
-    return exp(sum / n);
-}
-
 /* Continued fraction of the incomplete beta function (DLMF 8.17.22) by Lentz's method. */
 static double beta_fraction(double a, double b, double x) {
     const double tiny = 1e-300; /* stands in for an exact zero denominator */
@@ -95,34 +88,21 @@ static double student_tail(double t, double degrees) {
     return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t));
 }
 
-static double normal_tail(double z, double unused) {
-    (void)unused;
-    return erfc(z / sqrt(2.0));
-}
-
-/* Solves tail(t) = target for a falling tail by doubling and bisection, to the last bits. */
-static double solve_tail(double (*tail)(double, double), double degrees, double target) {
+/* Solves student_tail(t) = 1 - confidence by doubling and bisection, to the last bits. */
+double student_quantile(double confidence, double degrees) {
+    assert(confidence > 0 && confidence < 1 && degrees >= 1);
+    const double target = 1 - confidence;
     double low = 0, high = 1;
-    while (tail(high, degrees) > target && high < 1e300) high *= 2;
+    while (student_tail(high, degrees) > target && high < 1e300) high *= 2;
     for (int i = 0; i < 200 && high - low > 1e-15 * high; i++) {
         const double middle = (low + high) / 2;
-        if (tail(middle, degrees) > target) {
+        if (student_tail(middle, degrees) > target) {
             low = middle;
         } else {
             high = middle;
         }
     }
     return (low + high) / 2;
-}
-
-double student_quantile(double confidence, double degrees) {
-    assert(confidence > 0 && confidence < 1 && degrees >= 1);
-    return solve_tail(student_tail, degrees, 1 - confidence);
-}
-
-double normal_quantile(double confidence) {
-    assert(confidence > 0 && confidence < 1);
-    return solve_tail(normal_tail, 0, 1 - confidence);
 }
 
 Interval student_interval(const double *values, int n, double confidence) {
@@ -151,13 +131,4 @@ Interval median_interval(const double *values, int n, double confidence, int res
     free(draw);
     free(medians);
     return interval;
-}
-
-Interval binomial_interval(int64_t successes, int64_t trials, double confidence) {
-    assert(trials >= 1 && successes >= 0 && successes <= trials);
-    const double n = (double)trials, share = (double)successes / n;
-    const double z = normal_quantile(confidence), z2 = z * z;
-    const double centre = (share + z2 / (2 * n)) / (1 + z2 / n);
-    const double half = z / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n));
-    return (Interval){fmax(0, centre - half), fmin(1, centre + half)};
 }

@@ -3,8 +3,6 @@
 #ifndef LONGHAUL_STATISTICS_H
 #define LONGHAUL_STATISTICS_H
 
-#include <stdint.h>
-
 typedef struct Interval {
     double low, high;
 } Interval;
@@ -17,9 +15,6 @@ double median(const double *values, int n);
 /* Sample standard deviation (n - 1 in the denominator); 0 for n = 1. */
 double deviation(const double *values, int n);
 
-/* exp of the mean logarithm; values must be positive. */
-double geometric_mean(const double *values, int n);
-
 /* Two-sided interval of the mean by Student's t with n - 1 degrees of freedom. One value says
  * nothing about its spread: for n = 1 both ends are not-a-number. */
 Interval student_interval(const double *values, int n, double confidence);
@@ -28,14 +23,7 @@ Interval student_interval(const double *values, int n, double confidence);
  * random stream: the same values give the same interval everywhere. */
 Interval median_interval(const double *values, int n, double confidence, int resamples);
 
-/* Interval of a proportion by the score test (Wilson 1927); stays within 0..1 and is sensible at
- * 0 and n successes. trials >= 1. */
-Interval binomial_interval(int64_t successes, int64_t trials, double confidence);
-
 /* The value t with P(|T| <= t) = confidence for Student's distribution; degrees >= 1. */
 double student_quantile(double confidence, double degrees);
-
-/* The value z with P(|Z| <= z) = confidence for the standard normal distribution. */
-double normal_quantile(double confidence);
 
 #endif

@@ -11,7 +11,8 @@ static void *allocate(int count, size_t size) {
     return memory_take_zeroed((size_t)count, size);
 }
 
-const char *study_name(const Record *record) {
+/* The name of a record's row. */
+static const char *name_of(const Record *record) {
     return *record->name ? record->name : record->model;
 }
 
@@ -29,7 +30,8 @@ int value_order(const char *a, const char *b) {
     return strcmp(a, b);
 }
 
-double study_metric(const Record *record) {
+/* Test metric of a record as it enters means. */
+static double metric_of(const Record *record) {
     const double metric = record->result.test_metric;
     return isfinite(metric) ? metric : record->chance;
 }
@@ -52,7 +54,9 @@ double study_labels_accuracy(const Row *row, int seed, int64_t labels) {
     return row->seeds[seed]->chance;
 }
 
-bool study_sees_ahead(const Record *record) {
+/* May every position see the whole sequence? True of architectures that can, in tasks where nothing
+ * has to be predicted; false for names that are no longer known. */
+static bool sees_ahead(const Record *record) {
     const Model *model = model_find(record->model);
     const Task *task = task_find(record->task);
     if (!model || !task || !model->bidirectional) return false;
@@ -80,8 +84,7 @@ static bool same_values(const Record *a, const Record *b, const char keys[][STUD
 }
 
 bool study_in_row(const Study *study, const Record *a, const Record *b) {
-    return !strcmp(study_name(a), study_name(b)) &&
-           same_values(a, b, study->axes, study->axis_count);
+    return !strcmp(name_of(a), name_of(b)) && same_values(a, b, study->axes, study->axis_count);
 }
 
 void study_tasks(const Study *study, char *text, size_t size) {
@@ -125,7 +128,7 @@ static char *text_of(const Study *study, const Record *record, Alike alike) {
     char *text;
     size_t bytes;
     FILE *out = memory_stream(&text, &bytes);
-    if (alike.model) fprintf(out, "%s", study_name(record));
+    if (alike.model) fprintf(out, "%s", name_of(record));
     if (alike.seed) fprintf(out, "\n%s", study_value(record, "seed"));
     for (int i = 0; i < study->axis_count; i++)
         fprintf(out, "\n%s", study_value(record, study->axes[i]));
@@ -272,7 +275,7 @@ static void measure_row(const Study *study, Row *row) {
     double share = 0;
     for (int i = 0; i < n; i++) {
         const Result *result = &row->seeds[i]->result;
-        row->metrics[i] = study_metric(row->seeds[i]);
+        row->metrics[i] = metric_of(row->seeds[i]);
         row->flops += result->flops / n;
         row->wall_seconds += result->wall_seconds / n;
         row->validation += result->best_validation_metric / n;
@@ -289,7 +292,7 @@ static void measure_row(const Study *study, Row *row) {
     row->parameters = (double)row->seeds[0]->result.parameters;
     row->state_bytes = (double)row->seeds[0]->result.state_floats * (double)sizeof(float);
     row->chance = row->seeds[0]->chance;
-    row->sees_ahead = study_sees_ahead(row->seeds[0]);
+    row->sees_ahead = sees_ahead(row->seeds[0]);
     row->mean = mean(row->metrics, n);
     row->interval = student_interval(row->metrics, n, STUDY_CONFIDENCE_PERCENT / 100.0);
     measure_language(row);
@@ -307,7 +310,7 @@ static Row make_row(const Study *study, const Grouping *grouping, int first) {
     const int chosen = select_values(study, grouping, first, &row.cells);
     const Record *choice = &study->records[chosen];
     snprintf(row.model, sizeof row.model, "%s", choice->model);
-    snprintf(row.name, sizeof row.name, "%s", study_name(choice));
+    snprintf(row.name, sizeof row.name, "%s", name_of(choice));
     for (int i = 0; i < study->axis_count; i++) {
         copy_value(row.values[i], choice, study->axes[i]);
     }
@@ -354,9 +357,9 @@ static void choose_styles(const Study *study, Summary *summary) {
     int slots[MOST], count = 0;
     for (int i = 0; i < study->count && count < MOST; i++) {
         bool known = false;
-        for (int k = 0; k < count; k++) known |= !strcmp(names[k], study_name(&study->records[i]));
+        for (int k = 0; k < count; k++) known |= !strcmp(names[k], name_of(&study->records[i]));
         if (known) continue;
-        names[count] = study_name(&study->records[i]);
+        names[count] = name_of(&study->records[i]);
         models[count++] = study->records[i].model;
     }
     palette_slots(names, models, count, slots);

@@ -5,7 +5,7 @@
 #ifndef LONGHAUL_STUDY_H
 #define LONGHAUL_STUDY_H
 
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/statistics.h"
 #include "bench/suite.h"
 
@@ -94,9 +94,6 @@ bool study_chance_varies(const Study *study);
 /* True when every record of the same case and seed trained on the same data. */
 bool study_same_data(const Study *study);
 
-/* The name of a record's row. */
-const char *study_name(const Record *record);
-
 /* Text of a setting, "" when the record has none of that key. */
 const char *study_value(const Record *record, const char *key);
 
@@ -107,13 +104,6 @@ int study_labels(const Row *row, int64_t labels[BREAKDOWN_POSITIONS]);
 /* Test accuracy of one seed of the row on samples of so many labels; chance for one that diverged
  * and has no test. */
 double study_labels_accuracy(const Row *row, int seed, int64_t labels);
-
-/* May every position see the whole sequence? True of architectures that can, in tasks where nothing
- * has to be predicted; false for names that are no longer known. */
-bool study_sees_ahead(const Record *record);
-
-/* Test metric of a record as it enters means. */
-double study_metric(const Record *record);
 
 /* Numbers in numeric order before words in alphabetical order. */
 int value_order(const char *a, const char *b);

@@ -1,3 +1,4 @@
+/* A study from the results of a suite that are on disk. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

@@ -11,8 +11,9 @@
 
 #include "bench/environment.h"
 #include "bench/interrupt.h"
-#include "bench/result.h"
+#include "bench/record.h"
 #include "bench/store.h"
+#include "engine/clock.h"
 #include "engine/device.h"
 #include "engine/file.h"
 #include "engine/memory.h"
@@ -209,7 +210,7 @@ static void finish(Sweep *sweep, int index, Status status, int killed_by) {
 }
 
 static void look_elsewhere(Sweep *sweep) {
-    const double now = monotonic_seconds();
+    const double now = seconds_now();
     if (now - sweep->last_look < look_seconds) return;
     sweep->last_look = now;
     for (int i = 0; i < sweep->suite->count; i++) {

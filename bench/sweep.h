@@ -2,8 +2,8 @@
 #ifndef LONGHAUL_SWEEP_H
 #define LONGHAUL_SWEEP_H
 
+#include "bench/result.h"
 #include "bench/suite.h"
-#include "bench/train.h"
 #include "bench/worker.h"
 
 typedef struct SweepOptions {

@@ -2,7 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "bench/session.h"
 #include "bench/sweep.h"
+#include "engine/clock.h"
 
 static ModelSpeed *speed_of(const Sweep *sweep, const char *name) {
     for (int i = 0; i < sweep->speed_count; i++)
@@ -34,7 +36,7 @@ static double rate_of(const Sweep *sweep, const char *name) {
         if (worker->pid == 0 || !(worker->progress.fraction > 0)) continue;
         const int group = sweep->suite->cells[sweep->cells_of[i]].group;
         flops += worker->progress.fraction * sweep->costs[group].flops;
-        seconds += monotonic_seconds() - worker->started;
+        seconds += seconds_now() - worker->started;
     }
     return seconds > 0 && flops > 0 ? flops / seconds : NAN;
 }

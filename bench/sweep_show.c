@@ -1,7 +1,9 @@
+/* What a sweep says: a line while it runs, each cell that ends, and the summary. */
 #include <math.h>
 #include <stdio.h>
 
 #include "bench/sweep.h"
+#include "engine/clock.h"
 
 static const char *const outcomes[] = {[OUTCOME_FINISHED] = "budget used",
                                        [OUTCOME_SOLVED] = "solved",
@@ -49,7 +51,7 @@ void sweep_show_finished(Sweep *sweep, int cell) {
 /* "cell 8 of 40 | mamba 45 % 0.31, lstm 12 % - | 3:20 min left", often on a terminal and once a
  * minute in a log. */
 void sweep_show_progress(Sweep *sweep) {
-    const double now = monotonic_seconds();
+    const double now = seconds_now();
     if (sweep->options->quiet || now - sweep->last_line < (sweep->terminal ? 0.5 : 60)) return;
     sweep->last_line = now;
     const Count count = count_cells(sweep);

@@ -10,25 +10,21 @@
 
 #include "bench/checkpoint.h"
 #include "bench/evaluate.h"
+#include "bench/flight.h"
 #include "bench/part_sum.h"
 #include "bench/schedule.h"
 #include "bench/session.h"
 #include "bench/share.h"
+#include "bench/statistics.h"
+#include "bench/training_set.h"
+#include "engine/clock.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 #include "engine/optimizer.h"
 
-enum { STEP_SAMPLES = 4096, FLIGHTS = 2 };
+enum { STEP_SAMPLES = 4096 };
 static const double checkpoint_seconds = 60;
 static const double progress_seconds = 0.1;
-
-/* What a step leaves for the host to look at. On a device with memory of its own that is when the
- * next step has been enqueued, so that the device never waits for the host. */
-typedef struct Flight {
-    float *losses; /* one a replay */
-    double *norm;
-    void *mark; /* behind the step */
-} Flight;
 
 typedef struct Training {
     Session session;
@@ -38,40 +34,13 @@ typedef struct Training {
     Schedule schedule;
     CheckpointState state;
     int64_t issued; /* steps begun: state.step, which have been looked at, plus those in flight */
-    Flight flights[FLIGHTS];
-    void *landing;  /* their memory, pinned where the device has its own */
+    Flights flights;
     Result *result; /* = &state.so_far */
     PartSum sum;    /* of the gradients of a step's parts */
-    Batch batch;
-    int64_t *order; /* permutation of the training set in this epoch */
-    int64_t epoch;  /* that `order` is of; -1: none yet */
+    TrainingSet set;
     double session_start, wall_before;
     double last_save, last_report;
 } Training;
-
-int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
-                     double flops_per_step, int64_t train_samples) {
-    const double batch = (double)cell->run.batch;
-    double steps = 0;
-    switch (budget->unit) {
-    case BUDGET_FLOP:
-        steps = budget->amount / flops_per_step;
-        break;
-    case BUDGET_TOKEN:
-        steps = budget->amount / (batch * (double)problem->length * problem->sequences);
-        break;
-    case BUDGET_STEP:
-        steps = budget->amount;
-        break;
-    case BUDGET_EPOCH:
-        steps = budget->amount * (double)train_samples / batch;
-        break;
-    case BUDGET_SECOND:
-    case BUDGET_SHARE:
-        return -1;
-    }
-    return steps < 1 ? 1 : (int64_t)steps;
-}
 
 /* Of the budget. cell_validate has seen to it that both are lengths of the same kind. */
 static double warmup_share(const Training *training) {
@@ -80,8 +49,8 @@ static double warmup_share(const Training *training) {
     warmup_parse(session->cell->run.warmup, &warmup, NULL);
     if (warmup.unit == BUDGET_SHARE) return warmup.amount;
     if (warmup.unit == BUDGET_SECOND) return warmup.amount / training->budget.amount;
-    return (double)budget_steps(&warmup, session->cell, &session->problem, session->flops_per_step,
-                                session->train_samples) /
+    return (double)budget_steps(&warmup, session->cell->run.batch, &session->problem,
+                                session->flops_per_step, session->train_samples) /
            (double)training->steps;
 }
 
@@ -89,72 +58,6 @@ static double warmup_share(const Training *training) {
 static double progress_of(const Training *training) {
     if (training->steps > 0) return (double)training->issued / (double)training->steps;
     return training->result->train_seconds / training->budget.amount;
-}
-
-/* Order of the training set in an epoch: a Fisher-Yates shuffle addressed by the epoch alone. */
-static void shuffle(Training *training, int64_t epoch) {
-    const int64_t n = training->session.train_samples;
-    const Cell *cell = training->session.cell;
-    if (!training->order) training->order = memory_take((size_t)n * sizeof *training->order);
-    Random random = random_open((uint64_t)cell->run.seed, random_stream("order"), (uint64_t)epoch);
-    for (int64_t i = 0; i < n; i++) training->order[i] = i;
-    for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t j = (int64_t)random_below(&random, (uint64_t)i + 1);
-        const int64_t swap = training->order[i];
-        training->order[i] = training->order[j];
-        training->order[j] = swap;
-    }
-    training->epoch = epoch;
-}
-
-/* Indices of samples first .. first + count - 1 in the order of training. The caller frees them. */
-static int64_t *indices_of(Training *training, int64_t first, int64_t count) {
-    const int64_t n = training->session.train_samples;
-    int64_t *indices = memory_take((size_t)count * sizeof *indices);
-    for (int64_t i = 0; i < count; i++) {
-        indices[i] = first + i;
-        if (n == 0) continue;
-        indices[i] = (first + i) % n;
-        if (!training->session.cell->run.shuffle) continue;
-        if ((first + i) / n != training->epoch) shuffle(training, (first + i) / n);
-        indices[i] = training->order[indices[i]];
-    }
-    return indices;
-}
-
-static void fill_batch(Training *training, Batch *batch, int64_t first, int64_t count) {
-    Session *session = &training->session;
-    int64_t *indices = indices_of(training, first, count);
-    batch_fill(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
-               count, session->threads);
-    free(indices);
-}
-
-/* This process's samples of the batch of a step, counted from 0. Of the others' it learns the
- * weights alone, whose sum is a factor in every loss. */
-static void make_batch(Training *training, int64_t step) {
-    Session *session = &training->session;
-    const Team *team = session->team;
-    const int64_t samples = session->cell->run.batch, own = samples / team->count;
-    Batch *batch = &training->batch;
-    int64_t *indices = indices_of(training, step * samples, samples);
-    batch_fill_rows(batch, session->cell, &session->problem, session->data, SPLIT_TRAIN, 0, indices,
-                    team->rank * own, (team->rank + 1) * own, session->threads);
-    team_gather(team, batch->weights,
-                (size_t)(own * session->problem.labels) * sizeof *batch->weights);
-    batch_count_labels(batch, &session->problem, samples);
-    free(indices);
-}
-
-/* Of so many samples whatever the batch, so that cells with other batches can be compared. */
-static uint64_t hash_data(Training *training) {
-    enum { SAMPLES = 32 };
-    const Problem *problem = &training->session.problem;
-    Batch batch = batch_open(problem, SAMPLES);
-    fill_batch(training, &batch, 0, SAMPLES);
-    const uint64_t hash = batch_hash(&batch, problem);
-    batch_close(&batch);
-    return hash;
 }
 
 static Run run_of(const Training *training, int64_t step, int64_t replay) {
@@ -172,13 +75,13 @@ static void explain_divergence(Training *training, double loss, double norm) {
     Session *session = &training->session;
     Result *result = training->result;
     const char *op = "backward", *scope = "";
-    const int64_t samples = session->cell->run.batch;
-    fill_batch(training, &training->batch, training->state.step * samples, samples);
+    const Batch *batch = &training->set.batch;
+    training_set_take_all(&training->set, training->state.step);
     for (int64_t m = 0; m < session->replays; m++) {
         const Run run = run_of(training, training->state.step, m);
         tape_turn(session->train.tape);
-        network_load(&session->train, &session->problem, &training->batch, m * session->micro_batch,
-                     training->batch.labels);
+        network_load(&session->train, &session->problem, batch, m * session->micro_batch,
+                     batch->labels);
         const OpCall *call = tape_find_not_finite(session->train.tape, &run);
         if (!call) continue;
         op = call->op->name;
@@ -206,45 +109,14 @@ static Optimizer optimizer_at(const Training *training, double progress) {
                        .replays = training->session.replays};
 }
 
-/* Memory for what steps leave behind. */
-static Status prepare_landing(Training *training, Error *error) {
-    Device *device = &training->session.device;
-    const int64_t replays = training->session.replays;
-    const size_t each = sizeof(double) * (size_t)(1 + (replays + 1) / 2);
-    if (device->kind->remote) {
-        if (device->kind->remote->pin(device, FLIGHTS * each, &training->landing, error) !=
-            STATUS_OK)
-            return error->status;
-        tape_leave(training->session.train.tape); /* the losses are all that is wanted */
-    } else {
-        training->landing = memory_take_zeroed(FLIGHTS, each);
-    }
-    for (int i = 0; i < FLIGHTS; i++) {
-        training->flights[i].norm = (double *)((char *)training->landing + (size_t)i * each);
-        training->flights[i].losses = (float *)(training->flights[i].norm + 1);
-    }
-    return STATUS_OK;
-}
-
-static void release_landing(Training *training) {
-    Device *device = &training->session.device;
-    const DeviceRemote *remote = device->kind ? device->kind->remote : NULL;
-    for (int i = 0; remote && i < FLIGHTS; i++) remote->drop(device, training->flights[i].mark);
-    if (remote && training->landing)
-        remote->unpin(device, training->landing);
-    else
-        free(training->landing);
-}
-
 /* Waits for the oldest step in flight and counts it. Diverged when its loss or gradient is not
  * finite; parameters have not been changed by a gradient that is not. Fails only when the device
  * does. */
 static Status land(Training *training, bool *diverged, Error *error) {
     Session *session = &training->session;
     Result *result = training->result;
-    const Flight *flight = &training->flights[training->state.step % FLIGHTS];
-    const DeviceRemote *remote = session->device.kind->remote;
-    if (remote && remote->wait(&session->device, flight->mark, error) != STATUS_OK)
+    const Flight *flight = flight_of(&training->flights, training->state.step);
+    if (flight_wait(&training->flights, training->state.step, error) != STATUS_OK)
         return error_context(error, "model %s, step %" PRId64, session->cell->model->name,
                              training->state.step + 1);
     double loss = 0;
@@ -286,6 +158,7 @@ static Status land_all(Training *training, bool *diverged, Error *error) {
 static void replay_own_parts(Training *training, int64_t step, float *losses) {
     Session *session = &training->session;
     Network *network = &session->train;
+    const Batch *batch = &training->set.batch;
     float *gradients = session->parameters->gradients;
     const Team *team = session->team;
     const int64_t own = session->replays / team->count, first = team->rank * own;
@@ -293,8 +166,7 @@ static void replay_own_parts(Training *training, int64_t step, float *losses) {
     for (int64_t m = first; m < first + own; m++) {
         const Run run = run_of(training, step, m);
         tape_turn(network->tape);
-        network_load(network, &session->problem, &training->batch, m * session->micro_batch,
-                     training->batch.labels);
+        network_load(network, &session->problem, batch, m * session->micro_batch, batch->labels);
         network->loss->host_gradient[0] = 1;
         tape_forward(network->tape, &run);
         device_download(&session->device, &losses[m], network->loss->data, sizeof(float));
@@ -309,12 +181,11 @@ static void replay_own_parts(Training *training, int64_t step, float *losses) {
  * lands the step before that. The CPU's step has been done when it returns, and lands at once. */
 static Status train_step(Training *training, bool *diverged, Error *error) {
     Session *session = &training->session;
-    Device *device = &session->device;
     Result *result = training->result;
     const double start = seconds_now();
     const int64_t step = training->issued;
-    Flight *flight = &training->flights[step % FLIGHTS];
-    make_batch(training, step);
+    const Flight *flight = flight_of(&training->flights, step);
+    training_set_take(&training->set, step);
     if (step - training->state.step == FLIGHTS) {
         if (land(training, diverged, error) != STATUS_OK) return error->status;
         if (*diverged) return STATUS_OK;
@@ -325,9 +196,10 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
         training->steps > 0 ? (double)(step + 1) / (double)training->steps : progress_of(training);
     const Optimizer optimizer = optimizer_at(training, done);
     optimizer_step(&optimizer, session->parameters, step + 1, session->threads, flight->norm);
-    if (device->kind->remote) flight->mark = device->kind->remote->mark(device, flight->mark);
+    flight_begun(&training->flights, step);
     training->issued++;
-    if (!device->kind->remote && land(training, diverged, error) != STATUS_OK) return error->status;
+    if (!session->device.kind->remote && land(training, diverged, error) != STATUS_OK)
+        return error->status;
     if (*diverged) return STATUS_OK;
 
     const double seconds = team_largest(session->team, seconds_now() - start);
@@ -475,22 +347,6 @@ static Status train_loop(Training *training, Error *error) {
     return STATUS_OK;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median_of(const double *values, int count) {
-    if (!count) return NAN;
-    double *sorted = memory_take((size_t)count * sizeof *sorted);
-    memcpy(sorted, values, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    const double median =
-        count % 2 ? sorted[count / 2] : 0.5 * (sorted[count / 2 - 1] + sorted[count / 2]);
-    free(sorted);
-    return median;
-}
-
 static void finish(Training *training) {
     Session *session = &training->session;
     Result *result = training->result;
@@ -505,7 +361,8 @@ static void finish(Training *training) {
         result->test_metric = test.metric;
         result->at_chance = test.at_chance;
     }
-    result->step_seconds_median = median_of(result->step_seconds, result->step_seconds_count);
+    result->step_seconds_median =
+        result->step_seconds_count ? median(result->step_seconds, result->step_seconds_count) : NAN;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     result->peak_bytes = (int64_t)team_largest(session->team, (double)usage.ru_maxrss) * 1024;
@@ -558,14 +415,15 @@ static Status begin(Training *training, Error *error) {
     free(result->step_seconds);
     result->step_seconds = samples;
     training->wall_before = result->wall_seconds;
-    training->batch = batch_open(&session->problem, cell->run.batch);
-    training->epoch = -1;
+    training->set = training_set_open(session);
     training->issued = training->state.step;
-    if (prepare_landing(training, error) != STATUS_OK ||
+    if (session->device.kind->remote)
+        tape_leave(session->train.tape); /* the losses are all that is wanted */
+    if (flights_open(&training->flights, &session->device, session->replays, error) != STATUS_OK ||
         part_sum_open(&training->sum, cell->run.replicas, session->team, session->parameters->size,
                       error) != STATUS_OK)
         return error->status;
-    if (!found) result->data_hash = hash_data(training);
+    if (!found) result->data_hash = training_set_hash(&training->set);
     describe(training);
     return STATUS_OK;
 }
@@ -587,7 +445,7 @@ static Status prepare(Training *training, const Cell *cell, Error *error) {
     if (options->team) session->team = options->team;
     if (status == STATUS_OK) status = share_check(session, error);
     if (status != STATUS_OK) return status;
-    training->steps = budget_steps(&training->budget, cell, &session->problem,
+    training->steps = budget_steps(&training->budget, cell->run.batch, &session->problem,
                                    session->flops_per_step, session->train_samples);
     return begin(training, error);
 }
@@ -604,17 +462,10 @@ Status cell_train(const Cell *cell, const TrainOptions *options, Result *result,
         finish(&training);
         status = save(&training, error); /* the weights that the test was taken with */
     }
-    batch_close(&training.batch);
+    training_set_close(&training.set);
     part_sum_close(&training.sum);
-    free(training.order);
-    release_landing(&training);
+    flights_close(&training.flights);
     session_close(&training.session);
     *result = training.state.so_far;
     return status;
-}
-
-void result_free(Result *result) {
-    free(result->step_seconds);
-    free(result->curve);
-    *result = (Result){0};
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/clock.h"
 #include "engine/file.h"
 
 /* The processors first .. first+count-1 of those that this process may use. */
@@ -78,7 +79,7 @@ static Status fork_worker(Worker *worker, const WorkerTask *task, int messages, 
         close(ends[0]);
         return error_set(error, STATUS_IO, "starting a process: %s", strerror(errno));
     }
-    *worker = (Worker){.pid = pid, .pipe = ends[0], .started = monotonic_seconds()};
+    *worker = (Worker){.pid = pid, .pipe = ends[0], .started = seconds_now()};
     worker->progress = (Progress){.metric = NAN, .seconds_left = NAN};
     return STATUS_OK;
 }

@@ -17,14 +17,6 @@ const Op *const *op_list(int *count) {
     return ops;
 }
 
-const Op *op_find(const char *name) {
-    int count;
-    const Op *const *list = op_list(&count);
-    for (int i = 0; i < count; i++)
-        if (strcmp(list[i]->name, name) == 0) return list[i];
-    return NULL;
-}
-
 Isa isa_best(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

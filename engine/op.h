@@ -162,7 +162,6 @@ struct Op {
 
 /* All registered operations, in the order of engine/ops/ops.def; *count receives how many. */
 const Op *const *op_list(int *count);
-const Op *op_find(const char *name); /* NULL when there is none */
 
 /* The widest instruction set of this processor that the build has; Isa names for messages. */
 Isa isa_best(void);

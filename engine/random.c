@@ -61,7 +61,7 @@ uint32_t random_u32(Random *random) {
     return random->words[4 - random->left--];
 }
 
-uint64_t random_u64(Random *random) {
+static uint64_t random_u64(Random *random) {
     const uint64_t high = random_u32(random);
     return high << 32 | random_u32(random);
 }
@@ -91,5 +91,5 @@ double random_real(Random *random) {
 double random_normal(Random *random) {
     const double u = 1.0 - random_real(random);
     const double v = random_real(random);
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
+    return sqrt(-2.0 * log(u)) * cos(2 * M_PI * v);
 }

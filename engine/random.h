@@ -27,7 +27,6 @@ typedef struct Random {
 
 Random random_open(uint64_t seed, uint64_t stream, uint64_t item);
 uint32_t random_u32(Random *random);
-uint64_t random_u64(Random *random);
 uint64_t random_below(Random *random, uint64_t n); /* uniform on 0..n-1, no bias; n > 0 */
 double random_real(Random *random);                /* uniform on [0, 1), 53 bits */
 double random_normal(Random *random);              /* mean 0, variance 1 */

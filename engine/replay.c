@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "engine/clock.h"
 #include "engine/memory.h"
 #include "engine/tape_internal.h"
 
@@ -146,22 +146,16 @@ void tape_release(Tape *tape) {
     kind->release(tape->device, tape->arena, tape->bytes);
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static void run_step(Tape *tape, const Step *step, const Run *run) {
     OpCall *call = tape->calls[step->call];
     const OpKernels *kernels = tape->kernels[step->call];
     call->scratch = step->scratch >= 0 ? place_of(tape, step->scratch) : NULL;
-    const double start = tape->seconds ? now() : 0;
+    const double start = tape->seconds ? seconds_now() : 0;
     if (step->kind == STEP_BACKWARD)
         kernels->backward(call, run);
     else
         kernels->forward(call, run);
-    if (tape->seconds) tape->seconds[step->call] += now() - start;
+    if (tape->seconds) tape->seconds[step->call] += seconds_now() - start;
 }
 
 /* Inputs to the device; or gradients that the caller has set. */

@@ -22,7 +22,6 @@
 
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/repeat/repeat.h"
-#include "models/backbone.h"
 #include "models/diagonal.h"
 #include "models/state_space.h"
 

@@ -12,8 +12,7 @@ static void fill_positions(float *data, const Shape *shape, Random *random, doub
         for (int64_t k = 0; k < bands; k++) {
             const double step = bands > 1 ? ((double)(bands - 1) - 1e-4) / (double)(bands - 1) : 0;
             const double frequency = 1e-4 + step * (double)k;
-            const double angle =
-                frequency * 2 * 3.14159265358979323846 * (double)t / (double)length;
+            const double angle = frequency * 2 * M_PI * (double)t / (double)length;
             z[1 + k] = (float)cos(angle);
             z[1 + bands + k] = (float)-sin(angle);
         }

@@ -43,7 +43,8 @@ static int character_bytes(const uint8_t *text, int64_t left) {
     return count;
 }
 
-Status text_check(const char *path, const uint8_t *text, int64_t count, Error *error) {
+/* STATUS_DATA unless the bytes are UTF-8 without zero bytes. A character cut at the end passes. */
+static Status text_check(const char *path, const uint8_t *text, int64_t count, Error *error) {
     int64_t line = 1;
     for (int64_t at = 0; at < count;) {
         const int bytes = character_bytes(text + at, count - at);

@@ -12,7 +12,6 @@
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE, SHAPES = 10 };
 static const float MEAN = 122.6f, DEVIATION = 61.0f; /* those of task image */
-static const double PI = 3.14159265358979323846;
 
 static Status synthetic_problem(const void *values, Problem *problem, Error *error) {
     (void)values, (void)error;
@@ -77,11 +76,6 @@ static double between(Random *random, double low, double high) {
     return low + (high - low) * random_real(random);
 }
 
-static double draw_normal(Random *random) {
-    const double radius = sqrt(-2 * log(1 - random_real(random)));
-    return radius * cos(2 * PI * random_real(random));
-}
-
 extern const Task task_image_synthetic;
 
 static void synthetic_sample(const void *values, const void *data, uint64_t seed, Split split,
@@ -92,7 +86,7 @@ static void synthetic_sample(const void *values, const void *data, uint64_t seed
     const double radius = between(&random, 5, 11);
     const double x0 = between(&random, radius, SIDE - radius);
     const double y0 = between(&random, radius, SIDE - radius);
-    const double tilt = between(&random, -PI / 12, PI / 12);
+    const double tilt = between(&random, -M_PI / 12, M_PI / 12);
     double ground = between(&random, 0, 255), ink = between(&random, 0, 255);
     while (fabs(ground - ink) < 50) ink = between(&random, 0, 255);
     const double slope_x = between(&random, -0.8, 0.8), slope_y = between(&random, -0.8, 0.8);
@@ -101,7 +95,7 @@ static void synthetic_sample(const void *values, const void *data, uint64_t seed
         const bool on = shapes[shape]((x * cos(tilt) + y * sin(tilt)) / radius,
                                       (y * cos(tilt) - x * sin(tilt)) / radius);
         const double grey =
-            (on ? ink : ground + slope_x * x + slope_y * y) + 12 * draw_normal(&random);
+            (on ? ink : ground + slope_x * x + slope_y * y) + 12 * random_normal(&random);
         const float level = (float)fmin(fmax(round(grey), 0), 255);
         sample->reals[t] = (level - MEAN) / DEVIATION;
     }

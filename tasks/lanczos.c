@@ -6,10 +6,9 @@
 #include "tasks/sampling.h"
 
 enum { BITS = 22 };
-static const double PI = 3.14159265358979323846;
 
 static double sinc(double x) {
-    return x == 0 ? 1 : sin(PI * x) / (PI * x);
+    return x == 0 ? 1 : sin(M_PI * x) / (M_PI * x);
 }
 
 static double kernel(double x) {

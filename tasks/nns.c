@@ -63,7 +63,7 @@ static float uniform(Random *random) {
 }
 
 static void direction(Random *random, float vector[2]) {
-    const double angle = 6.283185307179586 * random_real(random);
+    const double angle = 2 * M_PI * random_real(random);
     vector[0] = (float)cos(angle);
     vector[1] = (float)sin(angle);
 }

@@ -107,8 +107,7 @@ static void occupy(const Canvas *canvas, const Dash *dash) {
 static bool place_seed(const Canvas *canvas, int y, int x, int angle, Snake *snake) {
     const PathfinderTables *tables = canvas->tables;
     const double theta = tables->turns[angle].angle;
-    const double pi = 3.14159265358979323846;
-    const double back = theta + pi < pi ? theta + pi : theta - pi;
+    const double back = theta + M_PI < M_PI ? theta + M_PI : theta - M_PI;
     const int length = canvas->pathfinder->style.paddle, reach = length + tables->margin;
     const int head_y = pathfinder_ceil(y, length * sin(theta));
     const int head_x = pathfinder_ceil(x, length * cos(theta));
@@ -148,7 +147,7 @@ static bool seed_second(const Canvas *canvas, const Snake *first, Snake *snake) 
     const int distance = canvas->pathfinder->style.seed_distance;
     for (int trial = 0; trial < PADDLE_TRIALS; trial++) {
         const int angle = (int)random_below(canvas->random, SEED_ANGLES);
-        const double phi = (double)random_below(canvas->random, 360) * 3.14159265358979323846 / 180;
+        const double phi = (double)random_below(canvas->random, 360) * M_PI / 180;
         const int y = (int)nearbyint(first->dashes[0].y + distance * sin(phi));
         const int x = (int)nearbyint(first->dashes[0].x + distance * cos(phi));
         if (place_seed(canvas, y, x, angle, snake)) return true;

@@ -9,8 +9,6 @@
 #include "tasks/pathfinder.h"
 #include "tasks/sampling.h"
 
-static const double PI = 3.14159265358979323846;
-
 int pathfinder_ceil(int coordinate, double displacement) {
     return (int)ceil(coordinate + displacement);
 }
@@ -173,14 +171,14 @@ static void list_steps(Easel *easel) {
     PathfinderTables *tables = easel->tables;
     enum { FAR = 4096 }; /* any large coordinate: pixels are cut down to whole ones */
     const double reach = easel->style->paddle + tables->margin;
-    const double turn = 360 / (2 * reach * PI);
+    const double turn = 360 / (2 * reach * M_PI);
     struct {
         double angle;
         int y, x;
     } found[MOST_STEPS];
     int count = 0;
     for (int i = 0; i * turn < 360; i++) {
-        const double angle = i * turn * PI / 180;
+        const double angle = i * turn * M_PI / 180;
         const int y = (int)(FAR + reach * sin(angle)) - FAR;
         const int x = (int)(FAR + reach * cos(angle)) - FAR;
         bool repeated = false;
@@ -206,8 +204,8 @@ static void weigh_steps(const Easel *easel, PathfinderTurn *turn) {
     const int steps = tables->steps;
     for (int j = 0; j < steps; j++) {
         const double apart = fabs(tables->turns[SEED_ANGLES + j].angle - turn->angle);
-        const double delta = fmin(apart, 2 * PI - apart);
-        const double cosine = cos(fmin(easel->style->continuity * delta, PI / 2));
+        const double delta = fmin(apart, 2 * M_PI - apart);
+        const double cosine = cos(fmin(easel->style->continuity * delta, M_PI / 2));
         turn->weight[j] = cosine > 1e-12 ? (float)(cosine * cosine) : 0;
     }
     turn->first = 0;
@@ -233,8 +231,8 @@ void pathfinder_tables(const PathfinderStyle *style, int margin, PathfinderTable
     const int turns = SEED_ANGLES + tables->steps;
     for (int i = 0; i < turns; i++) {
         PathfinderTurn *turn = &tables->turns[i];
-        if (i < SEED_ANGLES) turn->angle = (i - 180) * PI / 180;
-        const double back = turn->angle < 0 ? turn->angle + PI : turn->angle - PI;
+        if (i < SEED_ANGLES) turn->angle = (i - 180) * M_PI / 180;
+        const double back = turn->angle < 0 ? turn->angle + M_PI : turn->angle - M_PI;
         turn->patch = find_patch(&easel, i < SEED_ANGLES ? turn->angle : back);
         turn->ahead_y = (style->paddle + 2 * margin) * sin(turn->angle);
         turn->ahead_x = (style->paddle + 2 * margin) * cos(turn->angle);

@@ -52,9 +52,7 @@ static Status synthetic_problem(const void *values, Problem *problem, Error *err
 
 /* Bytes of a review: log-normal. */
 static int64_t draw_length(Random *random, int64_t most) {
-    const double radius = sqrt(-2 * log(1 - random_real(random)));
-    const double normal = radius * cos(2 * 3.14159265358979323846 * random_real(random));
-    const double bytes = 1300 * exp(0.65 * normal);
+    const double bytes = 1300 * exp(0.65 * random_normal(random));
     return bytes < SHORTEST ? SHORTEST : bytes > (double)most ? most : (int64_t)bytes;
 }
 

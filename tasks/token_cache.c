@@ -9,6 +9,8 @@
 #include "engine/memory.h"
 #include "tasks/cache.h"
 
+enum { KEY_BYTES = 65 };
+
 /* Raised when the layout changes, or the tokens that the same files give. */
 static const char magic[8] = "LHTOKEN1";
 
@@ -24,8 +26,10 @@ static void add_text(SHA2_CTX *hash, const Text *text) {
     SHA256Update(hash, text->bytes, (size_t)text->count);
 }
 
-Status token_cache_key(const Unit *unit, const UnitSettings *settings, const Text *train,
-                       const Text *text, char key[TOKEN_KEY_BYTES], Error *error) {
+/* SHA-256 in hexadecimal of unit, settings, vocabulary and text. train: the training text, from
+ * which some units take their vocabulary. */
+static Status key_of(const Unit *unit, const UnitSettings *settings, const Text *train,
+                     const Text *text, char key[KEY_BYTES], Error *error) {
     char words[128];
     SHA2_CTX hash;
     SHA256Init(&hash);
@@ -41,7 +45,7 @@ Status token_cache_key(const Unit *unit, const UnitSettings *settings, const Tex
 }
 
 static bool cache_path(const char *key, char path[PATH_MAX], Error *error) {
-    char folder[PATH_MAX], name[TOKEN_KEY_BYTES + 16];
+    char folder[PATH_MAX], name[KEY_BYTES + 16];
     snprintf(name, sizeof name, "tokens-%s", key);
     return cache_folder(folder, error) == STATUS_OK &&
            path_join(path, folder, name, error) == STATUS_OK;
@@ -92,7 +96,8 @@ static bool read_whole(FILE *file, long size, Tokens *tokens) {
            memcmp(found, expected, sizeof found) == 0;
 }
 
-bool token_cache_read(const char *key, Tokens *tokens) {
+/* False when there is none, or when it is damaged, which is then said on standard error. */
+static bool read_cache(const char *key, Tokens *tokens) {
     char path[PATH_MAX];
     FILE *file = cache_path(key, path, NULL) ? fopen(path, "rb") : NULL;
     *tokens = (Tokens){0};
@@ -126,7 +131,8 @@ static Status write_parts(FileWriter *writer, const Tokens *tokens, Error *error
     return status == STATUS_OK ? file_append(writer, digest, sizeof digest, error) : status;
 }
 
-void token_cache_write(const char *key, const Tokens *tokens) {
+/* A cache that cannot be written is said on standard error and does no harm. */
+static void write_cache(const char *key, const Tokens *tokens) {
     char folder[PATH_MAX], path[PATH_MAX];
     Error error = {0};
     FileWriter writer;
@@ -141,12 +147,12 @@ void token_cache_write(const char *key, const Tokens *tokens) {
 
 Status token_cache_encode(const Unit *unit, const UnitSettings *settings, const void *lexicon,
                           const Text *train, const Text *text, Tokens *tokens, Error *error) {
-    char key[TOKEN_KEY_BYTES];
+    char key[KEY_BYTES];
     const bool cached = unit->identify && text->count >= TOKEN_CACHE_LEAST;
-    if (cached && token_cache_key(unit, settings, train, text, key, error) != STATUS_OK)
+    if (cached && key_of(unit, settings, train, text, key, error) != STATUS_OK)
         return error->status;
-    if (cached && token_cache_read(key, tokens)) return STATUS_OK;
+    if (cached && read_cache(key, tokens)) return STATUS_OK;
     unit->encode(lexicon, text, tokens);
-    if (cached) token_cache_write(key, tokens);
+    if (cached) write_cache(key, tokens);
     return STATUS_OK;
 }

@@ -18,12 +18,12 @@ git init -q . && git add -A &&
 # share of the time that it took.
 slow() { # SHARE
     git checkout -q engine/replay.c
-    sed -i -e "s|^    if (tape->seconds) tape->seconds\[step->call\] += now() - start;|\
-    const double sabotage_took = now() - sabotage_start;\n\
+    sed -i -e "s|^    if (tape->seconds) tape->seconds\[step->call\] += seconds_now() - start;|\
+    const double sabotage_took = seconds_now() - sabotage_start;\n\
     if (call->op->name[0] == 'l' \&\& call->op->name[1] == 'i')\n\
-        while (now() - sabotage_start < sabotage_took * (1 + $1)) continue;\n&|" \
-        -e "s|^    const double start = tape->seconds ? now() : 0;|&\n\
-    const double sabotage_start = now();|" engine/replay.c
+        while (seconds_now() - sabotage_start < sabotage_took * (1 + $1)) continue;\n&|" \
+        -e "s|^    const double start = tape->seconds ? seconds_now() : 0;|&\n\
+    const double sabotage_start = seconds_now();|" engine/replay.c
     grep -q sabotage_took engine/replay.c || { echo 'engine/replay.c looks different now'; exit 74; }
 }
 expect() { # NAME EXPECTED_STATUS SHARE

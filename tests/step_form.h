@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "bench/reference.h"
 #include "bench/subject.h"
 
 /* like: the model has its parameters; NULL: its own, all of them disturbed. Equal shapes have equal
@@ -27,14 +28,14 @@ static inline void open_model(Subject *subject, const char *name, const char *se
         subject->x->data[i] = (float)random_normal(&random);
 }
 
-/* Largest difference of outputs of tokens from .. to-1. */
-static inline float output_difference(const Subject *a, const Subject *b, int64_t from,
-                                      int64_t to) {
+/* Largest difference of outputs of tokens from .. to-1; not-a-number where one is in them. */
+static inline double output_difference(const Subject *a, const Subject *b, int64_t from,
+                                       int64_t to) {
     const int64_t B = extent(a->out, 0), L = extent(a->out, 1), D = extent(a->out, 2);
-    float worst = 0;
+    double worst = 0;
     for (int64_t s = 0; s < B; s++)
         for (int64_t i = (s * L + from) * D; i < (s * L + to) * D; i++)
-            worst = fmaxf(worst, fabsf(a->out->data[i] - b->out->data[i]));
+            worst = worse(worst, (double)fabsf(a->out->data[i] - b->out->data[i]));
     return worst;
 }
 

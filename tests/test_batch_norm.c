@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "bench/reference.h"
+#include "bench/session.h"
 #include "bench/train.h"
 #include "engine/ops/batch_norm/batch_norm.h"
 #include "engine/optimizer.h"

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include "bench/claim.h"
-#include "bench/session.h"
 #include "bench/train.h"
+#include "engine/clock.h"
 #include "engine/file.h"
 
 /* ---- a wall clock that jumps by years at each look at it, back and forth ---- */

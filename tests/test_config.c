@@ -15,7 +15,6 @@
 #include "bench/config.h"
 #include "bench/home.h"
 #include "bench/suite.h"
-#include "bench/yaml.h"
 #include "engine/file.h"
 
 static char path[] = "/tmp/longhaul-config-XXXXXX.yaml";

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #include "bench/environment.h"
-#include "bench/session.h"
 #include "bench/subject.h"
+#include "engine/clock.h"
 
 enum { THREADS = 3 };
 static const float denormal = FLT_MIN / 8;

@@ -8,28 +8,15 @@ top=$PWD
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 unset MAKEFLAGS MAKELEVEL
-failures=0
-
-# check NAME EXPECTED_STATUS PART_OF_OUTPUT COMMAND...
-check() {
-    local name=$1 expected=$2 part=$3
-    shift 3
-    "$@" >"$work/out" 2>&1 </dev/null
-    local status=$?
-    if [ "$status" -ne "$expected" ] ||
-        { [ -n "$part" ] && ! grep -qF -- "$part" "$work/out"; }; then
-        echo "$name: status $status, expected $expected; no '$part'? in:"
-        sed 's/^/    /' "$work/out"
-        failures=$((failures + 1))
-    fi
-}
+. tests/check.sh
+streams=(out err)
 
 # ---- everything that the Makefile links is asked for
 packages=$(sed -n 's/^PACKAGES := //p' Makefile)
-[ -n "$packages" ] || { echo 'no PACKAGES in the Makefile'; failures=$((failures + 1)); }
+[ -n "$packages" ] || complain 'no PACKAGES in the Makefile'
 for name in $packages cmocka; do
     grep -q "^$name|library|" run_all.sh ||
-        { echo "run_all.sh does not ask for $name"; failures=$((failures + 1)); }
+        complain "run_all.sh does not ask for $name"
 done
 
 # ---- command line
@@ -62,16 +49,16 @@ chmod +x "$work"/bin/*
 with_stand_ins=(env "PATH=$work/bin:$PATH")
 check 'no rights' 2 'sudo apt-get install libopenblas-dev' "${with_stand_ins[@]}" ./run_all.sh --setup-only
 check 'no rights, every package' 2 'libcmocka-dev' "${with_stand_ins[@]}" ./run_all.sh --test
-[ ! -e "$work/apt" ] || { echo 'apt-get was called without rights'; failures=$((failures + 1)); }
+[ ! -e "$work/apt" ] || complain 'apt-get was called without rights'
 
 # ---- root: installs, with an update where the lists are missing, then builds
 printf '#!/bin/sh\necho 0\n' >"$work/bin/id"
 check root 0 'Installing: libopenblas-dev' "${with_stand_ins[@]}" ./run_all.sh --setup-only
-grep -q '^update' "$work/apt" || { echo 'no apt-get update'; failures=$((failures + 1)); }
+grep -q '^update' "$work/apt" || complain 'no apt-get update'
 grep -q 'no-install-recommends .*libfftw3-dev' "$work/apt" ||
-    { echo 'packages not asked for'; failures=$((failures + 1)); }
+    complain 'packages not asked for'
 [ "$(grep -o libfftw3-dev "$work/apt" | wc -l)" -eq "$(grep -c '^install' "$work/apt")" ] ||
-    { echo 'a package is named twice'; failures=$((failures + 1)); }
+    complain 'a package is named twice'
 
 # ---- other systems: their own command
 mkdir "$work/dnf"
@@ -106,7 +93,7 @@ check 'installed suites' 0 mqar env -u LONGHAUL_HOME -C / "$work/in stalled/bin/
 check 'installed plan' 0 transformer env -C / "$work/in stalled/bin/longhaul" plan mqar --model transformer
 for file in share/man/man1/longhaul.1 share/bash-completion/completions/longhaul \
     share/longhaul/plots/panels.gp share/longhaul/results/published/mqar.csv; do
-    [ -s "$work/in stalled/$file" ] || { echo "not installed: $file"; failures=$((failures + 1)); }
+    [ -s "$work/in stalled/$file" ] || complain "not installed: $file"
 done
 
 cd "$top" || exit 74

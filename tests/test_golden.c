@@ -24,7 +24,7 @@ static double error_of(const float *actual, const float *expected, int64_t size)
     for (int64_t i = 0; i < size; i++) {
         wide[i] = (double)expected[i];
         most = fmax(most, fabs(wide[i]));
-        largest = fmax(largest, fabs((double)actual[i]));
+        largest = worse(largest, fabs((double)actual[i]));
     }
     const double error = most > 0 ? reference_error(actual, wide, size) : largest;
     free(wide);

@@ -6,11 +6,7 @@ export BUILD
 BUILD=$(realpath "${BUILD:-build}")
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+. tests/check.sh
 small=(width=8 layers=1 vocabulary=32 length=16 pairs=2 batch=4 validation_samples=8 test_samples=8)
 
 bench/gpu.sh same resume --device cuda-emulated --steps 24 --models lstm,transformer --keep "$work" \

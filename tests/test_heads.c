@@ -1,4 +1,5 @@
 /* Every shape of problem reaches a head that can learn it: a few samples are learned by heart. */
+#include "bench/train.h"
 #include "tests/data_case.h"
 
 #include "bench/session.h"

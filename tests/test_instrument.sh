@@ -6,25 +6,8 @@ cd "$(dirname "$0")/.." || exit 74
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 export LONGHAUL_PLOTS=$work/plots LONGHAUL_SECONDS=0.001
-failures=0
-
-check() { # NAME EXPECTED_STATUS PART_OF_OUTPUT COMMAND...
-    local name=$1 expected=$2 part=$3
-    shift 3
-    "$@" >"$work/out" 2>"$work/err" </dev/null
-    local status=$?
-    if [ "$status" -ne "$expected" ] ||
-        { [ -n "$part" ] && ! cat "$work/out" "$work/err" | grep -qF -- "$part"; }; then
-        echo "$name: status $status, expected $expected; no '$part'? in:"
-        sed 's/^/    /' "$work/out" "$work/err"
-        failures=$((failures + 1))
-    fi
-}
-expect() { # NAME CONDITION...
-    local name=$1
-    shift
-    "$@" || { echo "$name: failed: $*"; failures=$((failures + 1)); }
-}
+. tests/check.sh
+streams=(out err)
 
 # ---- kernels
 check 'kernels' 0 'bound by' "$longhaul" kernels norm --output "$work/base.json"

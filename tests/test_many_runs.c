@@ -58,7 +58,7 @@ static json_t *template_of(const SuiteCell *cell) {
                            .step_seconds_count = 100};
     json_t *object = NULL;
     Error error = {0};
-    if (result_write(work, &cell->cell, &cell->settings, &result, &error) != STATUS_OK ||
+    if (record_write(work, &cell->cell, &cell->settings, &result, &error) != STATUS_OK ||
         path_join(path, work, "result.json", &error) != STATUS_OK ||
         document_read(path, &object, &error) != STATUS_OK)
         fail_msg("%s", error.message);

@@ -1,6 +1,7 @@
 /* Every model against the properties that all models share, some of them once more with batch
  * or scale normalisation, and a sabotage run that must be noticed. An argument selects checks by
  * name: build/tests/test_models model/mamba/ -v */
+#include <math.h>
 #include <stdio.h>
 
 #include "bench/check.h"
@@ -30,6 +31,13 @@ int main(int arguments, char **argument) {
         const CheckOptions sabotage = {.out = null, .filter = "/gradient", .sabotage = 0.1};
         CheckCount caught = {0};
         check_models(&sabotage, &caught);
+        /* One parameter whose error is no number, before others that are right. */
+        const CheckOptions infinite = {
+            .out = null, .filter = "model/lstm/gradient", .sabotage = INFINITY};
+        CheckCount noticed = {0};
+        check_models(&infinite, &noticed);
+        if (!noticed.failed) printf("FAIL sabotage: a gradient that is no number passed\n");
+        *(noticed.failed ? &count.passed : &count.failed) += 1;
         fclose(null);
         int models;
         model_list(&models);

@@ -7,25 +7,8 @@ cd "$(dirname "$0")/.." || exit 74
 regress=$(realpath bench/regress.sh)
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
-failures=0
-
-check() { # NAME EXPECTED_STATUS PART_OF_OUTPUT COMMAND...
-    local name=$1 expected=$2 part=$3
-    shift 3
-    "$@" >"$work/out" 2>&1 </dev/null
-    local status=$?
-    if [ "$status" -ne "$expected" ] ||
-        { [ -n "$part" ] && ! grep -qE -- "$part" "$work/out"; }; then
-        echo "$name: status $status, expected $expected; no '$part'? in:"
-        sed 's/^/    /' "$work/out"
-        failures=$((failures + 1))
-    fi
-}
-expect() { # NAME CONDITION...
-    local name=$1
-    shift
-    "$@" || { echo "$name: failed: $*"; failures=$((failures + 1)); }
-}
+. tests/check.sh
+streams=(out err) parts=-E
 
 # A report with one case of 40 samples: 1 ms times the factor, up to 2 % of noise and now and then a
 # sample that lost its processor, from a stream with a fixed seed.

@@ -77,7 +77,7 @@ static void nearest_neighbour_directions_are_uniform(void **state) {
         case_draw(&c, 6, SPLIT_TRAIN, index);
         for (int t = 0; t < 2; t++) {
             const double turn =
-                atan2(c.sample.reals[3 * t + 1], c.sample.reals[3 * t]) / 6.283185307179586;
+                atan2(c.sample.reals[3 * t + 1], c.sample.reals[3 * t]) / (2 * M_PI);
             counts[t][(int)floor((turn + 1) * SECTORS) % SECTORS] += 1;
         }
         assert_true(c.sample.reals[5] >= 0 && c.sample.reals[5] < 1);

@@ -6,25 +6,8 @@ cd "$(dirname "$0")/.." || exit 74
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 export LONGHAUL_RESULTS=$work/results LONGHAUL_PLOTS=$work/plots LC_ALL=C.UTF-8
-failures=0
-
-check() { # NAME EXPECTED_STATUS PART_OF_OUTPUT COMMAND...
-    local name=$1 expected=$2 part=$3
-    shift 3
-    "$@" >"$work/out" 2>&1 </dev/null
-    local status=$?
-    if [ "$status" -ne "$expected" ] ||
-        { [ -n "$part" ] && ! grep -qF -- "$part" "$work/out"; }; then
-        echo "$name: status $status, expected $expected; no '$part'? in:"
-        sed 's/^/    /' "$work/out"
-        failures=$((failures + 1))
-    fi
-}
-expect() { # NAME CONDITION...
-    local name=$1
-    shift
-    "$@" || { echo "$name: failed: $*"; failures=$((failures + 1)); }
-}
+. tests/check.sh
+streams=(out err)
 
 cat >"$work/tiny.yaml" <<'YAML'
 title: Tiny

@@ -223,7 +223,7 @@ static void time_mixing_alone(void **state) {
     subject_forward(&stack, 1);
     subject_forward(&alone, 1);
     /* one rounding of the norm, through two blocks */
-    assert_true(output_difference(&stack, &alone, 0, 12) < 2e-5f);
+    assert_true(output_difference(&stack, &alone, 0, 12) < 2e-5);
     subject_close(&alone);
     subject_close(&stack);
     step_form_agrees("rwkv4", "width=16 layers=2 hidden=0 mlp=identity", 12, 0.3, 2e-5f);

@@ -24,8 +24,6 @@ static void moments(void **state) {
     near_ten(median(values, 7), 4);
     near_ten(median(values, 1), 2);
     assert_true(deviation(values, 1) == 0);
-    const double powers[] = {1, 10, 100};
-    near_ten(geometric_mean(powers, 3), 10);
 }
 
 static void order_does_not_matter_and_input_stays(void **state) {
@@ -45,9 +43,9 @@ static void student_quantiles(void **state) {
     near_ten(student_quantile(0.95, 4), 2.7764451052);
     near_ten(student_quantile(0.95, 9), 2.2621571628);
     near_ten(student_quantile(0.99, 30), 2.7499956536);
-    near_ten(normal_quantile(0.95), 1.9599639845);
-    /* At 1e6 degrees t exceeds z by z (z^2 + 1) / 4e6 (Abramowitz & Stegun 26.7.5). */
-    const double z = normal_quantile(0.95);
+    /* At 1e6 degrees t exceeds the normal quantile z by z (z^2 + 1) / 4e6 (Abramowitz & Stegun
+     * 26.7.5). */
+    const double z = 1.959963984540054;
     near_ten(student_quantile(0.95, 1e6), z + z * (z * z + 1) / 4e6);
 }
 
@@ -76,25 +74,6 @@ static void bootstrap_is_fixed_and_covers(void **state) {
     assert_true(flat.low == 7 && flat.high == 7);
 }
 
-/* Newcombe 1998 (Statistics in Medicine 17:857), table I, method 3: printed to four digits. */
-static void wilson_intervals(void **state) {
-    (void)state;
-    const struct {
-        int successes, trials;
-        double low, high;
-    } rows[] = {{81, 263, 0.2553, 0.3662},
-                {15, 148, 0.0624, 0.1605},
-                {0, 20, 0.0000, 0.1611},
-                {1, 29, 0.0061, 0.1718}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const Interval interval = binomial_interval(rows[i].successes, rows[i].trials, 0.95);
-        assert_true(fabs(interval.low - rows[i].low) < 0.5001e-4);
-        assert_true(fabs(interval.high - rows[i].high) < 0.5001e-4);
-    }
-    const Interval all = binomial_interval(20, 20, 0.95);
-    near_ten(all.high, 1);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moments),
@@ -102,7 +81,6 @@ int main(void) {
         cmocka_unit_test(student_quantiles),
         cmocka_unit_test(student_interval_of_three_seeds),
         cmocka_unit_test(bootstrap_is_fixed_and_covers),
-        cmocka_unit_test(wilson_intervals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@
 #include "bench/checkpoint.h"
 #include "bench/claim.h"
 #include "bench/config.h"
+#include "bench/record.h"
 #include "bench/result.h"
 #include "bench/store.h"
 #include "engine/device.h"
@@ -334,7 +335,7 @@ static void write_result(Settings *settings, Cell *cell) {
                            .validation_loss = NAN,
                            .curve = curve,
                            .curve_count = 1};
-    if (result_write(folder, cell, settings, &result, &error) != STATUS_OK)
+    if (record_write(folder, cell, settings, &result, &error) != STATUS_OK)
         fail_msg("%s", error.message);
 }
 

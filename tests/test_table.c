@@ -10,7 +10,6 @@
 
 #include "bench/csv.h"
 #include "bench/table.h"
-#include "engine/file.h"
 #include "tests/made_up.h"
 
 /* Two models at one case; hyena has two learning rates of two seeds, of which the one that is

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/cell.h"
 #include "bench/document.h"
 #include "bench/part_sum.h"
 #include "bench/result.h"

@@ -208,89 +208,132 @@ static void set_target(const OpCall *call, int input, int64_t column, int64_t ro
     t->add = call->accumulate[input];
 }
 
-static void backward(const OpCall *call, const Run *run) {
+/* What the gradients of q, k and v have in common. */
+struct Adjoint {
+    const OpCall *call;
+    LinearCall x;
+    Parts parts;
+    float *dstates;         /* gradients of the states behind chunks */
+    float *e;               /* (B, L, H) with normalise, otherwise NULL */
+    float *q_dots, *k_dots; /* (tiles, B, H, chunks, C): of q . dq and k . dk; NULL: not wanted */
+    int64_t tiles;          /* of d */
+    float *diagonal;        /* (B, H, chunks, C) of dP; NULL: not wanted */
+};
+
+/* Of the outputs over their denominators, and of the states. */
+static Adjoint adjoint_of(const OpCall *call, const Run *run, Carver *carver) {
     const LinearAttention *a = static_cast<const LinearAttention *>(call->attributes);
-    Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    LinearCall x = call_of(call);
-    const LinearPlan &p = x.plan;
-    Parts parts = parts_of(call, p);
-    x.sums = take_decays(run, call, p, &carver);
-    const float *const states = call->saved[LINEAR_SAVED_STATES]->data;
-    float *const added = carver.take<float>(states_size(p));
-    float *const dstates = a->causal ? added : carver.take<float>(p.B * p.H * p.state);
-    float *const e = a->normalise ? carver.take<float>(p.B * p.L * p.H) : NULL;
-    parts.g = part_of(call, call->out[0]->gradient, 0, p.H * p.m, p.m, 1, false);
+    Adjoint own = {};
+    own.call = call;
+    own.x = call_of(call);
+    const LinearPlan &p = own.x.plan;
+    own.parts = parts_of(call, p);
+    own.x.sums = take_decays(run, call, p, carver);
+    float *const added = carver->take<float>(states_size(p));
+    own.dstates = a->causal ? added : carver->take<float>(p.B * p.H * p.state);
+    own.e = a->normalise ? carver->take<float>(p.B * p.L * p.H) : NULL;
+    Part &g = own.parts.g;
+    g = part_of(call, call->out[0]->gradient, 0, p.H * p.m, p.m, 1, false);
     if (a->normalise) {
-        parts.g.divisors = call->saved[LINEAR_SAVED_DENOMINATORS]->data;
+        g.divisors = call->saved[LINEAR_SAVED_DENOMINATORS]->data;
         LAUNCH(run, row_products, blocks_for(p.B * p.L * p.H * WARP, ROW_THREADS), ROW_THREADS, 0,
-               call->out[0]->gradient, call->out[0]->data, parts.g.divisors, p.B * p.L * p.H, p.m,
-               e);
+               call->out[0]->gradient, call->out[0]->data, g.divisors, p.B * p.L * p.H, p.m, own.e);
     }
     SumsCall sums = {};
-    sums.call = x;
-    sums.x = parts.q;
-    sums.z = parts.g;
+    sums.call = own.x;
+    sums.x = own.parts.q;
+    sums.z = g;
     sums.since = true;
-    sums.e = e;
+    sums.e = own.e;
     sums.to = added;
     launch_sums(run, sums);
-    join_chunks(run, x, added, dstates, call->outputs > 1 ? call->out[1]->gradient : NULL,
+    join_chunks(run, own.x, added, own.dstates, call->outputs > 1 ? call->out[1]->gradient : NULL,
                 gradient_of(call, LINEAR_STATE), call->accumulate[LINEAR_STATE], true);
 
-    const int64_t tiles = blocks_for(p.d, TILE), dots = tiles * p.B * p.H * p.chunks * TILE;
-    const bool decays = gradient_of(call, LINEAR_DECAY) != NULL;
-    const bool gains = gradient_of(call, LINEAR_GAIN) != NULL;
+    own.tiles = blocks_for(p.d, TILE);
+    const int64_t dots = own.tiles * p.B * p.H * p.chunks * TILE;
+    const bool decays = gradient_of(call, LINEAR_DECAY), gains = gradient_of(call, LINEAR_GAIN);
+    if (decays) own.q_dots = carver->take<float>(dots);
+    if (decays || gains) own.k_dots = carver->take<float>(dots);
+    if (gradient_of(call, LINEAR_SKIP))
+        own.diagonal = carver->take<float>(p.B * p.H * p.chunks * TILE);
+    return own;
+}
+
+/* dQ: rows of dO meet earlier columns of V. */
+static void query_gradient(const Adjoint &own, const Run *run) {
+    const LinearPlan &p = own.x.plan;
     TilesCall t = {};
-    t.call = x;
-    t.x = parts.g;
-    t.y = parts.v;
-    t.z = parts.k;
-    t.states = states;
+    t.call = own.x;
+    t.x = own.parts.g;
+    t.y = own.parts.v;
+    t.z = own.parts.k;
+    t.own = own.parts.q;
+    t.states = own.call->saved[LINEAR_SAVED_STATES]->data;
     t.columns = (int)p.d;
-    t.e_rows = e;
-    t.own = parts.q;
-    t.dots = decays ? carver.take<float>(dots) : NULL;
+    t.e_rows = own.e;
+    t.dots = own.q_dots;
+    t.diagonal = own.diagonal;
     t.heads = p.G;
     t.to_group = p.H / p.G;
-    t.diagonal =
-        gradient_of(call, LINEAR_SKIP) ? carver.take<float>(p.B * p.H * p.chunks * TILE) : NULL;
-    float *const q_dots = t.dots;
-    float *const k_dots = decays || gains ? carver.take<float>(dots) : NULL;
-    set_target(call, p.q_input, p.q_column, p.q_row, &t);
+    set_target(own.call, p.q_input, p.q_column, p.q_row, &t);
     if (t.to || t.dots || t.diagonal) launch_tiles(run, t, 0);
-    if (t.diagonal) skip_gradient(run, call, p, t.diagonal, &carver);
-    t.diagonal = NULL;
+}
+
+/* dK: rows of V meet later columns of dO. */
+static void key_gradient(const Adjoint &own, const Run *run) {
+    const LinearPlan &p = own.x.plan;
+    TilesCall t = {};
+    t.call = own.x;
+    t.x = own.parts.v;
+    t.y = own.parts.g;
+    t.z = own.parts.q;
+    t.own = own.parts.k;
+    t.states = own.dstates;
     t.later = t.padded = true;
-    t.x = parts.v;
-    t.y = parts.g;
-    t.z = parts.q;
-    t.states = dstates;
-    t.e_rows = NULL;
-    t.e_columns = e;
-    t.own = parts.k;
-    t.dots = k_dots;
-    set_target(call, p.k_input, p.k_column, p.k_row, &t);
+    t.columns = (int)p.d;
+    t.e_columns = own.e;
+    t.dots = own.k_dots;
+    t.heads = p.G;
+    t.to_group = p.H / p.G;
+    set_target(own.call, p.k_input, p.k_column, p.k_row, &t);
     if (t.to || t.dots) launch_tiles(run, t, 0);
-    if (decays) {
-        float *const ends = carver.take<float>(p.B * p.H * p.chunks);
-        end_products(run, states, dstates, call->outputs > 1 ? call->out[1]->data : NULL, p.B * p.H,
-                     p.chunks, p.state, ends);
-        decay_gradient(run, call, p, q_dots, k_dots, tiles, ends, &carver);
-    }
-    if (gains) gain_gradient(run, call, p, k_dots, tiles);
-    t.x = parts.k;
-    t.y = parts.q;
-    t.z = parts.g;
-    t.skip = data_of(call, LINEAR_SKIP);
-    t.turned = true;
+}
+
+/* dV: rows of K meet later columns of Q. */
+static void value_gradient(const Adjoint &own, const Run *run) {
+    const LinearPlan &p = own.x.plan;
+    TilesCall t = {};
+    t.call = own.x;
+    t.x = own.parts.k;
+    t.y = own.parts.q;
+    t.z = own.parts.g;
+    t.states = own.dstates;
+    t.turned = t.later = t.padded = true;
     t.columns = (int)p.m;
-    t.e_columns = NULL;
-    t.own = {};
-    t.dots = NULL;
+    t.skip = data_of(own.call, LINEAR_SKIP);
     t.heads = p.H;
     t.to_group = 1;
-    set_target(call, p.v_input, p.v_column, p.v_row, &t);
+    set_target(own.call, p.v_input, p.v_column, p.v_row, &t);
     if (t.to) launch_tiles(run, t, 0);
+}
+
+static void backward(const OpCall *call, const Run *run) {
+    Carver carver = {static_cast<unsigned char *>(call->scratch)};
+    const Adjoint own = adjoint_of(call, run, &carver);
+    const LinearPlan &p = own.x.plan;
+    query_gradient(own, run);
+    if (own.diagonal) skip_gradient(run, call, p, own.diagonal, &carver);
+    key_gradient(own, run);
+    if (own.q_dots) {
+        float *const ends = carver.take<float>(p.B * p.H * p.chunks);
+        end_products(run, call->saved[LINEAR_SAVED_STATES]->data, own.dstates,
+                     call->outputs > 1 ? call->out[1]->data : NULL, p.B * p.H, p.chunks, p.state,
+                     ends);
+        decay_gradient(run, call, p, own.q_dots, own.k_dots, own.tiles, ends, &carver);
+    }
+    if (gradient_of(call, LINEAR_GAIN)) gain_gradient(run, call, p, own.k_dots, own.tiles);
+    value_gradient(own, run);
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {

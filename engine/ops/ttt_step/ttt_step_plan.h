@@ -1,3 +1,4 @@
+/* Sizes that the definition and the kernels of ttt_step share. */
 #ifndef LONGHAUL_OPS_TTT_STEP_PLAN_H
 #define LONGHAUL_OPS_TTT_STEP_PLAN_H
 

@@ -1,0 +1,35 @@
+/* result.json: what a finished cell leaves behind, and reading it back. It appears complete or not
+ * at all, carries the SHA-256 of its own content, and is never used unless that fits. */
+#ifndef LONGHAUL_RECORD_H
+#define LONGHAUL_RECORD_H
+
+#include "bench/cell.h"
+#include "bench/result.h"
+
+/* One result file, read back. Owns everything. */
+typedef struct Record {
+    char *path;
+    char identity[17], model[64], task[64], device[16];
+    int task_version;
+    char name[64];     /* of the model in the suite that is read; "": the architecture's */
+    Settings settings; /* every setting, sorted by key, each with its source */
+    char metric[32];   /* of the task: "accuracy" */
+    bool higher_is_better;
+    double chance, solved; /* metric of guessing, and from which on it is solved; NAN: none */
+    double best;           /* best possible metric; NAN: not known */
+    Result result;
+} Record;
+
+/* Writes result.json into the folder. settings: what was set, with sources; the rest counts as
+ * default. STATUS_IO. */
+Status record_write(const char *folder, const Cell *cell, const Settings *settings,
+                    const Result *result, Error *error);
+
+/* Errors: STATUS_DATA for a missing, truncated, changed or other-schema file, named. */
+Status record_read(Record *record, const char *path, Error *error);
+void record_close(Record *record);
+
+/* Text of a setting of the record, NULL if it has none of that key. */
+const char *record_setting(const Record *record, const char *key);
+
+#endif
