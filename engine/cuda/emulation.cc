@@ -84,7 +84,8 @@ static_assert(sizeof(ArrivalState) == sizeof(uint64_t));
 /* One grid at a time: kernels of a stream run one after the other. */
 struct Machine {
     std::vector<Fibre> fibres;
-    State states[MOST_FIBRES] = {}; /* of the fibres */
+    std::vector<State>
+        states; /* of the fibres; in the library's data a race detector would watch them */
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
     /* of each warp; not in the library's data, whose races are looked for */
@@ -150,6 +151,7 @@ void resume(Fibre *fibre) {
 void prepare_machine() {
     if (machine.stacks) return;
     machine.fibres.resize(MOST_FIBRES);
+    machine.states.resize(MOST_FIBRES, READY);
     machine.copies.resize(MOST_FIBRES);
     machine.products.resize(MOST_FIBRES);
     void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_FIBRES, PROT_READ | PROT_WRITE,
