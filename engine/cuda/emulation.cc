@@ -84,8 +84,7 @@ static_assert(sizeof(ArrivalState) == sizeof(uint64_t));
 /* One grid at a time: kernels of a stream run one after the other. */
 struct Machine {
     std::vector<Fibre> fibres;
-    std::vector<State>
-        states; /* of the fibres; in the library's data a race detector would watch them */
+    std::vector<State> states; /* of the fibres; the library's own data are watched for races */
     unsigned char *stacks = nullptr;
     unsigned char *shared = nullptr;
     /* of each warp; not in the library's data, whose races are looked for */
