@@ -57,12 +57,9 @@ static Work *work_of(Work work[MOST_MODELS], const char *name) {
     return &work[i];
 }
 
-static void add_finished(const char *folder, Work *work) {
-    char path[PATH_MAX];
+static void add_finished(const char *folder, const Cell *cell, Work *work) {
     Record record;
-    if (path_join(path, folder, "result.json", NULL) != STATUS_OK ||
-        record_read(&record, path, NULL) != STATUS_OK)
-        return;
+    if (record_read_of(&record, folder, cell, NULL) != STATUS_OK) return;
     work->done += record.result.flops;
     work->seconds += record.result.wall_seconds;
     record_close(&record);
@@ -142,7 +139,7 @@ static Status show_plan(const Suite *suite, const Shard *shard, const Flags *fla
         cells += counts;
         if (counts) flops += plan.total_flops;
         if (state == CELL_DONE)
-            add_finished(folder, work_of(work, cell->name));
+            add_finished(folder, &cell->cell, work_of(work, cell->name));
         else if (counts && (cell->repeat == 0 || !seed_is_done(suite, cell, flags->results)))
             work_of(work, cell->name)->left += plan.total_flops;
     }

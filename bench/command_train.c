@@ -158,10 +158,8 @@ static Status make_ready(Job *job, Error *error) {
 }
 
 static Status print_finished(const Job *job, Error *error) {
-    char path[PATH_MAX];
     Record record;
-    Status status = path_join(path, job->folder, "result.json", error);
-    if (status == STATUS_OK) status = record_read(&record, path, error);
+    Status status = record_read_of(&record, job->folder, &job->cell, error);
     if (status != STATUS_OK) return status;
     print_result(job, &record.result);
     status = record.result.outcome == OUTCOME_DIVERGED ? STATUS_NUMERIC : STATUS_OK;

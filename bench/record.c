@@ -146,6 +146,22 @@ Status record_read(Record *record, const char *path, Error *error) {
                      field);
 }
 
+Status record_read_of(Record *record, const char *folder, const Cell *cell, Error *error) {
+    char path[PATH_MAX], identity[sizeof record->identity];
+    Status status = path_join(path, folder, "result.json", error);
+    if (status == STATUS_OK) status = record_read(record, path, error);
+    if (status != STATUS_OK) return status;
+    cell_identity(cell, identity);
+    if (strcmp(record->identity, identity) == 0 && strcmp(record->device, cell->device) == 0)
+        return STATUS_OK;
+    status = error_set(error, STATUS_DATA,
+                       "%s is the result of cell %s on device %s, not of %s on %s: a copy? remove "
+                       "it, and the cell runs",
+                       path, record->identity, record->device, identity, cell->device);
+    record_close(record);
+    return status;
+}
+
 void record_close(Record *record) {
     settings_free(&record->settings);
     result_free(&record->result);

@@ -28,6 +28,9 @@ Status result_write(const char *folder, const Cell *cell, const Settings *settin
 
 /* Errors: STATUS_DATA for a missing, truncated, changed or other-schema file, named. */
 Status record_read(Record *record, const char *path, Error *error);
+/* The result.json in a cell's folder. STATUS_DATA, too, when it is the result of another cell: a copy
+ * that was put there by hand must not count as this one. */
+Status record_read_of(Record *record, const char *folder, const Cell *cell, Error *error);
 void record_close(Record *record);
 
 /* Text of a setting of the record, NULL if it has none of that key. */

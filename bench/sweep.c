@@ -28,11 +28,10 @@ static void fail_entry(Sweep *sweep, int index, const char *message) {
 /* Takes the cell's result in. One that cannot be trusted counts as failed and is named. */
 static void take_result(Sweep *sweep, int index) {
     Entry *entry = &sweep->entries[index];
-    char path[PATH_MAX];
     Record record;
     Error error = {0};
-    if (path_join(path, entry->folder, "result.json", &error) != STATUS_OK ||
-        record_read(&record, path, &error) != STATUS_OK) {
+    if (record_read_of(&record, entry->folder, &sweep->suite->cells[index].cell, &error) !=
+        STATUS_OK) {
         fail_entry(sweep, index, error.message);
         return;
     }

@@ -83,4 +83,11 @@ check 'changed result' 4 "$damaged" "$longhaul" table "$work/tiny.yaml"
 expect 'never averaged in' [ "$(grep -c '0[.]999' "$work/results/tiny/table.csv")" -eq 0 ]
 expect 'five cells left' grep -q '5 of 6 cells finished' "$work/results/tiny/table.md"
 
+# ---- so is one of another cell that was copied there: no seed counts twice
+other=$(find "$work/results" -name result.json ! -path "$damaged" | head -n 1)
+cp "$other" "$damaged"
+check 'copied result' 4 'a copy?' "$longhaul" table "$work/tiny.yaml"
+expect 'still five cells' grep -q '5 of 6 cells finished' "$work/results/tiny/table.md"
+check 'sweep, copied result' 1 'a copy?' "$longhaul" sweep "$work/tiny.yaml"
+
 [ "$failures" -eq 0 ]
