@@ -70,7 +70,9 @@ int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *prob
     case BUDGET_SHARE:
         return -1;
     }
-    return steps < 1 ? 1 : (int64_t)steps;
+    /* Beyond the last, which none lives to see, samples could not be numbered. */
+    const double last = (double)(INT64_MAX / (2 * cell->run.batch));
+    return steps < 1 ? 1 : (int64_t)fmin(steps, last);
 }
 
 /* Of the budget. cell_validate has seen to it that both are lengths of the same kind. */
