@@ -170,6 +170,53 @@ Status cli_parse(Invocation *invocation, int count, char **words, Error *error) 
     return parse_words(invocation, count - 2, words + 2, error);
 }
 
+void cli_write_word(const char *word, FILE *out) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_=,./:+-";
+    if (*word && !word[strspn(word, plain)]) {
+        fputs(word, out);
+        return;
+    }
+    fputc('\'', out);
+    for (; *word; word++) fputs(*word == '\'' ? "'\\''" : (char[]){*word, '\0'}, out);
+    fputc('\'', out);
+}
+
+static void write_setting(const char *key, const char *value, FILE *out) {
+    char word[sizeof((Setting *)0)->key + sizeof((Setting *)0)->value];
+    snprintf(word, sizeof word, "%s=%s", key, value);
+    fputc(' ', out);
+    cli_write_word(word, out);
+}
+
+void cli_write(const Invocation *invocation, const Command *command, const char *without,
+               FILE *out) {
+    const char *data = getenv("LONGHAUL_DATA");
+    Flags standard;
+    option_defaults(&flag_table, &standard);
+    cli_write_word(command->name, out);
+    for (int i = 0; i < invocation->argument_count; i++) {
+        fputc(' ', out);
+        cli_write_word(invocation->arguments[i], out);
+    }
+    for (int i = 0; i < invocation->settings.count; i++)
+        write_setting(invocation->settings.list[i].key, invocation->settings.list[i].value, out);
+    if (data) write_setting("data.dir", data, out);
+    for (int i = 0; i < flag_table.count; i++) {
+        const Option *flag = &flag_table.options[i];
+        char own[OPTION_VALUE_BYTES], usual[OPTION_VALUE_BYTES];
+        option_text(flag, &invocation->flags, own);
+        option_text(flag, &standard, usual);
+        if (strcmp(own, usual) == 0 || !command_takes(command, flag->name) ||
+            strcmp(flag->name, without) == 0)
+            continue;
+        fprintf(out, " --%s", flag->name);
+        if (flag->type == OPTION_SWITCH) continue;
+        fputc(' ', out);
+        cli_write_word(own, out);
+    }
+}
+
 void cli_free(Invocation *invocation) {
     free(invocation->arguments);
     settings_free(&invocation->settings);

@@ -88,7 +88,7 @@ static Status open_entries(Sweep *sweep, Error *error) {
     return STATUS_OK;
 }
 
-static Status sweep_open(Sweep *sweep, Error *error) {
+Status sweep_open(Sweep *sweep, Error *error) {
     const Suite *suite = sweep->suite;
     const SweepOptions *options = sweep->options;
     const int fitting = processors_usable() / options->threads;
@@ -103,7 +103,7 @@ static Status sweep_open(Sweep *sweep, Error *error) {
     return open_entries(sweep, error);
 }
 
-static void sweep_close(Sweep *sweep) {
+void sweep_close(Sweep *sweep) {
     free(sweep->entries);
     free(sweep->tried);
     free(sweep->costs);

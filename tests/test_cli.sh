@@ -291,7 +291,14 @@ victim=$(find "$work/results/tiny" -name result.json | head -1)
 mv "$victim" "$work/kept"
 check 'plan of what is left' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'what is left has a time' contains "$work/out" 'left at the speed of the finished cells'
+check 'status' 0 '' "$longhaul" status "$work/tiny.yaml"
+expect 'status counts' contains "$work/out" '5 of 6 cells done'
+expect 'status has the begun one' grep -qE '^begun +1 ' "$work/out"
+expect 'status has a time' contains "$work/out" 'left at the speed of the finished cells'
+expect 'status has the command' grep -qx "the rest: longhaul sweep $work/tiny.yaml --results $work/results" "$work/out"
 mv "$work/kept" "$victim"
+check 'status of all' 0 '' "$longhaul" status "$work/tiny.yaml" --json
+expect 'all are done' grep -q '"command": null' "$work/out"
 check 'plan of nothing' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'nothing is left' test -z "$(grep 'left at' "$work/out")"
 truncate -s 100 "$victim"
@@ -384,6 +391,9 @@ expect 'the crash is noted' await "$work/crash" failure.json
 kill -TERM "$sweep"
 wait "$sweep"
 expect 'a crash is a failed cell' contains "$work/err" 'killed by signal 9'
+check 'status of a crash' 0 '' "$longhaul" "status" "${long[@]:2}" budget=4000000step --results "$work/crash"
+expect 'the reason is there' grep -q '^  1 x killed by signal 9' "$work/out"
+expect 'the command retries' grep -q '^the rest: .*--retry-failed$' "$work/out"
 
 [ "$failures" -eq 0 ] || echo "$failures checks failed"
 [ "$failures" -eq 0 ]
