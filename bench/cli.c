@@ -30,14 +30,19 @@ const Command *command_find(const char *name) {
     return NULL;
 }
 
-bool command_takes(const Command *command, const char *flag) {
-    const size_t length = strlen(flag);
-    for (const char *at = command->flags; *at;) {
+/* words: separated by blanks. */
+static bool is_among(const char *wanted, const char *words) {
+    const size_t length = strlen(wanted);
+    for (const char *at = words; *at;) {
         const size_t word = strcspn(at, " ");
-        if (word == length && strncmp(at, flag, word) == 0) return true;
+        if (word == length && strncmp(at, wanted, word) == 0) return true;
         at += word + strspn(at + word, " ");
     }
     return false;
+}
+
+bool command_takes(const Command *command, const char *flag) {
+    return is_among(flag, command->flags);
 }
 
 void flag_variable(const Option *flag, char name[VARIABLE_BYTES]) {
@@ -208,7 +213,7 @@ void cli_write(const Invocation *invocation, const Command *command, const char 
         option_text(flag, &invocation->flags, own);
         option_text(flag, &standard, usual);
         if (strcmp(own, usual) == 0 || !command_takes(command, flag->name) ||
-            strcmp(flag->name, without) == 0)
+            is_among(flag->name, without))
             continue;
         fprintf(out, " --%s", flag->name);
         if (flag->type == OPTION_SWITCH) continue;

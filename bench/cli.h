@@ -14,8 +14,8 @@ Status cli_parse(Invocation *invocation, int count, char **words, Error *error);
 void cli_free(Invocation *invocation);
 
 /* A command line that asks `command` for the same: the first argument, the settings, and the flags
- * that are not as by default, wherever they came from; `without` names one that is left out. Words
- * are quoted for a shell. */
+ * that are not as by default, wherever they came from; `without` names those that are left out.
+ * Words are quoted for a shell. */
 void cli_write(const Invocation *invocation, const Command *command, const char *without,
                FILE *out);
 /* One word, in single quotes where a shell would read something into it. */

@@ -27,6 +27,7 @@ typedef struct Flags {
     int device;                   /* FlagDevice */
     int products;                 /* kernels, check: Products */
     int format;                   /* FlagFormat */
+    int script;                   /* sweep: FlagScript */
     bool retry_failed, force, dry_run, ascii, quiet;
     char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */
     double limit;                    /* speed: seconds of the longest step */
@@ -50,6 +51,8 @@ typedef enum FlagFormat {
     FORMAT_TEX,
     FORMAT_JSON
 } FlagFormat;
+
+typedef enum FlagScript { SCRIPT_NONE, SCRIPT_SLURM, SCRIPT_PARALLEL } FlagScript;
 
 extern const OptionTable flag_table;
 

@@ -2,9 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/command.h"
+#include "bench/cli.h"
 #include "bench/launch.h"
 #include "bench/sweep.h"
+#include "engine/memory.h"
 
 SuiteRequest suite_request(const Invocation *invocation) {
     const Flags *flags = &invocation->flags;
@@ -62,6 +63,24 @@ static Status check_launch(const Flags *flags, Error *error) {
     return STATUS_OK;
 }
 
+static Status print_script(const Invocation *invocation, const Suite *suite,
+                           const SweepOptions *options, Error *error) {
+    const Flags *flags = &invocation->flags;
+    if (flags->shard[0])
+        return error_set(error, STATUS_USAGE, "--script makes the parts itself; leave out --shard");
+    SweepOptions parts = *options;
+    parts.jobs = (int)flags->jobs; /* 0: the engine's machines may be other ones than this */
+    char *command = NULL;
+    size_t bytes;
+    FILE *text = memory_stream(&command, &bytes);
+    cli_write(invocation, invocation->command, "dry-run jobs quiet script threads", text);
+    fclose(text);
+    const Status status =
+        sweep_script(suite, &parts, (FlagScript)flags->script, command, stdout, error);
+    free(command);
+    return status;
+}
+
 static Status sweep(const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     const SuiteRequest request = suite_request(invocation);
@@ -72,8 +91,11 @@ static Status sweep(const Invocation *invocation, Error *error) {
     if (status == STATUS_OK) status = suite_open(&suite, &request, error);
     if (status != STATUS_OK) return status;
     const SweepOptions options = sweep_options(flags, &shard);
-    status = flags->dry_run ? sweep_plan(&suite, &shard, flags, error)
-                            : sweep_run(&suite, &options, error);
+    if (flags->script != SCRIPT_NONE)
+        status = print_script(invocation, &suite, &options, error);
+    else
+        status = flags->dry_run ? sweep_plan(&suite, &shard, flags, error)
+                                : sweep_run(&suite, &options, error);
     suite_close(&suite);
     return status;
 }
@@ -87,8 +109,8 @@ const Command command_sweep = {
               "Each architecture tries every tuned value with the first seed; the best one on\n"
               "validation then runs with the other seeds. Several sweeps, also on several\n"
               "machines, may work on one results folder.",
-    .flags = "budget device dry-run force jobs model preset quiet results retry-failed seeds shard "
-             "task threads",
+    .flags = "budget device dry-run force jobs model preset quiet results retry-failed script "
+             "seeds shard task threads",
     .least_arguments = 1,
     .most_arguments = 1,
     .takes_settings = true,

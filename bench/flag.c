@@ -24,6 +24,8 @@ static const Option options[] = {
      "how many seeds (3), or which (1,2,7), instead of the suite's"},
     {"budget", OPTION_TEXT, FLAG(budget), "", 0, -1, NULL, "of every cell, such as 2e12flop"},
     {"shard", OPTION_TEXT, FLAG(shard), "", 0, -1, NULL, "only part i of n, as i/n: 1/4"},
+    {"script", OPTION_CHOICE, FLAG(script), "none", 0, -1, "none|slurm|parallel",
+     "print a script that runs the sweep in parts under Slurm or GNU parallel, and stop"},
     {"jobs", OPTION_INTEGER, FLAG(jobs), "0", 0, 4096, NULL,
      "cells at a time; 0: one for each group of --threads cores, on a GPU one"},
     {"threads", OPTION_INTEGER, FLAG(threads), "0", 0, 4096, NULL,

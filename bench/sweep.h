@@ -83,6 +83,12 @@ SweepOptions sweep_options(const Flags *flags, const Shard *shard);
 /* Shows on standard output what would run. bench/command_plan.c. */
 Status sweep_plan(const Suite *suite, const Shard *shard, const Flags *flags, Error *error);
 
+/* The suite in parts, as a script for the engine, with so many jobs of it at a time (0: as the
+ * engine has room); command: the words of the sweep, without jobs, threads and shard. Nothing is
+ * submitted. bench/sweep_script.c. */
+Status sweep_script(const Suite *suite, const SweepOptions *options, FlagScript engine,
+                    const char *command, FILE *out, Error *error);
+
 /* bench/sweep_status.c: counts of done, running, stale, begun, missing and failed cells, the latter
  * by reason, the time left, and the command that runs the rest; as text or as JSON. */
 Status sweep_status(const Suite *suite, const SweepOptions *options, const char *command, bool json,

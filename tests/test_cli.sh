@@ -315,6 +315,33 @@ check 'shard 2 by Slurm' 0 '' \
 check 'shards are all' 0 '' "${tiny[@]}"
 expect 'nothing was left' test ! -s "$work/err"
 
+# ---- parts under other engines, which are played here
+mkdir "$work/engines"
+cat >"$work/engines/scontrol" <<'S'
+#!/bin/sh
+echo "$@" >"$(dirname "$0")/called"
+S
+cat >"$work/engines/parallel" <<'S'
+#!/bin/bash
+for command; do :; done # the last word
+while read -r part; do bash -c "${command//\{\}/$part}" || exit 1; done
+S
+chmod +x "$work/engines/"*
+check 'script of parts' 2 'makes the parts itself' "${tiny[@]}" --script slurm --shard 1/2
+check 'script for parallel' 0 '' "${tiny[@]}" --script parallel --results "$work/in 'parts'"
+cp "$work/out" "$work/parallel.sh"
+check 'parallel' 0 '' env PATH="$work/engines:$PATH" bash "$work/parallel.sh"
+check 'all parts' 0 '' "$longhaul" status "$work/tiny.yaml" --results "$work/in 'parts'"
+expect 'parallel ran all' contains "$work/out" '6 of 6 cells done'
+check 'script for Slurm' 0 '' "${tiny[@]}" --script slurm --jobs 5 --threads 3 \
+    budget=4000000step stop_when_solved=no --results "$work/slurm"
+cp "$work/out" "$work/slurm.sh"
+for line in '#SBATCH --array=1-2%5' '#SBATCH --cpus-per-task=3' '#SBATCH --signal=B:USR1@120'; do
+    expect "Slurm: $line" grep -qx -- "$line" "$work/slurm.sh"
+done
+PATH="$work/engines:$PATH" SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=2 bash "$work/slurm.sh" >/dev/null 2>&1 &
+part=$!
+
 # ---- signals, kills and company; cells long enough to be met in the middle
 long=("${tiny[@]}" budget=20000step evaluations=40 stop_when_solved=no --seeds 1)
 "${long[@]}" --results "$work/alone" >/dev/null 2>&1
@@ -332,6 +359,12 @@ await() { # FOLDER NAME
         sleep 0.02
     done
 }
+
+expect 'a cell to requeue' await "$work/slurm" claim
+kill -USR1 "$part"
+wait "$part"
+expect 'a part that Slurm warned ends with 75' test $? -eq 75
+expect 'and it alone goes back' contains "$work/engines/called" 'requeue 7_2'
 
 for signal in TERM USR1; do
     "${long[@]}" --results "$work/cut$signal" >/dev/null 2>"$work/err" &
