@@ -105,7 +105,7 @@ const Command command_sweep = {
     .arguments = "SUITE|FILE",
     .summary = "run the cells of a suite, several at a time; again, it continues",
     .detail = "key=value sets a key in every cell; MODEL.key=value in those of one model; a\n"
-              "list key=a,b replaces what the suite varies.\n"
+              "list key=a,b or key=1..5 replaces what the suite varies.\n"
               "Each architecture tries every tuned value with the first seed; the best one on\n"
               "validation then runs with the other seeds. Several sweeps, also on several\n"
               "machines, may work on one results folder.",

@@ -31,6 +31,21 @@ typedef struct Job {
     double last_line; /* when progress was last shown */
 } Job;
 
+/* Somebody who wrote several values for one expects what sweep does with them. */
+static Status advise_sweep(const Settings *settings, Error *error) {
+    for (int i = 0; i < settings->count; i++) {
+        const char *value = settings->list[i].value;
+        if ((!strchr(value, ',') && !strstr(value, "..")) || !strstr(error->message, value))
+            continue;
+        const size_t used = strlen(error->message);
+        snprintf(error->message + used, sizeof error->message - used,
+                 "; train runs one cell: longhaul sweep takes lists (docs/suites.md has a scan), "
+                 "and decimals have a point");
+        break;
+    }
+    return error->status;
+}
+
 static Status gather(Job *job, const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     Status status = settings_from_file(&job->settings, flags, error);
@@ -38,8 +53,9 @@ static Status gather(Job *job, const Invocation *invocation, Error *error) {
         status = settings_add_all(&job->settings, &invocation->settings, error);
     if (status == STATUS_OK && flags->budget[0])
         status = settings_add(&job->settings, "budget", flags->budget, "flag --budget", error);
-    if (status == STATUS_OK) status = cell_build(&job->cell, &job->settings, error);
-    return status;
+    if (status != STATUS_OK) return status;
+    status = cell_build(&job->cell, &job->settings, error);
+    return status == STATUS_USAGE ? advise_sweep(&invocation->settings, error) : status;
 }
 
 static void show_progress(void *context, double fraction, double metric, double seconds_left) {

@@ -21,7 +21,7 @@ static const Option options[] = {
      "only these models: 'm*,!mamba'; one named in full may be new to the suite"},
     {"task", OPTION_TEXT, FLAG(task), "", 0, -1, NULL, "only these tasks: 'mqar,!copy*'"},
     {"seeds", OPTION_TEXT, FLAG(seeds), "", 0, -1, NULL,
-     "how many seeds (3), or which (1,2,7), instead of the suite's"},
+     "how many seeds (3), or which (1,2,7 or 1..5), instead of the suite's"},
     {"budget", OPTION_TEXT, FLAG(budget), "", 0, -1, NULL, "of every cell, such as 2e12flop"},
     {"shard", OPTION_TEXT, FLAG(shard), "", 0, -1, NULL, "only part i of n, as i/n: 1/4"},
     {"script", OPTION_CHOICE, FLAG(script), "none", 0, -1, "none|slurm|parallel",

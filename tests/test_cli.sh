@@ -28,6 +28,8 @@ check 'missing suite file' 2 "$work/none.yaml" "$longhaul" sweep "$work/none.yam
 check 'empty selection' 2 'selects none' "$longhaul" sweep mqar --model 'x*'
 check 'misspelt model' 2 "did you mean 'mamba'" "$longhaul" sweep mqar --model lstm,mabma
 check 'unknown key' 2 "did you mean 'width'" "$longhaul" train "${cell[@]}" widht=4
+check 'several values' 2 'longhaul sweep takes lists' "$longhaul" train "${cell[@]}" lr=1e-4,1e-3
+check 'several models' 2 'longhaul sweep takes lists' "$longhaul" train task=mqar model=lstm,mamba
 check 'not a number' 2 'finite number' "$longhaul" train "${cell[@]}" lr=nan
 check 'batch 0' 2 'out of range' "$longhaul" train "${cell[@]}" batch=0
 check 'budget without unit' 2 'no unit' "$longhaul" train "${cell[@]}" budget=10
