@@ -68,6 +68,13 @@ completed=$(bash -c "source '$work/out'; PATH='$(dirname "$longhaul"):$PATH'
     COMP_WORDS=(longhaul sweep --retry-f); COMP_CWORD=2; _longhaul 2>/dev/null
     echo \"\${COMPREPLY[*]}\"")
 expect 'completion completes' test "$completed" = --retry-failed
+for shell in fish zsh; do # whose own check of the grammar runs where they are installed
+    check "completion $shell" 0 '' "$longhaul" completion "$shell"
+    expect "$shell has a command" grep -q 'sweep' "$work/out"
+    expect "$shell has a choice" grep -q 'cpu cuda cuda-emulated' "$work/out"
+    [ -z "$(command -v "$shell")" ] || expect "$shell reads it" "$shell" -n "$work/out"
+done
+check 'completion of no shell' 2 'expected bash|fish|zsh' "$longhaul" completion csh
 for what in models tasks ops suites figures settings; do
     check "list $what" 0 '' "$longhaul" list "$what"
     expect "list $what says something" test -s "$work/out"
