@@ -14,6 +14,7 @@
 #include "bench/run_folder.h"
 #include "bench/store.h"
 #include "bench/team.h"
+#include "bench/terminal.h"
 #include "bench/train.h"
 #include "engine/file.h"
 
@@ -74,8 +75,12 @@ static void show_progress(void *context, double fraction, double metric, double 
     char left[DURATION_BYTES], score[16] = "-"; /* before the first validation */
     duration_text(seconds_left, left);
     if (isfinite(metric)) snprintf(score, sizeof score, "%.4f", metric);
-    fprintf(stderr, "%s%5.1f %%  metric %s  %s left%s", job->terminal ? "\r" : "", 100 * fraction,
-            score, left, job->terminal ? "   " : "\n");
+    char line[96];
+    snprintf(line, sizeof line, "%5.1f %%  metric %s  %s left", 100 * fraction, score, left);
+    if (job->terminal)
+        terminal_status(line);
+    else
+        fprintf(stderr, "%s\n", line);
 }
 
 static bool asked_to_stop(void *context) {
@@ -150,7 +155,7 @@ static Status train(Job *job, Error *error) {
     Result result = {0};
     interrupt_install();
     Status status = cell_train(&job->cell, &options, &result, error);
-    if (leads(job) && job->terminal && !job->flags->quiet) fprintf(stderr, "\r\033[K");
+    if (leads(job) && job->terminal && !job->flags->quiet) terminal_status("");
     if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED)
         status = error_set(error, STATUS_INTERRUPTED,
                            "interrupted after %lld steps and saved; the same command continues",
@@ -236,7 +241,7 @@ static Status run(Job *job, const Invocation *invocation, Error *error) {
 }
 
 static Status command(const Invocation *invocation, Error *error) {
-    Job job = {.flags = &invocation->flags, .terminal = isatty(STDERR_FILENO) == 1};
+    Job job = {.flags = &invocation->flags, .terminal = terminal_rewrites(STDERR_FILENO)};
     Status status = team_open(&job.team, error);
     if (status != STATUS_OK) return status;
     status = run(&job, invocation, error);

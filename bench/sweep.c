@@ -13,6 +13,7 @@
 #include "bench/interrupt.h"
 #include "bench/result.h"
 #include "bench/store.h"
+#include "bench/terminal.h"
 #include "engine/device.h"
 #include "engine/file.h"
 #include "engine/memory.h"
@@ -93,7 +94,7 @@ Status sweep_open(Sweep *sweep, Error *error) {
     const SweepOptions *options = sweep->options;
     const int fitting = processors_usable() / options->threads;
     sweep->jobs = options->jobs > 0 ? options->jobs : fitting > 0 ? fitting : 1;
-    sweep->terminal = isatty(STDERR_FILENO) == 1;
+    sweep->terminal = terminal_rewrites(STDERR_FILENO);
     sweep->entries = memory_take_zeroed((size_t)suite->count, sizeof *sweep->entries);
     sweep->tried = memory_take_zeroed((size_t)suite->count, sizeof *sweep->tried);
     sweep->costs = memory_take_zeroed((size_t)suite->groups, sizeof *sweep->costs);

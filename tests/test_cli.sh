@@ -316,6 +316,22 @@ expect 'truncated result is named' contains "$work/out" "$victim"
 check 'retried' 0 '' "${tiny[@]}" --retry-failed
 expect 'retried is done' contains "$work/out" '6 of 6 cells done, 0 failed'
 
+# ---- terminals, where script(1) can play one
+if [ -n "$(command -v script)" ]; then
+    shown() { # TERM COLUMNS: what a terminal gets from a sweep
+        script -qc "env TERM=$1 COLUMNS=$2 '$longhaul' sweep '$work/tiny.yaml' --results '$work/term$1'" /dev/null \
+            </dev/null | tr -d '\r'
+    }
+    escape=$(printf '\033')
+    shown dumb 80 >"$work/out"
+    expect 'a dumb terminal has progress' grep -q '^0 of 6 cells | .* left$' "$work/out"
+    expect 'without escapes' test -z "$(grep "$escape" "$work/out")"
+    shown vt100 20 >"$work/out"
+    sed "s/$escape\[K/\n/g" "$work/out" | grep '^[0-9]* of 6 cells' >"$work/lines"
+    expect 'a narrow terminal has progress' test -s "$work/lines"
+    expect 'whose lines do not wrap' test -z "$(grep '.\{20\}' "$work/lines")"
+fi
+
 # ---- shards cover everything once
 rm -rf "$work/results/tiny"
 check 'shard 1' 0 '' "${tiny[@]}" --shard 1/2
