@@ -36,6 +36,27 @@ static int print_settings(const Record *a, const Record *b) {
     return different;
 }
 
+/* What else may be behind another number: program, machine and the task's own version. */
+static void print_facts(const Record *a, const Record *b) {
+    char versions[2][24];
+    snprintf(versions[0], sizeof versions[0], "%d", a->task_version);
+    snprintf(versions[1], sizeof versions[1], "%d", b->task_version);
+    const struct {
+        const char *name, *first, *second;
+    } rows[] = {{"task version", versions[0], versions[1]},
+                {"device", a->device, b->device},
+                {"program", a->version, b->version},
+                {"revision", a->revision, b->revision},
+                {"processor", a->processor, b->processor}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].first, rows[i].second) != 0)
+            printf("%-22s %-20s %s\n", rows[i].name, rows[i].first, rows[i].second);
+    if (strcmp(a->task, b->task) == 0 && a->task_version != b->task_version)
+        printf("%s: the versions have other samples or another metric; their numbers cannot be "
+               "compared\n",
+               a->task);
+}
+
 static void print_results(const Result *a, const Result *b) {
     const struct {
         const char *name;
@@ -63,6 +84,7 @@ static Status diff(const Invocation *invocation, Error *error) {
     if (status == STATUS_OK) {
         if (print_settings(&a, &b) == 0) printf("no setting differs\n");
         printf("\n");
+        print_facts(&a, &b);
         print_results(&a.result, &b.result);
         record_close(&b);
     }

@@ -120,6 +120,18 @@ static bool read_record(Record *record, const json_t *json, char *field, size_t 
         snprintf(field, bytes, "%s", words[i].name);
         if (!read_word(json, words[i].name, words[i].text, words[i].bytes)) return false;
     }
+    const json_t *environment = json_object_get(json, "environment");
+    const struct {
+        const json_t *object;
+        const char *name;
+        char *text;
+        size_t bytes;
+    } facts[] = {{environment, "version", record->version, sizeof record->version},
+                 {environment, "revision", record->revision, sizeof record->revision},
+                 {environment, "processor", record->processor, sizeof record->processor},
+                 {json, "finished", record->finished, sizeof record->finished}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        read_word(facts[i].object, facts[i].name, facts[i].text, facts[i].bytes);
     snprintf(field, bytes, "task_version");
     const json_t *version = json_object_get(json, "task_version");
     if (!json_is_integer(version)) return false;

@@ -159,6 +159,15 @@ check 'diff' 0 '' "$longhaul" diff "$folder" \
     "$(dirname "$(find "$work/results" -name result.json -newer "$folder/result.json")")"
 expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
 expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
+other=$(mktemp -d "$work/other.XXXX")
+sed -e 's/"task_version": 1/"task_version": 9/' -e 's/"revision": "[^"]*"/"revision": "another"/' \
+    -e '/"sha256"/,$d' "$folder/result.json" | sed '$ s/,$//' >"$other/body"
+printf ',\n "sha256": "%s"\n}\n' "$(head -c -1 "$other/body" | sha256sum | cut -c1-64)" >"$other/tail"
+head -c -1 "$other/body" | cat - "$other/tail" >"$other/result.json"
+check 'diff of versions' 0 '' "$longhaul" diff "$folder" "$other"
+expect 'diff has the task version' grep -qE '^task version +1 +9$' "$work/out"
+expect 'diff has the revision' grep -qE '^revision .* another$' "$work/out"
+expect 'and says what that means' contains "$work/out" 'cannot be compared'
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
 
 # ---- trained weights, evaluated again and exported

@@ -245,8 +245,8 @@ static void exporters_show_the_same_numbers(void **state) {
         const char *name, *mean, *seeds;
     } rows[] = {
         {"console", "0.710 ± 0.127", "0.720 0.700"},  {"md", "0.710 ± 0.127", "0.720 0.700"},
-        {"tex", "0.710 $\\pm$ 0.127", "0.720 0.700"}, {"csv", "0.71,", "0.720 0.700"},
-        {"json", "0.70999999", "0.720 0.700"},
+        {"tex", "0.710 $\\pm$ 0.127", "0.720 0.700"}, {"csv", "0.71,", "0.72 0.7,"},
+        {"json", "0.70999999", "\"0.72 0.7\""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char *text = export_text(rows[i].name, (TableStyle){.unicode = true});
