@@ -49,7 +49,8 @@ Status corpus_read_path(const char *path, Corpus *corpus, Error *error);
 
 void corpus_close(Corpus *corpus);
 
-/* STATUS_DATA unless the bytes are UTF-8 without zero bytes. A character cut at the end passes. */
+/* STATUS_DATA unless the bytes are UTF-8 without zero bytes, and not nearly all the same. A
+ * character cut at the end passes. */
 Status text_check(const char *path, const uint8_t *text, int64_t count, Error *error);
 
 #endif
