@@ -172,7 +172,7 @@ static Status train(Job *job, Error *error) {
 /* On the first process of the team: the folder as training wants to find it. */
 static Status make_ready(Job *job, Error *error) {
     check_binding(job);
-    folder_clean(job->folder, leftover_seconds);
+    folder_clean(job->folder, "config.yaml", leftover_seconds);
     const Status status = store_forget(job->folder, job->flags->force, error);
     return status == STATUS_OK ? store_write_config(job->folder, &job->cell, &job->settings, error)
                                : status;

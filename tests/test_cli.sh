@@ -435,7 +435,10 @@ for attempt in 1 2 3; do
     kill -KILL "$sweep"
     wait "$sweep" 2>/dev/null
 done
+touch "$work/killed/tiny/$(ls "$work/killed/tiny" | head -1)/checkpoint.b.safetensors.1.partial"
 check 'after kills' 0 '' "${long[@]}" checkpoint_every=500 --results "$work/killed"
+expect 'no leftovers of what only the owner writes' \
+    test -z "$(find "$work/killed" -name '*.partial' ! -name 'config.yaml.*')"
 expect 'same results after kills' cmp <(metrics "$work/killed") "$work/expected"
 
 "${long[@]}" --results "$work/two" >"$work/out1" 2>&1 &

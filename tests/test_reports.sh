@@ -73,6 +73,11 @@ expect 'published points' grep -q 'transformer; published' "$work/plots/tiny/acc
 check ascii 0 'A transformer' env PATH=/nowhere "$longhaul" plot "$work/tiny.yaml" --ascii
 rm -r "$work/plots"
 check 'gnuplot missing' 74 'apt-get install gnuplot-nox' env PATH=/nowhere "$longhaul" plot "$work/tiny.yaml"
+mkdir "$work/poor" # a gnuplot that can draw nothing
+printf '#!/bin/sh\necho " dumb unknown "\n' >"$work/poor/gnuplot"
+chmod +x "$work/poor/gnuplot"
+check 'poor gnuplot' 74 'no terminal for pictures' \
+    env PATH="$work/poor:$PATH" "$longhaul" plot "$work/tiny.yaml" --plots "$work/poor plots"
 expect 'points without gnuplot' [ -s "$work/plots/tiny/seconds.dat" ]
 check 'table without gnuplot' 0 transformer env PATH=/nowhere "$longhaul" table "$work/tiny.yaml"
 
