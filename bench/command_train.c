@@ -107,10 +107,17 @@ static bool leads(const Job *job) {
     return job->team.rank == 0;
 }
 
-/* Default bindings of launchers give a process one core, whatever it does with it. */
+/* More threads than processors; default bindings of launchers give a process one core. */
 static void check_binding(const Job *job) {
     const int threads = flag_threads(job->flags), allowed = processors_allowed();
-    if (job->team.count == 1 || job->flags->quiet || threads <= allowed) return;
+    if (job->flags->quiet || threads <= allowed) return;
+    if (job->team.count == 1) {
+        fprintf(stderr,
+                "warning [threads]: %d threads share %d processor%s: the same numbers, but slower "
+                "than with --threads %d\n",
+                threads, allowed, allowed == 1 ? "" : "s", allowed);
+        return;
+    }
     fprintf(stderr,
             "longhaul: each process has %d threads and the launcher allows it %d processor%s; "
             "with Open MPI, mpirun --bind-to none or --map-by slot:PE=%d\n",

@@ -320,6 +320,18 @@ static Status check_device(const Sweep *sweep, Error *error) {
     return STATUS_OK;
 }
 
+/* Cells that wait for each other are slower than they would be alone, some more than others. */
+static void warn_of_crowd(const Sweep *sweep) {
+    const int wanted = sweep->jobs * sweep->options->threads, allowed = processors_allowed();
+    if (sweep->options->quiet || wanted <= allowed || count_state(sweep, ENTRY_WAITING) == 0)
+        return;
+    fprintf(stderr,
+            "warning [crowded]: %d cells at a time with %d thread%s on %d processor%s: their times "
+            "cannot be compared\n",
+            sweep->jobs, sweep->options->threads, sweep->options->threads == 1 ? "" : "s", allowed,
+            allowed == 1 ? "" : "s");
+}
+
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) {
     Sweep sweep = {.suite = suite, .options = options};
     interrupt_install();
@@ -327,6 +339,7 @@ Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) 
     if (status == STATUS_OK) status = check_device(&sweep, error);
     if (status == STATUS_OK) status = check_data(&sweep, error);
     if (status == STATUS_OK) {
+        warn_of_crowd(&sweep);
         status = loop(&sweep, error);
         sweep_clear_line(&sweep);
         sweep_show_summary(&sweep);

@@ -296,6 +296,7 @@ expect 'plan counts' contains "$work/out" '6 cells: 2 models'
 check 'plan of a part' 0 '' "$longhaul" plan "$work/tiny.yaml" --shard 2/2
 expect 'a part counts' contains "$work/out" 'part 2 of 2, 3 of the 6 cells: 1 models'
 expect 'a part is a model' test "$(grep -c '^transformer' "$work/out")" -eq 0
+check 'a crowd' 0 'warning [crowded]' "${tiny[@]}" --jobs 1 --threads $(($(nproc) + 1)) --model lstm lr=1e-3 --results "$work/crowd"
 check 'plan of no part' 2 'expected part/parts' "$longhaul" plan "$work/tiny.yaml" --shard 3/2
 check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
 expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
