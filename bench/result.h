@@ -37,6 +37,11 @@ void record_close(Record *record);
 /* Text of a setting of the record, NULL if it has none of that key. */
 const char *record_setting(const Record *record, const char *key);
 
+/* A point of the curve as a JSON object on one line, and back (false: not one). Owned by the
+ * caller. */
+char *point_text(const CurvePoint *point);
+bool point_parse(const char *text, size_t bytes, CurvePoint *point);
+
 /* The measured part alone, for checkpoints. Not-a-number is null in JSON, an
  * infinity a string. */
 struct json_t *result_to_json(const Result *result);

@@ -151,6 +151,20 @@ check 'train again shows the result' 0 '' "$longhaul" train "${cell[@]}"
 expect 'and does not train' cmp -s "$folder/result.json" "$work/first.json"
 check 'train from its configuration' 0 '' "$longhaul" train --config "$folder/config.yaml"
 expect 'is the same cell' test "$(find "$work/results" -name result.json | wc -l)" -eq 1
+check 'check of the run' 0 '' "$longhaul" check "$folder"
+expect 'all four of its parts' contains "$work/out" '4 passed, 0 failed, 0 exempt'
+expect 'its checksum is the documented one' contains "$folder/result.json" \
+    "\"sha256\": \"$(head -c -$((64 + 18)) "$folder/result.json" | sha256sum | cut -c1-64)\""
+cp -r "$(dirname "$folder")" "$work/damage"
+for part in 'log:log.jsonl:s/"step":3/"step":4/' 'configuration:config.yaml:s/^width: {value: 8/width: {value: 9/' \
+    'result:result.json:s/"steps": 6/"steps": 7/' 'checkpoint:checkpoint.json:s/"step": 6/"step": 5/'; do
+    IFS=: read -r what file change <<<"$part"
+    sed -i "$change" "$work/damage/$(basename "$folder")/$file"
+    check "check of a changed $file" 4 'checks failed' "$longhaul" check "$work/damage"
+    expect "and $what is named" grep -q "^FAIL run/.*/$what: " "$work/out"
+    cp "$folder/$file" "$work/damage/$(basename "$folder")/$file"
+done
+check 'check of nothing' 4 'has no cells' "$longhaul" check "$work/results"
 sed -i 's/"test_metric": [0-9.]*/"test_metric": 0.999/' "$folder/result.json"
 check 'changed result' 4 "$folder/result.json" "$longhaul" train "${cell[@]}"
 check 'changed result, forced' 0 '' "$longhaul" train "${cell[@]}" --force
