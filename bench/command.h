@@ -59,6 +59,11 @@ extern const OptionTable flag_table;
 /* The format asked for, as --format or as --csv or --json. */
 FlagFormat flag_format(const Flags *flags);
 
+/* Where the value of a flag came from, as the source of a setting: "flag --budget", or
+ * "environment LONGHAUL_BUDGET" where that says the same. */
+enum { FLAG_SOURCE_BYTES = 80 };
+void flag_source(const char *name, const char *value, char source[FLAG_SOURCE_BYTES]);
+
 /* Name of the device asked for, as device_open takes it. */
 const char *flag_device(const Flags *flags);
 /* STATUS_USAGE for --products on a device that has no such thing. */

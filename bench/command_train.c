@@ -52,8 +52,10 @@ static Status gather(Job *job, const Invocation *invocation, Error *error) {
     Status status = settings_from_file(&job->settings, flags, error);
     if (status == STATUS_OK)
         status = settings_add_all(&job->settings, &invocation->settings, error);
+    char source[FLAG_SOURCE_BYTES];
+    flag_source("budget", flags->budget, source);
     if (status == STATUS_OK && flags->budget[0])
-        status = settings_add(&job->settings, "budget", flags->budget, "flag --budget", error);
+        status = settings_add(&job->settings, "budget", flags->budget, source, error);
     if (status != STATUS_OK) return status;
     status = cell_build(&job->cell, &job->settings, error);
     return status == STATUS_USAGE ? advise_sweep(&invocation->settings, error) : status;

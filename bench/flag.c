@@ -1,5 +1,8 @@
 /* The flags of every command, in one table. */
-#include "bench/command.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/cli.h"
 #include "bench/environment.h"
 #include "engine/op.h"
 
@@ -75,6 +78,16 @@ static const Option options[] = {
      "descriptor that progress records go to (a sweep sets it)"},
 };
 const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};
+
+void flag_source(const char *name, const char *value, char source[FLAG_SOURCE_BYTES]) {
+    char variable[VARIABLE_BYTES];
+    flag_variable(option_find(&flag_table, name), variable);
+    const char *environment = getenv(variable);
+    if (environment && strcmp(environment, value) == 0)
+        snprintf(source, FLAG_SOURCE_BYTES, "environment %s", variable);
+    else
+        snprintf(source, FLAG_SOURCE_BYTES, "flag --%s", name);
+}
 
 const char *flag_device(const Flags *flags) {
     static const char *const names[] = {[DEVICE_CPU] = "cpu",

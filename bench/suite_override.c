@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/command.h"
 #include "bench/suite_file.h"
 
 /* "1..5", a range of whole numbers of at most MOST_OF_RANGE. False: not written as one. */
@@ -110,7 +111,8 @@ static Status override(SuiteFile *file, const Setting *setting, bool of_another,
 
 /* "3": the first three of the suite's seeds, continued by counting on; "1,5,7", "1..5": these. */
 static Status override_seeds(SuiteFile *file, const char *text, Error *error) {
-    static const char *const source = "flag --seeds";
+    char source[FLAG_SOURCE_BYTES];
+    flag_source("seeds", text, source);
     if (is_list(text)) return replace_axis(&file->seeds, "seed", text, source, error);
     char *end;
     const long wanted = strtol(text, &end, 10);
@@ -135,7 +137,10 @@ Status suite_file_override(SuiteFile *file, const SuiteRequest *request, Error *
     if (request->seeds && *request->seeds) status = override_seeds(file, request->seeds, error);
     for (int i = 0; request->settings && i < request->settings->count && status == STATUS_OK; i++)
         status = override(file, &request->settings->list[i], request->of_another, error);
-    if (status == STATUS_OK && request->budget && *request->budget)
-        status = settings_add(&file->last, "budget", request->budget, "flag --budget", error);
+    if (status == STATUS_OK && request->budget && *request->budget) {
+        char origin[FLAG_SOURCE_BYTES];
+        flag_source("budget", request->budget, origin);
+        status = settings_add(&file->last, "budget", request->budget, origin, error);
+    }
     return status;
 }

@@ -40,6 +40,7 @@ static void take_result(Sweep *sweep, int index) {
     entry->state = ENTRY_DONE;
     entry->metric = result->test_metric;
     entry->outcome = result->outcome;
+    entry->at_chance = result->at_chance && result->outcome != OUTCOME_DIVERGED;
     sweep->tried[index] = (Tried){true, result->best_validation_metric, result->flops};
     if (result->outcome == OUTCOME_DIVERGED) sweep->tried[index].validation = NAN;
     sweep_note_speed(sweep, sweep->suite->cells[index].name, result->flops, result->wall_seconds);

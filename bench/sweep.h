@@ -32,6 +32,7 @@ typedef struct Entry {
     bool again;    /* --force or --retry-failed: what is there does not count */
     double metric; /* test metric of a finished cell */
     Outcome outcome;
+    bool at_chance;
     char folder[PATH_MAX];
     char failure[1024];
 } Entry;

@@ -43,7 +43,8 @@ void sweep_show_finished(Sweep *sweep, int cell) {
     fprintf(stderr, "[%d/%d] %s: ", count.done + count.failed, count.total,
             sweep->suite->cells[cell].label);
     if (entry->state == ENTRY_DONE)
-        fprintf(stderr, "%.4f, %s\n", entry->metric, outcomes[entry->outcome]);
+        fprintf(stderr, "%.4f, %s%s\n", entry->metric, outcomes[entry->outcome],
+                entry->at_chance ? ", at chance" : "");
     else
         fprintf(stderr, "failed: %s\n", entry->failure);
     if (sweep->terminal) sweep->last_line = 0; /* the line of progress was overwritten */

@@ -142,6 +142,10 @@ expect 'closed pipe ends well' grep -qx -e 0 -e 74 "$work/status"
 # ---- one cell
 check 'dry run' 0 '' "$longhaul" train "${cell[@]}" --dry-run
 expect 'dry run trains nothing' test ! -e "$work/results"
+check 'sources' 0 '' env LONGHAUL_BUDGET=7step "$longhaul" train "${cell[@]}" --dry-run
+expect 'source: command line' grep -qE '^width +8 +command line$' "$work/out"
+expect 'source: default' grep -qE '^beta1 .* default$' "$work/out"
+expect 'source: environment' grep -qE '^budget +7step +environment LONGHAUL_BUDGET$' "$work/out"
 check 'train' 0 '' "$longhaul" train "${cell[@]}"
 folder=$(dirname "$(find "$work/results" -name result.json)")
 expect 'train leaves a configuration' test -s "$folder/config.yaml"
