@@ -1,19 +1,58 @@
 /* longhaul diff: what is different between two cells, settings first, then what came out. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "bench/command.h"
+#include "bench/config.h"
 #include "bench/result.h"
 #include "engine/file.h"
 
-/* A cell's folder or its result.json. */
-static Status open_record(Record *record, const char *name, Error *error) {
+static bool ends_in(const char *text, const char *end) {
+    const size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+/* One side: a cell's folder, its result.json, or a configuration. */
+typedef struct Side {
+    Record record;
+    bool finished; /* otherwise the record has settings only */
+} Side;
+
+/* Every setting of the cell that it describes, those included that it leaves at their defaults. */
+static Status read_configuration(const char *path, Settings *settings, Error *error) {
+    Settings given = {0};
+    Cell cell = {0};
+    Status status = config_read(path, &given, error);
+    if (status == STATUS_OK) status = cell_build(&cell, &given, error);
+    if (status == STATUS_OK) {
+        int count;
+        CellValue *values = cell_values(&cell, &count);
+        for (int i = 0; i < count && status == STATUS_OK; i++)
+            status = settings_add(settings, values[i].key, values[i].text, path, error);
+        free(values);
+        cell_close(&cell);
+    }
+    settings_free(&given);
+    return status;
+}
+
+static Status open_side(Side *side, const char *name, Error *error) {
     struct stat facts;
-    char path[PATH_MAX];
-    if (stat(name, &facts) != 0 || !S_ISDIR(facts.st_mode)) return record_read(record, name, error);
-    const Status status = path_join(path, name, "result.json", error);
-    return status == STATUS_OK ? record_read(record, path, error) : status;
+    char path[PATH_MAX], config[PATH_MAX];
+    *side = (Side){0};
+    const bool folder = stat(name, &facts) == 0 && S_ISDIR(facts.st_mode);
+    if (!folder && ends_in(name, ".yaml"))
+        return read_configuration(name, &side->record.settings, error);
+    if (folder && (path_join(path, name, "result.json", error) != STATUS_OK ||
+                   path_join(config, name, "config.yaml", error) != STATUS_OK))
+        return error->status;
+    if (folder && !file_exists(path) && file_exists(config))
+        return read_configuration(config, &side->record.settings, error);
+    const Status status = record_read(&side->record, folder ? path : name, error);
+    side->finished = status == STATUS_OK;
+    return status;
 }
 
 static const char *text_or_dash(const char *text) {
@@ -77,18 +116,20 @@ static void print_results(const Result *a, const Result *b) {
 }
 
 static Status diff(const Invocation *invocation, Error *error) {
-    Record a, b;
-    Status status = open_record(&a, invocation->arguments[0], error);
+    Side a, b;
+    Status status = open_side(&a, invocation->arguments[0], error);
     if (status != STATUS_OK) return status;
-    status = open_record(&b, invocation->arguments[1], error);
+    status = open_side(&b, invocation->arguments[1], error);
     if (status == STATUS_OK) {
-        if (print_settings(&a, &b) == 0) printf("no setting differs\n");
-        printf("\n");
-        print_facts(&a, &b);
-        print_results(&a.result, &b.result);
-        record_close(&b);
+        if (print_settings(&a.record, &b.record) == 0) printf("no setting differs\n");
+        if (a.finished && b.finished) {
+            printf("\n");
+            print_facts(&a.record, &b.record);
+            print_results(&a.record.result, &b.record.result);
+        }
+        record_close(&b.record);
     }
-    record_close(&a);
+    record_close(&a.record);
     return status;
 }
 
@@ -96,7 +137,9 @@ const Command command_diff = {
     .name = "diff",
     .arguments = "RUN RUN",
     .summary = "settings that differ between two cells, and their results side by side",
-    .detail = "RUN is the folder of a finished cell or its result.json.",
+    .detail = "RUN is the folder of a cell, its result.json, or a configuration (FILE.yaml). "
+              "Results are\n"
+              "shown where both have finished.",
     .flags = "",
     .least_arguments = 2,
     .most_arguments = 2,

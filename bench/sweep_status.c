@@ -129,8 +129,8 @@ static json_t *describe(Sweep *sweep, const char *command) {
         if (kind[i] != KINDS && kind[i] != KIND_DONE) sweep_cost(sweep, i);
     }
     const double left = sweep_seconds_left(sweep);
-    json_t *object = json_pack("{s:s, s:s, s:i}", "suite", suite->name, "preset", suite->preset,
-                               "cells", suite->count - counts[KINDS]);
+    json_t *object = json_pack("{s:i, s:s, s:s, s:i}", "schema", 1, "suite", suite->name, "preset",
+                               suite->preset, "cells", suite->count - counts[KINDS]);
     for (int i = 0; i < KINDS; i++)
         json_object_set_new(object, kinds[i].name, json_integer(counts[i]));
     json_object_set_new(object, "diverged", json_integer(diverged));

@@ -186,6 +186,11 @@ check 'diff of versions' 0 '' "$longhaul" diff "$folder" "$other"
 expect 'diff has the task version' grep -qE '^task version +1 +9$' "$work/out"
 expect 'diff has the revision' grep -qE '^revision .* another$' "$work/out"
 expect 'and says what that means' contains "$work/out" 'cannot be compared'
+printf 'task: mqar\nmodel: lstm\nwidth: 9\n' >"$work/nine.yaml"
+check 'diff of a configuration' 0 '' "$longhaul" diff "$folder/config.yaml" "$work/nine.yaml"
+expect 'diff of a configuration knows defaults' test -z "$(grep -e '^lr ' -e '^beta1 ' "$work/out")"
+expect 'diff of a configuration has the width' grep -qE '^width +8 +9$' "$work/out"
+expect 'and no results' test -z "$(grep 'test metric' "$work/out")"
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
 
 # ---- trained weights, evaluated again and exported
