@@ -102,9 +102,11 @@ install: all ## program, data files, manual page and completion into PREFIX (/us
 	install -m 644 $(wildcard bench/suites/*.yaml) '$(SHARED)/bench/suites'
 	install -m 644 results/published/* '$(SHARED)/results/published'
 	install -m 644 plots/*.gp '$(SHARED)/plots'
-	install -d '$(DESTINATION)/share/man/man1' '$(DESTINATION)/share/bash-completion/completions'
+	install -d $(addprefix '$(DESTINATION)/share'/,man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(BUILD)/longhaul manual > '$(DESTINATION)/share/man/man1/longhaul.1'
 	$(BUILD)/longhaul completion bash > '$(DESTINATION)/share/bash-completion/completions/longhaul'
+	$(BUILD)/longhaul completion zsh > '$(DESTINATION)/share/zsh/site-functions/_longhaul'
+	$(BUILD)/longhaul completion fish > '$(DESTINATION)/share/fish/vendor_completions.d/longhaul.fish'
 
 libraries: ## LIBRARIES=FOLDER: fetch the libraries into FOLDER without root (Debian, Ubuntu); then make LIBRARIES=FOLDER
 	@./libraries.sh '$(or $(LIBRARIES),$(error make libraries LIBRARIES=FOLDER))'

@@ -131,6 +131,7 @@ static bool average_row(const Parts *parts, const Row *model, Row *average) {
                      .parameters = NAN,
                      .state_bytes = NAN,
                      .peak_bytes = NAN,
+                     .early = NAN,
                      .validation = NAN,
                      .best_possible = NAN,
                      .nats_above_best = NAN,

@@ -1,5 +1,6 @@
 #include "bench/budget.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,9 @@ static const struct {
              {"epoch", BUDGET_EPOCH, 1}, {"", BUDGET_SHARE, 1}};
 enum { UNITS = sizeof units / sizeof *units };
 
+/* Of any unit: the largest runs of this decade have 1e27 FLOP. */
+static const double largest = 1e30;
+
 /* NULL, or what is wrong with the text. */
 static const char *parse(const char *text, Budget *amount) {
     /* The unit is the longest tail of letters; an exponent's e stands before a digit or sign. */
@@ -24,6 +28,7 @@ static const char *parse(const char *text, Budget *amount) {
     double value;
     if (length >= (int)sizeof number || !number_parse(number, &value))
         return "no finite number in front";
+    if (value > largest) return "more than 1e30";
     for (int i = 0; i < UNITS; i++) {
         if (strcmp(units[i].name, text + start) != 0) continue;
         *amount = (Budget){value * units[i].scale, units[i].unit};
@@ -83,5 +88,7 @@ int64_t budget_steps(const Budget *budget, int64_t batch, const Problem *problem
     case BUDGET_SHARE:
         return -1;
     }
-    return steps < 1 ? 1 : (int64_t)steps;
+    /* Beyond the last, which none lives to see, samples could not be numbered. */
+    const double last = (double)(INT64_MAX / (2 * batch));
+    return steps < 1 ? 1 : (int64_t)fmin(steps, last);
 }

@@ -59,11 +59,13 @@ static void describe_selection(Table *table, const Study *study) {
     if (*keys) {
         add_line(table,
                  "Selection: for each row the %s whose first seed has the best validation %s; the "
-                 "other seeds ran with it. Test is reported once, for the selected cells; the "
-                 "column cells counts all that were tried.",
+                 "other seeds ran with it. Test is reported once, for the selected cells, with the "
+                 "weights at the end of training; the column cells counts all that were tried.",
                  keys, study->metric);
     } else {
-        add_line(table, "No setting was tuned; test is reported once.");
+        add_line(table,
+                 "No setting was tuned; test is reported once, with the weights at the end of "
+                 "training.");
     }
 }
 
@@ -78,6 +80,12 @@ static void describe_solved(const Study *study, char *text, size_t size) {
     *text = '\0';
     if (low == high) snprintf(text, size, ", solved from %.4g", low);
     if (low < high) snprintf(text, size, ", solved from %.4g to %.4g by case", low, high);
+}
+
+static bool any_early(const Summary *summary) {
+    for (int r = 0; r < summary->count; r++)
+        if (!isnan(summary->rows[r].early)) return true;
+    return false;
 }
 
 /* Averages say in their own line what they are. */
@@ -111,6 +119,12 @@ void table_caption(Table *table, const Study *study, const Summary *summary) {
              "%s%s%s.",
              study->metric, STUDY_CONFIDENCE_PERCENT, chance,
              *chance ? "" : "Chance differs: see its column", solved);
+    if (any_early(summary))
+        add_line(
+            table,
+            "early: validation %s after a tenth of the budget (the first validation between 10 "
+            "and 25 %%), mean over seeds.",
+            study->metric);
     if (any_published(summary))
         add_line(table, "published: a paper's number on the same problem, at the sizes that it "
                         "states; how it trained may differ.");

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/palette.h"
+#include "bench/terminal.h"
 #include "engine/memory.h"
 
 static void *grow(void *list, int count, size_t size) {
@@ -113,15 +115,9 @@ void chart_share_range(const Chart *chart, bool vertical, Axis *axis) {
     axis->high = round_number(axis->high, true);
 }
 
-static int terminal_width(void) {
-    const char *columns = getenv("COLUMNS");
-    const int width = columns ? atoi(columns) : 0;
-    return width > 0 ? width : 80;
-}
-
 Status chart_show(const Chart *chart, const char *folder, bool ascii, Error *error) {
     if (chart->count == 0) return STATUS_OK;
     const Status status = chart_write_data(chart, folder, error);
-    if (ascii) chart_write_text(chart, terminal_width(), stdout);
+    if (ascii) chart_write_text(chart, terminal_columns(STDOUT_FILENO, 80), stdout);
     return ascii || status != STATUS_OK ? status : chart_draw(chart, folder, stdout, error);
 }

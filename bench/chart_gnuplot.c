@@ -117,6 +117,7 @@ static Status ask_terminals(const Chart *chart, const char *folder, char *termin
 
 Status chart_draw(const Chart *chart, const char *folder, FILE *names, Error *error) {
     char terminals[4096] = "", word[32];
+    int shown = 0;
     for (int i = 0; i < FORMATS; i++) {
         const char *format = formats[i].format;
         Status status = STATUS_OK;
@@ -136,6 +137,13 @@ Status chart_draw(const Chart *chart, const char *folder, FILE *names, Error *er
         }
         if (status != STATUS_OK) return status;
         fprintf(names, "%s/%s.%s\n", folder, chart->name, format);
+        shown++;
     }
-    return STATUS_OK;
+    if (shown > 0) return STATUS_OK;
+    return error_set(
+        error, STATUS_IO,
+        "this gnuplot has no terminal for pictures, so there is none of %s; install "
+        "another (Debian and Ubuntu: apt-get install gnuplot-nox), or use --ascii. The "
+        "points are in %s/%s.dat",
+        chart->name, folder, chart->name);
 }

@@ -29,6 +29,10 @@ typedef struct CheckCount {
 void check_ops(const CheckOptions *options, CheckCount *count);
 void check_models(const CheckOptions *options, CheckCount *count);
 
+/* A cell's folder, or every one in the folder of a suite: result, log, configuration and checkpoint
+ * are whole and belong together. STATUS_DATA when there is no cell. bench/check_run.c. */
+Status check_runs(const CheckOptions *options, const char *folder, CheckCount *count, Error *error);
+
 /* Reports one check: name is a path, detail is printf-style and says measured and allowed. */
 void check_report(const CheckOptions *options, CheckCount *count, bool good, const char *name,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));

@@ -185,14 +185,22 @@ Status claim_take(const char *folder, Claim **claim, char holder[CLAIM_HOLDER_BY
             return error_set(error, STATUS_IO, "claiming %s: %s", path, strerror(errno));
         if (attempt > 0 || !remove_stale(path, turn, &self)) break;
     }
+    claim_holder(folder, holder);
+    return STATUS_OK;
+}
+
+void claim_holder(const char *folder, char holder[CLAIM_HOLDER_BYTES]) {
+    char path[PATH_MAX];
     Owner owner;
     struct stat facts;
-    if (owner_read(path, &owner, &facts))
+    if (path_join(path, folder, "claim", NULL) != STATUS_OK || !owner_read(path, &owner, &facts))
+        snprintf(holder, CLAIM_HOLDER_BYTES, "a process that has just ended");
+    else if (owner.pid == 0) /* so it stays when the process died there */
+        snprintf(holder, CLAIM_HOLDER_BYTES,
+                 "a process that has not yet said who it is, within the last two minutes");
+    else
         snprintf(holder, CLAIM_HOLDER_BYTES, "pid %ld on %.*s", owner.pid,
                  (int)strcspn(owner.place, "/"), owner.place);
-    else
-        snprintf(holder, CLAIM_HOLDER_BYTES, "a process that has just ended");
-    return STATUS_OK;
 }
 
 void claim_release(Claim *claim) {

@@ -18,6 +18,9 @@ typedef struct Claim Claim;
 Status claim_take(const char *folder, Claim **claim, char holder[CLAIM_HOLDER_BYTES], Error *error);
 void claim_release(Claim *claim); /* NULL is fine */
 
+/* Who made the folder's claim: "pid 12 on host". */
+void claim_holder(const char *folder, char holder[CLAIM_HOLDER_BYTES]);
+
 /* True when somebody alive holds the folder's claim, as far as can be told from here. */
 bool claim_held(const char *folder);
 

@@ -30,14 +30,19 @@ const Command *command_find(const char *name) {
     return NULL;
 }
 
-bool command_takes(const Command *command, const char *flag) {
-    const size_t length = strlen(flag);
-    for (const char *at = command->flags; *at;) {
+/* words: separated by blanks. */
+static bool is_among(const char *wanted, const char *words) {
+    const size_t length = strlen(wanted);
+    for (const char *at = words; *at;) {
         const size_t word = strcspn(at, " ");
-        if (word == length && strncmp(at, flag, word) == 0) return true;
+        if (word == length && strncmp(at, wanted, word) == 0) return true;
         at += word + strspn(at + word, " ");
     }
     return false;
+}
+
+bool command_takes(const Command *command, const char *flag) {
+    return is_among(flag, command->flags);
 }
 
 void flag_variable(const Option *flag, char name[VARIABLE_BYTES]) {
@@ -168,6 +173,53 @@ Status cli_parse(Invocation *invocation, int count, char **words, Error *error) 
             error, STATUS_USAGE,
             "the command comes first; expected: longhaul COMMAND [key=value] [--flag]");
     return parse_words(invocation, count - 2, words + 2, error);
+}
+
+void cli_write_word(const char *word, FILE *out) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_=,./:+-";
+    if (*word && !word[strspn(word, plain)]) {
+        fputs(word, out);
+        return;
+    }
+    fputc('\'', out);
+    for (; *word; word++) fputs(*word == '\'' ? "'\\''" : (char[]){*word, '\0'}, out);
+    fputc('\'', out);
+}
+
+static void write_setting(const char *key, const char *value, FILE *out) {
+    char word[sizeof((Setting *)0)->key + sizeof((Setting *)0)->value];
+    snprintf(word, sizeof word, "%s=%s", key, value);
+    fputc(' ', out);
+    cli_write_word(word, out);
+}
+
+void cli_write(const Invocation *invocation, const Command *command, const char *without,
+               FILE *out) {
+    const char *data = getenv("LONGHAUL_DATA");
+    Flags standard;
+    option_defaults(&flag_table, &standard);
+    cli_write_word(command->name, out);
+    for (int i = 0; i < invocation->argument_count; i++) {
+        fputc(' ', out);
+        cli_write_word(invocation->arguments[i], out);
+    }
+    for (int i = 0; i < invocation->settings.count; i++)
+        write_setting(invocation->settings.list[i].key, invocation->settings.list[i].value, out);
+    if (data) write_setting("data.dir", data, out);
+    for (int i = 0; i < flag_table.count; i++) {
+        const Option *flag = &flag_table.options[i];
+        char own[OPTION_VALUE_BYTES], usual[OPTION_VALUE_BYTES];
+        option_text(flag, &invocation->flags, own);
+        option_text(flag, &standard, usual);
+        if (strcmp(own, usual) == 0 || !command_takes(command, flag->name) ||
+            is_among(flag->name, without))
+            continue;
+        fprintf(out, " --%s", flag->name);
+        if (flag->type == OPTION_SWITCH) continue;
+        fputc(' ', out);
+        cli_write_word(own, out);
+    }
 }
 
 void cli_free(Invocation *invocation) {

@@ -27,6 +27,7 @@ typedef struct Flags {
     int device;                   /* FlagDevice */
     int products;                 /* kernels, check: Products */
     int format;                   /* FlagFormat */
+    int script;                   /* sweep: FlagScript */
     bool retry_failed, force, dry_run, ascii, quiet;
     char against[OPTION_TEXT_BYTES]; /* speed: model of the crossovers */
     double limit;                    /* speed: seconds of the longest step */
@@ -51,10 +52,17 @@ typedef enum FlagFormat {
     FORMAT_JSON
 } FlagFormat;
 
+typedef enum FlagScript { SCRIPT_NONE, SCRIPT_SLURM, SCRIPT_PARALLEL } FlagScript;
+
 extern const OptionTable flag_table;
 
 /* The format asked for, as --format or as --csv or --json. */
 FlagFormat flag_format(const Flags *flags);
+
+/* Where the value of a flag came from, as the source of a setting: "flag --budget", or
+ * "environment LONGHAUL_BUDGET" where that says the same. */
+enum { FLAG_SOURCE_BYTES = 80 };
+void flag_source(const char *name, const char *value, char source[FLAG_SOURCE_BYTES]);
 
 /* Name of the device asked for, as device_open takes it. */
 const char *flag_device(const Flags *flags);

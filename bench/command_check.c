@@ -1,4 +1,6 @@
 /* longhaul check: operations against references, models against the properties they share. */
+#include <sys/stat.h>
+
 #include "bench/check.h"
 #include "bench/command.h"
 
@@ -23,10 +25,17 @@ static Status check(const Invocation *invocation, Error *error) {
         .verbose = !invocation->flags.quiet,
     };
     CheckCount count = {0};
-    check_ops(&options, &count);
-    if (!device) check_models(&options, &count);
+    struct stat facts;
+    Status failed = STATUS_NUMERIC;
+    if (options.filter && stat(options.filter, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        failed = STATUS_DATA;
+        if (check_runs(&options, options.filter, &count, error) != STATUS_OK) return error->status;
+    } else {
+        check_ops(&options, &count);
+        if (!device) check_models(&options, &count);
+    }
     printf("%d passed, %d failed, %d exempt\n", count.passed, count.failed, count.exempt);
-    if (count.failed) return error_set(error, STATUS_NUMERIC, "%d checks failed", count.failed);
+    if (count.failed) return error_set(error, failed, "%d checks failed", count.failed);
     if (!count.passed)
         return error_set(error, STATUS_USAGE,
                          "no check has '%s' in its name; names are op/NAME/CASE/ISA and "
@@ -37,8 +46,8 @@ static Status check(const Invocation *invocation, Error *error) {
 
 const Command command_check = {
     .name = "check",
-    .arguments = "[PART OF A NAME]",
-    .summary = "verify every operation and every model on this machine",
+    .arguments = "[PART OF A NAME | FOLDER]",
+    .summary = "verify every operation and every model on this machine, or finished runs",
     .detail = "Operations: each row of the case tables, forward and gradient, against a plain\n"
               "double-precision reference, the same bits on 1, 2 and 3 threads, on every\n"
               "instruction set of this processor. Models: gradient against differences of the\n"
@@ -49,7 +58,9 @@ const Command command_check = {
               "the same kernels on the CPU (make emulated), cuda-races does and looks for data\n"
               "races (make races). --products tf32 or bf16 lets their matrix products round\n"
               "inputs, and allows the errors that this makes.\n"
-              "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.",
+              "A name selects: longhaul check model/mamba, longhaul check op/attention/L64.\n"
+              "The folder of a cell or of a suite: configuration, log, checkpoint and result are\n"
+              "whole, unchanged since they were written, and belong together.",
     .flags = "device products quiet",
     .most_arguments = 1,
     .run = check,

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "bench/command.h"
 #include "bench/generate_time.h"
 #include "bench/show.h"
+#include "bench/terminal.h"
 #include "engine/file.h"
 #include "engine/memory.h"
 #include "engine/safetensors.h"
@@ -81,14 +81,6 @@ static void close_display(Display *display) {
 static void draw(const Display *display, int64_t i, Sample *sample) {
     display->task->sample(display->options, display->data, display->seed, display->split,
                           display->first + i, sample);
-}
-
-static int terminal_columns(void) {
-    struct winsize size;
-    const char *text = getenv("COLUMNS");
-    const int columns = text ? atoi(text) : 0;
-    if (columns > 0) return columns;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
 static void print_picture(const Display *display, const Sample *sample, int columns, FILE *file) {
@@ -268,7 +260,7 @@ static Status generate(const Invocation *invocation, Error *error) {
     } else if (status == STATUS_OK && flags->output[0]) {
         status = write_output(&display, flags->output, error);
     } else if (status == STATUS_OK) {
-        print_samples(&display, terminal_columns(), stdout);
+        print_samples(&display, terminal_columns(STDOUT_FILENO, 100), stdout);
     }
     close_display(&display);
     return status;

@@ -6,6 +6,7 @@
 #include "bench/command.h"
 #include "bench/kernels_figure.h"
 #include "bench/kernels_file.h"
+#include "bench/terminal.h"
 #include "engine/device.h"
 #include "engine/file.h"
 
@@ -53,7 +54,7 @@ static Status kernels(const Invocation *invocation, Error *error) {
                                    .threads = flag_threads(flags),
                                    .products = (Products)flags->products,
                                    .seconds = flags->seconds,
-                                   .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet};
+                                   .progress = terminal_rewrites(STDERR_FILENO) && !flags->quiet};
     if (flag_check_products(flags, error) != STATUS_OK) return error->status;
     KernelReport report;
     Status status = kernels_measure(&report, &request, error);

@@ -1,4 +1,4 @@
-/* longhaul manual and longhaul completion: the same tables as troff and as a shell function. */
+/* longhaul manual: the tables of commands and flags as troff. */
 #include <stdio.h>
 #include <string.h>
 
@@ -68,58 +68,4 @@ const Command command_manual = {
     .detail = "",
     .flags = "",
     .run = manual,
-};
-
-static void complete_command(const Command *command) {
-    printf("    %s) words=\"", command->name);
-    for (int i = 0; i < flag_table.count; i++)
-        if (command_takes(command, flag_table.options[i].name))
-            printf("--%s ", flag_table.options[i].name);
-    if (command->takes_settings)
-        printf("$(longhaul list settings 2>/dev/null | sed 's/ .*/=/') task= model=");
-    if (strncmp(command->arguments, "SUITE", 5) == 0)
-        printf(" $(longhaul list suites 2>/dev/null | sed 's/ .*//')");
-    printf("\" ;;\n");
-}
-
-static void complete_choices(void) {
-    for (int i = 0; i < flag_table.count; i++) {
-        const Option *flag = &flag_table.options[i];
-        if (flag->choices)
-            printf(
-                "    --%s) COMPREPLY=($(compgen -W \"$(echo '%s' | tr '|' ' ')\" -- \"$word\")); "
-                "return ;;\n",
-                flag->name, flag->choices);
-    }
-}
-
-static Status completion(const Invocation *invocation, Error *error) {
-    if (strcmp(invocation->arguments[0], "bash") != 0)
-        return error_set(error, STATUS_USAGE, "no completion for '%s'; expected bash",
-                         invocation->arguments[0]);
-    printf("# bash completion of longhaul; made by: longhaul completion bash\n"
-           "_longhaul() {\n  local word=${COMP_WORDS[COMP_CWORD]} words=\n"
-           "  case ${COMP_WORDS[COMP_CWORD-1]} in\n");
-    complete_choices();
-    printf("  esac\n  if [ \"$COMP_CWORD\" = 1 ]; then words=\"");
-    int count;
-    const Command *const *commands = command_all(&count);
-    for (int i = 0; i < count; i++) printf("%s ", commands[i]->name);
-    printf("--version\"\n  else case ${COMP_WORDS[1]} in\n");
-    for (int i = 0; i < count; i++) complete_command(commands[i]);
-    printf("  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
-           "  [[ ${COMPREPLY-} == *= ]] && compopt -o nospace\n}\n"
-           "complete -o default -F _longhaul longhaul\n");
-    return STATUS_OK;
-}
-
-const Command command_completion = {
-    .name = "completion",
-    .arguments = "bash",
-    .summary = "a completion script for the shell",
-    .detail = "",
-    .flags = "",
-    .least_arguments = 1,
-    .most_arguments = 1,
-    .run = completion,
 };

@@ -6,6 +6,7 @@
 
 #include "bench/command.h"
 #include "bench/speed_figure.h"
+#include "bench/terminal.h"
 #include "engine/file.h"
 
 /* Rows appear as they are measured: the heading before the first. */
@@ -59,7 +60,7 @@ static Status speed(const Invocation *invocation, Error *error) {
                                   .generate = flags->generate,
                                   .seconds = flags->seconds,
                                   .limit = flags->limit,
-                                  .progress = isatty(STDERR_FILENO) == 1 && !flags->quiet,
+                                  .progress = terminal_rewrites(STDERR_FILENO) && !flags->quiet,
                                   .row_done = format == FORMAT_CONSOLE ? show_row : NULL};
     SpeedReport report;
     Status status = speed_grid(&report, &request, error);

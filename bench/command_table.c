@@ -10,6 +10,7 @@
 #include "bench/command.h"
 #include "bench/study.h"
 #include "bench/table.h"
+#include "bench/terminal.h"
 #include "engine/file.h"
 
 /* Whether the locale's characters are UTF-8, by the variables that decide it, in their order. */
@@ -23,9 +24,8 @@ static bool unicode_terminal(void) {
 }
 
 static bool colour_terminal(void) {
-    const char *refused = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(refused && *refused) &&
-           !(terminal && !strcmp(terminal, "dumb"));
+    const char *refused = getenv("NO_COLOR");
+    return terminal_rewrites(STDOUT_FILENO) && !(refused && *refused);
 }
 
 static Status show_table(const Study *study, Summary *summary, const Flags *flags, Error *error) {

@@ -15,6 +15,7 @@
 #include "bench/session.h"
 #include "bench/store.h"
 #include "bench/team.h"
+#include "bench/terminal.h"
 #include "bench/train.h"
 #include "engine/clock.h"
 #include "engine/file.h"
@@ -33,15 +34,33 @@ typedef struct Job {
     double last_line; /* when progress was last shown */
 } Job;
 
+/* Somebody who wrote several values for one expects what sweep does with them. */
+static Status advise_sweep(const Settings *settings, Error *error) {
+    for (int i = 0; i < settings->count; i++) {
+        const char *value = settings->list[i].value;
+        if ((!strchr(value, ',') && !strstr(value, "..")) || !strstr(error->message, value))
+            continue;
+        const size_t used = strlen(error->message);
+        snprintf(error->message + used, sizeof error->message - used,
+                 "; train runs one cell: longhaul sweep takes lists (docs/suites.md has a scan), "
+                 "and decimals have a point");
+        break;
+    }
+    return error->status;
+}
+
 static Status gather(Job *job, const Invocation *invocation, Error *error) {
     const Flags *flags = &invocation->flags;
     Status status = settings_from_file(&job->settings, flags, error);
     if (status == STATUS_OK)
         status = settings_add_all(&job->settings, &invocation->settings, error);
+    char source[FLAG_SOURCE_BYTES];
+    flag_source("budget", flags->budget, source);
     if (status == STATUS_OK && flags->budget[0])
-        status = settings_add(&job->settings, "budget", flags->budget, "flag --budget", error);
-    if (status == STATUS_OK) status = cell_build(&job->cell, &job->settings, error);
-    return status;
+        status = settings_add(&job->settings, "budget", flags->budget, source, error);
+    if (status != STATUS_OK) return status;
+    status = cell_build(&job->cell, &job->settings, error);
+    return status == STATUS_USAGE ? advise_sweep(&invocation->settings, error) : status;
 }
 
 static void show_progress(void *context, double fraction, double metric, double seconds_left) {
@@ -60,8 +79,12 @@ static void show_progress(void *context, double fraction, double metric, double 
     char left[DURATION_BYTES], score[16] = "-"; /* before the first validation */
     duration_text(seconds_left, left);
     if (isfinite(metric)) snprintf(score, sizeof score, "%.4f", metric);
-    fprintf(stderr, "%s%5.1f %%  metric %s  %s left%s", job->terminal ? "\r" : "", 100 * fraction,
-            score, left, job->terminal ? "   " : "\n");
+    char line[96];
+    snprintf(line, sizeof line, "%5.1f %%  metric %s  %s left", 100 * fraction, score, left);
+    if (job->terminal)
+        terminal_status(line);
+    else
+        fprintf(stderr, "%s\n", line);
 }
 
 static bool asked_to_stop(void *context) {
@@ -88,10 +111,17 @@ static bool leads(const Job *job) {
     return job->team.rank == 0;
 }
 
-/* Default bindings of launchers give a process one core, whatever it does with it. */
+/* More threads than processors; default bindings of launchers give a process one core. */
 static void check_binding(const Job *job) {
     const int threads = flag_threads(job->flags), allowed = processors_allowed();
-    if (job->team.count == 1 || job->flags->quiet || threads <= allowed) return;
+    if (job->flags->quiet || threads <= allowed) return;
+    if (job->team.count == 1) {
+        fprintf(stderr,
+                "warning [threads]: %d threads share %d processor%s: the same numbers, but slower "
+                "than with --threads %d\n",
+                threads, allowed, allowed == 1 ? "" : "s", allowed);
+        return;
+    }
     fprintf(stderr,
             "longhaul: each process has %d threads and the launcher allows it %d processor%s; "
             "with Open MPI, mpirun --bind-to none or --map-by slot:PE=%d\n",
@@ -136,7 +166,7 @@ static Status train(Job *job, Error *error) {
     Result result = {0};
     interrupt_install();
     Status status = cell_train(&job->cell, &options, &result, error);
-    if (leads(job) && job->terminal && !job->flags->quiet) fprintf(stderr, "\r\033[K");
+    if (leads(job) && job->terminal && !job->flags->quiet) terminal_status("");
     if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED)
         status = error_set(error, STATUS_INTERRUPTED,
                            "interrupted after %lld steps and saved; the same command continues",
@@ -153,17 +183,15 @@ static Status train(Job *job, Error *error) {
 /* On the first process of the team: the folder as training wants to find it. */
 static Status make_ready(Job *job, Error *error) {
     check_binding(job);
-    folder_clean(job->folder, leftover_seconds);
+    folder_clean(job->folder, "config.yaml", leftover_seconds);
     const Status status = store_forget(job->folder, job->flags->force, error);
     return status == STATUS_OK ? store_write_config(job->folder, &job->cell, &job->settings, error)
                                : status;
 }
 
 static Status print_finished(const Job *job, Error *error) {
-    char path[PATH_MAX];
     Record record;
-    Status status = path_join(path, job->folder, "result.json", error);
-    if (status == STATUS_OK) status = record_read(&record, path, error);
+    Status status = record_read_of(&record, job->folder, &job->cell, error);
     if (status != STATUS_OK) return status;
     print_result(job, &record.result);
     status = record.result.outcome == OUTCOME_DIVERGED ? STATUS_NUMERIC : STATUS_OK;
@@ -224,7 +252,7 @@ static Status run(Job *job, const Invocation *invocation, Error *error) {
 }
 
 static Status command(const Invocation *invocation, Error *error) {
-    Job job = {.flags = &invocation->flags, .terminal = isatty(STDERR_FILENO) == 1};
+    Job job = {.flags = &invocation->flags, .terminal = terminal_rewrites(STDERR_FILENO)};
     Status status = team_open(&job.team, error);
     if (status != STATUS_OK) return status;
     status = run(&job, invocation, error);

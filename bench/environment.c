@@ -54,6 +54,16 @@ static void file_value(const char *path, const char *name, char *text, size_t by
     fclose(file);
 }
 
+/* "unknown" when there is no such file, as in most virtual machines. */
+static void first_line(const char *path, char *text, int bytes) {
+    snprintf(text, (size_t)bytes, "unknown");
+    FILE *file = fopen(path, "r");
+    if (!file) return;
+    if (!fgets(text, bytes, file)) snprintf(text, (size_t)bytes, "unknown");
+    text[strcspn(text, "\n")] = '\0';
+    fclose(file);
+}
+
 static json_t *device_names(void) {
     json_t *names = json_array();
     int count;
@@ -99,6 +109,12 @@ json_t *environment_json(void) {
     json_object_set_new(object, "processors_allowed", json_integer(processors_allowed()));
     json_object_set_new(object, "processors_usable", json_integer(processors_usable()));
     json_object_set_new(object, "memory_bytes", json_integer((json_int_t)pages * page));
+    double load = 0;
+    json_object_set_new(object, "load_average",
+                        getloadavg(&load, 1) == 1 ? json_real(load) : json_string("unknown"));
+    char governor[64];
+    first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", governor, sizeof governor);
+    json_object_set_new(object, "frequency_governor", json_string(governor));
     return object;
 }
 
@@ -115,6 +131,8 @@ static void print_value(FILE *out, const char *name, const json_t *value) {
         json_array_foreach(value, i, part) fprintf(out, " %s", json_string_value(part));
     } else if (json_is_integer(value)) {
         fprintf(out, " %lld", (long long)json_integer_value(value));
+    } else if (json_is_real(value)) {
+        fprintf(out, " %.2f", json_real_value(value));
     } else {
         fprintf(out, " %s", json_string_value(value));
     }

@@ -1,5 +1,8 @@
 /* The flags of every command, in one table. */
-#include "bench/command.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/cli.h"
 #include "bench/environment.h"
 #include "engine/op.h"
 
@@ -21,9 +24,11 @@ static const Option options[] = {
      "only these models: 'm*,!mamba'; one named in full may be new to the suite"},
     {"task", OPTION_TEXT, FLAG(task), "", 0, -1, NULL, "only these tasks: 'mqar,!copy*'"},
     {"seeds", OPTION_TEXT, FLAG(seeds), "", 0, -1, NULL,
-     "how many seeds (3), or which (1,2,7), instead of the suite's"},
+     "how many seeds (3), or which (1,2,7 or 1..5), instead of the suite's"},
     {"budget", OPTION_TEXT, FLAG(budget), "", 0, -1, NULL, "of every cell, such as 2e12flop"},
     {"shard", OPTION_TEXT, FLAG(shard), "", 0, -1, NULL, "only part i of n, as i/n: 1/4"},
+    {"script", OPTION_CHOICE, FLAG(script), "none", 0, -1, "none|slurm|parallel",
+     "print a script that runs the sweep in parts under Slurm or GNU parallel, and stop"},
     {"jobs", OPTION_INTEGER, FLAG(jobs), "0", 0, 4096, NULL,
      "cells at a time; 0: one for each group of --threads cores, on a GPU one"},
     {"threads", OPTION_INTEGER, FLAG(threads), "0", 0, 4096, NULL,
@@ -73,6 +78,16 @@ static const Option options[] = {
      "descriptor that progress records go to (a sweep sets it)"},
 };
 const OptionTable flag_table = {options, sizeof options / sizeof *options, sizeof(Flags)};
+
+void flag_source(const char *name, const char *value, char source[FLAG_SOURCE_BYTES]) {
+    char variable[VARIABLE_BYTES];
+    flag_variable(option_find(&flag_table, name), variable);
+    const char *environment = getenv(variable);
+    if (environment && strcmp(environment, value) == 0)
+        snprintf(source, FLAG_SOURCE_BYTES, "environment %s", variable);
+    else
+        snprintf(source, FLAG_SOURCE_BYTES, "flag --%s", name);
+}
 
 const char *flag_device(const Flags *flags) {
     static const char *const names[] = {[DEVICE_CPU] = "cpu",

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/terminal.h"
 #include "bench/trial.h"
 #include "engine/clock.h"
 #include "engine/memory.h"
@@ -91,9 +92,12 @@ static void sample_rounds(KernelReport *report, Runner *runners, const Run *run,
     const double start = seconds_now();
     for (uint64_t round = 0; round < MOST_KERNEL_SAMPLES; round++) {
         const double spent = seconds_now() - start, whole = seconds * report->count;
-        if (progress)
-            fprintf(stderr, "\r%d cases, round %d, %.0f of %.0f s ", report->count, (int)round + 1,
-                    spent, whole);
+        if (progress) {
+            char line[96];
+            snprintf(line, sizeof line, "%d cases, round %d, %.0f of %.0f s", report->count,
+                     (int)round + 1, spent, whole);
+            terminal_status(line);
+        }
         if (round >= LEAST_SAMPLES && spent > whole) break;
         Random random = random_open(1, random_stream("kernels/order"), round);
         for (int i = 0; i < report->count; i++) {
@@ -106,7 +110,7 @@ static void sample_rounds(KernelReport *report, Runner *runners, const Run *run,
             if (runners[order[i]].open)
                 add_sample(&report->rows[order[i]], timed(&runners[order[i]], run));
     }
-    if (progress) fputs("\r\033[K", stderr);
+    if (progress) terminal_status("");
     free(order);
 }
 

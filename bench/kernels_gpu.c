@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/kernels.h"
+#include "bench/terminal.h"
 #include "engine/clock.h"
 #include "engine/gpu_clock.h"
 
@@ -122,6 +123,12 @@ static int measure_case(Bench *bench, const KernelCase *cases, int i, const Run 
     return rows;
 }
 
+static void show_progress(const KernelReport *report, int i) {
+    char line[192];
+    snprintf(line, sizeof line, "[%d/%d] %s", i + 1, report->count, report->rows[i].name);
+    terminal_status(line);
+}
+
 Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
                            const KernelCase *cases, Error *error) {
     Device device;
@@ -136,11 +143,10 @@ Status kernels_measure_gpu(KernelReport *report, const KernelRequest *request,
     Status status = remote->ceiling(&device, &report->ceiling, error);
     const Run run = {.threads = 1, .training = true, .seed = 1, .products = request->products};
     for (int i = 0; status == STATUS_OK && i < report->count;) {
-        if (request->progress)
-            fprintf(stderr, "\r\033[K[%d/%d] %s ", i + 1, report->count, report->rows[i].name);
+        if (request->progress) show_progress(report, i);
         i += measure_case(&bench, cases, i, &run);
     }
-    if (request->progress) fputs("\r\033[K", stderr);
+    if (request->progress) terminal_status("");
     /* The roof is what the GPU could do at its best moment of the run. */
     Ceiling after;
     if (status == STATUS_OK) status = remote->ceiling(&device, &after, error);

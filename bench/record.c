@@ -120,6 +120,18 @@ static bool read_record(Record *record, const json_t *json, char *field, size_t 
         snprintf(field, bytes, "%s", words[i].name);
         if (!read_word(json, words[i].name, words[i].text, words[i].bytes)) return false;
     }
+    const json_t *environment = json_object_get(json, "environment");
+    const struct {
+        const json_t *object;
+        const char *name;
+        char *text;
+        size_t bytes;
+    } facts[] = {{environment, "version", record->version, sizeof record->version},
+                 {environment, "revision", record->revision, sizeof record->revision},
+                 {environment, "processor", record->processor, sizeof record->processor},
+                 {json, "finished", record->finished, sizeof record->finished}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        read_word(facts[i].object, facts[i].name, facts[i].text, facts[i].bytes);
     snprintf(field, bytes, "task_version");
     const json_t *version = json_object_get(json, "task_version");
     if (!json_is_integer(version)) return false;
@@ -144,6 +156,22 @@ Status record_read(Record *record, const char *path, Error *error) {
     record_close(record);
     return error_set(error, STATUS_DATA, "%s: field '%s' is missing or of the wrong type", path,
                      field);
+}
+
+Status record_read_of(Record *record, const char *folder, const Cell *cell, Error *error) {
+    char path[PATH_MAX], identity[sizeof record->identity];
+    Status status = path_join(path, folder, "result.json", error);
+    if (status == STATUS_OK) status = record_read(record, path, error);
+    if (status != STATUS_OK) return status;
+    cell_identity(cell, identity);
+    if (strcmp(record->identity, identity) == 0 && strcmp(record->device, cell->device) == 0)
+        return STATUS_OK;
+    status = error_set(error, STATUS_DATA,
+                       "%s is the result of cell %s on device %s, not of %s on %s: a copy? remove "
+                       "it, and the cell runs",
+                       path, record->identity, record->device, identity, cell->device);
+    record_close(record);
+    return status;
 }
 
 void record_close(Record *record) {

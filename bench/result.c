@@ -131,6 +131,21 @@ static const char *fields_from_json(const json_t *object, const Field *fields, i
     return NULL;
 }
 
+char *point_text(const CurvePoint *point) {
+    json_t *object = json_object();
+    fields_to_json(object, point_fields, POINT_FIELDS, point);
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    return text;
+}
+
+bool point_parse(const char *text, size_t bytes, CurvePoint *point) {
+    json_t *object = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
+    const bool good = object && !fields_from_json(object, point_fields, POINT_FIELDS, point);
+    json_decref(object);
+    return good;
+}
+
 json_t *result_to_json(const Result *result) {
     json_t *object = json_object(), *curve = json_array(), *times = json_array();
     json_object_set_new(object, "outcome", json_string(outcome_names[result->outcome]));

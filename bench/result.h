@@ -53,6 +53,11 @@ typedef struct Result {
     int processes;         /* that shared the last session; threads and memory are those of one */
 } Result;
 
+/* A point of the curve as a JSON object on one line, and back (false: not one). Owned by the
+ * caller. */
+char *point_text(const CurvePoint *point);
+bool point_parse(const char *text, size_t bytes, CurvePoint *point);
+
 /* Frees what it owns; *result is then empty. */
 void result_free(Result *result);
 

@@ -1,10 +1,12 @@
 #include "bench/speed_grid.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/interrupt.h"
+#include "bench/terminal.h"
 #include "engine/memory.h"
 #include "engine/word.h"
 
@@ -208,9 +210,11 @@ static Products products_of(const SpeedRequest *request) {
 }
 
 static void show_progress(const SpeedRow *row, int number, int wanted) {
-    fprintf(stderr, "\r\033[K[%d/%d] %s, width %lld, length %lld ", number, wanted, row->model,
-            (long long)row->width, (long long)row->length);
-    if (row->batch) fprintf(stderr, "batch %lld ", (long long)row->batch);
+    char line[192], batch[32] = "";
+    if (row->batch) snprintf(batch, sizeof batch, ", batch %lld", (long long)row->batch);
+    snprintf(line, sizeof line, "[%d/%d] %s, width %lld, length %lld%s", number, wanted, row->model,
+             (long long)row->width, (long long)row->length, batch);
+    terminal_status(line);
 }
 
 Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error) {
@@ -233,7 +237,7 @@ Status speed_grid(SpeedReport *report, const SpeedRequest *request, Error *error
         if (request->progress) show_progress(row, i + 1, wanted);
         measure_row(report, request, row);
         raise_peak(report);
-        if (request->progress) fputs("\r\033[K", stderr);
+        if (request->progress) terminal_status("");
         measured += !row->skipped[0];
         if (request->row_done) request->row_done(report, row);
         if (!interrupt_asked() || i + 1 == wanted) continue;

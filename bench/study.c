@@ -226,6 +226,19 @@ static double budget_share(const Record *record, const CurvePoint *point) {
     return spent[budget.unit] / budget.amount;
 }
 
+/* The first validation from a tenth of the budget on, and before a quarter of it: what tells early
+ * whether a run is healthy. NAN when there is none, as in cells that validate rarely. */
+static double early_metric(const Record *record) {
+    const double from = 0.1 - 1e-9, to = 0.25 + 1e-9;
+    const char *evaluations = record_setting(record, "evaluations");
+    for (int i = 0; i < record->result.curve_count; i++) {
+        double share = budget_share(record, &record->result.curve[i]);
+        if (isnan(share) && evaluations) share = (i + 1) / atof(evaluations); /* evenly spread */
+        if (share >= from) return share <= to ? record->result.curve[i].validation_metric : NAN;
+    }
+    return NAN;
+}
+
 static int seed_order(const void *a, const void *b) {
     return value_order(study_value(*(const Record *const *)a, "seed"),
                        study_value(*(const Record *const *)b, "seed"));
@@ -278,6 +291,7 @@ static void measure_row(const Study *study, Row *row) {
         row->metrics[i] = metric_of(row->seeds[i]);
         row->flops += result->flops / n;
         row->wall_seconds += result->wall_seconds / n;
+        row->early += early_metric(row->seeds[i]) / n;
         row->validation += result->best_validation_metric / n;
         steps[i] = result->step_seconds_median;
         row->peak_bytes = fmax(row->peak_bytes, (double)result->peak_bytes);

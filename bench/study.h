@@ -47,8 +47,9 @@ typedef struct Row {
     double budget_share; /* mean share of the budget that solved seeds had used; NAN without one */
     double flops, wall_seconds, step_seconds; /* mean, mean, median over seeds */
     double parameters, state_bytes,
-        peak_bytes;                        /* peak: largest of the seeds, what a machine needs */
-    double validation;                     /* mean best validation metric: what was selected on */
+        peak_bytes;    /* peak: largest of the seeds, what a machine needs */
+    double early;      /* mean validation metric after a tenth of the budget; NAN: none near it */
+    double validation; /* mean best validation metric: what was selected on */
     double best_possible;                  /* metric; NAN: not known */
     double nats_above_best;                /* perplexity: mean loss over that, nats a token */
     double bits_per_byte, word_perplexity; /* means over seeds; NAN: not known */

@@ -13,7 +13,7 @@ _Static_assert(sizeof((Record *)0)->name == sizeof((SuiteCell *)0)->name, "one n
 /* Reads the cell's result if it has one. A failed cell is counted. */
 static Status read_cell(Study *study, const Suite *suite, const SuiteCell *cell,
                         const char *results, int *damaged, Error *error) {
-    char folder[PATH_MAX], path[PATH_MAX];
+    char folder[PATH_MAX];
     if (store_folder(folder, results, suite->name, &cell->cell, error) != STATUS_OK)
         return error->status;
     const CellState state = store_state(folder);
@@ -24,10 +24,9 @@ static Status read_cell(Study *study, const Suite *suite, const SuiteCell *cell,
                  failure.message);
     }
     if (state != CELL_DONE) return STATUS_OK;
-    if (path_join(path, folder, "result.json", error) != STATUS_OK) return error->status;
     Error wrong = {0};
     Record *record = &study->records[study->count];
-    if (record_read(record, path, &wrong) == STATUS_OK) {
+    if (record_read_of(record, folder, &cell->cell, &wrong) == STATUS_OK) {
         memcpy(record->name, cell->name, sizeof record->name);
         study->count++;
         return STATUS_OK;

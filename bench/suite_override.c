@@ -3,9 +3,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/command.h"
 #include "bench/suite_file.h"
 
-/* "a,b,c" as alternatives of key, in place of what the axis had. */
+/* "1..5", a range of whole numbers of at most MOST_OF_RANGE. False: not written as one. */
+enum { MOST_OF_RANGE = 1000 };
+static bool parse_range(const char *text, long long *first, long long *last) {
+    int end = 0;
+    return sscanf(text, "%lld..%lld%n", first, last, &end) == 2 && !text[end];
+}
+
+static Status add_range(Axis *axis, const char *key, const char *word, const char *source,
+                        Error *error) {
+    long long first, last;
+    if (!parse_range(word, &first, &last)) return axis_add(axis, key, word, source, error);
+    if (last < first || last - first >= MOST_OF_RANGE)
+        return error_set(error, STATUS_USAGE,
+                         "%s: %s=%s: expected a range that rises, of at most %d numbers, such as "
+                         "1..5",
+                         source, key, word, MOST_OF_RANGE);
+    Status status = STATUS_OK;
+    for (long long i = first; i <= last && status == STATUS_OK; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%lld", i);
+        status = axis_add(axis, key, number, source, error);
+    }
+    return status;
+}
+
+/* Several values: "a,b" or "1..5". */
+static bool is_list(const char *text) {
+    long long first, last;
+    return strchr(text, ',') || parse_range(text, &first, &last);
+}
+
+/* "a,b,c", "1..5" or both, as alternatives of key, in place of what the axis had. */
 static Status replace_axis(Axis *axis, const char *key, const char *values, const char *source,
                            Error *error) {
     axis_free(axis);
@@ -16,7 +48,7 @@ static Status replace_axis(Axis *axis, const char *key, const char *values, cons
         if (!*word)
             return error_set(error, STATUS_USAGE, "%s: %s=%s has an empty value in its list",
                              source, key, values);
-        status = axis_add(axis, key, word, source, error);
+        status = add_range(axis, key, word, source, error);
     }
     return status;
 }
@@ -68,7 +100,7 @@ static Status override(SuiteFile *file, const Setting *setting, bool of_another,
                          source);
     Axis *axis = find_axis(file->tune, file->tune_count, key);
     if (!axis) axis = find_axis(file->grid, file->grid_count, key);
-    if (!axis && strchr(value, ',')) {
+    if (!axis && is_list(value)) {
         if (file->grid_count == SUITE_KEYS)
             return error_set(error, STATUS_USAGE, "%s: more than %d keys vary", source, SUITE_KEYS);
         axis = &file->grid[file->grid_count++];
@@ -77,15 +109,18 @@ static Status override(SuiteFile *file, const Setting *setting, bool of_another,
                 : settings_add(&file->last, key, value, source, error);
 }
 
-/* "3": the first three of the suite's seeds, continued by counting on; "1,5,7": these. */
+/* "3": the first three of the suite's seeds, continued by counting on; "1,5,7", "1..5": these. */
 static Status override_seeds(SuiteFile *file, const char *text, Error *error) {
-    static const char *const source = "flag --seeds";
-    if (strchr(text, ',')) return replace_axis(&file->seeds, "seed", text, source, error);
+    char source[FLAG_SOURCE_BYTES];
+    flag_source("seeds", text, source);
+    if (is_list(text)) return replace_axis(&file->seeds, "seed", text, source, error);
     char *end;
     const long wanted = strtol(text, &end, 10);
     if (*end || wanted < 1 || wanted > 1000)
         return error_set(error, STATUS_USAGE,
-                         "--seeds %s: expected how many (1 to 1000) or a list such as 1,2,7", text);
+                         "--seeds %s: expected how many (1 to 1000), or which, such as "
+                         "1,2,7 or 1..5",
+                         text);
     while (file->seeds.count > wanted) settings_free(&file->seeds.choices[--file->seeds.count]);
     while (file->seeds.count < wanted) {
         const Settings *last = &file->seeds.choices[file->seeds.count - 1];
@@ -102,7 +137,10 @@ Status suite_file_override(SuiteFile *file, const SuiteRequest *request, Error *
     if (request->seeds && *request->seeds) status = override_seeds(file, request->seeds, error);
     for (int i = 0; request->settings && i < request->settings->count && status == STATUS_OK; i++)
         status = override(file, &request->settings->list[i], request->of_another, error);
-    if (status == STATUS_OK && request->budget && *request->budget)
-        status = settings_add(&file->last, "budget", request->budget, "flag --budget", error);
+    if (status == STATUS_OK && request->budget && *request->budget) {
+        char origin[FLAG_SOURCE_BYTES];
+        flag_source("budget", request->budget, origin);
+        status = settings_add(&file->last, "budget", request->budget, origin, error);
+    }
     return status;
 }

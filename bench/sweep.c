@@ -13,6 +13,7 @@
 #include "bench/interrupt.h"
 #include "bench/record.h"
 #include "bench/store.h"
+#include "bench/terminal.h"
 #include "engine/clock.h"
 #include "engine/device.h"
 #include "engine/file.h"
@@ -29,11 +30,10 @@ static void fail_entry(Sweep *sweep, int index, const char *message) {
 /* Takes the cell's result in. One that cannot be trusted counts as failed and is named. */
 static void take_result(Sweep *sweep, int index) {
     Entry *entry = &sweep->entries[index];
-    char path[PATH_MAX];
     Record record;
     Error error = {0};
-    if (path_join(path, entry->folder, "result.json", &error) != STATUS_OK ||
-        record_read(&record, path, &error) != STATUS_OK) {
+    if (record_read_of(&record, entry->folder, &sweep->suite->cells[index].cell, &error) !=
+        STATUS_OK) {
         fail_entry(sweep, index, error.message);
         return;
     }
@@ -41,6 +41,7 @@ static void take_result(Sweep *sweep, int index) {
     entry->state = ENTRY_DONE;
     entry->metric = result->test_metric;
     entry->outcome = result->outcome;
+    entry->at_chance = result->at_chance && result->outcome != OUTCOME_DIVERGED;
     sweep->tried[index] = (Tried){true, result->best_validation_metric, result->flops};
     if (result->outcome == OUTCOME_DIVERGED) sweep->tried[index].validation = NAN;
     sweep_note_speed(sweep, sweep->suite->cells[index].name, result->flops, result->wall_seconds);
@@ -90,12 +91,12 @@ static Status open_entries(Sweep *sweep, Error *error) {
     return STATUS_OK;
 }
 
-static Status sweep_open(Sweep *sweep, Error *error) {
+Status sweep_open(Sweep *sweep, Error *error) {
     const Suite *suite = sweep->suite;
     const SweepOptions *options = sweep->options;
     const int fitting = processors_usable() / options->threads;
     sweep->jobs = options->jobs > 0 ? options->jobs : fitting > 0 ? fitting : 1;
-    sweep->terminal = isatty(STDERR_FILENO) == 1;
+    sweep->terminal = terminal_rewrites(STDERR_FILENO);
     sweep->entries = memory_take_zeroed((size_t)suite->count, sizeof *sweep->entries);
     sweep->tried = memory_take_zeroed((size_t)suite->count, sizeof *sweep->tried);
     sweep->costs = memory_take_zeroed((size_t)suite->groups, sizeof *sweep->costs);
@@ -105,7 +106,7 @@ static Status sweep_open(Sweep *sweep, Error *error) {
     return open_entries(sweep, error);
 }
 
-static void sweep_close(Sweep *sweep) {
+void sweep_close(Sweep *sweep) {
     free(sweep->entries);
     free(sweep->tried);
     free(sweep->costs);
@@ -321,6 +322,18 @@ static Status check_device(const Sweep *sweep, Error *error) {
     return STATUS_OK;
 }
 
+/* Cells that wait for each other are slower than they would be alone, some more than others. */
+static void warn_of_crowd(const Sweep *sweep) {
+    const int wanted = sweep->jobs * sweep->options->threads, allowed = processors_allowed();
+    if (sweep->options->quiet || wanted <= allowed || count_state(sweep, ENTRY_WAITING) == 0)
+        return;
+    fprintf(stderr,
+            "warning [crowded]: %d cells at a time with %d thread%s on %d processor%s: their times "
+            "cannot be compared\n",
+            sweep->jobs, sweep->options->threads, sweep->options->threads == 1 ? "" : "s", allowed,
+            allowed == 1 ? "" : "s");
+}
+
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) {
     Sweep sweep = {.suite = suite, .options = options};
     interrupt_install();
@@ -328,6 +341,7 @@ Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error) 
     if (status == STATUS_OK) status = check_device(&sweep, error);
     if (status == STATUS_OK) status = check_data(&sweep, error);
     if (status == STATUS_OK) {
+        warn_of_crowd(&sweep);
         status = loop(&sweep, error);
         sweep_clear_line(&sweep);
         sweep_show_summary(&sweep);

@@ -2,6 +2,9 @@
 #ifndef LONGHAUL_SWEEP_H
 #define LONGHAUL_SWEEP_H
 
+#include <stdio.h>
+
+#include "bench/command.h"
 #include "bench/result.h"
 #include "bench/suite.h"
 #include "bench/worker.h"
@@ -29,6 +32,7 @@ typedef struct Entry {
     bool again;    /* --force or --retry-failed: what is there does not count */
     double metric; /* test metric of a finished cell */
     Outcome outcome;
+    bool at_chance;
     char folder[PATH_MAX];
     char failure[1024];
 } Entry;
@@ -67,6 +71,29 @@ typedef struct Sweep {
  * or device that are missing; nothing was started), STATUS_INTERRUPTED (all saved; running it again
  * continues), STATUS_IO. */
 Status sweep_run(const Suite *suite, const SweepOptions *options, Error *error);
+
+/* What the folders say of every cell; starts nothing. To be closed after an error, too. */
+Status sweep_open(Sweep *sweep, Error *error);
+void sweep_close(Sweep *sweep);
+
+/* What the flags say: a part of the whole, by --shard or by the variables of a Slurm job array
+ * (STATUS_USAGE), and the rest. bench/command_sweep.c. */
+Status sweep_shard(const Flags *flags, Shard *shard, Error *error);
+SweepOptions sweep_options(const Flags *flags, const Shard *shard);
+
+/* Shows on standard output what would run. bench/command_plan.c. */
+Status sweep_plan(const Suite *suite, const Shard *shard, const Flags *flags, Error *error);
+
+/* The suite in parts, as a script for the engine, with so many jobs of it at a time (0: as the
+ * engine has room); command: the words of the sweep, without jobs, threads and shard. Nothing is
+ * submitted. bench/sweep_script.c. */
+Status sweep_script(const Suite *suite, const SweepOptions *options, FlagScript engine,
+                    const char *command, FILE *out, Error *error);
+
+/* bench/sweep_status.c: counts of done, running, stale, begun, missing and failed cells, the latter
+ * by reason, the time left, and the command that runs the rest; as text or as JSON. */
+Status sweep_status(const Suite *suite, const SweepOptions *options, const char *command, bool json,
+                    FILE *out, Error *error);
 
 /* bench/sweep_estimate.c. Seconds for all of a cell, and for what is left of the whole sweep; NAN
  * before anything is known. */

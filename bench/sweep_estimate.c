@@ -33,10 +33,12 @@ static double rate_of(const Sweep *sweep, const char *name) {
     }
     for (int i = 0; i < sweep->jobs; i++) { /* the ones in work, as far as they say */
         const Worker *worker = &sweep->workers[i];
-        if (worker->pid == 0 || !(worker->progress.fraction > 0)) continue;
+        const double seconds_in_work = seconds_now() - worker->started;
+        /* The first moments are mostly the start of a process. */
+        if (worker->pid == 0 || !(worker->progress.fraction > 0) || seconds_in_work < 1) continue;
         const int group = sweep->suite->cells[sweep->cells_of[i]].group;
         flops += worker->progress.fraction * sweep->costs[group].flops;
-        seconds += seconds_now() - worker->started;
+        seconds += seconds_in_work;
     }
     return seconds > 0 && flops > 0 ? flops / seconds : NAN;
 }

@@ -1,9 +1,12 @@
 /* What a sweep says: a line while it runs, each cell that ends, and the summary. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "bench/sweep.h"
+#include "bench/terminal.h"
 #include "engine/clock.h"
+#include "engine/memory.h"
 
 static const char *const outcomes[] = {[OUTCOME_FINISHED] = "budget used",
                                        [OUTCOME_SOLVED] = "solved",
@@ -31,7 +34,7 @@ static Count count_cells(const Sweep *sweep) {
 }
 
 void sweep_clear_line(const Sweep *sweep) {
-    if (sweep->terminal) fputs("\r\033[K", stderr);
+    if (sweep->terminal) terminal_status("");
 }
 
 void sweep_show_finished(Sweep *sweep, int cell) {
@@ -42,7 +45,8 @@ void sweep_show_finished(Sweep *sweep, int cell) {
     fprintf(stderr, "[%d/%d] %s: ", count.done + count.failed, count.total,
             sweep->suite->cells[cell].label);
     if (entry->state == ENTRY_DONE)
-        fprintf(stderr, "%.4f, %s\n", entry->metric, outcomes[entry->outcome]);
+        fprintf(stderr, "%.4f, %s%s\n", entry->metric, outcomes[entry->outcome],
+                entry->at_chance ? ", at chance" : "");
     else
         fprintf(stderr, "failed: %s\n", entry->failure);
     if (sweep->terminal) sweep->last_line = 0; /* the line of progress was overwritten */
@@ -57,19 +61,27 @@ void sweep_show_progress(Sweep *sweep) {
     const Count count = count_cells(sweep);
     char left[DURATION_BYTES];
     duration_text(sweep_seconds_left(sweep), left);
-    sweep_clear_line(sweep);
-    fprintf(stderr, "%d of %d cells", count.done + count.failed, count.total);
+    char *text = NULL;
+    size_t bytes;
+    FILE *line = memory_stream(&text, &bytes);
+    fprintf(line, "%d of %d cells", count.done + count.failed, count.total);
     const char *separator = " | ";
     for (int i = 0; i < sweep->jobs; i++) {
         const Worker *worker = &sweep->workers[i];
         if (worker->pid == 0) continue;
-        fprintf(stderr, "%s%s %.0f %%", separator, sweep->suite->cells[sweep->cells_of[i]].name,
+        fprintf(line, "%s%s %.0f %%", separator, sweep->suite->cells[sweep->cells_of[i]].name,
                 100 * worker->progress.fraction);
-        if (isfinite(worker->progress.metric)) fprintf(stderr, " %.3f", worker->progress.metric);
+        if (isfinite(worker->progress.metric)) fprintf(line, " %.3f", worker->progress.metric);
         separator = ", ";
     }
-    if (count.elsewhere > 0) fprintf(stderr, " | %d elsewhere", count.elsewhere);
-    fprintf(stderr, " | %s left%s", left, sweep->terminal ? "" : "\n");
+    if (count.elsewhere > 0) fprintf(line, " | %d elsewhere", count.elsewhere);
+    fprintf(line, " | %s left", left);
+    fclose(line);
+    if (sweep->terminal)
+        terminal_status(text);
+    else
+        fprintf(stderr, "%s\n", text);
+    free(text);
 }
 
 void sweep_show_summary(const Sweep *sweep) {

@@ -31,6 +31,15 @@ static void seeds_text(const Study *study, const Row *row, char text[256]) {
     }
 }
 
+/* The same for programs, as exact as the other numbers that they get. */
+static void exact_seeds_text(const Study *study, const Row *row, char text[256]) {
+    (void)study;
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < row->seed_count && used < 240; i++)
+        used += (size_t)snprintf(text + used, 256 - used, "%s%.9g", i ? " " : "", row->metrics[i]);
+}
+
 static void outcome_text(const Study *study, const Row *row, char text[256]) {
     (void)study;
     const struct {
@@ -90,7 +99,13 @@ static const struct {
     {"metric_mean", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, mean), NULL}},
     {"metric_low", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.low), NULL}},
     {"metric_high", "", READ_BY_PROGRAMS, 0, {FROM_REAL, offsetof(Row, interval.high), NULL}},
-    {"metric_seeds", "each seed", READ_BY_ALL, 0, {FROM_TEXT, 0, seeds_text}},
+    {"metric_seeds", "each seed", READ_BY_PEOPLE, 0, {FROM_TEXT, 0, seeds_text}},
+    {"metric_seeds", "", READ_BY_PROGRAMS, 0, {FROM_TEXT, 0, exact_seeds_text}},
+    {"early_validation",
+     "early",
+     READ_BY_ALL,
+     NUMBER_PLAIN,
+     {FROM_REAL_IF_KNOWN, offsetof(Row, early), NULL}},
     {"reads", "reads", READ_BY_ALL, 0, {FROM_TEXT_IF_VARIED, 0, reading_text}},
     {"published", "published", READ_BY_ALL, 0, {FROM_TEXT_IF_KNOWN, 0, published_text}},
     {"chance",

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include "bench/evaluate.h"
 #include "bench/flight.h"
 #include "bench/part_sum.h"
+#include "bench/result.h"
 #include "bench/schedule.h"
 #include "bench/session.h"
 #include "bench/share.h"
@@ -212,21 +214,18 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
 /* log.jsonl mirrors the curve: one line per validation. */
 static Status write_log(const Training *training, Error *error) {
     const Result *result = training->result;
-    const size_t capacity = 256 * ((size_t)result->curve_count + 1);
-    char *text = memory_take(capacity);
-    size_t used = 0;
-    for (int i = 0; i < result->curve_count; i++) {
-        const CurvePoint *point = &result->curve[i];
-        used += (size_t)snprintf(text + used, capacity - used,
-                                 "{\"step\": %" PRId64
-                                 ", \"flops\": %.6g, \"seconds\": %.3f, \"train_loss\": %.6g, "
-                                 "\"validation_loss\": %.6g, \"validation_metric\": %.6g}\n",
-                                 point->step, point->flops, point->seconds, point->train_loss,
-                                 point->validation_loss, point->validation_metric);
-    }
-    char path[PATH_MAX];
+    char path[PATH_MAX], *text;
+    size_t bytes;
     Status status = path_join(path, training->options->folder, "log.jsonl", error);
-    if (status == STATUS_OK) status = file_write(path, text, used, error);
+    if (status != STATUS_OK) return status;
+    FILE *lines = memory_stream(&text, &bytes);
+    for (int i = 0; i < result->curve_count; i++) {
+        char *line = point_text(&result->curve[i]);
+        fprintf(lines, "%s\n", line);
+        free(line);
+    }
+    fclose(lines);
+    status = file_write(path, text, bytes, error);
     free(text);
     return status;
 }

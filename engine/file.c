@@ -194,16 +194,18 @@ Status folder_make(const char *path, Error *error) {
     return error_set(error, STATUS_IO, "%s exists and is not a folder", path);
 }
 
-void folder_clean(const char *path, double seconds) {
+void folder_clean(const char *path, const char *shared, double seconds) {
     DIR *folder = opendir(path);
     if (!folder) return;
     const double now = (double)time(NULL);
     for (const struct dirent *entry; (entry = readdir(folder));) {
         const size_t length = strlen(entry->d_name), tail = strlen(FILE_PARTIAL);
         struct stat facts;
-        if (length > tail && strcmp(entry->d_name + length - tail, FILE_PARTIAL) == 0 &&
-            fstatat(dirfd(folder), entry->d_name, &facts, 0) == 0 &&
-            now - (double)facts.st_mtime >= seconds)
+        if (length <= tail || strcmp(entry->d_name + length - tail, FILE_PARTIAL) != 0 ||
+            fstatat(dirfd(folder), entry->d_name, &facts, 0) != 0)
+            continue;
+        const bool ours = !shared || strncmp(entry->d_name, shared, strlen(shared)) != 0;
+        if (ours || now - (double)facts.st_mtime >= seconds)
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     closedir(folder);

@@ -45,9 +45,10 @@ bool file_exists(const char *path);
 /* Makes the folder and the ones above it. It is no error that they exist. */
 Status folder_make(const char *path, Error *error);
 
-/* Removes what killed writers left in the folder: partial files untouched for at least `seconds`,
- * which must be longer than a living writer that shares the folder can need for one. */
-void folder_clean(const char *path, double seconds);
+/* Removes what killed writers left in the folder: partial files. The caller is the folder's only
+ * writer but for the file `shared` (NULL: for none): leftovers of that stay until untouched for
+ * `seconds`, which must be longer than another writer can need for one. */
+void folder_clean(const char *path, const char *shared, double seconds);
 
 /* Removes the folder and all that is in it, as far as that can be done. */
 void folder_remove(const char *path);

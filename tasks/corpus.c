@@ -43,12 +43,29 @@ static int character_bytes(const uint8_t *text, int64_t left) {
     return count;
 }
 
-/* STATUS_DATA unless the bytes are UTF-8 without zero bytes. A character cut at the end passes. */
+/* Of a text that is long enough to tell. A language's commonest byte, the blank, is one of five. */
+static Status check_histogram(const char *path, const uint8_t *text, int64_t count, Error *error) {
+    enum { LONG_ENOUGH = 4096 };
+    int64_t times[256] = {0};
+    if (count < LONG_ENOUGH) return STATUS_OK;
+    for (int64_t at = 0; at < count; at++) times[text[at]]++;
+    int commonest = 0;
+    for (int byte = 1; byte < 256; byte++)
+        if (times[byte] > times[commonest]) commonest = byte;
+    if (10 * times[commonest] <= 9 * count) return STATUS_OK;
+    return error_set(error, STATUS_DATA,
+                     "%s: %lld of its %lld bytes are 0x%02X, so it is no text; the file is damaged "
+                     "(a download that broke off?)",
+                     path, (long long)times[commonest], (long long)count, commonest);
+}
+
+/* STATUS_DATA unless the bytes are UTF-8 without zero bytes, and not nearly all the same. A
+ * character cut at the end passes. */
 static Status text_check(const char *path, const uint8_t *text, int64_t count, Error *error) {
     int64_t line = 1;
     for (int64_t at = 0; at < count;) {
         const int bytes = character_bytes(text + at, count - at);
-        if (bytes == 0 && count - at < 4 && text[at] >= 0xC2) return STATUS_OK;
+        if (bytes == 0 && count - at < 4 && text[at] >= 0xC2) break;
         if (bytes == 0 || text[at] == 0)
             return error_set(error, STATUS_DATA,
                              "%s line %lld: byte %lld (0x%02X) is not UTF-8 text; the file is "
@@ -57,7 +74,7 @@ static Status text_check(const char *path, const uint8_t *text, int64_t count, E
         line += text[at] == '\n';
         at += bytes;
     }
-    return STATUS_OK;
+    return check_histogram(path, text, count, error);
 }
 
 static Status check_letters(const char *path, const uint8_t *text, int64_t count, Error *error) {
@@ -66,7 +83,7 @@ static Status check_letters(const char *path, const uint8_t *text, int64_t count
             return error_set(error, STATUS_DATA,
                              "%s: byte %lld is '%c', but text8 has only a to z and blanks", path,
                              (long long)at, text[at]);
-    return STATUS_OK;
+    return check_histogram(path, text, count, error);
 }
 
 /* ---- putting texts together ---- */

@@ -11,6 +11,7 @@
  * expressions (`chance`), and the commonest after the same first token in 36.6 %. A model below
  * 0.38 has not begun to solve the task. Other grammars have other shares, so every cell measures
  * both on its own samples (Problem.guessable), and `chance` there is that of one answer in ten. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,6 +48,11 @@ static double chance_of(const Listops *listops) {
     return listops->source == SOURCE_FILES || published ? 0.173 : 0.1;
 }
 
+static ListopsGrammar grammar_of(const Listops *listops) {
+    return (ListopsGrammar){listops->shortest, listops->longest, listops->depth,
+                            listops->arguments};
+}
+
 /* Expressions of up to arguments^(depth-1) leaves exist; far fewer are likely. Refuses what would
  * be drawn for ever: nearly all of the mass lies below arguments * 2^depth tokens. */
 static Status listops_problem(const void *values, Problem *problem, Error *error) {
@@ -57,15 +63,25 @@ static Status listops_problem(const void *values, Problem *problem, Error *error
                          "longest=%lld or more",
                          (long long)listops->shortest, (long long)listops->longest,
                          (long long)listops->shortest + 2);
-    const double reach = listops->depth == 1 ? 1.0
-                                             : (double)listops->arguments *
-                                                   (double)(INT64_C(1) << (listops->depth - 1));
+    const double reach =
+        listops->depth == 1 ? 1.0 : ldexp((double)listops->arguments, (int)listops->depth - 1);
     if (listops->source == SOURCE_GENERATED && (double)listops->shortest >= reach)
         return error_set(error, STATUS_USAGE,
                          "task listops: expressions longer than shortest=%lld hardly ever come at "
                          "depth=%lld with arguments=%lld; use shortest=%lld or less, or more depth",
                          (long long)listops->shortest, (long long)listops->depth,
                          (long long)listops->arguments, (long long)reach - 1);
+    /* Deep trees of many arguments end at once or hardly ever. */
+    enum { ATTEMPTS = 10000 };
+    const ListopsGrammar grammar = grammar_of(listops);
+    if (listops->source == SOURCE_GENERATED && !listops_comes(&grammar, ATTEMPTS))
+        return error_set(
+            error, STATUS_USAGE,
+            "task listops: of %d expressions at depth=%lld with arguments=%lld none is "
+            "longer than shortest=%lld and shorter than longest=%lld; use less depth, "
+            "fewer arguments or a wider range",
+            ATTEMPTS, (long long)listops->depth, (long long)listops->arguments,
+            (long long)listops->shortest, (long long)listops->longest);
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = LISTOPS_IDS,
@@ -150,8 +166,7 @@ static void listops_sample(const void *values, const void *data, uint64_t seed, 
         value = records->classes[index];
         for (int64_t t = 0; t < length; t++) sample->tokens[t] = tokens[t];
     } else {
-        const ListopsGrammar grammar = {listops->shortest, listops->longest, listops->depth,
-                                        listops->arguments};
+        const ListopsGrammar grammar = grammar_of(listops);
         Random random = task_random(&task_listops, seed, split, index);
         length = listops_draw(&grammar, &random, sample->tokens, &value);
     }

@@ -1,7 +1,8 @@
 #include "tasks/listops_tree.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
+
+#include "tasks/sampling.h"
 
 static void sort(int32_t *values, int64_t count) {
     for (int64_t i = 1; i < count; i++) {
@@ -57,11 +58,28 @@ static int32_t draw_node(Growth *growth, int64_t depth) {
     return growth->too_long ? 0 : listops_apply(operation, arguments, count);
 }
 
+/* Length of one expression; 0: not in the range that is wanted. */
+static int64_t draw_once(const ListopsGrammar *grammar, Random *random, int32_t *tokens,
+                         int32_t *value) {
+    Growth growth = {.grammar = grammar, .random = random, .tokens = tokens};
+    *value = draw_node(&growth, 1);
+    return !growth.too_long && growth.length > grammar->shortest ? growth.length : 0;
+}
+
 int64_t listops_draw(const ListopsGrammar *grammar, Random *random, int32_t *tokens,
                      int32_t *value) {
     for (;;) {
-        Growth growth = {.grammar = grammar, .random = random, .tokens = tokens};
-        *value = draw_node(&growth, 1);
-        if (!growth.too_long && growth.length > grammar->shortest) return growth.length;
+        const int64_t length = draw_once(grammar, random, tokens, value);
+        if (length > 0) return length;
     }
+}
+
+bool listops_comes(const ListopsGrammar *grammar, int attempts) {
+    int32_t *tokens = scratch_open((size_t)grammar->longest * sizeof *tokens), value;
+    Random random = random_open(0, random_stream("task/listops/attempts"), 0);
+    bool comes = false;
+    for (int i = 0; i < attempts && !comes; i++)
+        comes = draw_once(grammar, &random, tokens, &value) > 0;
+    free(tokens);
+    return comes;
 }

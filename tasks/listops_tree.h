@@ -2,6 +2,7 @@
 #ifndef LONGHAUL_LISTOPS_TREE_H
 #define LONGHAUL_LISTOPS_TREE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/random.h"
@@ -31,6 +32,10 @@ typedef struct ListopsGrammar {
 /* One expression by the grammar's law into tokens (room for longest); returns its length. */
 int64_t listops_draw(const ListopsGrammar *grammar, Random *random, int32_t *tokens,
                      int32_t *value);
+
+/* Whether an expression of the wanted length comes within so many attempts; always the same answer.
+ */
+bool listops_comes(const ListopsGrammar *grammar, int attempts);
 
 /* Reads a file of the released format (header, Source <tab> Target, lines LF or CRLF; parentheses
  * are dropped). Every expression is evaluated: STATUS_DATA with file and line for one that is

@@ -21,7 +21,8 @@ Status pictures_read_idx(const char *images, const char *labels, Pictures *pictu
  * and blue planes. */
 Status pictures_read_cifar(const char *path, Pictures *pictures, Error *error);
 
-/* What a whole set must have: pictures, every label, and something on them. `what` names it. */
+/* What a whole set must have: pictures, every label, and something on (nearly) all of them. `what`
+ * names it. */
 Status pictures_check(const Pictures *pictures, const char *what, Error *error);
 
 #endif

@@ -28,6 +28,8 @@ check 'missing suite file' 2 "$work/none.yaml" "$longhaul" sweep "$work/none.yam
 check 'empty selection' 2 'selects none' "$longhaul" sweep mqar --model 'x*'
 check 'misspelt model' 2 "did you mean 'mamba'" "$longhaul" sweep mqar --model lstm,mabma
 check 'unknown key' 2 "did you mean 'width'" "$longhaul" train "${cell[@]}" widht=4
+check 'several values' 2 'longhaul sweep takes lists' "$longhaul" train "${cell[@]}" lr=1e-4,1e-3
+check 'several models' 2 'longhaul sweep takes lists' "$longhaul" train task=mqar model=lstm,mamba
 check 'not a number' 2 'finite number' "$longhaul" train "${cell[@]}" lr=nan
 check 'batch 0' 2 'out of range' "$longhaul" train "${cell[@]}" batch=0
 check 'budget without unit' 2 'no unit' "$longhaul" train "${cell[@]}" budget=10
@@ -66,6 +68,13 @@ completed=$(bash -c "source '$work/out'; PATH='$(dirname "$longhaul"):$PATH'
     COMP_WORDS=(longhaul sweep --retry-f); COMP_CWORD=2; _longhaul 2>/dev/null
     echo \"\${COMPREPLY[*]}\"")
 expect 'completion completes' test "$completed" = --retry-failed
+for shell in fish zsh; do # whose own check of the grammar runs where they are installed
+    check "completion $shell" 0 '' "$longhaul" completion "$shell"
+    expect "$shell has a command" grep -q 'sweep' "$work/out"
+    expect "$shell has a choice" grep -q 'cpu cuda cuda-emulated' "$work/out"
+    [ -z "$(command -v "$shell")" ] || expect "$shell reads it" "$shell" -n "$work/out"
+done
+check 'completion of no shell' 2 'expected bash|fish|zsh' "$longhaul" completion csh
 for what in models tasks ops suites figures settings; do
     check "list $what" 0 '' "$longhaul" list "$what"
     expect "list $what says something" test -s "$work/out"
@@ -133,6 +142,10 @@ expect 'closed pipe ends well' grep -qx -e 0 -e 74 "$work/status"
 # ---- one cell
 check 'dry run' 0 '' "$longhaul" train "${cell[@]}" --dry-run
 expect 'dry run trains nothing' test ! -e "$work/results"
+check 'sources' 0 '' env LONGHAUL_BUDGET=7step "$longhaul" train "${cell[@]}" --dry-run
+expect 'source: command line' grep -qE '^width +8 +command line$' "$work/out"
+expect 'source: default' grep -qE '^beta1 .* default$' "$work/out"
+expect 'source: environment' grep -qE '^budget +7step +environment LONGHAUL_BUDGET$' "$work/out"
 check 'train' 0 '' "$longhaul" train "${cell[@]}"
 folder=$(dirname "$(find "$work/results" -name result.json)")
 expect 'train leaves a configuration' test -s "$folder/config.yaml"
@@ -142,6 +155,20 @@ check 'train again shows the result' 0 '' "$longhaul" train "${cell[@]}"
 expect 'and does not train' cmp -s "$folder/result.json" "$work/first.json"
 check 'train from its configuration' 0 '' "$longhaul" train --config "$folder/config.yaml"
 expect 'is the same cell' test "$(find "$work/results" -name result.json | wc -l)" -eq 1
+check 'check of the run' 0 '' "$longhaul" check "$folder"
+expect 'all four of its parts' contains "$work/out" '4 passed, 0 failed, 0 exempt'
+expect 'its checksum is the documented one' contains "$folder/result.json" \
+    "\"sha256\": \"$(head -c -$((64 + 18)) "$folder/result.json" | sha256sum | cut -c1-64)\""
+cp -r "$(dirname "$folder")" "$work/damage"
+for part in 'log:log.jsonl:s/"step":3/"step":4/' 'configuration:config.yaml:s/^width: {value: 8/width: {value: 9/' \
+    'result:result.json:s/"steps": 6/"steps": 7/' 'checkpoint:checkpoint.json:s/"step": 6/"step": 5/'; do
+    IFS=: read -r what file change <<<"$part"
+    sed -i "$change" "$work/damage/$(basename "$folder")/$file"
+    check "check of a changed $file" 4 'checks failed' "$longhaul" check "$work/damage"
+    expect "and $what is named" grep -q "^FAIL run/.*/$what: " "$work/out"
+    cp "$folder/$file" "$work/damage/$(basename "$folder")/$file"
+done
+check 'check of nothing' 4 'has no cells' "$longhaul" check "$work/results"
 sed -i 's/"test_metric": [0-9.]*/"test_metric": 0.999/' "$folder/result.json"
 check 'changed result' 4 "$folder/result.json" "$longhaul" train "${cell[@]}"
 check 'changed result, forced' 0 '' "$longhaul" train "${cell[@]}" --force
@@ -150,6 +177,20 @@ check 'diff' 0 '' "$longhaul" diff "$folder" \
     "$(dirname "$(find "$work/results" -name result.json -newer "$folder/result.json")")"
 expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
 expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
+other=$(mktemp -d "$work/other.XXXX")
+sed -e 's/"task_version": 1/"task_version": 9/' -e 's/"revision": "[^"]*"/"revision": "another"/' \
+    -e '/"sha256"/,$d' "$folder/result.json" | sed '$ s/,$//' >"$other/body"
+printf ',\n "sha256": "%s"\n}\n' "$(head -c -1 "$other/body" | sha256sum | cut -c1-64)" >"$other/tail"
+head -c -1 "$other/body" | cat - "$other/tail" >"$other/result.json"
+check 'diff of versions' 0 '' "$longhaul" diff "$folder" "$other"
+expect 'diff has the task version' grep -qE '^task version +1 +9$' "$work/out"
+expect 'diff has the revision' grep -qE '^revision .* another$' "$work/out"
+expect 'and says what that means' contains "$work/out" 'cannot be compared'
+printf 'task: mqar\nmodel: lstm\nwidth: 9\n' >"$work/nine.yaml"
+check 'diff of a configuration' 0 '' "$longhaul" diff "$folder/config.yaml" "$work/nine.yaml"
+expect 'diff of a configuration knows defaults' test -z "$(grep -e '^lr ' -e '^beta1 ' "$work/out")"
+expect 'diff of a configuration has the width' grep -qE '^width +8 +9$' "$work/out"
+expect 'and no results' test -z "$(grep 'test metric' "$work/out")"
 check 'diff of nothing' 4 "$work/none" "$longhaul" diff "$folder" "$work/none"
 
 # ---- trained weights, evaluated again and exported
@@ -278,6 +319,7 @@ expect 'plan counts' contains "$work/out" '6 cells: 2 models'
 check 'plan of a part' 0 '' "$longhaul" plan "$work/tiny.yaml" --shard 2/2
 expect 'a part counts' contains "$work/out" 'part 2 of 2, 3 of the 6 cells: 1 models'
 expect 'a part is a model' test "$(grep -c '^transformer' "$work/out")" -eq 0
+check 'a crowd' 0 'warning [crowded]' "${tiny[@]}" --jobs 1 --threads $(($(nproc) + 1)) --model lstm lr=1e-3 --results "$work/crowd"
 check 'plan of no part' 2 'expected part/parts' "$longhaul" plan "$work/tiny.yaml" --shard 3/2
 check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
 expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
@@ -291,7 +333,14 @@ victim=$(find "$work/results/tiny" -name result.json | head -1)
 mv "$victim" "$work/kept"
 check 'plan of what is left' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'what is left has a time' contains "$work/out" 'left at the speed of the finished cells'
+check 'status' 0 '' "$longhaul" status "$work/tiny.yaml"
+expect 'status counts' contains "$work/out" '5 of 6 cells done'
+expect 'status has the begun one' grep -qE '^begun +1 ' "$work/out"
+expect 'status has a time' contains "$work/out" 'left at the speed of the finished cells'
+expect 'status has the command' grep -qx "the rest: longhaul sweep $work/tiny.yaml --results $work/results" "$work/out"
 mv "$work/kept" "$victim"
+check 'status of all' 0 '' "$longhaul" status "$work/tiny.yaml" --json
+expect 'all are done' grep -q '"command": null' "$work/out"
 check 'plan of nothing' 0 '' "$longhaul" plan "$work/tiny.yaml"
 expect 'nothing is left' test -z "$(grep 'left at' "$work/out")"
 truncate -s 100 "$victim"
@@ -300,6 +349,22 @@ expect 'truncated result is named' contains "$work/out" "$victim"
 check 'retried' 0 '' "${tiny[@]}" --retry-failed
 expect 'retried is done' contains "$work/out" '6 of 6 cells done, 0 failed'
 
+# ---- terminals, where script(1) can play one
+if [ -n "$(command -v script)" ]; then
+    shown() { # TERM COLUMNS: what a terminal gets from a sweep
+        script -qc "env TERM=$1 COLUMNS=$2 '$longhaul' sweep '$work/tiny.yaml' --results '$work/term$1'" /dev/null \
+            </dev/null | tr -d '\r'
+    }
+    escape=$(printf '\033')
+    shown dumb 80 >"$work/out"
+    expect 'a dumb terminal has progress' grep -q '^0 of 6 cells | .* left$' "$work/out"
+    expect 'without escapes' test -z "$(grep "$escape" "$work/out")"
+    shown vt100 20 >"$work/out"
+    sed "s/$escape\[K/\n/g" "$work/out" | grep '^[0-9]* of 6 cells' >"$work/lines"
+    expect 'a narrow terminal has progress' test -s "$work/lines"
+    expect 'whose lines do not wrap' test -z "$(grep '.\{20\}' "$work/lines")"
+fi
+
 # ---- shards cover everything once
 rm -rf "$work/results/tiny"
 check 'shard 1' 0 '' "${tiny[@]}" --shard 1/2
@@ -307,6 +372,33 @@ check 'shard 2 by Slurm' 0 '' \
     env SLURM_ARRAY_TASK_ID=1 SLURM_ARRAY_TASK_COUNT=2 SLURM_ARRAY_TASK_MIN=0 "${tiny[@]}"
 check 'shards are all' 0 '' "${tiny[@]}"
 expect 'nothing was left' test ! -s "$work/err"
+
+# ---- parts under other engines, which are played here
+mkdir "$work/engines"
+cat >"$work/engines/scontrol" <<'S'
+#!/bin/sh
+echo "$@" >"$(dirname "$0")/called"
+S
+cat >"$work/engines/parallel" <<'S'
+#!/bin/bash
+for command; do :; done # the last word
+while read -r part; do bash -c "${command//\{\}/$part}" || exit 1; done
+S
+chmod +x "$work/engines/"*
+check 'script of parts' 2 'makes the parts itself' "${tiny[@]}" --script slurm --shard 1/2
+check 'script for parallel' 0 '' "${tiny[@]}" --script parallel --results "$work/in 'parts'"
+cp "$work/out" "$work/parallel.sh"
+check 'parallel' 0 '' env PATH="$work/engines:$PATH" bash "$work/parallel.sh"
+check 'all parts' 0 '' "$longhaul" status "$work/tiny.yaml" --results "$work/in 'parts'"
+expect 'parallel ran all' contains "$work/out" '6 of 6 cells done'
+check 'script for Slurm' 0 '' "${tiny[@]}" --script slurm --jobs 5 --threads 3 \
+    budget=4000000step stop_when_solved=no --results "$work/slurm"
+cp "$work/out" "$work/slurm.sh"
+for line in '#SBATCH --array=1-2%5' '#SBATCH --cpus-per-task=3' '#SBATCH --signal=B:USR1@120'; do
+    expect "Slurm: $line" grep -qx -- "$line" "$work/slurm.sh"
+done
+PATH="$work/engines:$PATH" SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=2 bash "$work/slurm.sh" >/dev/null 2>&1 &
+part=$!
 
 # ---- signals, kills and company; cells long enough to be met in the middle
 long=("${tiny[@]}" budget=20000step evaluations=40 stop_when_solved=no --seeds 1)
@@ -325,6 +417,12 @@ await() { # FOLDER NAME
         sleep 0.02
     done
 }
+
+expect 'a cell to requeue' await "$work/slurm" claim
+kill -USR1 "$part"
+wait "$part"
+expect 'a part that Slurm warned ends with 75' test $? -eq 75
+expect 'and it alone goes back' contains "$work/engines/called" 'requeue 7_2'
 
 for signal in TERM USR1; do
     "${long[@]}" --results "$work/cut$signal" >/dev/null 2>"$work/err" &
@@ -361,7 +459,10 @@ for attempt in 1 2 3; do
     kill -KILL "$sweep"
     wait "$sweep" 2>/dev/null
 done
+touch "$work/killed/tiny/$(ls "$work/killed/tiny" | head -1)/checkpoint.b.safetensors.1.partial"
 check 'after kills' 0 '' "${long[@]}" checkpoint_every=500 --results "$work/killed"
+expect 'no leftovers of what only the owner writes' \
+    test -z "$(find "$work/killed" -name '*.partial' ! -name 'config.yaml.*')"
 expect 'same results after kills' cmp <(metrics "$work/killed") "$work/expected"
 
 "${long[@]}" --results "$work/two" >"$work/out1" 2>&1 &
@@ -384,6 +485,9 @@ expect 'the crash is noted' await "$work/crash" failure.json
 kill -TERM "$sweep"
 wait "$sweep"
 expect 'a crash is a failed cell' contains "$work/err" 'killed by signal 9'
+check 'status of a crash' 0 '' "$longhaul" "status" "${long[@]:2}" budget=4000000step --results "$work/crash"
+expect 'the reason is there' grep -q '^  1 x killed by signal 9' "$work/out"
+expect 'the command retries' grep -q '^the rest: .*--retry-failed$' "$work/out"
 
 [ "$failures" -eq 0 ] || echo "$failures checks failed"
 [ "$failures" -eq 0 ]

@@ -57,6 +57,7 @@ static void budgets(void **state) {
                  {"-1s", NULL},
                  {"nanflop", NULL},
                  {"1e400flop", NULL},
+                 {"1e31flop", NULL},
                  {"12FLOP", NULL},
                  {"3parsec", NULL},
                  {"", NULL}};
@@ -669,6 +670,34 @@ static void bad_suites_are_explained(void **state) {
     }
 }
 
+/* Ranges are lists of whole numbers, for every key that may be one. */
+static void ranges_are_lists(void **state) {
+    (void)state;
+    write_text(suite_text);
+    static const struct {
+        const char *range, *list;
+    } pairs[] = {
+        {"seed=2..4", "seed=2,3,4"}, {"width=7..8", "width=7,8"}, {"seed=1..2,9", "seed=1,2,9"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        Suite suites[2];
+        for (int k = 0; k < 2; k++) {
+            Settings more = {0};
+            Error error = {0};
+            settings_parse(&more, k ? pairs[i].list : pairs[i].range, "test", &error);
+            const SuiteRequest request = {
+                .suite = path, .preset = "quick", .models = "lstm", .settings = &more};
+            if (suite_open(&suites[k], &request, &error) != STATUS_OK)
+                fail_msg("%s", error.message);
+            settings_free(&more);
+        }
+        assert_int_equal(suites[0].count, suites[1].count);
+        assert_true(suites[0].count > 0);
+        for (int c = 0; c < suites[0].count; c++)
+            assert_string_equal(suites[0].cells[c].identity, suites[1].cells[c].identity);
+        for (int k = 0; k < 2; k++) suite_close(&suites[k]);
+    }
+}
+
 static void bad_requests_are_explained(void **state) {
     (void)state;
     write_text(suite_text);
@@ -683,6 +712,9 @@ static void bad_requests_are_explained(void **state) {
         {{.suite = path, .preset = "quick", .seeds = "0"}, NULL, "--seeds 0"},
         {{.suite = path, .preset = "quick", .budget = "9"}, NULL, "flag --budget: budget=9"},
         {{.suite = path, .preset = "quick"}, "lr=1,,2", "empty value"},
+        {{.suite = path, .preset = "quick"}, "width=4..1", "a range that rises"},
+        {{.suite = path, .preset = "quick"}, "seed=1..1001", "at most 1000"},
+        {{.suite = path, .preset = "quick", .seeds = "1..x"}, NULL, "--seeds 1..x"},
         {{.suite = path, .preset = "quick"}, "mamba.heads=2", "no model 'mamba' among those"},
         {{.suite = path, .preset = "quick", .models = "lstm,*[1:0]"},
          "transformer.heads=2",
@@ -724,6 +756,7 @@ int main(void) {
         cmocka_unit_test(equal_cells_are_one),
         cmocka_unit_test(selection),
         cmocka_unit_test(bad_suites_are_explained),
+        cmocka_unit_test(ranges_are_lists),
         cmocka_unit_test(bad_requests_are_explained),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

@@ -196,6 +196,11 @@ static void bad_corpora_are_refused(void **state) {
     char zeros[5000] = {0};
     data_case_write("wikitext-2/wiki.test.tokens", zeros, sizeof zeros);
     data_case_refused("lm", "corpus=wikitext-2 length=5", STATUS_DATA, "not UTF-8");
+    memset(zeros, '\n', sizeof zeros);
+    memcpy(zeros, "a text and nothing behind it", 28);
+    data_case_write("wikitext-2/wiki.test.tokens", zeros, sizeof zeros);
+    data_case_refused("lm", "corpus=wikitext-2 length=5", STATUS_DATA,
+                      "4972 of its 5000 bytes are 0x0A");
     data_case_text("wikitext-2/wiki.test.tokens", " x \n");
     data_case_refused("lm", "corpus=wikitext-2 unit=word length=5", STATUS_DATA,
                       "test split has 2 tokens");

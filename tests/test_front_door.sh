@@ -92,6 +92,7 @@ check install 0 '' make -s install NVCC= "PREFIX=$work/in stalled"
 check 'installed suites' 0 mqar env -u LONGHAUL_HOME -C / "$work/in stalled/bin/longhaul" list suites
 check 'installed plan' 0 transformer env -C / "$work/in stalled/bin/longhaul" plan mqar --model transformer
 for file in share/man/man1/longhaul.1 share/bash-completion/completions/longhaul \
+    share/zsh/site-functions/_longhaul share/fish/vendor_completions.d/longhaul.fish \
     share/longhaul/plots/panels.gp share/longhaul/results/published/mqar.csv; do
     [ -s "$work/in stalled/$file" ] || complain "not installed: $file"
 done

@@ -161,6 +161,8 @@ static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("listops", "shortest=500 longest=501", STATUS_USAGE, "longest=502");
     case_refused("listops", "depth=2", STATUS_USAGE, "shortest=19");
+    case_refused("listops", "depth=64 arguments=64", STATUS_USAGE,
+                 "of 10000 expressions at depth=64");
 }
 
 int main(void) {

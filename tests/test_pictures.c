@@ -13,14 +13,15 @@ static uint8_t pixel(int picture, int at) {
     return (uint8_t)((picture * 31 + at * 7) % 256);
 }
 
-static void write_mnist(const char *split) {
+/* hole: a picture that is left blank; -1: none. */
+static void write_mnist_with(const char *split, int hole) {
     static uint8_t images[16 + COUNT * BYTES];
     uint8_t labels[8 + COUNT] = {0, 0, 8, 1, 0, 0, 0, COUNT};
     const uint8_t header[16] = {0, 0, 8, 3, 0, 0, 0, COUNT, 0, 0, 0, 28, 0, 0, 0, 28};
     memcpy(images, header, sizeof header);
     for (int i = 0; i < COUNT; i++) {
         labels[8 + i] = (uint8_t)(i % 10);
-        for (int t = 0; t < BYTES; t++) images[16 + i * BYTES + t] = pixel(i, t);
+        for (int t = 0; t < BYTES; t++) images[16 + i * BYTES + t] = i == hole ? 0 : pixel(i, t);
     }
     char name[64], path[PATH_MAX];
     snprintf(name, sizeof name, "mnist/%s-labels-idx1-ubyte", split);
@@ -29,6 +30,10 @@ static void write_mnist(const char *split) {
     gzFile file = gzopen(path, "wb");
     assert_int_equal(gzwrite(file, images, sizeof images), sizeof images);
     assert_int_equal(gzclose(file), Z_OK);
+}
+
+static void write_mnist(const char *split) {
+    write_mnist_with(split, -1);
 }
 
 static void digits_are_read_pixel_by_pixel(void **state) {
@@ -101,7 +106,11 @@ static void bad_digits_are_refused(void **state) {
     write_mnist("train");
     uint8_t blank[16 + COUNT * BYTES] = {0, 0, 8, 3, 0, 0, 0, COUNT, 0, 0, 0, 28, 0, 0, 0, 28};
     data_case_write("mnist/train-images-idx3-ubyte.gz", blank, sizeof blank);
-    data_case_refused("mnist", "", STATUS_DATA, "every pixel is 0");
+    data_case_refused("mnist", "", STATUS_DATA, "40 of 40 pictures are blank");
+    data_case_remove("mnist/train-images-idx3-ubyte.gz");
+    write_mnist_with("train", 17);
+    data_case_refused("mnist", "", STATUS_DATA,
+                      "1 of 40 pictures are blank, the first is number 17");
 }
 
 /* ---- CIFAR-10 ---- */

@@ -56,6 +56,11 @@ expect 'published points' grep -q 'transformer; published' "$work/plots/tiny/acc
 check ascii 0 'A transformer' env PATH=/nowhere "$longhaul" plot "$work/tiny.yaml" --ascii
 rm -r "$work/plots"
 check 'gnuplot missing' 74 'apt-get install gnuplot-nox' env PATH=/nowhere "$longhaul" plot "$work/tiny.yaml"
+mkdir "$work/poor" # a gnuplot that can draw nothing
+printf '#!/bin/sh\necho " dumb unknown "\n' >"$work/poor/gnuplot"
+chmod +x "$work/poor/gnuplot"
+check 'poor gnuplot' 74 'no terminal for pictures' \
+    env PATH="$work/poor:$PATH" "$longhaul" plot "$work/tiny.yaml" --plots "$work/poor plots"
 expect 'points without gnuplot' [ -s "$work/plots/tiny/seconds.dat" ]
 check 'table without gnuplot' 0 transformer env PATH=/nowhere "$longhaul" table "$work/tiny.yaml"
 
@@ -65,5 +70,12 @@ sed -i 's/"test_metric": [0-9.e+-]*/"test_metric": 0.999/' "$damaged"
 check 'changed result' 4 "$damaged" "$longhaul" table "$work/tiny.yaml"
 expect 'never averaged in' [ "$(grep -c '0[.]999' "$work/results/tiny/table.csv")" -eq 0 ]
 expect 'five cells left' grep -q '5 of 6 cells finished' "$work/results/tiny/table.md"
+
+# ---- so is one of another cell that was copied there: no seed counts twice
+other=$(find "$work/results" -name result.json ! -path "$damaged" | head -n 1)
+cp "$other" "$damaged"
+check 'copied result' 4 'a copy?' "$longhaul" table "$work/tiny.yaml"
+expect 'still five cells' grep -q '5 of 6 cells finished' "$work/results/tiny/table.md"
+check 'sweep, copied result' 1 'a copy?' "$longhaul" sweep "$work/tiny.yaml"
 
 [ "$failures" -eq 0 ]

@@ -204,7 +204,7 @@ static void kill_at_every_write_of_a_save(void **state) {
         assert_true(step == 1 || step == 2);
         if (over) assert_int_equal(step, 2);
         kept_old += step == 1;
-        folder_clean(folder, 0);
+        folder_clean(folder, NULL, 0);
         save(parameters, 3); /* leftovers do not disturb the next save */
         assert_int_equal(loaded_step(parameters), 3);
     }

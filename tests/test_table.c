@@ -76,6 +76,37 @@ static void solved_is_read_off_the_curve(void **state) {
     study_close(&study);
 }
 
+/* The score that tells early whether a run is healthy: near a tenth of the budget or not at all. */
+static void early_score_is_read_off_the_curve(void **state) {
+    (void)state;
+    static const struct {
+        const char *budget, *evaluations;
+        double curve_flops; /* of the first point; the others follow in steps as large */
+        int point;          /* that is shown; -1: none */
+    } cases[] = {{"1.2e12flop", "10", 1.2e11, 0}, {"2.4e12flop", "20", 1.2e11, 1},
+                 {"1.2e12flop", "10", 2.9e11, 0}, {"1.2e12flop", "10", 3.1e11, -1},
+                 {"12epoch", "25", 1.2e11, 2},    {"12epoch", "10", 1.2e11, 0},
+                 {"12epoch", "3", 1.2e11, -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Study study = made_up_study();
+        char settings[160];
+        snprintf(settings, sizeof settings,
+                 "model=lstm seed=1 lr=0.01 length=64 pairs=4 width=64 budget=%s evaluations=%s",
+                 cases[i].budget, cases[i].evaluations);
+        Record *record = made_up_cell(&study, settings, 1, 0.98);
+        for (int k = 0; k < record->result.curve_count; k++)
+            record->result.curve[k].flops = cases[i].curve_flops * (k + 1);
+        Summary summary = study_summarise(&study);
+        const double early = summary.rows[0].early;
+        if (cases[i].point < 0)
+            assert_true(isnan(early));
+        else
+            assert_true(early == record->result.curve[cases[i].point].validation_metric);
+        summary_free(&summary);
+        study_close(&study);
+    }
+}
+
 static void diverged_seed_counts_as_chance(void **state) {
     (void)state;
     Study study = made_up_study();
@@ -213,8 +244,8 @@ static void exporters_show_the_same_numbers(void **state) {
         const char *name, *mean, *seeds;
     } rows[] = {
         {"console", "0.710 ± 0.127", "0.720 0.700"},  {"md", "0.710 ± 0.127", "0.720 0.700"},
-        {"tex", "0.710 $\\pm$ 0.127", "0.720 0.700"}, {"csv", "0.71,", "0.720 0.700"},
-        {"json", "0.70999999", "0.720 0.700"},
+        {"tex", "0.710 $\\pm$ 0.127", "0.720 0.700"}, {"csv", "0.71,", "0.72 0.7,"},
+        {"json", "0.70999999", "\"0.72 0.7\""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char *text = export_text(rows[i].name, (TableStyle){.unicode = true});
@@ -315,6 +346,7 @@ int main(void) {
         cmocka_unit_test(selection_uses_validation_only),
         cmocka_unit_test(lower_is_better_turns_selection_and_order_round),
         cmocka_unit_test(solved_is_read_off_the_curve),
+        cmocka_unit_test(early_score_is_read_off_the_curve),
         cmocka_unit_test(diverged_seed_counts_as_chance),
         cmocka_unit_test(cases_are_in_numeric_order),
         cmocka_unit_test(different_data_is_noticed),

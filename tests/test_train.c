@@ -145,6 +145,32 @@ static void test_resume_same_bits(void **state) {
 #define PLATEAU                                                                                    \
     "schedule=plateau plateau_patience=0 plateau_factor=0.5 warmup=2step evaluations=10 lr=1e-4"
 
+/* A stop after every single step: on epoch ends, validations, the last step, and behind it. */
+static void test_resume_at_every_step(void **state) {
+    (void)state;
+    Cell cell;
+    char parts[64];
+    temporary_folder(parts);
+    /* 4 steps an epoch, of which 21 are 5 and a quarter */
+    open_small(&cell, "lstm", "train_samples=32 layers=1");
+    Result once = train(&cell, &(TrainOptions){.threads = 1}), last = {0};
+    int sessions = 0;
+    do {
+        int left = 1;
+        result_free(&last);
+        last = train(
+            &cell,
+            &(TrainOptions){.threads = 1, .folder = parts, .stop = count_down, .context = &left});
+        sessions++;
+    } while (last.outcome == OUTCOME_INTERRUPTED && sessions < 30);
+    assert_int_equal(sessions, 22); /* the last one finds nothing to train and tests */
+    assert_same_numbers(&once, &last);
+    result_free(&once);
+    result_free(&last);
+    cell_close(&cell);
+    remove_folder(parts);
+}
+
 static void test_resume_on_a_plateau(void **state) {
     (void)state;
     check_resume("lstm", "cpu", PLATEAU);
@@ -393,6 +419,9 @@ static void test_budgets(void **state) {
     set(&cell, "budget=2epoch");
     assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
     assert_int_equal(plan.steps, 12);
+    set(&cell, "budget=1e30step"); /* more than there are integers */
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_true(plan.steps > 1e15 && plan.total_flops > 0);
     set(&cell, "budget=0.05s");
     assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
     assert_int_equal(plan.steps, -1);
@@ -405,6 +434,7 @@ static void test_budgets(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resume_same_bits),
+        cmocka_unit_test(test_resume_at_every_step),
         cmocka_unit_test(test_resume_on_a_plateau),
         cmocka_unit_test(test_plateau_is_met),
         cmocka_unit_test(test_warmups),
