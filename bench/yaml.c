@@ -23,7 +23,10 @@ static Status at_line(const char *path, int line, Error *error, const char *mess
 }
 
 static void node_free(YamlNode *node) {
-    for (int i = 0; i < node->count; i++) node_free((YamlNode *)&node->children[i]);
+    for (int i = 0; i < node->count; i++) {
+        node_free((YamlNode *)&node->children[i]);
+        if (node->keys) node_free((YamlNode *)&node->keys[i]); /* one that was refused: a list */
+    }
     free((YamlNode *)node->children);
     free((YamlNode *)node->keys);
 }
