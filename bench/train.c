@@ -49,6 +49,9 @@ typedef struct Training {
     double last_save, last_report;
 } Training;
 
+/* Of a budget that never ends (1e30flop): no machine gets there, and 64 bits count its samples. */
+static const double most_steps = 1e11;
+
 int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *problem,
                      double flops_per_step, int64_t train_samples) {
     const double batch = (double)cell->run.batch;
@@ -70,7 +73,8 @@ int64_t budget_steps(const Budget *budget, const Cell *cell, const Problem *prob
     case BUDGET_SHARE:
         return -1;
     }
-    return steps < 1 ? 1 : (int64_t)steps;
+    if (steps < 1) return 1;
+    return steps < most_steps ? (int64_t)steps : (int64_t)most_steps;
 }
 
 /* Of the budget. cell_validate has seen to it that both are lengths of the same kind. */

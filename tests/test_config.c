@@ -58,6 +58,7 @@ static void budgets(void **state) {
                  {"-1s", NULL},
                  {"nanflop", NULL},
                  {"1e400flop", NULL},
+                 {"1e308h", NULL},
                  {"12FLOP", NULL},
                  {"3parsec", NULL},
                  {"", NULL}};

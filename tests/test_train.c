@@ -393,6 +393,9 @@ static void test_budgets(void **state) {
     set(&cell, "budget=2epoch");
     assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
     assert_int_equal(plan.steps, 12);
+    set(&cell, "budget=1e300flop");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
+    assert_true(plan.steps > 1000000000); /* as good as for ever, and no overflow */
     set(&cell, "budget=0.05s");
     assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_OK);
     assert_int_equal(plan.steps, -1);
