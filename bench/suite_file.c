@@ -161,6 +161,10 @@ static Status read_axis(const Reader *reader, const YamlNode *key, const YamlNod
     if (strcmp(key->word, "seed") == 0 || strcmp(key->word, "model") == 0)
         return yaml_error(reader->yaml, key, reader->error, "list '%s' under '%ss'", key->word,
                           key->word);
+    if (strcmp(key->word, "data.dir") == 0)
+        return yaml_error(reader->yaml, key, reader->error,
+                          "data.dir cannot vary: it says where files lie, for all cells; give it "
+                          "on the command line");
     char source[OPTION_TEXT_BYTES];
     config_source(reader->yaml, key, source);
     if (values->kind == YAML_WORD)

@@ -643,6 +643,7 @@ static void bad_suites_are_explained(void **state) {
         {"{layers: 2}", "{seed: 2}", "line 3: 'seed' cannot be set here; list it under 'seeds'"},
         {"{width: [16, 32]}", "{width: []}", "line 13: width has no values"},
         {"{width: [16, 32]}", "{width: [16, [32]]}", "line 13: width is a list"},
+        {"{width: [16, 32]}", "{data.dir: [a, b]}", "line 13: data.dir cannot vary"},
         {"1e9flop", "1e9", "line 9: budget=1e9: no unit"},
         {"pairs: 8", "pairs: 80", "pairs=80"},
         {"  quick:", "  quik:", "no preset 'quick'; did you mean 'quik'?"},
