@@ -654,6 +654,8 @@ static void bad_suites_are_explained(void **state) {
          "unknown key 'suit' of an average"},
         {"    seeds: [1, 2]", "    averages: {all: {suite: nns}}",
          "suite: NAME and failed: METRIC belong together"},
+        {"    seeds: [1, 2]", "    averages: {all: {suite: nns, failed: nan}}",
+         "failed is the finite number"},
         {"    seeds: [1, 2]", "    averages: {all: {by: pair}}",
          "average 'all': no case has a key 'pair'"},
     };
