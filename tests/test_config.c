@@ -259,6 +259,17 @@ static void bad_yaml_is_explained(void **state) {
         assert_says(&error, path, cases[i].text);
         settings_free(&settings);
     }
+    char *many = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&many, &bytes);
+    for (int i = 0; i < 3000; i++) fprintf(out, "k%d: 1\n", i);
+    fclose(out);
+    write_text(many);
+    free(many);
+    Yaml *yaml;
+    Error too_many = {0};
+    assert_int_equal(yaml_open(&yaml, path, &too_many), STATUS_USAGE);
+    assert_says(&too_many, "line 1: a mapping of 3000 keys", "many keys");
     write_text("\xef\xbb\xbflr: 010\r\nnote: no # said so\r\nbatch: {value: 4, source: there}\r\n");
     Settings settings = {0};
     Error error = {0};
