@@ -11,6 +11,7 @@
  * expressions (`chance`), and the commonest after the same first token in 36.6 %. A model below
  * 0.38 has not begun to solve the task. Other grammars have other shares, so every cell measures
  * both on its own samples (Problem.guessable), and `chance` there is that of one answer in ten. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,9 +58,8 @@ static Status listops_problem(const void *values, Problem *problem, Error *error
                          "longest=%lld or more",
                          (long long)listops->shortest, (long long)listops->longest,
                          (long long)listops->shortest + 2);
-    const double reach = listops->depth == 1 ? 1.0
-                                             : (double)listops->arguments *
-                                                   (double)(INT64_C(1) << (listops->depth - 1));
+    const double reach =
+        listops->depth == 1 ? 1.0 : ldexp((double)listops->arguments, (int)listops->depth - 1);
     if (listops->source == SOURCE_GENERATED && (double)listops->shortest >= reach)
         return error_set(error, STATUS_USAGE,
                          "task listops: expressions longer than shortest=%lld hardly ever come at "

@@ -161,6 +161,9 @@ static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("listops", "shortest=500 longest=501", STATUS_USAGE, "longest=502");
     case_refused("listops", "depth=2", STATUS_USAGE, "shortest=19");
+    TaskCase deepest;
+    assert_int_equal(case_check(&deepest, "listops", "depth=64"), STATUS_OK);
+    case_close(&deepest);
 }
 
 int main(void) {
