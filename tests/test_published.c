@@ -17,15 +17,19 @@
 #include "bench/published.h"
 #include "models/model.h"
 
-static Status read_text(const char *text, Csv *csv, Error *error) {
+static Status read_bytes(const char *text, size_t bytes, Csv *csv, Error *error) {
     char path[] = "/tmp/longhaul-csv-XXXXXX";
     const int descriptor = mkstemp(path);
     assert_true(descriptor >= 0);
-    assert_int_equal(write(descriptor, text, strlen(text)), strlen(text));
+    assert_int_equal(write(descriptor, text, bytes), bytes);
     close(descriptor);
     const Status status = csv_read(path, csv, error);
     unlink(path);
     return status;
+}
+
+static Status read_text(const char *text, Csv *csv, Error *error) {
+    return read_bytes(text, strlen(text), csv, error);
 }
 
 static void csv_quotes_and_line_ends(void **state) {
@@ -57,6 +61,12 @@ static void csv_names_the_line_of_a_mistake(void **state) {
         assert_non_null(strstr(error.message, rows[i].message));
         csv_free(&csv);
     }
+    static const char zero[] = "a\n1\n\0002\n";
+    Csv csv;
+    Error error = {0};
+    assert_int_equal(read_bytes(zero, sizeof zero - 1, &csv, &error), STATUS_DATA);
+    assert_non_null(strstr(error.message, ":3: a zero byte"));
+    csv_free(&csv);
 }
 
 static void csv_field_survives_writing_and_reading(void **state) {
