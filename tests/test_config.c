@@ -221,6 +221,8 @@ static void bad_settings_are_explained(void **state) {
         {"task=mqar model=lstm budget=3epoch", "never repeats a sample, so it has no epochs"},
         {"task=mqar model=lstm vocabulary=8 pairs=8", "vocabulary=8"},
         {"task=mqar model=transformer width=64 heads=3", "heads=3"},
+        {"task=copy model=lstm length=16777216 batch=16777216 width=65536",
+         "16777216 samples of 16777216 positions and width 65536 at once are 68719476736 GiB"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error error = {0};
