@@ -66,6 +66,16 @@ static Status listops_problem(const void *values, Problem *problem, Error *error
                          "depth=%lld with arguments=%lld; use shortest=%lld or less, or more depth",
                          (long long)listops->shortest, (long long)listops->depth,
                          (long long)listops->arguments, (long long)reach - 1);
+    const ListopsGrammar grammar = {listops->shortest, listops->longest, listops->depth,
+                                    listops->arguments};
+    if (listops->source == SOURCE_GENERATED && !listops_comes(&grammar))
+        return error_set(
+            error, STATUS_USAGE,
+            "task listops: hardly any expression of depth=%lld and arguments=%lld is "
+            "longer than shortest=%lld and shorter than longest=%lld: most are shorter, "
+            "or grow without end; use less depth, or lengths further apart",
+            (long long)listops->depth, (long long)listops->arguments, (long long)listops->shortest,
+            (long long)listops->longest);
     *problem = (Problem){
         .input = INPUT_TOKENS,
         .vocabulary = LISTOPS_IDS,

@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "tasks/sampling.h"
+
 static void sort(int32_t *values, int64_t count) {
     for (int64_t i = 1; i < count; i++) {
         const int32_t value = values[i];
@@ -57,11 +59,30 @@ static int32_t draw_node(Growth *growth, int64_t depth) {
     return growth->too_long ? 0 : listops_apply(operation, arguments, count);
 }
 
+/* One try; whether the expression has a length that is wanted. */
+static bool attempt(Growth *growth, int32_t *value) {
+    growth->length = 0;
+    growth->too_long = false;
+    *value = draw_node(growth, 1);
+    return !growth->too_long && growth->length > growth->grammar->shortest;
+}
+
 int64_t listops_draw(const ListopsGrammar *grammar, Random *random, int32_t *tokens,
                      int32_t *value) {
-    for (;;) {
-        Growth growth = {.grammar = grammar, .random = random, .tokens = tokens};
-        *value = draw_node(&growth, 1);
-        if (!growth.too_long && growth.length > grammar->shortest) return growth.length;
-    }
+    Growth growth = {.grammar = grammar, .random = random, .tokens = tokens};
+    while (!attempt(&growth, value)) continue;
+    return growth.length;
+}
+
+bool listops_comes(const ListopsGrammar *grammar) {
+    enum { TRIES = 64, TOKENS = 1 << 22 };
+    Random random = random_open(0, random_stream("task/listops/comes"), 0);
+    int32_t *tokens = scratch_open((size_t)grammar->longest * sizeof *tokens), value;
+    Growth growth = {.grammar = grammar, .random = &random, .tokens = tokens};
+    const int64_t most = TOKENS + TRIES * grammar->longest;
+    bool comes = false;
+    for (int64_t spent = 0; spent < most && !comes; spent += growth.length + 1)
+        comes = attempt(&growth, &value);
+    free(tokens);
+    return comes;
 }

@@ -2,6 +2,7 @@
 #ifndef LONGHAUL_LISTOPS_TREE_H
 #define LONGHAUL_LISTOPS_TREE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/random.h"
@@ -27,6 +28,10 @@ typedef struct ListopsGrammar {
     int64_t shortest, longest; /* length of an expression lies strictly between the two */
     int64_t depth, arguments;  /* at most */
 } ListopsGrammar;
+
+/* Whether some millions of tokens have an expression of a wanted length among them; where not,
+ * listops_draw would take about a second for each, or for ever. */
+bool listops_comes(const ListopsGrammar *grammar);
 
 /* One expression by the grammar's law into tokens (room for longest); returns its length. */
 int64_t listops_draw(const ListopsGrammar *grammar, Random *random, int32_t *tokens,

@@ -164,8 +164,9 @@ static void impossible_settings_are_refused(void **state) {
     (void)state;
     case_refused("listops", "shortest=500 longest=501", STATUS_USAGE, "longest=502");
     case_refused("listops", "depth=2", STATUS_USAGE, "shortest=19");
+    case_refused("listops", "depth=64", STATUS_USAGE, "less depth");
     TaskCase deepest;
-    assert_int_equal(case_check(&deepest, "listops", "depth=64"), STATUS_OK);
+    assert_int_equal(case_check(&deepest, "listops", "depth=64 shortest=40"), STATUS_OK);
     case_close(&deepest);
 }
 
