@@ -34,7 +34,7 @@ static void frequency_bounds(int group, int64_t *from, int64_t *to) {
     int64_t power = 1;
     for (int i = 1; i < group; i++) power *= 10;
     *from = group > 0 ? power : 0;
-    *to = group > 0 ? 10 * power - 1 : 0;
+    *to = group == 0 ? 0 : power > INT64_MAX / 10 ? INT64_MAX : 10 * power - 1;
 }
 
 static void add_to(LossGroup *group, int64_t from, int64_t to, double nats) {

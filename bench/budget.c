@@ -1,3 +1,4 @@
+/* Budgets and warm-ups: an amount and a unit, "1.6e12flop"; without one, "0.1", a share. */
 #include "bench/budget.h"
 
 #include <math.h>
@@ -32,7 +33,7 @@ static const char *parse(const char *text, Budget *amount) {
     for (int i = 0; i < UNITS; i++) {
         if (strcmp(units[i].name, text + start) != 0) continue;
         *amount = (Budget){value * units[i].scale, units[i].unit};
-        return NULL;
+        return isfinite(amount->amount) ? NULL : "no finite number of seconds";
     }
     return "unknown unit";
 }

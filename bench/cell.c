@@ -251,6 +251,22 @@ static Status check_pool(const Cell *cell, const Problem *problem, Error *error)
                      !problem->causal && cell->run.causal ? " with causal=yes" : "");
 }
 
+/* Numbers of one activation of a replay: more are in no machine's memory, and sizes that follow
+ * from them (a state or a weight for each) still fit 64 bits. */
+static const double most_numbers = 0x1p40;
+
+static Status check_size(const Cell *cell, const Problem *problem, int64_t part, Error *error) {
+    const int64_t rows = cell->run.micro_batch > 0 ? cell->run.micro_batch : part;
+    const int64_t length = problem_longest(problem), width = cell->backbone.width;
+    const double numbers = (double)rows * problem->sequences * (double)length * (double)width;
+    if (numbers <= most_numbers) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "%lld samples of %lld positions and width %lld at once are %.0f GiB for every "
+                     "activation; expected a smaller micro_batch, batch, length or width",
+                     (long long)rows, (long long)(length * problem->sequences), (long long)width,
+                     numbers * sizeof(float) / 0x1p30);
+}
+
 Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
     const RunOptions *run = &cell->run;
     Status status = schedule_check(run, error);
@@ -270,6 +286,7 @@ Status cell_validate(const Cell *cell, Problem *problem, Error *error) {
                          (long long)run->micro_batch, (long long)part,
                          run->replicas > 1 ? " (that of one of the replicas)" : "");
     status = check_pool(cell, problem, error);
+    if (status == STATUS_OK) status = check_size(cell, problem, part, error);
     return status == STATUS_OK ? check_lengths(cell, error) : status;
 }
 

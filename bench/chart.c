@@ -44,11 +44,16 @@ void chart_add_name(Chart *chart, const char *name) {
     chart->names[chart->name_count - 1] = memory_copy_text(name);
 }
 
-void chart_free(Chart *chart) {
+void chart_clear(Chart *chart) {
     for (int p = 0; p < chart->count; p++) {
         for (int s = 0; s < chart->panels[p].count; s++) free(chart->panels[p].series[s].points);
         free(chart->panels[p].series);
     }
+    chart->count = 0;
+}
+
+void chart_free(Chart *chart) {
+    chart_clear(chart);
     for (int r = 0; r < chart->row_count; r++) free(chart->rows[r]);
     for (int n = 0; n < chart->name_count; n++) free(chart->names[n]);
     free(chart->rows);

@@ -64,6 +64,8 @@ Series *panel_add_series(Panel *panel, const char *model, SeriesKind kind);
 void series_add_point(Series *series, ChartPoint point);
 void chart_add_row(Chart *chart, const char *name);
 void chart_add_name(Chart *chart, const char *name);
+/* Takes away all panels: there is nothing to show after all. */
+void chart_clear(Chart *chart);
 void chart_free(Chart *chart);
 
 /* Relative to home (bench/home.h): the gnuplot template of this kind of chart. */

@@ -161,8 +161,11 @@ static Status manifest_load(const json_t *object, const char *path, const char *
     const json_t *step = json_object_get(object, "step"),
                  *loss_sum = json_object_get(object, "loss_sum"),
                  *loss_steps = json_object_get(object, "loss_steps");
-    if (!own || !json_is_integer(step) || !json_is_real(loss_sum) || !json_is_integer(loss_steps))
-        return error_set(error, STATUS_DATA, "%s lacks identity, step or losses", path);
+    if (!own || !json_is_integer(step) || !json_is_real(loss_sum) || !json_is_integer(loss_steps) ||
+        json_integer_value(step) < 0 || json_integer_value(loss_steps) < 0)
+        return error_set(error, STATUS_DATA,
+                         "%s lacks identity, step or losses, or they are no numbers from 0 on",
+                         path);
     if (strcmp(own, identity) != 0)
         return error_set(error, STATUS_DATA,
                          "%s belongs to another configuration (%s, this cell is %s); use another "

@@ -25,19 +25,35 @@ SuiteRequest suite_request(const Invocation *invocation) {
     };
 }
 
+/* The digits that the text begins with; *end: what follows. -1 for none, or more than nine. */
+static int whole_number(const char *text, const char **end) {
+    const size_t digits = strspn(text, "0123456789");
+    *end = text + digits;
+    return digits >= 1 && digits <= 9 ? atoi(text) : -1;
+}
+
+/* The same of a variable; `absent` without it, and -1 when something else is in it. */
+static int variable_number(const char *name, int absent) {
+    const char *text = getenv(name), *end;
+    if (!text) return absent;
+    const int number = whole_number(text, &end);
+    return *end ? -1 : number;
+}
+
 /* "2/8"; without it, the variables of a Slurm job array; else 1 of 1. */
 Status sweep_shard(const Flags *flags, Shard *shard, Error *error) {
-    const char *id = getenv("SLURM_ARRAY_TASK_ID"), *count = getenv("SLURM_ARRAY_TASK_COUNT"),
-               *first = getenv("SLURM_ARRAY_TASK_MIN");
-    char extra;
+    const char *end = "";
     *shard = (Shard){1, 1};
-    if (!flags->shard[0] && id && count) {
-        *shard = (Shard){atoi(id) - (first ? atoi(first) : 0) + 1, atoi(count)};
-    } else if (flags->shard[0] &&
-               sscanf(flags->shard, "%d/%d%c", &shard->number, &shard->count, &extra) != 2) {
-        shard->count = 0;
+    if (flags->shard[0]) {
+        shard->number = whole_number(flags->shard, &end);
+        shard->count = *end == '/' ? whole_number(end + 1, &end) : -1;
+    } else if (getenv("SLURM_ARRAY_TASK_ID") && getenv("SLURM_ARRAY_TASK_COUNT")) {
+        const int id = variable_number("SLURM_ARRAY_TASK_ID", -1);
+        const int first = variable_number("SLURM_ARRAY_TASK_MIN", 0);
+        shard->number = id < 0 || first < 0 ? -1 : id - first + 1;
+        shard->count = variable_number("SLURM_ARRAY_TASK_COUNT", -1);
     }
-    if (shard->number >= 1 && shard->number <= shard->count) return STATUS_OK;
+    if (!*end && shard->number >= 1 && shard->number <= shard->count) return STATUS_OK;
     return error_set(error, STATUS_USAGE, "--shard %s: expected part/parts, such as 1/4",
                      flags->shard[0] ? flags->shard : "(from the Slurm array)");
 }

@@ -10,6 +10,7 @@
 typedef struct Reader {
     const char *path;
     char *from, *to; /* reading position; where the unquoted field is written, never ahead of it */
+    const char *end; /* of the text, where a zero byte stands */
     int line;
 } Reader;
 
@@ -66,6 +67,9 @@ static Status read_rows(Csv *csv, Reader *reader, Error *error) {
                              reader->path, line, fields, width);
         }
     }
+    if (reader->from != reader->end)
+        return error_set(error, STATUS_DATA, "%s:%d: a zero byte; the file is damaged",
+                         reader->path, reader->line);
     if (width == 0) return error_set(error, STATUS_DATA, "%s: empty; no heading", reader->path);
     csv->columns = width;
     csv->rows = count / width - 1;
@@ -78,7 +82,8 @@ Status csv_read(const char *path, Csv *csv, Error *error) {
     const Status status = file_read(path, &csv->text, &bytes, error);
     if (status) return status;
     /* Unquoting in place: a field and its ending zero never need more room than they came in. */
-    Reader reader = {.path = path, .from = csv->text, .to = csv->text, .line = 1};
+    Reader reader = {
+        .path = path, .from = csv->text, .to = csv->text, .end = csv->text + bytes, .line = 1};
     return read_rows(csv, &reader, error);
 }
 

@@ -96,9 +96,10 @@ static Status fetch_entry(Bucket *bucket, const char *at, const char *end, char 
 }
 
 static Status fetch_folder(Bucket *bucket, const char *folder, Error *error) {
-    char marker[WORD] = "", address[4 * WORD], truncated[WORD];
+    char marker[WORD] = "", before[WORD], address[4 * WORD], truncated[WORD];
     for (bool more = true; more;) {
         char *answer;
+        memcpy(before, marker, sizeof before);
         snprintf(address, sizeof address, "%s/?prefix=%s/&marker=%s", bucket->address, folder,
                  marker);
         if (ask(address, &answer, error) != STATUS_OK) return error->status;
@@ -110,6 +111,10 @@ static Status fetch_folder(Bucket *bucket, const char *folder, Error *error) {
         }
         more = element(answer, NULL, "IsTruncated", truncated) && !strcmp(truncated, "true");
         free(answer);
+        if (status == STATUS_OK && more && strcmp(marker, before) <= 0)
+            status = error_set(error, STATUS_DATA,
+                               "%s: the listing goes on, but no further than '%s'; it is damaged",
+                               bucket->address, before);
         if (status != STATUS_OK) return status;
     }
     return STATUS_OK;

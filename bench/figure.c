@@ -310,7 +310,7 @@ static void tuning(const Study *study, const Summary *summary, const Published *
             chart->x.high = fmax(chart->x.high, x * 1.35);
         }
     }
-    if (!(chart->x.high > 2 * chart->x.low)) chart->count = 0; /* one value: nothing was tuned */
+    if (!(chart->x.high > 2 * chart->x.low)) chart_clear(chart); /* one value: nothing was tuned */
     layout_sort(chart);
     if (chart->y.base) chart_share_range(chart, true, &chart->y);
 }

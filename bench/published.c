@@ -9,6 +9,7 @@
 #include "bench/csv.h"
 #include "bench/home.h"
 #include "engine/memory.h"
+#include "engine/option.h"
 
 /* The source up to where it begins to tell how it was read: "..., Fig. 2 (figure stored in ...", or
  * to the end of the brackets in which the paper's number stands. Of a file in a repository, "repo
@@ -80,7 +81,8 @@ static double state_bytes(const char *setting) {
         if (!at) continue;
         char *end;
         const double number = strtod(at + strlen(words[i]), &end);
-        return *end == '^' ? pow(number, strtod(end + 1, NULL)) : number;
+        const double bytes = *end == '^' ? pow(number, strtod(end + 1, NULL)) : number;
+        return isfinite(bytes) ? bytes : 0;
     }
     return 0;
 }
@@ -89,14 +91,11 @@ static double state_bytes(const char *setting) {
 static bool read_point(const Csv *csv, int row, PublishedPoint *point) {
     const char *metric = csv_cell(csv, row, "metric"), *value = csv_cell(csv, row, "value"),
                *setting = csv_cell(csv, row, "setting"), *model = csv_cell(csv, row, "model");
-    char *end;
-    double number = strtod(value, &end);
+    double number = NAN;
     *point = (PublishedPoint){.failed = !strcmp(value, "FAIL") || !strcmp(value, "X")};
-    if (point->failed)
-        number = NAN;
-    else if (end == value || *end)
-        return false;
+    if (!point->failed && !number_parse(value, &number)) return false;
     if (!read_value(metric, setting, number, point)) return false;
+    if (!point->failed && !isfinite(point->value)) return false; /* 1e6 bits are no perplexity */
     published_name(csv_cell(csv, row, "task"), point->task);
     point->test_length = tested_at(setting);
     point->state_bytes = state_bytes(setting);

@@ -58,12 +58,16 @@ static bool number_ends(const char *end) {
     return *end == '\0' || strchr(" ,;)", *end);
 }
 
+/* Of a size: nobody means more, and its thousandths can be counted. */
+static const int64_t largest = 1000000000000000;
+
 /* A whole number at text: "8192", or "16k", which is anything from 16 x 1000 to 16 x 1024, as
  * papers write 131k for 131,072. All 0 for a fraction, a range or no number. */
 static PublishedSize whole_number(PublishedFact fact, const char *text) {
     char *end;
     if (!isdigit((unsigned char)*text)) return (PublishedSize){0};
     const int64_t value = strtoll(text, &end, 10);
+    if (value > largest) return (PublishedSize){0};
     const bool thousands = *end == 'k' || *end == 'K';
     if (!number_ends(end + thousands)) return (PublishedSize){0};
     return thousands ? size_of(fact, value * 1000, value * 1024) : size_of(fact, value, value);
@@ -110,7 +114,9 @@ static int64_t parameter_count(const char *params) {
         const double number = strtod(at, &end);
         for (size_t i = 0; i < sizeof units / sizeof *units; i++)
             if (*end == units[i].letter && number_ends(end + 1))
-                return (int64_t)(number * units[i].scale + 0.5);
+                return number * units[i].scale < (double)largest
+                           ? (int64_t)(number * units[i].scale + 0.5)
+                           : 0;
     }
     return 0;
 }

@@ -184,7 +184,7 @@ static const char *curve_from_json(const json_t *curve, Result *result) {
 
 static const char *times_from_json(const json_t *times, Result *result) {
     const size_t count = json_array_size(times);
-    if (!json_is_array(times) || count > INT32_MAX) return "step_seconds";
+    if (!json_is_array(times) || count > RESULT_STEPS) return "step_seconds";
     result->step_seconds = memory_take_zeroed(count + 1, sizeof *result->step_seconds);
     result->step_seconds_count = (int)count;
     for (size_t i = 0; i < count; i++)

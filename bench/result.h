@@ -23,6 +23,8 @@ typedef struct CurvePoint {
     double validation_loss, validation_metric;
 } CurvePoint;
 
+enum { RESULT_STEPS = 4096 };
+
 /* Everything measured in one cell. bench/record.h writes it to result.json. */
 typedef struct Result {
     Outcome outcome;
@@ -37,7 +39,7 @@ typedef struct Result {
     double six_n_flops_per_step; /* 6 x parameters x tokens: cross-check only */
     double train_seconds, evaluation_seconds, wall_seconds; /* wall over all sessions of the cell */
     double step_seconds_median;
-    double *step_seconds; /* one sample per step, the last 4096; for statistics */
+    double *step_seconds; /* one sample per step, the last RESULT_STEPS; for statistics */
     int step_seconds_count;
     int64_t peak_bytes;    /* measured: largest resident set */
     int64_t planned_bytes; /* predicted before the start */

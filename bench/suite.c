@@ -74,6 +74,19 @@ static void product_open(Product *product, const SuiteFile *file) {
     product->axes[product->count++] = &file->seeds;
 }
 
+/* Each is a cell with all its settings in memory. */
+enum { MOST_CELLS = 100000 };
+
+static Status check_size(const Product *product, const Suite *suite, Error *error) {
+    double cells = 1;
+    for (int i = 0; i < product->count; i++) cells *= product->axes[i]->count;
+    if (cells <= MOST_CELLS) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "suite %s, preset %s: its lists multiply to %.0f cells; expected at most %d: "
+                     "fewer values, or several suites",
+                     suite->name, suite->preset, cells, MOST_CELLS);
+}
+
 /* False after the last. *lowest: the first axis that turned. */
 static bool product_next(Product *product, int *lowest) {
     for (int i = product->count - 1; i >= 0; i--) {
@@ -217,7 +230,8 @@ static Status expand(Suite *suite, const SuiteFile *file, const SuiteRequest *re
     Product product;
     Known known = {0};
     product_open(&product, file);
-    Status status = STATUS_OK;
+    Status status = check_size(&product, suite, error);
+    if (status != STATUS_OK) return status;
     bool new_group = true;
     int lowest, variant = 0;
     do {

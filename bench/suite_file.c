@@ -161,6 +161,10 @@ static Status read_axis(const Reader *reader, const YamlNode *key, const YamlNod
     if (strcmp(key->word, "seed") == 0 || strcmp(key->word, "model") == 0)
         return yaml_error(reader->yaml, key, reader->error, "list '%s' under '%ss'", key->word,
                           key->word);
+    if (strcmp(key->word, "data.dir") == 0)
+        return yaml_error(reader->yaml, key, reader->error,
+                          "data.dir cannot vary: it says where files lie, for all cells; give it "
+                          "on the command line");
     char source[OPTION_TEXT_BYTES];
     config_source(reader->yaml, key, source);
     if (values->kind == YAML_WORD)
@@ -279,14 +283,14 @@ static Status read_average(const Reader *reader, const SuiteFile *file, const Ya
                            sizeof average->suite);
     if (status == STATUS_OK)
         status = reader_settings(reader, yaml_get(map, "where"), "where", &average->where);
-    char failed[32] = "", *end;
+    char failed[32] = "";
     if (status == STATUS_OK)
         status = copy_text(reader, yaml_get(map, "failed"), "failed", failed, sizeof failed);
-    average->failed = strtod(failed, &end);
-    if (status == STATUS_OK && (*end || !*failed != !*average->suite))
+    const bool number = number_parse(failed, &average->failed);
+    if (status == STATUS_OK && (number != (*failed != '\0') || number != (*average->suite != '\0')))
         return yaml_error(reader->yaml, name, reader->error,
                           "average '%s': suite: NAME and failed: METRIC belong together; failed is "
-                          "what a model counts with that has no result there",
+                          "the finite number that a model counts with that has no result there",
                           name->word);
     return status;
 }

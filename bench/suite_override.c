@@ -125,7 +125,8 @@ static Status override_seeds(SuiteFile *file, const char *text, Error *error) {
     while (file->seeds.count < wanted) {
         const Settings *last = &file->seeds.choices[file->seeds.count - 1];
         char next[24];
-        snprintf(next, sizeof next, "%lld", atoll(last->list[0].value) + 1);
+        /* What is no seed is refused with its cell. */
+        snprintf(next, sizeof next, "%llu", strtoull(last->list[0].value, NULL, 10) + 1);
         const Status status = axis_add(&file->seeds, "seed", next, source, error);
         if (status != STATUS_OK) return status;
     }

@@ -24,7 +24,6 @@
 #include "engine/memory.h"
 #include "engine/optimizer.h"
 
-enum { STEP_SAMPLES = 4096 };
 static const double checkpoint_seconds = 60;
 static const double progress_seconds = 0.1;
 
@@ -151,7 +150,7 @@ static Status land_all(Training *training, bool *diverged, Error *error) {
     if (first == last) return STATUS_OK;
     const double seconds = seconds_now() - start;
     for (int64_t step = first; step < last; step++)
-        result->step_seconds[step % STEP_SAMPLES] += seconds / (double)(last - first);
+        result->step_seconds[step % RESULT_STEPS] += seconds / (double)(last - first);
     result->train_seconds += seconds;
     return STATUS_OK;
 }
@@ -205,8 +204,8 @@ static Status train_step(Training *training, bool *diverged, Error *error) {
     if (*diverged) return STATUS_OK;
 
     const double seconds = team_largest(session->team, seconds_now() - start);
-    result->step_seconds[step % STEP_SAMPLES] = seconds;
-    if (result->step_seconds_count < STEP_SAMPLES) result->step_seconds_count++;
+    result->step_seconds[step % RESULT_STEPS] = seconds;
+    if (result->step_seconds_count < RESULT_STEPS) result->step_seconds_count++;
     result->train_seconds += seconds;
     return STATUS_OK;
 }
@@ -409,7 +408,7 @@ static Status begin(Training *training, Error *error) {
     for (int i = 0; i < result->curve_count; i++)
         schedule_observe(&training->schedule, result->curve[i].validation_metric);
     result->sessions++;
-    double *samples = memory_take_zeroed(STEP_SAMPLES, sizeof *samples);
+    double *samples = memory_take_zeroed(RESULT_STEPS, sizeof *samples);
     for (int i = 0; i < result->step_seconds_count; i++) samples[i] = result->step_seconds[i];
     free(result->step_seconds);
     result->step_seconds = samples;

@@ -12,7 +12,6 @@ static bool is_integer(const CaseInput *input) {
 enum { PERIOD = 65521 };
 
 static void fill_range(const CaseInput *input, Tensor *tensor, Random *random, int64_t size) {
-    const uint64_t range = (uint64_t)(input->b - input->a);
     for (int64_t k = 0; k < size; k++) {
         switch (input->fill) {
         case FILL_NORMAL:
@@ -23,7 +22,7 @@ static void fill_range(const CaseInput *input, Tensor *tensor, Random *random, i
             break;
         case FILL_INTEGER:
             tensor->host_integers[k] =
-                (int32_t)((int64_t)input->a + (int64_t)random_below(random, range));
+                (int32_t)(input->a + (double)random_below(random, (uint64_t)(input->b - input->a)));
             break;
         case FILL_COUNT:
             tensor->host_integers[k] = (int32_t)((int64_t)input->a + k);

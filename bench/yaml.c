@@ -10,7 +10,7 @@
 #include "engine/memory.h"
 #include "engine/word.h"
 
-enum { DEEPEST = 16, LARGEST_BYTES = 1 << 20 };
+enum { DEEPEST = 16, LARGEST_BYTES = 1 << 20, MOST_KEYS = 2048 };
 
 struct Yaml {
     char *path;
@@ -23,7 +23,10 @@ static Status at_line(const char *path, int line, Error *error, const char *mess
 }
 
 static void node_free(YamlNode *node) {
-    for (int i = 0; i < node->count; i++) node_free((YamlNode *)&node->children[i]);
+    for (int i = 0; i < node->count; i++) {
+        node_free((YamlNode *)&node->children[i]);
+        if (node->keys) node_free((YamlNode *)&node->keys[i]); /* one that was refused: a list */
+    }
     free((YamlNode *)node->children);
     free((YamlNode *)node->keys);
 }
@@ -69,6 +72,10 @@ static Status convert_pair(Conversion *work, const yaml_node_pair_t *pair, int d
 static Status convert_map(Conversion *work, const yaml_node_t *node, int depth, YamlNode *out) {
     const yaml_node_pair_t *first = node->data.mapping.pairs.start;
     const size_t count = (size_t)(node->data.mapping.pairs.top - first);
+    if (count > MOST_KEYS) /* each is compared with those before it */
+        return error_set(work->error, STATUS_USAGE,
+                         "%s line %d: a mapping of %zu keys; expected at most %d", work->path,
+                         out->line, count, MOST_KEYS);
     YamlNode *children = memory_take_zeroed(count + 1, sizeof *children);
     YamlNode *keys = memory_take_zeroed(count + 1, sizeof *keys);
     out->children = children;

@@ -31,7 +31,7 @@ static Status broken(const Safetensors *file, Error *error, const char *what) {
 }
 
 /* Reads "shape"; false when it is no list of up to MAX_RANK sizes or the product overflows. */
-static bool read_shape(const json_t *list, Shape *shape, uint64_t *count) {
+static bool read_shape(const json_t *list, Shape *shape, int64_t *count) {
     if (!json_is_array(list) || json_array_size(list) > MAX_RANK) return false;
     *shape = (Shape){.rank = (int)json_array_size(list)};
     *count = 1;
@@ -39,7 +39,7 @@ static bool read_shape(const json_t *list, Shape *shape, uint64_t *count) {
         const json_t *extent = json_array_get(list, (size_t)i);
         if (!json_is_integer(extent) || json_integer_value(extent) < 0) return false;
         shape->extent[i] = json_integer_value(extent);
-        if (__builtin_mul_overflow(*count, (uint64_t)shape->extent[i], count)) return false;
+        if (__builtin_mul_overflow(*count, shape->extent[i], count)) return false;
     }
     return true;
 }
@@ -51,15 +51,15 @@ static bool read_tensor(const json_t *entry, const char *data, uint64_t data_byt
     const json_t *offsets = json_object_get(entry, "data_offsets");
     int type = 0;
     while (dtype && type < TYPES && strcmp(types[type].name, dtype) != 0) type++;
-    uint64_t count, bytes;
+    int64_t count, bytes;
     if (!dtype || type == TYPES || json_array_size(offsets) != 2) return false;
     if (!read_shape(json_object_get(entry, "shape"), &tensor->shape, &count)) return false;
     const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
     if (!json_is_integer(first) || !json_is_integer(last)) return false;
     const int64_t begin = json_integer_value(first), end = json_integer_value(last);
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes) return false;
-    if (__builtin_mul_overflow(count, (uint64_t)types[type].bytes, &bytes)) return false;
-    if (bytes != (uint64_t)(end - begin) || begin % types[type].bytes != 0) return false;
+    if (__builtin_mul_overflow(count, types[type].bytes, &bytes)) return false;
+    if (bytes != end - begin || begin % types[type].bytes != 0) return false;
     tensor->type = (SafetensorType)type;
     tensor->data = data + begin;
     return true;
@@ -134,8 +134,11 @@ static Status parse(Safetensors *file, size_t size, Error *error) {
     file->header =
         json_loadb(file->memory + PREFIX_BYTES, header_bytes, JSON_REJECT_DUPLICATES, &problem);
     if (!file->header) return broken(file, error, problem.text);
-    return read_header(file, file->memory + PREFIX_BYTES + header_bytes,
-                       size - PREFIX_BYTES - header_bytes, error);
+    /* Headers of other programs end anywhere: the numbers move to where their type may lie. */
+    const size_t data_bytes = size - PREFIX_BYTES - header_bytes;
+    char *data = file->memory + PREFIX_BYTES + header_bytes;
+    if (header_bytes % PREFIX_BYTES) data = memmove(file->memory, data, data_bytes);
+    return read_header(file, data, data_bytes, error);
 }
 
 Status safetensors_open(Safetensors *file, const char *path, Error *error) {

@@ -27,6 +27,7 @@
 
 typedef float vfloat __attribute__((vector_size(4 * LANES)));
 typedef int32_t vint __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vuint __attribute__((vector_size(4 * LANES))); /* for sums that wrap */
 typedef float vfloat_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 static inline vfloat v_load(const float *p) {

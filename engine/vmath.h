@@ -98,7 +98,7 @@ static inline vfloat v_exp2_decay(vfloat x) {
     p = p * r + 0.24022242f;
     p = p * r + 0.693147f;
     p = p * r + 1.0f;
-    return (vfloat)((vint)p + ((vint)shifted << 23));
+    return (vfloat)((vuint)p + ((vuint)shifted << 23));
 #endif
 }
 
@@ -254,7 +254,7 @@ static inline vfloat v_normal_tail(vfloat a) {
     p = p * f + 0.240226477f;
     p = p * f + 0.693147182f;
     p = p * f + 1.0f;
-    return (vfloat)((vint)p + ((vint)shifted << 23)); /* h < 126: still a normal number */
+    return (vfloat)((vuint)p + ((vuint)shifted << 23)); /* h < 126: still a normal number */
 }
 
 #endif

@@ -23,12 +23,14 @@ static Status cut_off(const Reader *reader) {
                      reader->unpacking->archive);
 }
 
-/* Octal digits, or GNU's binary form for sizes beyond them. -1 when it is no number. */
+/* Octal digits, or GNU's binary form for sizes beyond them. -1 when it is no number, or one that no
+ * disk holds. */
 static long long number_at(const unsigned char *field, int bytes) {
     long long value = 0;
     if (field[0] & 0x80) {
-        for (int i = 1; i < bytes; i++) value = value << 8 | field[i];
-        return value;
+        for (int i = 1; i < bytes && value >= 0; i++)
+            value = value >> 48 ? -1 : value << 8 | field[i];
+        return field[0] == 0x80 ? value : -1;
     }
     int i = 0;
     while (i < bytes && field[i] == ' ') i++;
@@ -69,6 +71,7 @@ static void take_pax_name(Reader *reader, char *text, size_t size) {
         if (length <= 0 || *end != ' ' || length > text + size - at) return;
         if (strncmp(end + 1, "path=", 5) == 0) {
             const long bytes = length - (end + 6 - at) - 1;
+            if (bytes <= 0) return;
             snprintf(reader->long_name, sizeof reader->long_name, "%.*s", (int)bytes, end + 6);
         }
         at += length;

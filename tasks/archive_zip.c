@@ -31,7 +31,8 @@ static Status damaged(const Zip *zip, const char *what) {
                      zip->unpacking->archive, what);
 }
 
-/* Unpacks `size` bytes into `length` of them in the file; the sum of what came out. */
+/* Unpacks `size` bytes into `length` of them in the file, whose checksum is `sum`. Nothing much
+ * longer is written: a few bytes can unpack to a full disk. */
 static Status inflate_into(const Zip *zip, const uint8_t *from, size_t size, size_t length,
                            uint32_t sum, FILE *to) {
     enum { PART = 1 << 18 };
@@ -50,7 +51,7 @@ static Status inflate_into(const Zip *zip, const uint8_t *from, size_t size, siz
         const uInt got = PART - stream.avail_out;
         found = crc32(found, part, got);
         fwrite(part, 1, got, to);
-        if (got == 0 && stream.avail_in == 0) break;
+        if (stream.total_out > length || (got == 0 && stream.avail_in == 0)) break;
     }
     const bool good = code == Z_STREAM_END && stream.total_out == length && found == sum;
     inflateEnd(&stream);

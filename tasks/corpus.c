@@ -297,6 +297,11 @@ Status corpus_read_path(const char *given, Corpus *corpus, Error *error) {
     } else {
         status = add_file(path, false, &whole, error);
     }
-    if (status == STATUS_OK) cut_in_three(&whole, corpus);
+    if (status == STATUS_OK) {
+        cut_in_three(&whole, corpus);
+    } else { /* of a folder, what came before the file that is wrong */
+        free(whole.bytes);
+        free(whole.starts);
+    }
     return status;
 }

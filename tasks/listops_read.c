@@ -111,10 +111,15 @@ Status listops_read(const char *path, int64_t most, Records *records, Error *err
                            "%s: the first line is not 'Source<tab>Target'; expected a ListOps file "
                            "of the Long Range Arena",
                            path);
-    for (long long number = 2; status == STATUS_OK && getline(&line, &room, file.stream) > 0;
-         number++) {
+    for (long long number = 2;
+         status == STATUS_OK && (size = getline(&line, &room, file.stream)) > 0; number++) {
         uint8_t *tokens = scratch_open(room);
-        status = read_line(path, number, line, most, tokens, records, error);
+        if (strlen(line) == (size_t)size)
+            status = read_line(path, number, line, most, tokens, records, error);
+        else
+            status = error_set(error, STATUS_DATA,
+                               "%s line %lld: a zero byte; the file is damaged: fetch it again",
+                               path, number);
         free(tokens);
     }
     const Status closed = packed_close(&file, status == STATUS_OK ? error : NULL);

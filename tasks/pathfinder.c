@@ -83,6 +83,12 @@ static void close_data(void *data) {
     free(d);
 }
 
+/* First image of a split: 80, 10 and 10 % of the files. */
+static int64_t split_start(int64_t count, int split) {
+    static const int tenths[] = {0, 8, 9, 10};
+    return count * tenths[split] / 10;
+}
+
 static Status read_files(const PathfinderOptions *o, Records *records, Error *error) {
     static const char *const levels[] = {"curv_contour_length_14", "curv_contour_length_9",
                                          "curv_baseline"};
@@ -90,7 +96,13 @@ static Status read_files(const PathfinderOptions *o, Records *records, Error *er
     snprintf(name, sizeof name, "pathfinder%d/%s", sizes[o->size], levels[o->difficulty]);
     if (data_find("pathfinder", name, DATA_FOLDER, folder, error) != STATUS_OK)
         return error->status;
-    return pathfinder_read(folder, sizes[o->size], records, error);
+    if (pathfinder_read(folder, sizes[o->size], records, error) != STATUS_OK) return error->status;
+    const int64_t count = records->count;
+    if (split_start(count, SPLIT_TEST) > split_start(count, SPLIT_VALIDATION)) return STATUS_OK;
+    return error_set(
+        error, STATUS_DATA,
+        "%s: %lld images, of which no tenth can be for validation; expected 10 or more", folder,
+        (long long)count);
 }
 
 static Status pathfinder_open_data(const void *values, void **data, Error *error) {
@@ -104,12 +116,6 @@ static Status pathfinder_open_data(const void *values, void **data, Error *error
     }
     *data = d;
     return STATUS_OK;
-}
-
-/* First image of a split: 80, 10 and 10 % of the files. */
-static int64_t split_start(int64_t count, int split) {
-    static const int tenths[] = {0, 8, 9, 10};
-    return count * tenths[split] / 10;
 }
 
 static int64_t pathfinder_count(const void *values, const void *data, Split split) {

@@ -48,6 +48,7 @@ static int64_t read_header(gzFile file, const char *path, int rank, int expected
                   path, rank);
         return -1;
     }
+    enum { MOST = 1 << 20 }; /* memory for a count is taken before the pictures have been seen */
     int64_t count = 0;
     for (int i = rank - 1; i >= 0; i--) {
         const uint8_t *b = bytes + 4 + 4 * i;
@@ -58,7 +59,13 @@ static int64_t read_header(gzFile file, const char *path, int rank, int expected
             return -1;
         }
     }
-    return count;
+    if (count <= MOST) return count;
+    error_set(
+        error, STATUS_DATA,
+        "%s: its header promises %lld pictures; expected at most %d (MNIST has 60000), so it is "
+        "damaged",
+        path, (long long)count, MOST);
+    return -1;
 }
 
 static Status read_body(gzFile file, const char *path, uint8_t *to, int64_t bytes, Error *error) {

@@ -133,22 +133,32 @@ static void text_close(void *data) {
     free(d);
 }
 
+static int64_t held_out(const Text *text, const TextData *d) {
+    return text->validation == VALIDATION_HELD_OUT ? d->train.records.count / 10 : 0;
+}
+
+/* A split of no samples would stand for one without end. */
+static Status check_held_out(const Text *text, const TextData *d, const char *root, Error *error) {
+    if (text->validation == VALIDATION_TEST || held_out(text, d) > 0) return STATUS_OK;
+    return error_set(
+        error, STATUS_DATA,
+        "%s/train: %lld reviews, of which no tenth can be held out; expected 10 or more", root,
+        (long long)d->train.records.count);
+}
+
 static Status text_open(const void *values, void **data, Error *error) {
     const Text *text = values;
     char root[PATH_MAX];
     if (data_find("imdb", "aclImdb", DATA_FOLDER, root, error) != STATUS_OK) return error->status;
     TextData *d = scratch_open(sizeof *d);
     if (read_reviews(root, "train", text->length, &d->train, error) != STATUS_OK ||
-        read_reviews(root, "test", text->length, &d->test, error) != STATUS_OK) {
+        read_reviews(root, "test", text->length, &d->test, error) != STATUS_OK ||
+        check_held_out(text, d, root, error) != STATUS_OK) {
         text_close(d);
         return error->status;
     }
     *data = d;
     return STATUS_OK;
-}
-
-static int64_t held_out(const Text *text, const TextData *d) {
-    return text->validation == VALIDATION_HELD_OUT ? d->train.records.count / 10 : 0;
 }
 
 static int64_t text_count(const void *values, const void *data, Split split) {

@@ -97,6 +97,14 @@ typedef struct Tar {
     size_t used;
 } Tar;
 
+/* Writes the sum of a header into it. */
+static void tar_sum(char *block) {
+    memset(block + 148, ' ', 8);
+    unsigned sum = 0;
+    for (int i = 0; i < 512; i++) sum += (unsigned char)block[i];
+    snprintf(block + 148, 8, "%06o", sum);
+}
+
 static void tar_add(Tar *tar, const char *name, char type, const char *content) {
     char *block = tar->bytes + tar->used;
     const size_t size = strlen(content);
@@ -108,10 +116,7 @@ static void tar_add(Tar *tar, const char *name, char type, const char *content) 
            "ustar\0"
            "00",
            8);
-    memset(block + 148, ' ', 8);
-    unsigned sum = 0;
-    for (int i = 0; i < 512; i++) sum += (unsigned char)block[i];
-    snprintf(block + 148, 8, "%06o", sum);
+    tar_sum(block);
     memcpy(block + 512, content, size);
     tar->used += 512 + (size + 511) / 512 * 512;
 }
@@ -181,6 +186,12 @@ static void tar_archives_unpack_whole_or_not_at_all(void **state) {
     tar->used += 1024;
     data_case_write("set.tar", tar->bytes, tar->used);
     expect_refused("set.tar", "leads out");
+    *tar = (Tar){0};
+    tar_add(tar, "huge.txt", '0', "x"); /* of 2^63 - 1 bytes, in GNU's binary form */
+    memcpy(tar->bytes + 124, "\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", 12);
+    tar_sum(tar->bytes);
+    data_case_write("set.tar", tar->bytes, sizeof tar->bytes);
+    expect_refused("set.tar", "cut off");
     free(tar);
 }
 

@@ -40,6 +40,7 @@ static void groups_hold_what_they_say(void **state) {
     assert_true(places == b.labels && counts == b.labels && b.nats == b.labels);
     breakdown_add(&b, (int64_t)1 << 40, INT64_MAX, 1); /* beyond the last group: kept in it */
     breakdown_add(&b, 5, -1, 1);                       /* not known how often */
+    assert_true(b.frequencies[BREAKDOWN_FREQUENCIES - 1].to == INT64_MAX);
     counts = 0;
     for (int g = 0; g < BREAKDOWN_FREQUENCIES; g++) counts += b.frequencies[g].labels;
     assert_true(counts == b.labels - 1);

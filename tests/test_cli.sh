@@ -321,6 +321,10 @@ expect 'a part counts' contains "$work/out" 'part 2 of 2, 3 of the 6 cells: 1 mo
 expect 'a part is a model' test "$(grep -c '^transformer' "$work/out")" -eq 0
 check 'a crowd' 0 'warning [crowded]' "${tiny[@]}" --jobs 1 --threads $(($(nproc) + 1)) --model lstm lr=1e-3 --results "$work/crowd"
 check 'plan of no part' 2 'expected part/parts' "$longhaul" plan "$work/tiny.yaml" --shard 3/2
+check 'plan of a part beyond counting' 2 'expected part/parts' \
+    "$longhaul" plan "$work/tiny.yaml" --shard 4294967297/4294967298
+check 'plan of a part that Slurm does not number' 2 'from the Slurm array' \
+    env SLURM_ARRAY_TASK_ID=x SLURM_ARRAY_TASK_COUNT=2 "$longhaul" plan "$work/tiny.yaml"
 check 'sweep, dry' 0 '' "${tiny[@]}" --dry-run
 expect 'dry sweep trains nothing' test ! -e "$work/results/tiny"
 check 'sweep' 0 '[6/6]' "${tiny[@]}"

@@ -58,6 +58,7 @@ static void budgets(void **state) {
                  {"nanflop", NULL},
                  {"1e400flop", NULL},
                  {"1e31flop", NULL},
+                 {"1e308h", NULL},
                  {"12FLOP", NULL},
                  {"3parsec", NULL},
                  {"", NULL}};
@@ -220,6 +221,8 @@ static void bad_settings_are_explained(void **state) {
         {"task=mqar model=lstm budget=3epoch", "never repeats a sample, so it has no epochs"},
         {"task=mqar model=lstm vocabulary=8 pairs=8", "vocabulary=8"},
         {"task=mqar model=transformer width=64 heads=3", "heads=3"},
+        {"task=copy model=lstm length=16777216 batch=16777216 width=65536",
+         "16777216 samples of 16777216 positions and width 65536 at once are 68719476736 GiB"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error error = {0};
@@ -258,6 +261,17 @@ static void bad_yaml_is_explained(void **state) {
         assert_says(&error, path, cases[i].text);
         settings_free(&settings);
     }
+    char *many = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&many, &bytes);
+    for (int i = 0; i < 3000; i++) fprintf(out, "k%d: 1\n", i);
+    fclose(out);
+    write_text(many);
+    free(many);
+    Yaml *yaml;
+    Error too_many = {0};
+    assert_int_equal(yaml_open(&yaml, path, &too_many), STATUS_USAGE);
+    assert_says(&too_many, "line 1: a mapping of 3000 keys", "many keys");
     write_text("\xef\xbb\xbflr: 010\r\nnote: no # said so\r\nbatch: {value: 4, source: there}\r\n");
     Settings settings = {0};
     Error error = {0};
@@ -642,6 +656,7 @@ static void bad_suites_are_explained(void **state) {
         {"{layers: 2}", "{seed: 2}", "line 3: 'seed' cannot be set here; list it under 'seeds'"},
         {"{width: [16, 32]}", "{width: []}", "line 13: width has no values"},
         {"{width: [16, 32]}", "{width: [16, [32]]}", "line 13: width is a list"},
+        {"{width: [16, 32]}", "{data.dir: [a, b]}", "line 13: data.dir cannot vary"},
         {"1e9flop", "1e9", "line 9: budget=1e9: no unit"},
         {"pairs: 8", "pairs: 80", "pairs=80"},
         {"  quick:", "  quik:", "no preset 'quick'; did you mean 'quik'?"},
@@ -652,6 +667,8 @@ static void bad_suites_are_explained(void **state) {
          "unknown key 'suit' of an average"},
         {"    seeds: [1, 2]", "    averages: {all: {suite: nns}}",
          "suite: NAME and failed: METRIC belong together"},
+        {"    seeds: [1, 2]", "    averages: {all: {suite: nns, failed: nan}}",
+         "failed is the finite number"},
         {"    seeds: [1, 2]", "    averages: {all: {by: pair}}",
          "average 'all': no case has a key 'pair'"},
     };
@@ -710,6 +727,9 @@ static void bad_requests_are_explained(void **state) {
         {{.suite = path, .preset = "quick", .models = "lstm,mabma"}, NULL, "mean 'mamba'"},
         {{.suite = path, .preset = "quick", .tasks = "copy"}, NULL, "nothing to run"},
         {{.suite = path, .preset = "quick", .seeds = "0"}, NULL, "--seeds 0"},
+        {{.suite = path, .preset = "quick", .seeds = "1000"},
+         "batch=1,2,3,4,5",
+         "its lists multiply to 120000 cells; expected at most 100000"},
         {{.suite = path, .preset = "quick", .budget = "9"}, NULL, "flag --budget: budget=9"},
         {{.suite = path, .preset = "quick"}, "lr=1,,2", "empty value"},
         {{.suite = path, .preset = "quick"}, "width=4..1", "a range that rises"},

@@ -206,7 +206,7 @@ static void a_transfer_that_breaks_off_is_continued(void **state) {
 
 typedef struct BucketCase {
     const char *first_key; /* of the first page */
-    const char *digest;    /* of test/1.txt */
+    const char *digest;    /* of test/1.txt; NULL: a page of nothing, and more to come */
     int requests;          /* that the server answers before it ends */
 } BucketCase;
 
@@ -225,7 +225,10 @@ static void serve_bucket(int listener, const BucketCase *bucket) {
         const int client = accept(listener, NULL, NULL);
         char question[4096] = "", text[1024];
         if (client < 0 || read(client, question, sizeof question - 1) <= 0) _exit(1);
-        if (strstr(question, "GET /?prefix=test/&marker= ")) {
+        if (!bucket->digest) {
+            answer(client, "200 OK",
+                   "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>");
+        } else if (strstr(question, "GET /?prefix=test/&marker= ")) {
             snprintf(text, sizeof text,
                      "<?xml version='1.0'?><ListBucketResult><IsTruncated>true</IsTruncated>"
                      "<Contents><Key>test/</Key><Size>0</Size></Contents>"
@@ -307,6 +310,9 @@ static void a_listed_set_is_fetched_file_by_file(void **state) {
     bucket.first_key = "../outside.txt";
     assert_int_equal(fetch_bucket(&bucket, &files, &error), STATUS_DATA);
     assert_non_null(strstr(error.message, "no name below"));
+    bucket.digest = NULL;
+    assert_int_equal(fetch_bucket(&bucket, &files, &error), STATUS_DATA);
+    assert_non_null(strstr(error.message, "the listing goes on, but no further than ''"));
 }
 
 /* ---- verify ---- */

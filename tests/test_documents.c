@@ -67,7 +67,9 @@ static void bad_reviews_are_refused(void **state) {
     data_case_write("aclImdb/test/pos/3_9.txt", "\0\0\0\0", 4);
     data_case_refused("text", "", STATUS_DATA, "test/pos/3_9.txt has zero bytes");
     write_reviews();
-    for (int i = 0; i < 5; i++) {
+    data_case_remove("aclImdb/train/neg/0_2.txt");
+    data_case_refused("text", "", STATUS_DATA, "train: 9 reviews, of which no tenth");
+    for (int i = 1; i < 5; i++) {
         char name[64];
         snprintf(name, sizeof name, "aclImdb/train/neg/%d_2.txt", i);
         data_case_remove(name);

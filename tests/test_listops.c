@@ -138,6 +138,9 @@ static void bad_files_are_refused(void **state) {
         data_case_text(FOLDER "basic_val.tsv", bad[i].text);
         data_case_refused("listops", "source=files longest=15", STATUS_DATA, bad[i].words);
     }
+    static const char zero[] = "Source\tTarget\n1\t1\n7\t7\0 8\n";
+    data_case_write(FOLDER "basic_val.tsv", zero, sizeof zero - 1);
+    data_case_refused("listops", "source=files", STATUS_DATA, "line 3: a zero byte");
     data_case_text(FOLDER "basic_val.tsv", "Source\tTarget\n1\t1\n6\t6\n");
     data_case_refused("listops", "source=files longest=15", STATUS_DATA,
                       "1 expressions of basic_test.tsv are in basic_val.tsv");
@@ -163,6 +166,9 @@ static void impossible_settings_are_refused(void **state) {
     case_refused("listops", "depth=2", STATUS_USAGE, "shortest=19");
     case_refused("listops", "depth=64 arguments=64", STATUS_USAGE,
                  "of 10000 expressions at depth=64");
+    TaskCase deepest;
+    assert_int_equal(case_check(&deepest, "listops", "depth=64 shortest=40"), STATUS_OK);
+    case_close(&deepest);
 }
 
 int main(void) {

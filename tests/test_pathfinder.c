@@ -229,6 +229,9 @@ static void bad_files_are_refused(void **state) {
     data_case_text(FOLDER "metadata/2.npy", "imgs/2 sample_0.png 0 0 1.0 14 4 2 0.5 1 1\n");
     data_case_text(FOLDER "metadata/10.npy", "");
     data_case_refused("pathfinder", "source=files", STATUS_DATA, "both kinds");
+    data_case_text(FOLDER "metadata/2.npy", "imgs/2 sample_0.png 0 0 1.0 14 4 2 0.5 1 1\n"
+                                            "imgs/2 sample_2.png 0 1 1.0 14 4 2 0.5 1 1\n");
+    data_case_refused("pathfinder", "source=files", STATUS_DATA, "2 images, of which no tenth");
     data_case_refused("pathfinder", "source=files size=64", STATUS_DATA, "source=generated");
 }
 

@@ -85,12 +85,15 @@ static void bad_digits_are_refused(void **state) {
     (void)state;
     static const uint8_t no_pictures[] = {0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 28};
     static const uint8_t no_labels[] = {0, 0, 8, 1, 0, 0, 0, 0};
+    static const uint8_t many[] = {0, 0, 8, 3, 255, 255, 255, 255, 0, 0, 0, 28, 0, 0, 0, 28};
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/mnist/train-images-idx3-ubyte.gz", getenv("LONGHAUL_DATA"));
     assert_int_equal(truncate(path, 300), 0);
     data_case_refused("mnist", "", STATUS_DATA, "damaged or shorter");
     data_case_text("mnist/train-images-idx3-ubyte.gz", "<html>not found</html>");
     data_case_refused("mnist", "", STATUS_DATA, "not an IDX file");
+    data_case_write("mnist/train-images-idx3-ubyte.gz", many, sizeof many);
+    data_case_refused("mnist", "", STATUS_DATA, "promises 4294967295 pictures");
     data_case_write("mnist/train-images-idx3-ubyte.gz", no_pictures, sizeof no_pictures);
     data_case_refused("mnist", "", STATUS_DATA, "40 labels for 0 pictures");
     data_case_write("mnist/train-labels-idx1-ubyte", no_labels, sizeof no_labels);

@@ -17,15 +17,19 @@
 #include "bench/published.h"
 #include "models/model.h"
 
-static Status read_text(const char *text, Csv *csv, Error *error) {
+static Status read_bytes(const char *text, size_t bytes, Csv *csv, Error *error) {
     char path[] = "/tmp/longhaul-csv-XXXXXX";
     const int descriptor = mkstemp(path);
     assert_true(descriptor >= 0);
-    assert_int_equal(write(descriptor, text, strlen(text)), strlen(text));
+    assert_int_equal(write(descriptor, text, bytes), bytes);
     close(descriptor);
     const Status status = csv_read(path, csv, error);
     unlink(path);
     return status;
+}
+
+static Status read_text(const char *text, Csv *csv, Error *error) {
+    return read_bytes(text, strlen(text), csv, error);
 }
 
 static void csv_quotes_and_line_ends(void **state) {
@@ -57,6 +61,12 @@ static void csv_names_the_line_of_a_mistake(void **state) {
         assert_non_null(strstr(error.message, rows[i].message));
         csv_free(&csv);
     }
+    static const char zero[] = "a\n1\n\0002\n";
+    Csv csv;
+    Error error = {0};
+    assert_int_equal(read_bytes(zero, sizeof zero - 1, &csv, &error), STATUS_DATA);
+    assert_non_null(strstr(error.message, ":3: a zero byte"));
+    csv_free(&csv);
 }
 
 static void csv_field_survives_writing_and_reading(void **state) {
@@ -101,6 +111,7 @@ static void facts_of_settings(void **state) {
         {"137K", "", {[FACT_PARAMETERS] = 137000}},
         {"1.3B", "", {[FACT_PARAMETERS] = 1300000000}},
         {"750-826M", "", {0}},
+        {"1e300B", "length 99999999999999999999k, vocab 9223372036854775807", {0}},
         {"6 layers, d=1024, 16 heads, 1024 latents",
          "length 131072, 256 byte values",
          {1024, 6, 131072, [FACT_ALPHABET] = 256, [FACT_LATENTS] = 1024}},
@@ -342,6 +353,28 @@ static void needs_are_settings_of_ours(void **state) {
     }
 }
 
+/* What is no finite number is no point of a figure, whatever strtod takes for one. */
+static void only_finite_numbers_count(void **state) {
+    (void)state;
+    char path[] = "/tmp/longhaul-csv-XXXXXX";
+    const int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    FILE *file = fdopen(descriptor, "w");
+    fputs("source,task,model,params,setting,metric,value,note\n", file);
+    const char *const values[] = {"nan", "inf", "0x1p3", "1e999", " 1", "1,", "FAIL", "90"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        fprintf(file, "s,copy,LSTM,,state size inf,test accuracy %%,\"%s\",\n", values[i]);
+    fputs("s,lm,LSTM,,,test bpc,1e6,\n", file);
+    fclose(file);
+    Published published;
+    assert_int_equal(published_read(path, NULL, &published, NULL), STATUS_OK);
+    unlink(path);
+    assert_int_equal(published.count, 2);
+    assert_true(published.points[0].failed && published.points[0].state_bytes == 0);
+    assert_true(published.points[1].value == 0.9);
+    published_free(&published);
+}
+
 /* Every file that comes with the program can be read. */
 static void all_files(void **state) {
     (void)state;
@@ -367,6 +400,7 @@ int main(void) {
         cmocka_unit_test(csv_names_the_line_of_a_mistake),
         cmocka_unit_test(csv_field_survives_writing_and_reading),
         cmocka_unit_test(facts_of_settings),
+        cmocka_unit_test(only_finite_numbers_count),
         cmocka_unit_test(sizes_have_a_range),
         cmocka_unit_test(names),
         cmocka_unit_test(models),

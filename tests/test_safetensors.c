@@ -97,6 +97,8 @@ static void broken_headers_are_refused(void **state) {
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[2,10]}}", 10},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967298],\"data_offsets\":[0,8]}}", 8},
+        {"{\"x\":{\"dtype\":\"F32\",\"shape\":[6442450944,2147483648,0],\"data_offsets\":[0,0]}}",
+         0},
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
          "\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}",
          16},
@@ -110,6 +112,30 @@ static void broken_headers_are_refused(void **state) {
         Error error = {0};
         if (safetensors_open(&file, path, &error) != STATUS_DATA) fail_msg("%s", cases[i].header);
         assert_non_null(strstr(error.message, path));
+    }
+}
+
+/* Other programs do not fill headers up to where numbers may lie. */
+static void headers_may_end_anywhere(void **state) {
+    (void)state;
+    static const float weights[2] = {1, -2};
+    const Shape shape = SHAPE(2);
+    for (int blanks = 0; blanks < 8; blanks++) {
+        char memory[128] = {0};
+        const int length = sprintf(
+            memory + 8, "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}%*s",
+            blanks, "");
+        memory[0] = (char)length;
+        memcpy(memory + 8 + length, weights, sizeof weights);
+        assert_int_equal(file_write(path, memory, 8 + (size_t)length + sizeof weights, NULL),
+                         STATUS_OK);
+        Safetensors file;
+        const float *data;
+        assert_int_equal(safetensors_open(&file, path, NULL), STATUS_OK);
+        assert_int_equal(safetensors_floats(&file, "x", &shape, &data, NULL), STATUS_OK);
+        assert_int_equal((uintptr_t)data % sizeof(float), 0);
+        assert_memory_equal(data, weights, sizeof weights);
+        safetensors_close(&file);
     }
 }
 
@@ -145,6 +171,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
         cmocka_unit_test(broken_headers_are_refused),
+        cmocka_unit_test(headers_may_end_anywhere),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(missing_file_and_folder_are_named),
     };

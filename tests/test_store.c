@@ -306,6 +306,29 @@ static void damaged_checkpoints_are_named(void **state) {
     parameters_close(parameters);
 }
 
+/* What fits its checksum and yet leads out of the arrays of a training. */
+static void impossible_checkpoints_are_refused(void **state) {
+    (void)state;
+    static double seconds[RESULT_STEPS + 1];
+    Parameters *parameters = make_parameters();
+    for (int which = 0; which < 3; which++) {
+        CheckpointState bad, loaded;
+        bool found;
+        Error error = {0};
+        fill(parameters, &bad, 1);
+        if (which == 0) bad.step = -1;
+        if (which == 1) bad.loss_steps = -1;
+        if (which == 2) bad.so_far.step_seconds_count = RESULT_STEPS + 1;
+        if (which == 2) bad.so_far.step_seconds = seconds;
+        assert_int_equal(checkpoint_save(folder, parameters, &bad, &error), STATUS_OK);
+        assert_int_equal(
+            checkpoint_load(folder, parameters, "0123456789abcdef", &loaded, &found, &error),
+            STATUS_DATA);
+        assert_non_null(strstr(error.message, which < 2 ? "from 0 on" : "'step_seconds'"));
+    }
+    parameters_close(parameters);
+}
+
 static void weights_must_fit(void **state) {
     (void)state;
     char path[PATH_MAX];
@@ -544,6 +567,7 @@ int main(void) {
         FRESH(full_disk_keeps_the_last_checkpoint),
         FRESH(another_configuration_is_refused),
         FRESH(damaged_checkpoints_are_named),
+        FRESH(impossible_checkpoints_are_refused),
         FRESH(weights_must_fit),
         FRESH(result_round_trip),
         FRESH(damaged_results_are_named),

@@ -403,6 +403,12 @@ static void test_too_large_is_refused(void **state) {
                      STATUS_USAGE);
     assert_non_null(strstr(error.message, "available"));
     cell_close(&cell);
+    error = (Error){0}; /* an operation refuses its inputs, and a reshape follows */
+    assert_int_equal(cell_open(&cell, "nns", "perceiver", &error), STATUS_OK);
+    set(&cell, "batch=16777216");
+    assert_int_equal(cell_plan(&cell, 1, &plan, &error), STATUS_USAGE);
+    assert_non_null(strstr(error.message, "operation attention"));
+    cell_close(&cell);
 }
 
 static void test_budgets(void **state) {
