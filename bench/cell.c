@@ -305,12 +305,16 @@ CellValue *cell_values(const Cell *cell, int *count) {
 static const struct {
     const char *key, *before;
 } later[] = {
+    {"block", "mamba"},
     {"causal", "no"},
     {"dropout_tied", "no"},
     {"evaluation_clamp", "0"},
     {"evaluation_memory", "-1"},
     {"evaluation_segment", "0"},
     {"fast_dt", "no"},
+    {"filter", "network"},
+    {"filter_size", "64"},
+    {"layer", "s6"},
     {"lr_floor", "0"},
     {"norm_momentum", "0.1"},
     {"plateau_factor", "0.2"},
