@@ -20,6 +20,11 @@ static const char *const parts[][2] = {
     {"model/hyena/", "filter=transfer"},
     {"model/hyena/", "filter=modes"},
     {"model/hyena/", "filter=taps filter_size=5"},
+    {"model/mamba/", "layer=s4d block=none"},
+    {"model/mamba/", "block=h3 expand=1"},
+    {"model/mamba/gradient", "layer=hyena"},
+    {"model/mamba/step", "layer=hyena"},
+    {"model/mamba/learns", "layer=hyena block=h3"},
 };
 
 static void with_settings(const char *const ways[][2], size_t count, CheckCount *verdicts) {

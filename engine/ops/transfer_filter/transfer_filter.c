@@ -66,7 +66,7 @@ Tensor *transfer_filter(Tape *tape, Tensor *a, Tensor *b, TransferFilter attribu
     }
 
 static const OpCase cases[] = {
-    {ROW("N1D1L2", 1, 1, 128, 2)},
+    {ROW("N1D1L3", 1, 1, 128, 3)},
     {ROW("N5D3L101", 5, 3, 128, 101)},
     {ROW("N127D17L128", 127, 17, 128, 128)},
     {ROW("N7D37L251of256", 7, 37, 256, 251)},
