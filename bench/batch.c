@@ -83,6 +83,27 @@ void batch_fill(Batch *batch, const Cell *cell, const Problem *problem, const vo
     batch_count_labels(batch, problem, samples);
 }
 
+void batch_copy(Batch *to, const Problem *shorter, int64_t row, const Batch *from,
+                const Problem *problem, int64_t at) {
+    const Sample target = sample_at(to, shorter, row), source = sample_at(from, problem, at);
+    const size_t labels = (size_t)problem->labels, width = (size_t)problem->channels;
+    const int64_t length = shorter->length;
+    for (int64_t s = 0; s < problem->sequences; s++) {
+        const int64_t into = s * length, out_of = s * problem->length;
+        if (target.tokens)
+            memcpy(target.tokens + into, source.tokens + out_of, (size_t)length * sizeof(int32_t));
+        if (target.reals)
+            memcpy(target.reals + into * problem->channels,
+                   source.reals + out_of * problem->channels,
+                   (size_t)length * width * sizeof(float));
+    }
+    memcpy(target.lengths, source.lengths, (size_t)problem->sequences * sizeof(int32_t));
+    memcpy(target.positions, source.positions, labels * sizeof(int32_t));
+    memcpy(target.classes, source.classes, labels * sizeof(int32_t));
+    memcpy(target.weights, source.weights, labels * sizeof(float));
+    memcpy(target.value, source.value, (size_t)value_count(problem) * sizeof(float));
+}
+
 /* Copies rows of `width` 4-byte values; rows past the end repeat row 0, whose weight is 0. */
 static void load(void *to, const void *from, int64_t width, int64_t first, int64_t rows,
                  int64_t available) {

@@ -1,11 +1,13 @@
 #include "bench/beside.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/format.h"
+#include "models/model.h"
 
 bool place_is_mixed(const Place *place) {
     int64_t labels[BREAKDOWN_POSITIONS];
@@ -98,13 +100,27 @@ bool fact_agrees(const Fact *fact, const Place *place) {
     return ours >= fact->size.least && ours <= fact->size.most;
 }
 
-/* "init=legs"; words in brackets are a variant that ours cannot be. */
+/* A run from before the option came has what is its default now. */
+static const char *value_of(const Row *row, const char *key) {
+    const char *value = study_value(row->seeds[0], key);
+    const Model *model = *value ? NULL : model_find(row->model);
+    const Option *option = model ? option_find(&model->options, key) : NULL;
+    return option ? option->standard : value;
+}
+
+/* "init=legs", "filter=network filter_window=no"; words in brackets are a variant that ours cannot
+ * be. */
 static bool meets(const Row *row, const char *needs) {
-    const char *equals = strchr(needs, '=');
-    char key[32];
-    if (!equals || *needs == '[') return !*needs;
-    snprintf(key, sizeof key, "%.*s", (int)(equals - needs), needs);
-    return !strcmp(study_value(row->seeds[0], key), equals + 1);
+    if (*needs == '[') return false;
+    char text[PUBLISHED_NEEDS], *rest = text;
+    snprintf(text, sizeof text, "%s", needs);
+    for (char *word; (word = strtok_r(rest, " ", &rest));) {
+        char *equals = strchr(word, '=');
+        assert(equals);
+        *equals = '\0';
+        if (strcmp(value_of(row, word), equals + 1) != 0) return false;
+    }
+    return true;
 }
 
 bool row_is_model(const Row *row, const PublishedPoint *point) {

@@ -322,12 +322,16 @@ CellValue *cell_values(const Cell *cell, int *count) {
 static const struct {
     const char *key, *before;
 } later[] = {
+    {"block", "mamba"},
     {"causal", "no"},
     {"dropout_tied", "no"},
     {"evaluation_clamp", "0"},
     {"evaluation_memory", "-1"},
     {"evaluation_segment", "0"},
     {"fast_dt", "no"},
+    {"filter", "network"},
+    {"filter_size", "64"},
+    {"layer", "s6"},
     {"lr_floor", "0"},
     {"norm_momentum", "0.1"},
     {"plateau_factor", "0.2"},
@@ -349,6 +353,23 @@ static bool identifies(const CellValue *value) {
     return strcmp(value->key, "checkpoint_every") != 0;
 }
 
+bool cell_evaluates_by_length(const Cell *cell, const Problem *problem) {
+    const bool labelled = problem->target == TARGET_TOKENS || problem->target == TARGET_REALS;
+    return !cell->task->open && problem->padded && problem->evaluation_length > 0 &&
+           problem->causal && labelled && !problem->bottleneck &&
+           problem->length >= 2 * CELL_SHORTEST_EVALUATION;
+}
+
+/* Other lengths of transforms round otherwise, so it is part of what a cell is. */
+static bool by_length(const Cell *cell) {
+    Problem problem;
+    Error error = {0};
+    if (cell->task->open || cell->task->problem(cell->task_options, &problem, &error) != STATUS_OK)
+        return false;
+    problem = problem_for(&problem, SPLIT_TEST);
+    return cell_evaluates_by_length(cell, &problem);
+}
+
 char *cell_text(const Cell *cell) {
     int count;
     CellValue *values = cell_values(cell, &count);
@@ -356,6 +377,7 @@ char *cell_text(const Cell *cell) {
     size_t bytes = 0;
     FILE *out = memory_stream(&text, &bytes);
     fprintf(out, "numbers_version: " NUMBERS_VERSION "\ntask_version: %d\n", cell->task->version);
+    if (by_length(cell)) fprintf(out, "evaluation: by length\n");
     for (int i = 0; i < count; i++)
         if (identifies(&values[i])) fprintf(out, "%s: %s\n", values[i].key, values[i].text);
     fclose(out);

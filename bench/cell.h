@@ -66,6 +66,14 @@ Status cell_set(Cell *cell, const char *key, const char *text, Error *error);
  * the setting's source. Nothing to close after an error. */
 Status cell_build(Cell *cell, const Settings *settings, Error *error);
 
+/* The least length that an evaluation is cut down to: below it little is saved. */
+enum { CELL_SHORTEST_EVALUATION = 512 };
+
+/* Whether validation and test samples are evaluated at the shortest of L, L / 2, L / 4 .. that
+ * holds them instead of all at L: where L is of the longest of generated samples, and what follows
+ * a label cannot matter. problem: of a validation or test sample. */
+bool cell_evaluates_by_length(const Cell *cell, const Problem *problem);
+
 /* Checks everything that concerns more than one key; fills *problem. */
 Status cell_validate(const Cell *cell, Problem *problem, Error *error);
 

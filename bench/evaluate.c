@@ -2,9 +2,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "bench/guess.h"
+#include "bench/window.h"
 #include "engine/memory.h"
 
 /* How often a class came in training; -1: the task does not know. */
@@ -23,53 +23,6 @@ static void add_extents(const Session *session, Split split, int64_t first, int6
         const Extent extent = cell->task->extent(cell->task_options, session->data, split, i);
         breakdown_add_extent(breakdown, &extent);
     }
-}
-
-/* What a replay leaves to be scored, in one piece of memory, which processes send each other. */
-typedef struct Replayed {
-    int32_t *classes, *predictions, *positions; /* (B K) */
-    float *weights, *losses;                    /* (B K) */
-    int32_t *lengths;                           /* (B S) */
-} Replayed;
-
-static size_t replayed_bytes(const Session *session) {
-    const Problem *problem = &session->evaluation_problem;
-    return sizeof(float) * (size_t)session->evaluate.batch *
-           (size_t)(5 * problem->labels + problem->sequences);
-}
-
-static Replayed replayed_at(const Session *session, void *memory) {
-    const int64_t rows = session->evaluate.batch * session->evaluation_problem.labels;
-    int32_t *integers = memory;
-    float *reals = (float *)memory + 3 * rows;
-    return (Replayed){.classes = integers,
-                      .predictions = integers + rows,
-                      .positions = integers + 2 * rows,
-                      .weights = reals,
-                      .losses = reals + rows,
-                      .lengths = integers + 5 * rows};
-}
-
-/* Computes samples first .. first + count - 1. */
-static void replay(Session *session, Split split, int64_t first, int64_t count, Batch *batch,
-                   const Replayed *replayed) {
-    const Problem *problem = &session->evaluation_problem;
-    Network *network = &session->evaluate;
-    const Run run = session_run(session);
-    batch_fill(batch, session->cell, problem, session->data, split, first, NULL, count,
-               session->threads);
-    network_load(network, problem, batch, 0, batch->labels > 0 ? batch->labels : 1);
-    tape_forward(network->tape, &run);
-    tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
-    const size_t bytes = sizeof(float) * (size_t)(count * problem->labels);
-    memcpy(replayed->classes, batch->classes, bytes);
-    memcpy(replayed->positions, batch->positions, bytes);
-    memcpy(replayed->weights, batch->weights, bytes);
-    memcpy(replayed->losses, network->row_loss->host, bytes);
-    if (network->prediction)
-        memcpy(replayed->predictions, network->prediction->host_integers, bytes);
-    memcpy(replayed->lengths, batch->lengths,
-           sizeof(int32_t) * (size_t)(count * problem->sequences));
 }
 
 /* Which parts of a test the problem has. */
@@ -110,7 +63,7 @@ static void add_sample(Score *sum, const Problem *problem, int32_t length, doubl
     sum->samples += 1;
 }
 
-/* Adds the scores of the samples that one replay has evaluated. */
+/* Adds the scores of a window's samples. */
 static void score(Score *sum, const Session *session, const Replayed *replayed, int64_t count,
                   Breakdown *breakdown) {
     const Problem *problem = &session->evaluation_problem;
@@ -176,26 +129,26 @@ Evaluation session_evaluate(Session *session, Split split, int64_t samples, Brea
     const Team *team = session->team;
     if (breakdown) *breakdown = (Breakdown){0};
     samples = session_samples(session, split, samples);
-    const int64_t rows = session->evaluate.batch;
-    const size_t bytes = replayed_bytes(session);
+    const int64_t rows = window_samples(session);
+    const size_t bytes = window_result_bytes(session);
     char *blocks = memory_take_zeroed((size_t)team->count, bytes);
-    Batch batch = batch_open(problem, rows);
+    Window *window = window_open(session);
     Score sum = {0};
     for (int64_t round = 0; round < samples; round += team->count * rows) {
         const int64_t own = round + team->rank * rows;
         if (own < samples) {
-            const Replayed replayed = replayed_at(session, blocks + (size_t)team->rank * bytes);
-            replay(session, split, own, at_most(rows, samples - own), &batch, &replayed);
+            const Replayed results = window_results(session, blocks + (size_t)team->rank * bytes);
+            window_replay(window, split, own, at_most(rows, samples - own), &results);
         }
         team_gather(team, blocks, bytes);
         for (int r = 0; r < team->count && round + r * rows < samples; r++) {
             const int64_t first = round + r * rows, count = at_most(rows, samples - first);
-            const Replayed replayed = replayed_at(session, blocks + (size_t)r * bytes);
+            const Replayed replayed = window_results(session, blocks + (size_t)r * bytes);
             score(&sum, session, &replayed, count, breakdown);
             if (breakdown) add_extents(session, split, first, count, breakdown);
         }
     }
-    batch_close(&batch);
+    window_close(window);
     free(blocks);
     if (breakdown && problem->guessable)
         breakdown->guesses = guesses_measure(session, split, samples);

@@ -13,7 +13,8 @@ typedef struct Evaluation {
 } Evaluation;
 
 /* Scores samples 0 .. samples-1 of a split. breakdown: the parts that the problem has; NULL: none.
- * The processes of the team take one replay after the other in turn; all of them get all scores. */
+ * The processes of the team take one window of samples after the other in turn; all of them get all
+ * scores. */
 Evaluation session_evaluate(Session *session, Split split, int64_t samples, Breakdown *breakdown);
 
 #endif

@@ -62,6 +62,11 @@ void batch_count_labels(Batch *batch, const Problem *problem, int64_t samples);
 void network_load(Network *network, const Problem *problem, const Batch *batch, int64_t from,
                   double labels);
 
+/* Sample `at` of a batch of `problem` becomes sample `row` of another batch of the same samples at
+ * a smaller or equal L, which holds all of it. */
+void batch_copy(Batch *to, const Problem *shorter, int64_t row, const Batch *from,
+                const Problem *problem, int64_t at);
+
 /* FNV-1a over every byte of a batch that reaches a network: equal for every model. */
 uint64_t batch_hash(const Batch *batch, const Problem *problem);
 

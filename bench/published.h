@@ -7,6 +7,8 @@
 
 #include "engine/status.h"
 
+enum { PUBLISHED_NEEDS = 48 };
+
 /* Sizes that a source can state, each a setting of ours but the last. */
 typedef enum PublishedFact {
     FACT_WIDTH,
@@ -36,7 +38,8 @@ typedef struct PublishedPoint {
     char citation[96]; /* "Arora et al. 2023 (Zoology), arXiv 2312.04927, Fig. 2" */
     char model[48];    /* our name of the architecture, or theirs in our spelling */
     char theirs[64];   /* their name of it, which tells two lines of a table apart */
-    char needs[32];    /* setting that makes ours the variant they mean, as published_model */
+    /* Settings that make ours the variant they mean, as published_model writes them. */
+    char needs[PUBLISHED_NEEDS];
     PublishedReading reading;
     PublishedSize facts[FACTS];
     double state_bytes;  /* that a sequence carries from token to token; 0: not stated */
@@ -71,9 +74,10 @@ Status published_open(const char *file, Published *published, Error *error);
 /* Our spelling of a source's name of a task: "Selective copying" -> "selectivecopy". */
 void published_name(const char *theirs, char ours[48]);
 /* Of an architecture: "Full attention" -> "transformer"; one that we do not have, or that is
- * another than ours, keeps theirs without case and signs. needs: "key=value" that ours must have to
- * be the variant ("S4D-LegS" -> "s4d" and "init=legs", "xLSTM[1:0]" -> "xlstm" and "blocks=1:0"),
+ * another than ours, keeps theirs without case and signs. needs: "key=value key=value" that ours
+ * must have to be the variant ("S4D-LegS" -> "s4d" and "init=legs", "xLSTM[1:0]" -> "xlstm" and
+ * "blocks=1:0"),
  * "" for nothing, or "[words]" for a variant that ours cannot be. */
-void published_model(const char *theirs, char ours[48], char needs[32]);
+void published_model(const char *theirs, char ours[48], char needs[PUBLISHED_NEEDS]);
 
 #endif

@@ -30,8 +30,8 @@ static const struct {
 
 /* Architectures under a name that is more than another spelling of ours. Each line was judged by
  * itself: what stands in brackets may tell how a number came about ("re-run by") or make it another
- * model ("LSTM (Block)", "Hyena (CKConv filter)", "DSS (as printed)"), and those are not here.
- * needs: the setting that makes our architecture the variant; one in brackets is never met. */
+ * model ("LSTM (Block)", "DSS (as printed)"), and those are not here. needs: the settings that make
+ * our architecture the variant; words in brackets are never met. */
 static const struct {
     const char *theirs, *ours, *needs;
 } models[] = {
@@ -66,9 +66,20 @@ static const struct {
     {"Mega softmax attention", "mega", "attention=softmax"},
     {"Mega laplace attention", "mega", "attention=laplace"},
     {"Mega relu^2 attention", "mega", "attention=relu2"},
+    {"Hyena", "hyena", "filter=network filter_window=yes"},
+    {"Hyena (CKConv filter)", "hyena", "filter=network filter_window=no"},
+    {"Hyena (Conv1d filter)", "hyena", "filter=taps"},
+    {"Hyena (FNO filter)", "hyena", "filter=modes"},
+    {"Hyena (S4 filter of H3)", "hyena", "filter=state_space"},
+    {"Hyena (transfer function filter)", "hyena", "filter=transfer"},
     {"H3 + S4", "h3", ""},
-    {"H3 block + Hyena", "hyena", ""},
-    {"Mamba + S6", "mamba", ""},
+    {"H3 block + Hyena", "hyena", "filter=network filter_window=yes"},
+    {"Mamba", "mamba", "block=mamba layer=s6"},
+    {"Mamba + S6", "mamba", "block=mamba layer=s6"},
+    {"Mamba block + S4", "mamba", "block=mamba layer=s4d"},
+    {"Mamba block + Hyena", "mamba", "block=mamba layer=hyena"},
+    {"H3 block + S6", "mamba", "block=h3 layer=s6"},
+    {"no gate + S6", "mamba", "block=none layer=s6"},
 };
 
 /* Settings of ours whose value stands in square brackets behind the name: xLSTM[1:0]. */
@@ -95,13 +106,13 @@ void published_name(const char *theirs, char ours[48]) {
 }
 
 /* A name without brackets at its end. */
-static void name_model(const char *theirs, char ours[48], char needs[32]) {
+static void name_model(const char *theirs, char ours[48], char needs[PUBLISHED_NEEDS]) {
     spell(theirs, ours);
     needs[0] = '\0';
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (!same_spelling(theirs, models[i].theirs)) continue;
         snprintf(ours, 48, "%s", models[i].ours);
-        snprintf(needs, 32, "%s", models[i].needs);
+        snprintf(needs, PUBLISHED_NEEDS, "%s", models[i].needs);
         return;
     }
     int count;
@@ -110,7 +121,7 @@ static void name_model(const char *theirs, char ours[48], char needs[32]) {
         if (same_spelling(theirs, list[i]->name)) snprintf(ours, 48, "%s", list[i]->name);
 }
 
-void published_model(const char *theirs, char ours[48], char needs[32]) {
+void published_model(const char *theirs, char ours[48], char needs[PUBLISHED_NEEDS]) {
     char name[64];
     snprintf(name, sizeof name, "%s", theirs);
     char *bracket = strchr(name, '['), *end = strchr(name, ']');
@@ -120,8 +131,8 @@ void published_model(const char *theirs, char ours[48], char needs[32]) {
     }
     *bracket = *end = '\0';
     name_model(name, ours, needs);
-    snprintf(needs, 32, "[%s]", bracket + 1);
+    snprintf(needs, PUBLISHED_NEEDS, "[%s]", bracket + 1);
     for (size_t i = 0; i < sizeof bracketed / sizeof *bracketed; i++)
         if (!strcmp(ours, bracketed[i].model))
-            snprintf(needs, 32, "%s=%s", bracketed[i].key, bracket + 1);
+            snprintf(needs, PUBLISHED_NEEDS, "%s=%s", bracketed[i].key, bracket + 1);
 }

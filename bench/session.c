@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/part_sum.h"
+#include "bench/window.h"
 
 /* Activations of one replay should stay in the last-level cache that a core may call its own:
  * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
@@ -62,29 +63,57 @@ static Status choose_micro_batch(Session *session, Error *error) {
     return STATUS_OK;
 }
 
-static Status record_evaluate(Session *session, int64_t rows, Error *error) {
-    network_close(&session->evaluate);
-    network_record(&session->evaluate, session->cell, &session->evaluation_problem,
-                   session->parameters, TAPE_EVALUATE, rows);
-    tape_set_device(session->evaluate.tape, &session->device, session_run(session).products);
-    return tape_plan(session->evaluate.tape, session->threads, error);
+static Status record_evaluate(Session *session, const Problem *problem, Network *network,
+                              int64_t rows, Error *error) {
+    network_close(network);
+    network_record(network, session->cell, problem, session->parameters, TAPE_EVALUATE, rows);
+    tape_set_device(network->tape, &session->device, session_run(session).products);
+    return tape_plan(network->tape, session->threads, error);
 }
 
 /* As many samples as in a replay of training, but where those of an evaluation are longer no more
  * than fit the memory that a replay may take (training's own, where that is larger): halved until
  * they do, or until the part of each replay that does not depend on samples costs too much. */
 static Status choose_evaluation_rows(Session *session, Error *error) {
+    const Problem *problem = &session->evaluation_problem;
+    Network *network = &session->evaluate;
     const size_t most = session_replay_bytes(&session->device);
     const size_t training = tape_bytes(session->train.tape);
     double whole = 0; /* FLOPs of a sample */
     for (int64_t rows = session->micro_batch, larger = rows;; larger = rows, rows /= 2) {
-        if (record_evaluate(session, rows, error) != STATUS_OK) return error->status;
-        const double flops = tape_model_flops(session->evaluate.tape) / (double)rows;
+        if (record_evaluate(session, problem, network, rows, error) != STATUS_OK)
+            return error->status;
+        const double flops = tape_model_flops(network->tape) / (double)rows;
         if (rows == session->micro_batch) whole = flops;
-        if (flops > most_repetition * whole) return record_evaluate(session, larger, error);
-        const size_t bytes = tape_bytes(session->evaluate.tape);
+        if (flops > most_repetition * whole)
+            return record_evaluate(session, problem, network, larger, error);
+        const size_t bytes = tape_bytes(network->tape);
         if (rows == 1 || bytes <= most || bytes <= training) return STATUS_OK;
     }
+}
+
+/* Half the length, and half of that, as long as it is worth it: as many samples of each as the
+ * memory for the longest holds. */
+static Status record_shorter(Session *session, Error *error) {
+    const size_t most = tape_bytes(session->evaluate.tape);
+    Problem problem = session->evaluation_problem;
+    if (!cell_evaluates_by_length(session->cell, &problem)) return STATUS_OK;
+    problem.evaluation_length = problem_longest(&problem); /* filters and positions stay its own */
+    while ((problem.length = (problem.length + 1) / 2) >= CELL_SHORTEST_EVALUATION &&
+           session->shorter_count < SESSION_SHORTER) {
+        Shorter *shorter = &session->shorter[session->shorter_count++];
+        shorter->problem = problem;
+        int64_t rows = session->micro_batch;
+        do {
+            if (record_evaluate(session, &problem, &shorter->network, rows, error) != STATUS_OK)
+                return error->status;
+        } while (tape_bytes(shorter->network.tape) > most && (rows /= 2) > 0);
+        if (rows > 0) continue;
+        network_close(&shorter->network); /* more than at the longest: not worth it either */
+        session->shorter_count--;
+        break;
+    }
+    return STATUS_OK;
 }
 
 Run session_run(const Session *session) {
@@ -119,7 +148,9 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
     if (choose_micro_batch(session, error) != STATUS_OK) return error->status;
     session->replays = cell->run.batch / session->micro_batch;
     session->evaluation_problem = problem_for(&session->problem, SPLIT_VALIDATION);
-    if (choose_evaluation_rows(session, error) != STATUS_OK) return error->status;
+    if (choose_evaluation_rows(session, error) != STATUS_OK ||
+        record_shorter(session, error) != STATUS_OK)
+        return error->status;
 
     const TapeCost cost = tape_cost(session->train.tape);
     const Cost *executed[] = {&cost.executed_forward, &cost.executed_backward};
@@ -132,6 +163,7 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
 
 void session_close(Session *session) {
     network_close(&session->train);
+    for (int i = 0; i < session->shorter_count; i++) network_close(&session->shorter[i].network);
     network_close(&session->evaluate);
     parameters_close(session->parameters);
     if (session->data && session->cell->task->close) session->cell->task->close(session->data);
@@ -144,8 +176,7 @@ int64_t session_bytes(const Session *session) {
                      parameters_bytes(session->parameters, true)) +
            part_sum_bytes(session->cell->run.replicas, session->team->count,
                           session->parameters->size) +
-           batch_bytes(&session->problem, session->cell->run.batch) +
-           batch_bytes(&session->evaluation_problem, session->evaluate.batch);
+           batch_bytes(&session->problem, session->cell->run.batch) + window_bytes(session);
 }
 
 /* advice: "a smaller batch or a smaller width". */
@@ -159,6 +190,19 @@ static Status check_memory(Session *session, int64_t needed, const char *advice,
                      advice);
 }
 
+/* Networks of several lengths take turns in one memory. */
+static Status allocate_evaluate(Session *session, Error *error) {
+    Tape *longest = session->evaluate.tape;
+    if (tape_allocate(longest, &session->device, error) != STATUS_OK) return error->status;
+    tape_record(longest);
+    for (int i = 0; i < session->shorter_count; i++) {
+        Tape *tape = session->shorter[i].network.tape;
+        if (tape_allocate_in(tape, longest, error) != STATUS_OK) return error->status;
+        tape_record(tape);
+    }
+    return STATUS_OK;
+}
+
 Status session_allocate(Session *session, Error *error) {
     if (check_memory(session, session_bytes(session),
                      "a smaller batch, micro_batch=1, recompute=yes, or a smaller length or width",
@@ -168,25 +212,20 @@ Status session_allocate(Session *session, Error *error) {
     if (parameters_allocate(session->parameters, &session->device, true,
                             (uint64_t)session->cell->run.seed, error) != STATUS_OK ||
         tape_allocate(session->train.tape, &session->device, error) != STATUS_OK ||
-        tape_allocate(session->evaluate.tape, &session->device, error) != STATUS_OK)
+        allocate_evaluate(session, error) != STATUS_OK)
         return error->status;
     tape_record(session->train.tape);
-    tape_record(session->evaluate.tape);
     return STATUS_OK;
 }
 
 Status session_allocate_evaluation(Session *session, uint64_t seed, Error *error) {
-    Tape *tape = session->evaluate.tape;
-    const int64_t needed =
-        (int64_t)(tape_bytes(tape) + parameters_bytes(session->parameters, false)) +
-        batch_bytes(&session->evaluation_problem, session->evaluate.batch);
+    const int64_t needed = (int64_t)(tape_bytes(session->evaluate.tape) +
+                                     parameters_bytes(session->parameters, false)) +
+                           window_bytes(session);
     if (check_memory(session, needed, "micro_batch=1 or a smaller length", error) != STATUS_OK ||
-        parameters_allocate(session->parameters, &session->device, false, seed, error) !=
-            STATUS_OK ||
-        tape_allocate(tape, &session->device, error) != STATUS_OK)
+        parameters_allocate(session->parameters, &session->device, false, seed, error) != STATUS_OK)
         return error->status;
-    tape_record(tape);
-    return STATUS_OK;
+    return allocate_evaluate(session, error);
 }
 
 int64_t session_embedding_parameters(const Session *session) {

@@ -7,6 +7,14 @@
 #include "bench/network.h"
 #include "bench/team.h"
 
+/* A network for the validation and test samples that a shorter L than the longest holds, in the
+ * memory of the one for the longest. */
+typedef struct Shorter {
+    Problem problem;
+    Network network;
+} Shorter;
+enum { SESSION_SHORTER = 16 };
+
 typedef struct Session {
     const Cell *cell;
     Problem problem, evaluation_problem; /* of training; of validation and test samples */
@@ -19,6 +27,8 @@ typedef struct Session {
     int64_t train_samples; /* samples of the training set; 0: fresh ones for ever */
     Parameters *parameters;
     Network train, evaluate;
+    Shorter shorter[SESSION_SHORTER]; /* of a half, a quarter ... of the longest */
+    int shorter_count;
     double flops_per_step, executed_flops_per_step;
 } Session;
 

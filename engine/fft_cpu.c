@@ -76,18 +76,6 @@ typedef struct Descent {
     const FftBuffers *buffers;
 } Descent;
 
-/* a b and a conj b */
-ALWAYS_INLINE vcomplex c_product(vcomplex a, vcomplex b) {
-    return (vcomplex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
-ALWAYS_INLINE vcomplex c_product_back(vcomplex a, vcomplex b) {
-    return (vcomplex){a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im};
-}
-
-ALWAYS_INLINE vcomplex c_scale(vcomplex x, float factor) {
-    return (vcomplex){x.re * factor, x.im * factor};
-}
-
 /* A leaf of `points` points that begins at `buffer`. */
 ALWAYS_INLINE void load_spectrum(const float *buffer, vcomplex x[16], int points) {
 #pragma GCC unroll 16
@@ -110,7 +98,7 @@ ALWAYS_INLINE void filter_leaf(const Descent *d, int64_t at, int points) {
     vcomplex x[16];
     load_spectrum(filter, x, points);
 #pragma GCC unroll 16
-    for (int i = 0; i < points; i++) c_store(filter, i, c_scale(x[i], scale));
+    for (int i = 0; i < points; i++) c_store(filter, i, c_scale(x[i], v_set(scale)));
 }
 
 ALWAYS_INLINE void convolve_leaf(const Descent *d, int64_t at, int points) {
@@ -140,7 +128,7 @@ ALWAYS_INLINE void adjoint_leaf(const Descent *d, int64_t at, int points) {
         for (int i = 0; i < points; i++) x[i] = c_add(x[i], c_load(gradient, i));
     if (d->buffers->last) {
 #pragma GCC unroll 16
-        for (int i = 0; i < points; i++) x[i] = c_scale(x[i], 1.0f / (float)d->fft->points);
+        for (int i = 0; i < points; i++) x[i] = c_scale(x[i], v_set(1.0f / (float)d->fft->points));
         store_signal(gradient, x, points);
     } else
 #pragma GCC unroll 16

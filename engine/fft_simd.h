@@ -39,6 +39,23 @@ ALWAYS_INLINE vcomplex c_eighth_back(vcomplex x) {
 ALWAYS_INLINE vcomplex c_eighth(vcomplex x) {
     return (vcomplex){(x.re - x.im) * 0.70710678f, (x.im + x.re) * 0.70710678f};
 }
+ALWAYS_INLINE vcomplex c_conjugate(vcomplex a) {
+    return (vcomplex){a.re, -a.im};
+}
+ALWAYS_INLINE vcomplex c_scale(vcomplex a, vfloat factor) {
+    return (vcomplex){a.re * factor, a.im * factor};
+}
+/* a b and a conj b */
+ALWAYS_INLINE vcomplex c_product(vcomplex a, vcomplex b) {
+    return (vcomplex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+ALWAYS_INLINE vcomplex c_product_back(vcomplex a, vcomplex b) {
+    return (vcomplex){a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im};
+}
+/* a / b */
+ALWAYS_INLINE vcomplex c_divide(vcomplex a, vcomplex b) {
+    return c_scale(c_product_back(a, b), 1.0f / (b.re * b.re + b.im * b.im));
+}
 /* x w and x conj w for one factor of the table */
 ALWAYS_INLINE vcomplex c_turn(vcomplex x, const float *w) {
     return (vcomplex){x.re * w[0] - x.im * w[1], x.re * w[1] + x.im * w[0]};

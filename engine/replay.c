@@ -95,16 +95,17 @@ static Status bind_host_copies(Tape *tape, Error *error) {
     return STATUS_OK;
 }
 
-Status tape_allocate(Tape *tape, Device *device, Error *error) {
+static Status prepare(Tape *tape, Device *device, Error *error) {
     assert(tape->steps && "plan before allocating");
     assert(!tape->arena && "a tape is allocated once");
     assert((!device->kind->remote || tape->device == device) && "plan for the device: scratch");
     tape->device = device;
-    if (find_kernels(tape, error) != STATUS_OK) return error->status;
-    void *memory = NULL;
-    if (device->kind->allocate(device, tape->bytes, &memory, error) != STATUS_OK)
-        return error_context(error, "activations");
-    tape->arena = memory;
+    return find_kernels(tape, error);
+}
+
+/* Everything to its place in the arena. */
+static Status bind(Tape *tape, Error *error) {
+    const Device *device = tape->device;
     for (int t = 0; t < tape->tensor_count; t++) {
         Tensor *tensor = tape->tensors[t];
         const TensorPlan *plan = &tape->plans[t];
@@ -134,6 +135,23 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
     return STATUS_OK;
 }
 
+Status tape_allocate(Tape *tape, Device *device, Error *error) {
+    if (prepare(tape, device, error) != STATUS_OK) return error->status;
+    void *memory = NULL;
+    if (device->kind->allocate(device, tape->bytes, &memory, error) != STATUS_OK)
+        return error_context(error, "activations");
+    tape->arena = memory;
+    return bind(tape, error);
+}
+
+Status tape_allocate_in(Tape *tape, const Tape *host, Error *error) {
+    assert(host->arena && host->bytes >= tape->bytes);
+    if (prepare(tape, host->device, error) != STATUS_OK) return error->status;
+    tape->arena = host->arena;
+    tape->guest = true;
+    return bind(tape, error);
+}
+
 void tape_release(Tape *tape) {
     if (!tape->arena) return;
     const DeviceKind *kind = tape->device->kind;
@@ -143,7 +161,7 @@ void tape_release(Tape *tape) {
         if (tape->sent[i]) kind->remote->drop(tape->device, tape->sent[i]);
     }
     if (tape->pinned) kind->remote->unpin(tape->device, tape->pinned);
-    kind->release(tape->device, tape->arena, tape->bytes);
+    if (!tape->guest) kind->release(tape->device, tape->arena, tape->bytes);
 }
 
 static void run_step(Tape *tape, const Step *step, const Run *run) {

@@ -85,6 +85,9 @@ void tape_set_device(Tape *tape, Device *device, Products products);
 Status tape_plan(Tape *tape, int threads, Error *error);
 size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
 Status tape_allocate(Tape *tape, Device *device, Error *error);
+/* The same in the memory of `host`, a tape of the same device that is allocated, needs no fewer
+ * bytes and is closed later. What one replay leaves is gone when one of the other tape begins. */
+Status tape_allocate_in(Tape *tape, const Tape *host, Error *error);
 
 /* On a device with memory of its own a replay begins with sending the host's copies of inputs and
  * of gradients that the caller sets, and ends with fetching those of kept results and of wanted

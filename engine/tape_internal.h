@@ -81,6 +81,7 @@ struct Tape {
     Device *device;
     Products products;
     unsigned char *arena;
+    bool guest;                /* in another tape's */
     const OpKernels **kernels; /* by call */
     double *seconds;           /* by call, while profiling */
     void *pinned;              /* host copies, where the device has memory of its own */

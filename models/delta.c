@@ -11,7 +11,7 @@ static Tensor *convolve(Tape *tape, const Backbone *backbone, const char *name, 
                         int64_t width, int64_t taps) {
     x = backbone_linear(tape, name, x, width, false, backbone_init(backbone), NULL);
     tape_scope(tape, "%s", name);
-    x = mamba_convolution(tape, x, taps, false);
+    x = mamba_convolution(tape, x, taps, false, ACTIVATION_SILU);
     tape_scope_end(tape);
     return x;
 }

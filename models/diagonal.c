@@ -77,3 +77,18 @@ static void fill_hippo_input(float *B, const Shape *shape, Random *random, doubl
 Init diagonal_hippo_input(void) {
     return init_fill(fill_hippo_input, 0, 0);
 }
+
+static void fill_complex_ones(float *B, const Shape *shape, Random *random, double a, double b) {
+    (void)random, (void)a, (void)b;
+    for (int64_t i = 0; i < shape_size(shape); i++) B[i] = i % 2 ? 0 : 1;
+}
+
+DiagonalParameters diagonal_trained(Tape *tape, const StateSpace *own, int64_t D, int64_t M) {
+    const Group slow = state_space_group(own);
+    return (DiagonalParameters){
+        .log_dt = state_space_log_dt(tape, own, D),
+        .A_real = tape_parameter(tape, "A_real", SHAPE(D, M), diagonal_lin_real(), slow),
+        .A_imag = tape_parameter(tape, "A_imag", SHAPE(D, M), diagonal_lin_imaginary(), slow),
+        .C = tape_parameter(tape, "C", SHAPE(D, M, 2), diagonal_complex_normal(), GROUP_DECAY),
+        .B = tape_parameter(tape, "B", SHAPE(D, M, 2), init_fill(fill_complex_ones, 0, 0), slow)};
+}

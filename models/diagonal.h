@@ -4,7 +4,7 @@
 #define LONGHAUL_MODELS_DIAGONAL_H
 
 #include "engine/ops/diagonal_modes/diagonal_modes.h"
-#include "engine/tape.h"
+#include "models/state_space.h"
 
 /* One token: u (B, 1, D), skip (D) or NULL -> (B, 1, D), with the state SCOPE.state and a table of
  * diagonal_modes (D, 4, M). */
@@ -14,6 +14,10 @@ Tensor *diagonal_token(Tape *tape, Tensor *table, Tensor *u, Tensor *skip);
  * with C_ahead (D, M, 2), which sees what follows the token. */
 Tensor *diagonal_convolution(Tape *tape, DiagonalParameters modes, DiagonalForm form,
                              Tensor *C_ahead, Tensor *u, Tensor *skip);
+
+/* SCOPE.log_dt (D), A_real, A_imag (D, M), C, B (D, M, 2) of H3 (Fu et al. 2022, arXiv 2212.14052):
+ * S4D-Lin with a B that starts at one and is trained like A; C is complex normal. */
+DiagonalParameters diagonal_trained(Tape *tape, const StateSpace *own, int64_t D, int64_t M);
 
 /* S4D-Lin (section 4): A_real and A_imag (.., M) of lambda_n = -1/2 + i pi n. */
 Init diagonal_lin_real(void);

@@ -57,12 +57,6 @@ static void fill_first_place(float *B, const Shape *shape, Random *random, doubl
     for (int64_t i = 0; i < shape->extent[0] * D; i++) B[i] = i < D ? 1 : 0;
 }
 
-/* 1 + 0 i: B of the diagonal state space. */
-static void fill_complex_ones(float *B, const Shape *shape, Random *random, double a, double b) {
-    (void)random, (void)a, (void)b;
-    for (int64_t i = 0; i < shape_size(shape); i++) B[i] = i % 2 ? 0 : 1;
-}
-
 /* k (B, L, W) -> (B, L, W): filtered by the shift, with its skip. */
 static Tensor *shift(Tape *tape, const ModelContext *context, Tensor *k) {
     const H3 *own = context->options;
@@ -87,19 +81,6 @@ static Tensor *shift(Tape *tape, const ModelContext *context, Tensor *k) {
     }
     tape_scope_end(tape);
     return k;
-}
-
-/* The diagonal state spaces of all heads. */
-static DiagonalParameters diagonal(Tape *tape, const H3 *own, int64_t heads) {
-    const int64_t M = own->state / 2;
-    const Group slow = state_space_group(&own->layer);
-    return (DiagonalParameters){
-        .log_dt = state_space_log_dt(tape, &own->layer, heads),
-        .A_real = tape_parameter(tape, "A_real", SHAPE(heads, M), diagonal_lin_real(), slow),
-        .A_imag = tape_parameter(tape, "A_imag", SHAPE(heads, M), diagonal_lin_imaginary(), slow),
-        .C = tape_parameter(tape, "C", SHAPE(heads, M, 2), diagonal_complex_normal(), GROUP_DECAY),
-        .B = tape_parameter(tape, "B", SHAPE(heads, M, 2), init_fill(fill_complex_ones, 0, 0),
-                            slow)};
 }
 
 static DiagonalForm form(const H3 *own) {
@@ -139,7 +120,7 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const H3 *own = context->options;
     const int64_t h = own->head_dim, D = extent(u, 2), L = extent(u, 1);
     const Components all = project(tape, context, u);
-    const DiagonalParameters modes = diagonal(tape, own, D / h);
+    const DiagonalParameters modes = diagonal_trained(tape, &own->layer, D / h, own->state / 2);
     Tensor *skip = state_space_skip(tape, D / h), *kernel = NULL, *out = NULL;
     if (tape_mode(tape) != TAPE_STEP) kernel = vandermonde(tape, modes, form(own), L);
     for (int64_t j = 0; j < h; j++) {

@@ -74,7 +74,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *u) {
     const int64_t D = backbone->width, E = own->expand * D;
     Tensor *z = backbone_linear(tape, "in_z", u, E, false, fan_in(D), NULL);
     Tensor *CBx = backbone_linear(tape, "in_CBx", u, 2 * own->state + E, false, fan_in(D), NULL);
-    Tensor *y = scan(tape, context, u, mamba_convolution(tape, CBx, own->convolution, true));
+    Tensor *y = scan(tape, context, u,
+                     mamba_convolution(tape, CBx, own->convolution, true, ACTIVATION_SILU));
     tape_scope(tape, "norm");
     Tensor *gamma = tape_parameter(tape, "gamma", SHAPE(E), init_constant(1), GROUP_NO_DECAY);
     tape_scope_end(tape);

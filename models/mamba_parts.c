@@ -5,15 +5,15 @@
 #include "engine/ops/pointwise/pointwise.h"
 #include "engine/ops/short_convolution/short_convolution.h"
 
-Tensor *mamba_convolution(Tape *tape, Tensor *x, int64_t taps, bool bias) {
+Tensor *mamba_convolution(Tape *tape, Tensor *x, int64_t taps, bool bias, Activation activation) {
     const int64_t B = extent(x, 0), E = extent(x, 2), K = taps;
     tape_scope(tape, "convolution");
     Tensor *weight = tape_parameter(tape, "weight", SHAPE(K, E), fan_in(K), GROUP_DECAY);
     Tensor *offset =
         bias ? tape_parameter(tape, "bias", SHAPE(E), fan_in(K), GROUP_NO_DECAY) : NULL;
     Tensor *state = tape_carry(tape, "state", SHAPE(B, K - 1, E)), *next;
-    x = short_convolution(tape, x, weight, offset,
-                          (ShortConvolution){.activation = ACTIVATION_SILU}, state, &next);
+    x = short_convolution(tape, x, weight, offset, (ShortConvolution){.activation = activation},
+                          state, &next);
     tape_carry_out(tape, "state", next);
     tape_scope_end(tape);
     return x;

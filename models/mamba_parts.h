@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "engine/activation.h"
 #include "models/backbone.h"
 
 /* PyTorch's start of a linear or convolution layer: uniform in +-1 / sqrt(inputs of an output). */
@@ -11,8 +12,9 @@ static inline Init fan_in(int64_t inputs) {
     return init_uniform(1 / sqrt((double)inputs));
 }
 
-/* The short convolution of `taps` taps with SiLU and, if wanted, bias: SCOPE.convolution. */
-Tensor *mamba_convolution(Tape *tape, Tensor *x, int64_t taps, bool bias);
+/* The short convolution of `taps` taps with its activation and, if wanted, bias: SCOPE.convolution.
+ */
+Tensor *mamba_convolution(Tape *tape, Tensor *x, int64_t taps, bool bias, Activation activation);
 
 /* SCOPE.dt_bias (size): the inverse softplus, x + log(1 - e^-x), of step sizes that start
  * log-uniform in smallest .. largest, at least at 1e-4 as in the released code. */

@@ -172,38 +172,40 @@ static void names(void **state) {
 
 static void models(void **state) {
     (void)state;
-    const char *const rows[][3] = {{"Attention", "transformer", ""},
-                                   {"Full attention", "transformer", ""},
-                                   {"Transformer (re-run by Mega authors)", "transformer", ""},
-                                   {"MHA-RoPE", "transformer", "positions=rotary"},
-                                   {"Linear Transformer", "linear_attention", ""},
-                                   {"Linear attention", "linear_attention", ""},
-                                   {"Mamba-2", "mamba2", ""},
-                                   {"Mamba + S6", "mamba", ""},
-                                   {"no gate (S4) + S4", "s4", ""},
-                                   {"S4 (v4 configs, approximate)", "s4", "init=legs"},
-                                   {"S4D", "s4d", ""},
-                                   {"S4D-LegS", "s4d", "init=legs"},
-                                   {"DSS (best-val checkpoint)", "dss", "kernel=softmax"},
-                                   {"DSS-EXP", "dss", "kernel=exp"},
-                                   {"Perceiver AR", "perceiver", ""},
-                                   {"RWKV", "rwkv4", ""},
-                                   {"RWKV-4(reg)", "rwkv4", ""},
-                                   {"RWKV-7", "rwkv7", ""},
-                                   {"xLSTM[1:0]", "xlstm", "blocks=1:0"},
-                                   {"xLSTM", "xlstm", "[a:b]"},
-                                   /* other models, or numbers that do not belong to the name */
-                                   {"LSTM (Block)", "lstmblock", ""},
-                                   {"Hyena (CKConv filter)", "hyenackconvfilter", ""},
-                                   {"H3 (S4 filter)", "h3s4filter", ""},
-                                   {"Hybrid H3", "hybridh3", ""},
-                                   {"Mega-chunk", "megachunk", ""},
-                                   {"S4-v1", "s4v1", ""},
-                                   {"DSS (as printed)", "dssasprinted", ""},
-                                   {"LSTM [no bias]", "lstm", "[no bias]"},
-                                   {"odd [name", "oddname", ""}};
+    const char *const rows[][3] = {
+        {"Attention", "transformer", ""},
+        {"Full attention", "transformer", ""},
+        {"Transformer (re-run by Mega authors)", "transformer", ""},
+        {"MHA-RoPE", "transformer", "positions=rotary"},
+        {"Linear Transformer", "linear_attention", ""},
+        {"Linear attention", "linear_attention", ""},
+        {"Mamba-2", "mamba2", ""},
+        {"Mamba + S6", "mamba", "block=mamba layer=s6"},
+        {"no gate (S4) + S4", "s4", ""},
+        {"S4 (v4 configs, approximate)", "s4", "init=legs"},
+        {"S4D", "s4d", ""},
+        {"S4D-LegS", "s4d", "init=legs"},
+        {"DSS (best-val checkpoint)", "dss", "kernel=softmax"},
+        {"DSS-EXP", "dss", "kernel=exp"},
+        {"Perceiver AR", "perceiver", ""},
+        {"RWKV", "rwkv4", ""},
+        {"RWKV-4(reg)", "rwkv4", ""},
+        {"RWKV-7", "rwkv7", ""},
+        {"xLSTM[1:0]", "xlstm", "blocks=1:0"},
+        {"xLSTM", "xlstm", "[a:b]"},
+        {"Hyena", "hyena", "filter=network filter_window=yes"},
+        {"Hyena (CKConv filter)", "hyena", "filter=network filter_window=no"},
+        /* other models, or numbers that do not belong to the name */
+        {"LSTM (Block)", "lstmblock", ""},
+        {"H3 (S4 filter)", "h3s4filter", ""},
+        {"Hybrid H3", "hybridh3", ""},
+        {"Mega-chunk", "megachunk", ""},
+        {"S4-v1", "s4v1", ""},
+        {"DSS (as printed)", "dssasprinted", ""},
+        {"LSTM [no bias]", "lstm", "[no bias]"},
+        {"odd [name", "oddname", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char ours[48], needs[32];
+        char ours[48], needs[PUBLISHED_NEEDS];
         published_model(rows[i][0], ours, needs);
         assert_string_equal(ours, rows[i][1]);
         assert_string_equal(needs, rows[i][2]);
@@ -334,21 +336,41 @@ static void long_range_arena_says_how_it_reads(void **state) {
 /* What a name needs of ours can be set. */
 static void needs_are_settings_of_ours(void **state) {
     (void)state;
-    static const char *const names_with_needs[] = {"Llama",   "MHA-RoPE",    "MHA-Abs",
-                                                   "S4-LegS", "S4D-Lin",     "S4D-Inv",
-                                                   "DSS-EXP", "DSS-SOFTMAX", "xLSTM[1:0]"};
+    static const char *const names_with_needs[] = {"Llama",
+                                                   "MHA-RoPE",
+                                                   "MHA-Abs",
+                                                   "S4-LegS",
+                                                   "S4D-Lin",
+                                                   "S4D-Inv",
+                                                   "DSS-EXP",
+                                                   "DSS-SOFTMAX",
+                                                   "xLSTM[1:0]",
+                                                   "Hyena",
+                                                   "Hyena (CKConv filter)",
+                                                   "Hyena (Conv1d filter)",
+                                                   "Hyena (FNO filter)",
+                                                   "Hyena (S4 filter of H3)",
+                                                   "Hyena (transfer function filter)",
+                                                   "Mamba",
+                                                   "Mamba block + S4",
+                                                   "Mamba block + Hyena",
+                                                   "H3 block + S6",
+                                                   "no gate + S6"};
     for (size_t i = 0; i < sizeof names_with_needs / sizeof *names_with_needs; i++) {
-        char ours[48], needs[32];
+        char ours[48], needs[PUBLISHED_NEEDS], *rest = needs;
         published_model(names_with_needs[i], ours, needs);
         const Model *model = model_find(ours);
-        char *equals = strchr(needs, '=');
-        assert_true(model && equals);
-        *equals = '\0';
+        assert_true(model && *needs);
         void *options = calloc(1, model->options.bytes + 1);
         option_defaults(&model->options, options);
-        Error error = {0};
-        if (option_set(&model->options, options, needs, equals + 1, &error) != STATUS_OK)
-            fail_msg("%s: %s", names_with_needs[i], error.message);
+        for (char *word; (word = strtok_r(rest, " ", &rest));) {
+            char *equals = strchr(word, '=');
+            assert_non_null(equals);
+            *equals = '\0';
+            Error error = {0};
+            if (option_set(&model->options, options, word, equals + 1, &error) != STATUS_OK)
+                fail_msg("%s: %s", names_with_needs[i], error.message);
+        }
         free(options);
     }
 }

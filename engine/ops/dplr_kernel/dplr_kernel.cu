@@ -133,7 +133,7 @@ static void forward(const OpCall *call, const Run *run) {
         float2 *const points = x.points[i];
         float *const K = call->out[i]->data;
         pack(run, x, points);
-        dplr_transform<true>(run, x, points);
+        transform<true>(run, x.transform, points);
         for_each(run, x.L * x.D, [=] __device__(int64_t at) {
             const int64_t l = at / x.D, d = at % x.D;
             const float2 taps = points[l / 2 * x.D + d];
@@ -309,7 +309,7 @@ static void backward(const OpCall *call, const Run *run) {
     dplr_prepare(run, x);
     for (int i = 0; i < x.kernels; i++) {
         read_taps(run, x, call->out[i]->gradient, x.points[i]);
-        dplr_transform<false>(run, x, x.points[i]);
+        transform<false>(run, x.transform, x.points[i]);
         unpack(run, x, x.points[i]);
     }
     const float2 *saved = reinterpret_cast<const float2 *>(call->saved[0]->data);

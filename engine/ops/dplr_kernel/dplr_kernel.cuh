@@ -1,32 +1,19 @@
-/* What the kernels of a DPLR kernel share: shapes, arithmetic, and transforms of n = period / 2
- * points for D channels side by side. */
+/* What the kernels of a DPLR kernel share: shapes and arithmetic. */
 #ifndef LONGHAUL_DPLR_KERNEL_CUH
 #define LONGHAUL_DPLR_KERNEL_CUH
 
-#include "engine/cuda/fft.cuh"
 #include "engine/cuda/modes.cuh"
+#include "engine/cuda/transform.cuh"
 #include "engine/ops/dplr_kernel/dplr_kernel.h"
-
-__device__ static inline float2 operator*(float s, float2 a) {
-    return make_float2(s * a.x, s * a.y);
-}
-__device__ static inline float2 quarter(float2 a) { /* i a */
-    return make_float2(-a.y, a.x);
-}
-__device__ static inline float2 operator/(float2 a, float2 b) {
-    return 1.0f / (b.x * b.x + b.y * b.y) * (a * conjugate(b));
-}
 
 struct Dplr {
     const float *log_dt, *A_real, *A_imag, *P, *B, *C[2];
     int64_t D, S, M, n, L;
     int R, kernels, products;
-    int64_t n1, n2;      /* n = n1 n2, transformed in two steps */
     float *sine;         /* (n + 1): sin(pi k / 2 n) */
-    float2 *turn;        /* (n): exp(2 pi i k / n) */
     float *coefficients; /* (D, M, 2 + 2 products) */
     float2 *points[2];   /* (kernels, n + 1, D): values at the nodes, points of a transform */
-    float2 *between;     /* (n, D): between the steps of a transform */
+    Transform transform; /* of n points */
     int64_t stride() const {
         return 2 + 2 * products;
     }
@@ -50,13 +37,10 @@ static inline Dplr dplr_of(const OpCall *call, Carver *carver) {
     x.products = (x.kernels + x.R) * (1 + x.R);
     x.n = attributes->period / 2;
     x.L = attributes->length;
-    for (x.n1 = 1; x.n1 * x.n1 < x.n;) x.n1 *= 2;
-    x.n2 = x.n / x.n1;
     x.sine = carver->take<float>(x.n + 1);
-    x.turn = carver->take<float2>(x.n);
     x.coefficients = carver->take<float>(x.D * x.M * x.stride());
     for (int i = 0; i < x.kernels; i++) x.points[i] = carver->take<float2>((x.n + 1) * x.D);
-    x.between = carver->take<float2>(x.n * x.D);
+    x.transform = transform_of(x.n, x.D, carver);
     return x;
 }
 
@@ -91,10 +75,8 @@ static inline void dplr_prepare(const Run *run, const Dplr &x) {
         double s, c;
         sincos(1.5707963267948966 * (double)k / (double)x.n, &s, &c);
         x.sine[k] = (float)s;
-        if (k == x.n) return;
-        sincos(6.283185307179586 * (double)k / (double)x.n, &s, &c);
-        x.turn[k] = make_float2((float)c, (float)s);
     });
+    transform_prepare(run, x.transform);
     for_each(run, x.D * x.M, [=] __device__(int64_t at) {
         const DplrMode m = dplr_mode(x, at / x.M, at % x.M);
         float *to = x.coefficients + at * (2 + 2 * x.products);
@@ -106,35 +88,6 @@ static inline void dplr_prepare(const Run *run, const Dplr &x) {
                 *to++ = (float)(4 * v.re);
                 *to++ = (float)(2 * (v.re * m.z.re + v.im * m.z.im));
             }
-    });
-}
-
-/* points (n, D) <- sum_k points_k exp(+-2 pi i k t / n), not scaled: n1 sums of n2 terms and n2 of
- * n1, which is 2 to 4 times the work of the node's sums at the lengths that matter less than a
- * kernel of its own would. */
-template <bool INVERSE> void dplr_transform(const Run *run, const Dplr &x, float2 *points) {
-    const int64_t n1 = x.n1, n2 = x.n2, n = x.n, D = x.D;
-    const float2 *const turn = x.turn;
-    float2 *const between = x.between;
-    /* index a n2 + b: a counts n1, b counts n2. Frequencies are b + n2 a, times are a + n1 b */
-    for_each(run, n * D, [=] __device__(int64_t i) {
-        const int64_t d = i % D, a = i / D / n2, b = i / D % n2;
-        float2 sum = make_float2(0, 0);
-        for (int64_t j = 0; j < (INVERSE ? n1 : n2); j++) {
-            const float2 w = INVERSE ? turn[j * a % n1 * n2] : conjugate(turn[j * b % n2 * n1]);
-            sum = sum + w * points[(INVERSE ? b + n2 * j : a + n1 * j) * D + d];
-        }
-        const float2 w = turn[a * b % n];
-        between[i] = sum * (INVERSE ? w : conjugate(w));
-    });
-    for_each(run, n * D, [=] __device__(int64_t i) {
-        const int64_t d = i % D, a = i / D / n2, b = i / D % n2;
-        float2 sum = make_float2(0, 0);
-        for (int64_t j = 0; j < (INVERSE ? n2 : n1); j++) {
-            const float2 w = INVERSE ? turn[j * b % n2 * n1] : conjugate(turn[j * a % n1 * n2]);
-            sum = sum + w * between[(INVERSE ? a * n2 + j : j * n2 + b) * D + d];
-        }
-        points[(INVERSE ? a + n1 * b : b + n2 * a) * D + d] = sum;
     });
 }
 

@@ -6,20 +6,6 @@
 #include "engine/ops/dplr_kernel/dplr_kernel_block.h"
 #include "engine/vmath.h"
 
-ALWAYS_INLINE vcomplex c_product(vcomplex a, vcomplex b) {
-    return (vcomplex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-}
-ALWAYS_INLINE vcomplex c_conjugate(vcomplex a) {
-    return (vcomplex){a.re, -a.im};
-}
-ALWAYS_INLINE vcomplex c_scale(vcomplex a, vfloat factor) {
-    return (vcomplex){a.re * factor, a.im * factor};
-}
-ALWAYS_INLINE vcomplex c_divide(vcomplex a, vcomplex b) {
-    const vfloat size = v_reciprocal(b.re * b.re + b.im * b.im);
-    return c_scale(c_product(a, c_conjugate(b)), size);
-}
-
 /* ---- transforms of n points; the spectrum has places of its own ---- */
 
 static inline int64_t signal_place(const Block *b, int64_t t) {
