@@ -1,6 +1,7 @@
 /* longhaul sweep: a suite's cells, several at a time. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/cli.h"
 #include "bench/launch.h"
