@@ -163,7 +163,7 @@ $(BUILD)/%.emulated.o: %
 	$(CXX) $(EMULATED_FLAGS) -O1 -MMD -MP -c -o $@ $<
 
 # Once more with every access of a kernel reported to engine/cuda/races.cc, which takes the place of libtsan. (The
-# warnings are those of the plain one; -O3 adds some that are wrong.)
+# warnings are those of the plain one.) Both at -O1: more would cost a test run more than it saves.
 RACES_OBJECTS := $(patsubst %,$(BUILD)/%.races.o,$(EMULATED_SOURCES) engine/cuda/races.cc)
 RACES_LDFLAGS := -Wl,--wrap=memcpy,--wrap=memmove,--wrap=memset
 $(BUILD)/liblonghaul_cuda_races.so: $(RACES_OBJECTS)
