@@ -354,9 +354,8 @@ static bool identifies(const CellValue *value) {
 }
 
 bool cell_evaluates_by_length(const Cell *cell, const Problem *problem) {
-    const bool labelled = problem->target == TARGET_TOKENS || problem->target == TARGET_REALS;
     return !cell->task->open && problem->padded && problem->evaluation_length > 0 &&
-           problem->causal && labelled && !problem->bottleneck &&
+           problem->causal && !problem_is_pooled(problem) && !problem->bottleneck &&
            problem->length >= 2 * CELL_SHORTEST_EVALUATION;
 }
 

@@ -167,6 +167,22 @@ static float *replayed(Check *check, int threads, bool accumulate, float before)
     return snapshot(check, &size);
 }
 
+static const int other_threads[] = {2, 3};
+enum { OTHERS = sizeof other_threads / sizeof *other_threads };
+
+/* Snapshots on one thread and on others; NULL: was not replayed. */
+static void check_threads(Check *check, const float *one, int64_t size,
+                          float *const again[OTHERS]) {
+    for (int i = 0; i < OTHERS; i++) {
+        char name[200];
+        if (!again[i]) continue;
+        snprintf(name, sizeof name, "%s/threads%d", check->name, other_threads[i]);
+        check_report(check->options, check->count,
+                     memcmp(one, again[i], (size_t)size * sizeof *one) == 0, name,
+                     "same bits as one thread");
+    }
+}
+
 static void check_outputs(Check *check, Reference *reference) {
     const double allowed = output_allowed(check->options, check->trial->row);
     for (int j = 0; j < check->trial->call->outputs; j++) {
@@ -281,9 +297,9 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
         return;
     }
     float *cotangents = choose_cotangents(&check);
-    float *again[] = {[2] = NULL, [3] = NULL}, *onto_one = NULL;
-    for (int threads = 2; threads <= 3 && !options->one_order; threads++)
-        again[threads] = replayed(&check, threads, false, NAN);
+    float *again[OTHERS] = {0}, *onto_one = NULL;
+    for (int i = 0; i < OTHERS && !options->one_order; i++)
+        again[i] = replayed(&check, other_threads[i], false, NAN);
     if (!row->gradient_free) onto_one = replayed(&check, 1, true, 1.0f);
 
     fill(&check); /* an operation in place has changed its inputs */
@@ -297,13 +313,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     replay(&check, 1, false, NAN);
     int64_t size;
     float *plain = snapshot(&check, &size);
-    for (int threads = 2; threads <= 3 && !options->one_order; threads++) {
-        char name[200];
-        snprintf(name, sizeof name, "%s/threads%d", check.name, threads);
-        check_report(options, count,
-                     memcmp(plain, again[threads], (size_t)size * sizeof *plain) == 0, name,
-                     "same bits as one thread");
-    }
+    check_threads(&check, plain, size, again);
     if (onto_one) check_accumulation(&check, plain, onto_one);
     reference_forward(expected->reference);
     check_outputs(&check, expected->reference);
@@ -311,7 +321,7 @@ static void check_case(const CheckOptions *options, CheckCount *count, const Op 
     free(cotangents);
     free(plain);
     free(onto_one);
-    for (int threads = 2; threads <= 3; threads++) free(again[threads]);
+    for (int i = 0; i < OTHERS; i++) free(again[i]);
     for (int i = 0; i < MAX_INPUTS; i++) free(check.inputs[i]);
 }
 

@@ -5,10 +5,6 @@
 
 #include "bench/cli.h"
 #include "bench/launch.h"
-#include "bench/progress.h"
-#include "bench/record.h"
-#include "bench/session.h"
-#include "bench/store.h"
 #include "bench/sweep.h"
 #include "engine/memory.h"
 

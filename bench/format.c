@@ -17,6 +17,10 @@ static void scaled(double value, double step, const char *const *units, int coun
     digits(value, units[unit], text, size);
 }
 
+static void exact(double value, char *text, size_t size) {
+    snprintf(text, size, "%.9g", value);
+}
+
 static void plain(double value, char *text, size_t size) {
     snprintf(text, size, "%.4g", value);
 }
@@ -71,6 +75,7 @@ void format_number(NumberFormat format, double value, char *text, size_t size) {
     static void (*const formats[])(double, char *, size_t) = {
         [NUMBER_PLAIN] = plain, [NUMBER_SHARE] = share, [NUMBER_COUNT] = count,
         [NUMBER_SI] = si,       [NUMBER_BYTES] = bytes, [NUMBER_SECONDS] = seconds,
+        [NUMBER_EXACT] = exact,
     };
     if (isnan(value)) {
         snprintf(text, size, "-");

@@ -11,6 +11,7 @@ typedef enum NumberFormat {
     NUMBER_SI,      /* "1.60 T", "870 k" */
     NUMBER_BYTES,   /* "512 B", "1.25 MiB" */
     NUMBER_SECONDS, /* "3.10 ms", "12.5 s", "4 min 05 s", "2 h 07 min" */
+    NUMBER_EXACT,   /* 9 significant digits, for programs */
 } NumberFormat;
 
 /* Not-a-number becomes "-". text holds at least 24 bytes. */

@@ -77,19 +77,20 @@ static void write_parallel(const Script *script, FILE *out) {
         fprintf(out, "jobs=$(($(nproc) / %d))\n", script->options->threads);
     fprintf(out,
             "seq %d | parallel --jobs \"$((jobs > 0 ? jobs : 1))\" --line-buffer "
-            "--termseq TERM,60000,KILL,1000 '%s",
-            script->parts, script->gpu ? "CUDA_VISIBLE_DEVICES=$(({%} - 1)) " : "");
+            "--termseq TERM,60000,KILL,1000 ",
+            script->parts);
     /* The command is quoted once for the shell that parallel starts and once for this one. */
     char *words = NULL;
     size_t bytes;
     FILE *text = memory_stream(&words, &bytes);
+    if (script->gpu) fputs("CUDA_VISIBLE_DEVICES=$(({%} - 1)) ", text);
     cli_write_word(script->program, text);
-    fprintf(text, " %s", script->command);
+    fprintf(text, " %s --jobs 1 --threads %d --quiet --shard {}/%d", script->command,
+            script->options->threads, script->parts);
     fclose(text);
-    for (const char *at = words; *at; at++) fputs(*at == '\'' ? "'\\''" : (char[]){*at, '\0'}, out);
+    cli_write_word(words, out);
+    fputc('\n', out);
     free(words);
-    fprintf(out, " --jobs 1 --threads %d --quiet --shard {}/%d'\n", script->options->threads,
-            script->parts);
 }
 
 typedef void Writer(const Script *script, FILE *out);

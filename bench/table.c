@@ -21,23 +21,24 @@ static void metric_text(const Study *study, const Row *row, char text[256]) {
     }
 }
 
-static void seeds_text(const Study *study, const Row *row, char text[256]) {
+static void list_seeds(const Row *row, NumberFormat format, char text[256]) {
     size_t used = 0;
     text[0] = 0;
     for (int i = 0; i < row->seed_count && used < 240; i++) {
         char one[24];
-        format_number(metric_format(study), row->metrics[i], one, sizeof one);
+        format_number(format, row->metrics[i], one, sizeof one);
         used += (size_t)snprintf(text + used, 256 - used, "%s%s", i ? " " : "", one);
     }
 }
 
-/* The same for programs, as exact as the other numbers that they get. */
+static void seeds_text(const Study *study, const Row *row, char text[256]) {
+    list_seeds(row, metric_format(study), text);
+}
+
+/* As exact as the other numbers that programs get. */
 static void exact_seeds_text(const Study *study, const Row *row, char text[256]) {
     (void)study;
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < row->seed_count && used < 240; i++)
-        used += (size_t)snprintf(text + used, 256 - used, "%s%.9g", i ? " " : "", row->metrics[i]);
+    list_seeds(row, NUMBER_EXACT, text);
 }
 
 static void outcome_text(const Study *study, const Row *row, char text[256]) {

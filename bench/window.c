@@ -50,21 +50,16 @@ typedef struct Queue {
 
 struct Window {
     Session *session;
-    Batch made;                       /* as the task writes them, all at the longest length */
+    Batch made; /* as the task writes them, all at the longest length; where there are others */
     Queue queue[1 + SESSION_SHORTER]; /* longest first */
     int queues;
 };
 
-/* Samples that are made at once: as many as the threads have use for, at the longest length. */
-static int64_t made_samples(const Session *session) {
-    return session->evaluate.batch;
-}
-
 int64_t window_bytes(const Session *session) {
     const Problem *problem = &session->evaluation_problem;
-    int64_t bytes = batch_bytes(problem, made_samples(session)) +
-                    batch_bytes(problem, session->evaluate.batch) +
-                    (int64_t)window_result_bytes(session);
+    int64_t bytes =
+        batch_bytes(problem, session->evaluate.batch) + (int64_t)window_result_bytes(session);
+    if (session->shorter_count > 0) bytes += batch_bytes(problem, session->evaluate.batch);
     for (int i = 0; i < session->shorter_count; i++)
         bytes += batch_bytes(&session->shorter[i].problem, session->shorter[i].network.batch);
     return bytes;
@@ -80,7 +75,8 @@ static Queue queue_open(const Problem *problem, Network *network) {
 Window *window_open(Session *session) {
     Window *window = memory_take(sizeof *window);
     *window = (Window){.session = session, .queues = 1 + session->shorter_count};
-    window->made = batch_open(&session->evaluation_problem, made_samples(session));
+    if (window->queues > 1)
+        window->made = batch_open(&session->evaluation_problem, session->evaluate.batch);
     window->queue[0] = queue_open(&session->evaluation_problem, &session->evaluate);
     for (int i = 0; i < session->shorter_count; i++)
         window->queue[1 + i] =
@@ -123,6 +119,12 @@ static void flush(const Window *window, Queue *queue, const Replayed *to) {
     batch->samples = 0;
 }
 
+static void make(const Window *window, Batch *batch, Split split, int64_t first, int64_t samples) {
+    const Session *session = window->session;
+    batch_fill(batch, session->cell, &session->evaluation_problem, session->data, split, first,
+               NULL, samples, session->threads);
+}
+
 /* The queue of the shortest length that holds sample i of those made. */
 static Queue *queue_for(Window *window, int64_t i) {
     const Problem *problem = &window->session->evaluation_problem;
@@ -134,23 +136,32 @@ static Queue *queue_for(Window *window, int64_t i) {
     return &window->queue[q];
 }
 
+/* Samples from `done` on of the window, made and each put where it belongs. */
+static void sort_in(Window *window, Split split, int64_t first, int64_t done, int64_t samples,
+                    const Replayed *results) {
+    make(window, &window->made, split, first + done, samples);
+    for (int64_t i = 0; i < samples; i++) {
+        Queue *queue = queue_for(window, i);
+        queue->places[queue->batch.samples] = done + i;
+        batch_copy(&queue->batch, queue->problem, queue->batch.samples++, &window->made,
+                   window->queue[0].problem, i);
+        if (queue->batch.samples == queue->network->batch) flush(window, queue, results);
+    }
+}
+
 void window_replay(Window *window, Split split, int64_t first, int64_t count,
                    const Replayed *results) {
-    Session *session = window->session;
-    const Problem *problem = &session->evaluation_problem;
-    for (int64_t done = 0; done < count;) {
-        const int64_t left = count - done, rows = made_samples(session);
-        const int64_t samples = left < rows ? left : rows;
-        batch_fill(&window->made, session->cell, problem, session->data, split, first + done, NULL,
-                   samples, session->threads);
-        for (int64_t i = 0; i < samples; i++) {
-            Queue *queue = queue_for(window, i);
-            queue->places[queue->batch.samples] = done + i;
-            batch_copy(&queue->batch, queue->problem, queue->batch.samples++, &window->made,
-                       problem, i);
-            if (queue->batch.samples == queue->network->batch) flush(window, queue, results);
+    const int64_t rows = window->session->evaluate.batch;
+    for (int64_t done = 0; done < count; done += rows) {
+        const int64_t samples = count - done < rows ? count - done : rows;
+        if (window->queues > 1) {
+            sort_in(window, split, first, done, samples, results);
+        } else { /* all of one length, where they are wanted */
+            Queue *only = &window->queue[0];
+            make(window, &only->batch, split, first + done, samples);
+            for (int64_t i = 0; i < samples; i++) only->places[i] = done + i;
+            flush(window, only, results);
         }
-        done += samples;
     }
     for (int q = 0; q < window->queues; q++)
         if (window->queue[q].batch.samples > 0) flush(window, &window->queue[q], results);

@@ -177,7 +177,8 @@ check 'diff' 0 '' "$longhaul" diff "$folder" \
     "$(dirname "$(find "$work/results" -name result.json -newer "$folder/result.json")")"
 expect 'diff shows the rate' grep -qE '^lr +0.001 +0.002$' "$work/out"
 expect 'diff shows nothing else' test "$(sed '/^$/,$d' "$work/out" | wc -l)" -eq 1
-other=$(mktemp -d "$work/other.XXXX")
+other=$work/other
+mkdir "$other"
 sed -e 's/"task_version": 1/"task_version": 9/' -e 's/"revision": "[^"]*"/"revision": "another"/' \
     -e '/"sha256"/,$d' "$folder/result.json" | sed '$ s/,$//' >"$other/body"
 printf ',\n "sha256": "%s"\n}\n' "$(head -c -1 "$other/body" | sha256sum | cut -c1-64)" >"$other/tail"

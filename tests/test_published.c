@@ -17,14 +17,20 @@
 #include "bench/published.h"
 #include "models/model.h"
 
-static Status read_bytes(const char *text, size_t bytes, Csv *csv, Error *error) {
-    char path[] = "/tmp/longhaul-csv-XXXXXX";
-    const int descriptor = mkstemp(path);
+static char written[] = "/tmp/longhaul-csv-XXXXXX";
+
+static void write_bytes(const char *text, size_t bytes) {
+    strcpy(written + strlen(written) - 6, "XXXXXX");
+    const int descriptor = mkstemp(written);
     assert_true(descriptor >= 0);
     assert_int_equal(write(descriptor, text, bytes), bytes);
     close(descriptor);
-    const Status status = csv_read(path, csv, error);
-    unlink(path);
+}
+
+static Status read_bytes(const char *text, size_t bytes, Csv *csv, Error *error) {
+    write_bytes(text, bytes);
+    const Status status = csv_read(written, csv, error);
+    unlink(written);
     return status;
 }
 
@@ -378,19 +384,15 @@ static void needs_are_settings_of_ours(void **state) {
 /* What is no finite number is no point of a figure, whatever strtod takes for one. */
 static void only_finite_numbers_count(void **state) {
     (void)state;
-    char path[] = "/tmp/longhaul-csv-XXXXXX";
-    const int descriptor = mkstemp(path);
-    assert_true(descriptor >= 0);
-    FILE *file = fdopen(descriptor, "w");
-    fputs("source,task,model,params,setting,metric,value,note\n", file);
-    const char *const values[] = {"nan", "inf", "0x1p3", "1e999", " 1", "1,", "FAIL", "90"};
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        fprintf(file, "s,copy,LSTM,,state size inf,test accuracy %%,\"%s\",\n", values[i]);
-    fputs("s,lm,LSTM,,,test bpc,1e6,\n", file);
-    fclose(file);
+    static const char rows[] = "source,task,model,params,setting,metric,value,note\n"
+#define ROW(value) "s,copy,LSTM,,state size inf,test accuracy %,\"" value "\",\n"
+        ROW("nan") ROW("inf") ROW("0x1p3") ROW("1e999") ROW(" 1") ROW("1,") ROW("FAIL")
+            ROW("90") "s,lm,LSTM,,,test bpc,1e6,\n";
+#undef ROW
+    write_bytes(rows, sizeof rows - 1);
     Published published;
-    assert_int_equal(published_read(path, NULL, &published, NULL), STATUS_OK);
-    unlink(path);
+    assert_int_equal(published_read(written, NULL, &published, NULL), STATUS_OK);
+    unlink(written);
     assert_int_equal(published.count, 2);
     assert_true(published.points[0].failed && published.points[0].state_bytes == 0);
     assert_true(published.points[1].value == 0.9);

@@ -49,20 +49,20 @@ KERNEL void __launch_bounds__(THREADS) mask(Mask m) {
                  masked(m, key, item, block, some(m.x, block * WORDS, m.n)), m.accumulate);
 }
 
-/* A thread has four channels of one sequence at `stretch` positions, and draws once for them. */
+/* A thread has four channels of one sequence at STRETCH positions, and draws once for them. */
+enum { STRETCH = 16 };
 struct TiedMask {
     Mask own;
     int64_t L, D;
     Divisor blocks, stretches; /* of channels; of the positions of a sequence */
-    int64_t stretch;
 };
 
 KERNEL void __launch_bounds__(THREADS) tied_mask(TiedMask m, int64_t n) {
     const int64_t i = global_thread();
     if (i >= n) return;
     const int64_t rest = m.blocks.of(i), block = i - rest * m.blocks.d;
-    const int64_t b = m.stretches.of(rest), from = (rest - b * m.stretches.d) * m.stretch;
-    const int64_t to = from + m.stretch < m.L ? from + m.stretch : m.L;
+    const int64_t b = m.stretches.of(rest), from = (rest - b * m.stretches.d) * STRETCH;
+    const int64_t to = from + STRETCH < m.L ? from + STRETCH : m.L;
     uint32_t key[2];
     philox_key(m.own.values->seed, m.own.stream, key);
     Four ones;
@@ -83,10 +83,9 @@ KERNEL void __launch_bounds__(THREADS) tied_mask(TiedMask m, int64_t n) {
 }
 
 static void launch_tied(const OpCall *call, const Run *run, const Mask &own) {
-    enum { STRETCH = 16 };
     const int64_t L = extent(call->in[0], -2), D = extent(call->in[0], -1);
     const int64_t blocks = dropout_blocks(D), stretches = (L + STRETCH - 1) / STRETCH;
-    const TiedMask m = {own, L, D, divide_by(blocks), divide_by(stretches), STRETCH};
+    const TiedMask m = {own, L, D, divide_by(blocks), divide_by(stretches)};
     const int64_t n = rows_of(call->in[0]) / L * stretches * blocks;
     LAUNCH(run, tied_mask, blocks_for(n, THREADS), THREADS, 0, m, n);
 }
