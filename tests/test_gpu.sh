@@ -14,7 +14,7 @@ bench/gpu.sh same resume --device cuda-emulated --steps 24 --models lstm,transfo
 for model in lstm transformer; do
     grep -qE "^\| $model \| 24 \| equal \| equal \|\$" "$work/out" || complain "resume: $(cat "$work/out")"
 done
-grep -qE '\| transformer \| [0-9.]+ \| [0-9.]+ \| [0-9.e-]+ \|' "$work/out" || complain "same: $(cat "$work/out")"
+grep -qE '\| transformer \| [0-9.]+ \| [0-9.]+ \| [0-9.e+-]+ \|' "$work/out" || complain "same: $(cat "$work/out")"
 
 bench/gpu.sh same --device cuda-emulated --keep "$work" -- width=-1 >"$work/out" 2>&1
 [ $? -eq 1 ] || complain "cells that are refused: not exit 1"
