@@ -150,8 +150,7 @@ $(BUILD)/mpi: FORCE
 	@echo '$(MPI_PACKAGE)' | cmp -s - $@ || echo '$(MPI_PACKAGE)' > $@
 
 # The same kernels for the CPU: a grid of fibres instead of a GPU, for the tests.
-EMULATED_SOURCES := $(filter-out engine/cuda/device_%,$(CUDA_SOURCES)) \
-                    $(filter-out engine/cuda/races.cc,$(wildcard engine/cuda/*.cc))
+EMULATED_SOURCES := $(CUDA_SOURCES) $(filter-out engine/cuda/races.cc,$(wildcard engine/cuda/*.cc))
 EMULATED_FLAGS   := -x c++ -std=c++20 -g1 -fPIC -fno-math-errno -ffp-contract=fast -Wall -Wextra \
                     -Wno-missing-field-initializers -Wno-unknown-pragmas -I. -I$(BUILD) -D_GNU_SOURCE \
                     -DLONGHAUL_EMULATED
@@ -170,8 +169,8 @@ $(BUILD)/liblonghaul_cuda_races.so: $(RACES_OBJECTS)
 	$(CXX) -shared -Wl,--no-undefined $(RACES_LDFLAGS) -o $@ $^
 
 # Tells whether it does: kernels with races, and without.
-RACY_OBJECTS := $(patsubst %,$(BUILD)/%.races.o,tests/racy_kernels.cu $(wildcard engine/cuda/*.cc))
-$(BUILD)/tests/racy_kernels: $(filter-out %emulated_product.cc.races.o,$(RACY_OBJECTS))
+RACY_SOURCES := tests/racy_kernels.cu $(wildcard engine/cuda/device_*.cu engine/cuda/*.cc)
+$(BUILD)/tests/racy_kernels: $(RACY_SOURCES:%=$(BUILD)/%.races.o)
 	$(CXX) $(RACES_LDFLAGS) -o $@ $^
 
 $(BUILD)/%.cu.races.o: INSTRUMENTED = -O1 -w -fsanitize=thread

@@ -12,6 +12,7 @@
 #include "bench/progress.h"
 #include "bench/record.h"
 #include "bench/run_folder.h"
+#include "bench/second_look.h"
 #include "bench/session.h"
 #include "bench/store.h"
 #include "bench/team.h"
@@ -30,6 +31,8 @@ typedef struct Job {
     Cell cell;
     char folder[PATH_MAX];
     Team team; /* processes that a launcher started for this cell; the first one writes */
+    SecondLook look;
+    int64_t failed_step; /* of the device, or 0 */
     bool terminal;
     double last_line; /* when progress was last shown */
 } Job;
@@ -87,9 +90,9 @@ static void show_progress(void *context, double fraction, double metric, double 
         fprintf(stderr, "%s\n", line);
 }
 
-static bool asked_to_stop(void *context) {
-    (void)context;
-    return interrupt_asked();
+static bool asked_to_stop(void *context, int64_t steps) {
+    const Job *job = context;
+    return interrupt_asked() || (job->look.until && steps >= job->look.until);
 }
 
 static void print_result(const Job *job, const Result *result) {
@@ -167,6 +170,13 @@ static Status train(Job *job, Error *error) {
     interrupt_install();
     Status status = cell_train(&job->cell, &options, &result, error);
     if (leads(job) && job->terminal && !job->flags->quiet) terminal_status("");
+    job->failed_step = result.failed_step;
+    if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED && !interrupt_asked())
+        status =
+            error_set(error, STATUS_IO,
+                      "%.800s; with every launch waited for it has not come again, and the cell "
+                      "can go on from there",
+                      job->look.first);
     if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED)
         status = error_set(error, STATUS_INTERRUPTED,
                            "interrupted after %lld steps and saved; the same command continues",
@@ -184,7 +194,8 @@ static Status train(Job *job, Error *error) {
 static Status make_ready(Job *job, Error *error) {
     check_binding(job);
     folder_clean(job->folder, "config.yaml", leftover_seconds);
-    const Status status = store_forget(job->folder, job->flags->force, error);
+    const bool everything = job->flags->force && !job->look.until;
+    const Status status = store_forget(job->folder, everything, error);
     return status == STATUS_OK ? store_write_config(job->folder, &job->cell, &job->settings, error)
                                : status;
 }
@@ -252,7 +263,9 @@ static Status run(Job *job, const Invocation *invocation, Error *error) {
 }
 
 static Status command(const Invocation *invocation, Error *error) {
-    Job job = {.flags = &invocation->flags, .terminal = terminal_rewrites(STDERR_FILENO)};
+    Job job = {.flags = &invocation->flags,
+               .terminal = terminal_rewrites(STDERR_FILENO),
+               .look = second_look_open()};
     Status status = team_open(&job.team, error);
     if (status != STATUS_OK) return status;
     status = run(&job, invocation, error);
@@ -260,6 +273,7 @@ static Status command(const Invocation *invocation, Error *error) {
     team_close(&job.team);
     cell_close(&job.cell);
     settings_free(&job.settings);
+    if (job.failed_step) second_look_begin(&job.look, job.failed_step, error);
     return status;
 }
 

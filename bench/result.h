@@ -28,9 +28,10 @@ enum { RESULT_STEPS = 4096 };
 /* Everything measured in one cell. bench/record.h writes it to result.json. */
 typedef struct Result {
     Outcome outcome;
-    char failure[512];  /* OUTCOME_DIVERGED: op, layer, step */
-    bool at_chance;     /* test metric not distinguishable from guessing (3 standard errors) */
-    int64_t parameters; /* trained numbers */
+    char failure[512];   /* OUTCOME_DIVERGED: op, layer, step */
+    int64_t failed_step; /* the device's failure ended it in this step or before it; 0: none did */
+    bool at_chance;      /* test metric not distinguishable from guessing (3 standard errors) */
+    int64_t parameters;  /* trained numbers */
     int64_t embedding_parameters;
     int64_t state_floats; /* carried per sequence at this length */
     int64_t steps, samples, tokens;

@@ -118,8 +118,7 @@ static Status land(Training *training, bool *diverged, Error *error) {
     Result *result = training->result;
     const Flight *flight = flight_of(&training->flights, training->state.step);
     if (flight_wait(&training->flights, training->state.step, error) != STATUS_OK)
-        return error_context(error, "model %s, step %" PRId64, session->cell->model->name,
-                             training->state.step + 1);
+        return error->status;
     double loss = 0;
     for (int64_t m = 0; m < session->replays; m++) loss += (double)flight->losses[m];
     const double norm = *flight->norm;
@@ -308,6 +307,7 @@ static bool someone(const Training *training, bool wants) {
 /* Steps until the budget is used, the task is solved, training diverges or someone asks to stop. */
 static Status train_loop(Training *training, Error *error) {
     const RunOptions *run = &training->session.cell->run;
+    const TrainOptions *options = training->options;
     Result *result = training->result;
     result->outcome = OUTCOME_FINISHED;
     while (progress_of(training) < 1) {
@@ -326,8 +326,7 @@ static Status train_loop(Training *training, Error *error) {
         }
         report(training);
         const bool stop =
-            someone(training,
-                    training->options->stop && training->options->stop(training->options->context));
+            someone(training, options->stop && options->stop(options->context, training->issued));
         const bool by_step = run->checkpoint_every && training->issued % run->checkpoint_every == 0;
         const bool by_time =
             someone(training, seconds_now() - training->last_save > checkpoint_seconds);
@@ -448,6 +447,22 @@ static Status prepare(Training *training, const Cell *cell, Error *error) {
     return begin(training, error);
 }
 
+/* A device that has failed stays so, wherever that was noticed: says which step it was. */
+static void blame(Training *training, Error *error) {
+    Session *session = &training->session;
+    const Device *device = &session->device;
+    if (!device->state || !device->kind->remote || /* one that did not open has no state */
+        device_synchronise(&session->device, NULL) == STATUS_OK)
+        return;
+    const int64_t first = training->state.step + 1, last = training->issued;
+    training->result->failed_step = last > first ? last : first;
+    if (last > first)
+        error_context(error, "model %s, one of the steps %" PRId64 " to %" PRId64,
+                      session->cell->model->name, first, last);
+    else
+        error_context(error, "model %s, step %" PRId64, session->cell->model->name, first);
+}
+
 Status cell_train(const Cell *cell, const TrainOptions *options, Result *result, Error *error) {
     Training training = {.options = options, .session_start = seconds_now()};
     training.result = &training.state.so_far;
@@ -460,6 +475,7 @@ Status cell_train(const Cell *cell, const TrainOptions *options, Result *result,
         finish(&training);
         status = save(&training, error); /* the weights that the test was taken with */
     }
+    if (status != STATUS_OK) blame(&training, error);
     training_set_close(&training.set);
     part_sum_close(&training.sum);
     flights_close(&training.flights);

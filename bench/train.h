@@ -14,9 +14,9 @@ typedef struct TrainOptions {
     /* Called after every step at most ten times a second; NULL: silent. */
     void (*progress)(void *context, double fraction, double metric, double seconds_left);
     void *context;
-    /* Asked after every step: true stops, saves and returns OUTCOME_INTERRUPTED, on all processes
-     * of the team. NULL: never. */
-    bool (*stop)(void *context);
+    /* Asked after every step, with how many there have been: true stops, saves and returns
+     * OUTCOME_INTERRUPTED, on all processes of the team. NULL: never. */
+    bool (*stop)(void *context, int64_t steps);
 } TrainOptions;
 
 /* Continues from the folder's checkpoint if there is one. All processes of a team call it with the

@@ -22,6 +22,8 @@ typedef struct DeviceRemote {
     void (*prepare)(Device *device, const Run *run);
     /* Waits; the first failure of anything since the device was opened, with the kernel's name. */
     Status (*synchronise)(Device *device, Error *error);
+    /* Whether what was enqueued last has failed: false where that is not known yet. */
+    bool (*failed)(Device *device);
     /* Scratch of a kernel: it is not cut the way the CPU's is. */
     size_t (*scratch)(const Device *device, const OpCall *call, Phase phase);
     /* What its forward leaves for backward. */
@@ -73,8 +75,9 @@ typedef struct DeviceKind {
 
 struct Device {
     const DeviceKind *kind;
-    Isa isa;     /* cpu: instruction set of the kernels */
-    void *state; /* the kind's own */
+    Isa isa;             /* cpu: instruction set of the kernels */
+    void *state;         /* the kind's own */
+    char failed_in[192]; /* "backward of lstm at layers.1.mixer", where that is known; "" */
 };
 
 /* All kinds of device of this build. */

@@ -170,10 +170,19 @@ static void cuda_prepare(Device *device, const Run *run) {
     LIBRARY(device)->prepare(STATE(device), run);
 }
 
+static Status report_failure(const Device *device, const char *message, Error *error) {
+    return error_set(error, STATUS_IO, "device %s%s%s: %s", device->kind->name,
+                     device->failed_in[0] ? ", " : "", device->failed_in, message);
+}
+
 static Status cuda_synchronise(Device *device, Error *error) {
     char message[768] = "";
     if (LIBRARY(device)->synchronise(STATE(device), message, sizeof message)) return STATUS_OK;
-    return error_set(error, STATUS_IO, "device %s: %s", device->kind->name, message);
+    return report_failure(device, message, error);
+}
+
+static bool cuda_failed(Device *device) {
+    return LIBRARY(device)->failed(STATE(device));
 }
 
 static size_t cuda_scratch(const Device *device, const OpCall *call, Phase phase) {
@@ -219,7 +228,7 @@ static void *cuda_mark(Device *device, void *old) {
 static Status cuda_wait(Device *device, void *mark, Error *error) {
     char message[768] = "";
     if (LIBRARY(device)->wait(STATE(device), mark, message, sizeof message)) return STATUS_OK;
-    return error_set(error, STATUS_IO, "device %s: %s", device->kind->name, message);
+    return report_failure(device, message, error);
 }
 
 static double cuda_between(Device *device, void *first, void *second) {
@@ -253,6 +262,7 @@ static const DeviceRemote remote = {
     .zero = cuda_zero,
     .prepare = cuda_prepare,
     .synchronise = cuda_synchronise,
+    .failed = cuda_failed,
     .scratch = cuda_scratch,
     .kept = cuda_kept,
     .roundable = cuda_roundable,

@@ -1,6 +1,7 @@
 /* Replaying: memory is bound to tensors once, then kernels run in the planned order. */
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,15 +165,29 @@ void tape_release(Tape *tape) {
     if (!tape->guest) kind->release(tape->device, tape->arena, tape->bytes);
 }
 
+/* For the message, when the device is known to have failed: in this step, or NULL for before it. */
+static void note_failure(Device *device, const Step *step, const OpCall *call) {
+    if (!device->kind->remote || device->failed_in[0] || !device->kind->remote->failed(device))
+        return;
+    const bool scoped = call && call->scope && *call->scope;
+    snprintf(device->failed_in, sizeof device->failed_in, "%s%s%s%s",
+             !step                         ? "between operations"
+             : step->kind == STEP_BACKWARD ? "backward of "
+                                           : "forward of ",
+             call ? call->op->name : "", scoped ? " at " : "", scoped ? call->scope : "");
+}
+
 static void run_step(Tape *tape, const Step *step, const Run *run) {
     OpCall *call = tape->calls[step->call];
     const OpKernels *kernels = tape->kernels[step->call];
     call->scratch = step->scratch >= 0 ? place_of(tape, step->scratch) : NULL;
     const double start = tape->seconds ? seconds_now() : 0;
+    note_failure(tape->device, NULL, NULL);
     if (step->kind == STEP_BACKWARD)
         kernels->backward(call, run);
     else
         kernels->forward(call, run);
+    note_failure(tape->device, step, call);
     if (tape->seconds) tape->seconds[step->call] += seconds_now() - start;
 }
 

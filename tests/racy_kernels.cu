@@ -300,6 +300,7 @@ static void run_case(const Case &test, bool sound, int order) {
     run.threads = order;
     run.device = &state;
     test.start(&run, sound, {static_cast<float *>(words), static_cast<unsigned *>(counters)});
+    if (!backend.synchronise(state, message, sizeof message)) std::fprintf(stderr, "%s\n", message);
 }
 
 static bool good(const Case &test, bool sound, int order) {

@@ -71,26 +71,6 @@ for left in "$work/checks/"*; do
     complain "$(basename "$left"):"
     head -20 "$left"
 done
-# ---- whole cells: copies, optimiser, evaluation and checkpoints of a device with its own memory, and
-# that nothing is let go of which backward reads. Weights and data are bit-equal; six steps of rounding
-# leave the losses within 1e-5 of each other (measured: 1e-8, and 6e-7 where inputs are rounded to bf16).
-loss() { # DEVICE key=value ...
-    local device=$1
-    shift
-    rm -rf "$work/$device"
-    "$longhaul" train "${cell[@]}" budget=6step evaluations=2 validation_samples=8 test_samples=8 \
-        "$@" --device "$device" --results "$work/$device" --quiet >"$work/out" 2>&1 || cat "$work/out" >&2
-    grep -rhoE '"test_loss": *[0-9.e+-]+' "$work/$device" --include=result.json | grep -oE '[0-9][0-9.e+-]*$'
-}
-for row in 'lstm float' 'transformer float' 'transformer bf16' 'transformer bf16 positions=rotary' 's4d bf16' \
-    'lstm float norm=batch'; do
-    read -r model products more <<<"$row"
-    settings=(model="$model" products="$products" ${more:+"$more"})
-    on_cpu=$(loss cpu "${settings[@]}")
-    emulated=$(loss cuda-emulated "${settings[@]}")
-    awk -v a="$on_cpu" -v b="$emulated" 'BEGIN { d = a - b; exit !(a > 0 && d < 1e-5 * a && -d < 1e-5 * a) }' ||
-        complain "test loss of a small $row: '$on_cpu' on the CPU, '$emulated' emulated"
-done
 # ---- timing: marks, emptied caches, ceilings, replays that stay on the device. Numbers of an emulation
 # mean nothing; that every row has some is what is asked.
 "$longhaul" kernels rms1024x128 --device cuda-emulated --seconds 0.01 --csv >"$work/out" 2>"$work/err" ||

@@ -148,7 +148,8 @@ typedef struct Training {
     Error error[MOST_THREADS];
 } Training;
 
-static bool count_down(void *context) {
+static bool count_down(void *context, int64_t steps) {
+    (void)steps;
     int *left = context;
     return --*left == 0;
 }

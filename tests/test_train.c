@@ -57,7 +57,8 @@ static Result train(const Cell *cell, const TrainOptions *options) {
 }
 
 /* Asks to stop after a number of steps. */
-static bool count_down(void *context) {
+static bool count_down(void *context, int64_t steps) {
+    (void)steps;
     int *left = context;
     return --*left == 0;
 }

@@ -1,5 +1,5 @@
-/* What a backend (the CUDA runtime, or the emulation) gives the library: the functions of the table
- * that touch memory and streams. */
+/* What the CUDA runtime, or its stand-in in the emulation, gives the library: the functions of the
+ * table that touch memory and streams (engine/cuda/device_runtime.cu). */
 #ifndef LONGHAUL_CUDA_BACKEND_H
 #define LONGHAUL_CUDA_BACKEND_H
 

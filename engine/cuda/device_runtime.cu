@@ -1,6 +1,7 @@
 /* The backend on a GPU: one stream, plain allocations, copies through pinned memory, whole replays
  * as CUDA graphs. The first error stays and is what synchronise reports from then on. */
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "engine/cuda/backend.h"
@@ -29,13 +30,22 @@ bool has_warpgroup_products(const Run *run) {
 
 void gpu_note(GpuState *state, const char *what, const char *kernel, const char *reason) {
     if (state->failure[0]) return;
-    std::snprintf(state->failure, sizeof state->failure, "%s %s: %s", what, kernel, reason);
+    std::snprintf(state->failure, sizeof state->failure, "%s%s%s: %s", what, kernel[0] ? " " : "",
+                  kernel, reason);
 }
 
+/* Launches wait for their kernel, so that one that fails is known. */
+static bool launches_wait() {
+    return std::getenv("CUDA_LAUNCH_BLOCKING") != NULL;
+}
+#define HOW_TO_NAME "(CUDA_LAUNCH_BLOCKING=1 names it)"
+
 void note_launch(const Run *run, const char *kernel, cudaError_t error) {
-    if (error != cudaSuccess)
-        gpu_note(static_cast<GpuState *>(state_of(run)), "launching kernel", kernel,
-                 cudaGetErrorString(error));
+    if (error == cudaSuccess) return;
+    char text[192]; /* a launch also reports what an earlier kernel has done */
+    std::snprintf(text, sizeof text, "%.128s%s", kernel,
+                  launches_wait() ? "" : ", or one before it " HOW_TO_NAME);
+    gpu_note(static_cast<GpuState *>(state_of(run)), "kernel", text, cudaGetErrorString(error));
 }
 
 static void note(GpuState *state, const char *what, cudaError_t error) {
@@ -201,12 +211,14 @@ static void gpu_zero(void *state, void *memory, size_t bytes) {
 
 /* What happened up to here, as an answer: the first failure stays. */
 static bool verdict(GpuState *own, cudaError_t error, char *message, size_t bytes) {
-    if (error != cudaSuccess)
-        gpu_note(own, "a kernel failed while running", "(CUDA_LAUNCH_BLOCKING=1 names it)",
-                 cudaGetErrorString(error));
+    if (error != cudaSuccess) gpu_note(own, "a kernel", HOW_TO_NAME, cudaGetErrorString(error));
     if (!own->failure[0]) return true;
     std::snprintf(message, bytes, "%s", own->failure);
     return false;
+}
+
+static bool gpu_failed(void *state) {
+    return launches_wait() && gpu(state)->failure[0];
 }
 
 static bool gpu_synchronise(void *state, char *message, size_t bytes) {
@@ -214,8 +226,10 @@ static bool gpu_synchronise(void *state, char *message, size_t bytes) {
     return verdict(own, cudaStreamSynchronize(own->stream), message, bytes);
 }
 
+/* Where launches wait nothing is recorded: of a recording only the whole would have failed. */
 static bool gpu_record(void *state) {
     GpuState *own = gpu(state);
+    if (launches_wait()) return false;
     const cudaError_t error = cudaStreamBeginCapture(own->stream, cudaStreamCaptureModeThreadLocal);
     note(own, "recording a step", error);
     return error == cudaSuccess;
@@ -292,6 +306,7 @@ constinit const CudaLibrary backend = {.interface = CUDA_INTERFACE,
                                        .copy = gpu_copy,
                                        .zero = gpu_zero,
                                        .synchronise = gpu_synchronise,
+                                       .failed = gpu_failed,
                                        .record = gpu_record,
                                        .recorded = gpu_recorded,
                                        .launch = gpu_launch,

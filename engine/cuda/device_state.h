@@ -3,10 +3,15 @@
 #define LONGHAUL_CUDA_DEVICE_STATE_H
 
 #include <array>
-#include <cublasLt.h>
 #include <map>
 
 #include "engine/cuda/grid.cuh"
+
+#ifdef LONGHAUL_EMULATED
+#include "engine/cuda/emulated_cublas.h"
+#else
+#include <cublasLt.h>
+#endif
 
 /* 32 MiB is what cuBLASLt's fastest kernels want on the newest architecture. */
 enum { GPU_WORKSPACE = 32 << 20 };

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "engine/cuda/emulated_matrix.h"
-#include "engine/cuda/emulated_memory.h"
 #include "engine/cuda/fibre.h"
 #include "engine/cuda/races.h"
 
@@ -98,8 +97,7 @@ struct Machine {
     bool moved = false;    /* some thread does more than wait for a count */
     Place scheduler;
     Fibre *running = nullptr;
-    void (*body)(void *) = nullptr;
-    void *arguments = nullptr;
+    const std::function<void()> *body = nullptr;
     const char *kernel = "";
     int any[MOST_RESIDENT] = {}; /* of meet_block_or */
 };
@@ -131,7 +129,7 @@ void give_way(State state) {
 /* A fibre lives as long as the machine and runs one thread after the other. */
 void fibre_main() {
     for (;;) {
-        machine.body(machine.arguments);
+        (*machine.body)();
         if (!machine.products[fibre_number()].running.empty())
             complain("a thread ends before its products");
         if (!machine.copies[fibre_number()].under_way.empty())
@@ -418,26 +416,26 @@ void await_count(const unsigned *counter, unsigned count) {
     races::count_awaited(counter, count);
 }
 
-void run_grid(const Run *run, const char *name, Together together, unsigned size, dim3 grid,
-              dim3 block, size_t shared, void (*body)(void *), void *arguments) {
+void run_grid(const Launch &launch, const std::function<void()> &body) {
+    const dim3 grid = launch.grid, block = launch.block;
+    const unsigned size = launch.size;
+    const size_t shared = launch.shared;
     prepare_machine();
-    machine.resident = together == RESIDENT;
-    machine.kernel = name;
-    machine.body = body;
-    machine.arguments = arguments;
+    machine.resident = launch.together == RESIDENT;
+    machine.kernel = launch.name;
+    machine.body = &body;
     if (block.y != 1 || block.z != 1) complain("blocks have one extent");
     if (!block.x || block.x > MOST_THREADS || block.x % WARP)
         complain("1 to 32 whole warps a block");
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535)
         complain("a grid has 1 to 2^31 - 1 blocks, 65535 in y and z");
-    if (together == CLUSTER && (!size || size > MOST_CLUSTER || grid.x % size))
+    if (launch.together == CLUSTER && (!size || size > MOST_CLUSTER || grid.x % size))
         complain("clusters of up to 4 blocks along x divide a grid");
-    if (together == RESIDENT && (size > MOST_RESIDENT || size * block.x > MOST_FIBRES))
+    if (machine.resident && (size > MOST_RESIDENT || size * block.x > MOST_FIBRES))
         complain("more blocks than run at the same time");
     if (shared > MOST_SHARED) complain("more shared memory than an H100 has");
-    const Opened opened(state_of(run));
     const uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
-    const int order = run->threads;
+    const int order = launch.order;
     machine.copies_wait = order > 1;
     races::launch_begins(grid.x, grid.y);
     for (uint64_t b = 0; b < blocks; b += size) {

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
-#include <tuple>
-#include <utility>
+
+#include "engine/cuda/emulated_runtime.h"
 
 #define KERNEL static
 #define __device__
@@ -15,12 +15,6 @@
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(...)
-
-struct dim3 {
-    unsigned x, y, z;
-    constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {
-    }
-};
 
 struct alignas(8) float2 {
     float x, y;
@@ -88,17 +82,15 @@ void await_met(const unsigned *counter, unsigned count);
 /* Most blocks and threads that run at the same time, and bytes of a block's shared memory. */
 enum { MOST_RESIDENT = 32, MOST_FIBRES = 8192, MOST_SHARED = 227 * 1024 };
 
-enum Together { CLUSTER, RESIDENT };
-/* `size` blocks run at the same time: of a cluster, or all of the grid. */
-void run_grid(const Run *run, const char *name, Together together, unsigned size, dim3 grid,
-              dim3 block, size_t shared, void (*body)(void *), void *arguments);
+/* Runs a launch; the body is that of one thread. */
+void run_grid(const Launch &launch, const std::function<void()> &body);
 
 } // namespace emulation
 
-#define threadIdx (emulation::current.thread)
-#define blockIdx (emulation::current.block)
-#define blockDim (emulation::current.block_size)
-#define gridDim (emulation::current.grid_size)
+inline constexpr dim3 &threadIdx = emulation::current.thread;
+inline constexpr dim3 &blockIdx = emulation::current.block;
+inline constexpr dim3 &blockDim = emulation::current.block_size;
+inline constexpr dim3 &gridDim = emulation::current.grid_size;
 
 static inline void __syncthreads() {
     emulation::meet_block();
@@ -159,13 +151,6 @@ static inline void cluster_sync() {
 template <class T> inline T *in_block(T *own, unsigned rank) {
     return reinterpret_cast<T *>(emulation::in_block(own, rank));
 }
-static inline unsigned most_cluster(const Run *) {
-    return 4;
-}
-static inline bool has_warpgroup_products(const Run *) {
-    return true;
-}
-
 using std::max;
 using std::min;
 
@@ -175,47 +160,6 @@ static inline void sincosf(float x, float *sine, float *cosine, int) {
 }
 static inline float rsqrtf(float x) {
     return 1.0f / sqrtf(x);
-}
-
-static inline size_t most_shared(const Run *) {
-    return emulation::MOST_SHARED;
-}
-template <class... P>
-unsigned resident_blocks(const Run *, void (*)(P...), unsigned threads, size_t) {
-    return std::min<unsigned>(emulation::MOST_RESIDENT, emulation::MOST_FIBRES / threads);
-}
-
-template <class... P, class... A>
-void launch_with(emulation::Together together, unsigned size, const char *name, const Run *run,
-                 void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... arguments) {
-    struct Bound {
-        void (*kernel)(P...);
-        std::tuple<P...> arguments;
-    } bound = {kernel, std::tuple<P...>(static_cast<P>(arguments)...)};
-    emulation::run_grid(
-        run, name, together, size, grid, block, shared,
-        [](void *context) {
-            const Bound *self = static_cast<const Bound *>(context);
-            std::apply(self->kernel, self->arguments);
-        },
-        &bound);
-}
-
-template <class... P, class... A>
-void launch_cluster(const char *name, const Run *run, void (*kernel)(P...), unsigned cluster,
-                    A... rest) {
-    launch_with(emulation::CLUSTER, cluster, name, run, kernel, rest...);
-}
-
-template <class... P, class... A>
-void launch_resident(const char *name, const Run *run, void (*kernel)(P...), unsigned blocks,
-                     A... rest) {
-    launch_with(emulation::RESIDENT, blocks, name, run, kernel, blocks, rest...);
-}
-
-template <class... P, class... A>
-void launch_named(const char *name, const Run *run, void (*kernel)(P...), A... rest) {
-    launch_with(emulation::CLUSTER, 1, name, run, kernel, rest...);
 }
 
 #endif

@@ -26,7 +26,7 @@ struct RunValues {
     uint64_t seed, pass;
 };
 
-/* What the library keeps from open to close; each backend appends its own (engine/cuda/backend.h).
+/* What the library keeps from open to close; GpuState (engine/cuda/device_state.h) appends to it.
  * Run.device points at a pointer to it. */
 struct CudaState {
     RunValues *values; /* in device memory, like the next two */
@@ -83,6 +83,8 @@ template <class T> __device__ inline T *in_block(T *own, unsigned rank) {
     return own + rank * 0;
 #endif
 }
+#endif
+
 unsigned most_cluster(const Run *run);
 /* Bytes of shared memory that a block may ask for at its launch. */
 size_t most_shared(const Run *run);
@@ -92,20 +94,6 @@ bool has_warpgroup_products(const Run *run);
 cudaStream_t stream_of(const Run *run);
 /* Keeps the first error of a launch together with the kernel's name. */
 void note_launch(const Run *run, const char *kernel, cudaError_t error);
-
-template <class... P, class... A>
-void launch_named(const char *name, const Run *run, void (*kernel)(P...), dim3 grid, dim3 block,
-                  size_t shared, A... arguments) {
-    cudaError_t error = cudaSuccess;
-    if (shared > 48 * 1024) /* beyond this a kernel must ask */
-        error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                                     cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    if (error == cudaSuccess) {
-        kernel<<<grid, block, shared, stream_of(run)>>>(static_cast<P>(arguments)...);
-        error = cudaGetLastError();
-    }
-    note_launch(run, name, error);
-}
 
 /* A launch with an attribute, or NULL. */
 template <class... P, class... A>
@@ -119,12 +107,21 @@ void launch_with(const cudaLaunchAttribute *attribute, const char *name, const R
     config.stream = stream_of(run);
     config.attrs = &own;
     config.numAttrs = attribute != NULL;
-    cudaError_t error =
-        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    cudaError_t error = cudaSuccess;
+    if (shared > 48 * 1024) /* beyond this a kernel must ask */
+        error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+#ifdef LONGHAUL_EMULATED
+    emulation::announce(name, run->threads);
+#endif
     if (error == cudaSuccess)
         error = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
     note_launch(run, name, error);
+}
+
+template <class... P, class... A>
+void launch_named(const char *name, const Run *run, void (*kernel)(P...), A... rest) {
+    launch_with(NULL, name, run, kernel, rest...);
 }
 
 template <class... P, class... A>
@@ -151,7 +148,6 @@ template <class... P>
 unsigned resident_blocks(const Run *run, void (*kernel)(P...), unsigned threads, size_t shared) {
     return resident_blocks_of(run, reinterpret_cast<const void *>(kernel), threads, shared);
 }
-#endif
 
 /* LAUNCH(run, (kernel<int>), grid, block, bytes of shared memory, arguments...) */
 #define LAUNCH(run, kernel, ...) launch_named(#kernel, run, kernel, __VA_ARGS__)

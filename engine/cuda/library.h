@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* Raised with every change to a structure that both sides know. */
-enum { CUDA_INTERFACE = 3 };
+enum { CUDA_INTERFACE = 4 };
 
 typedef struct CudaOp {
     const char *name; /* of the Op */
@@ -43,6 +43,7 @@ typedef struct CudaLibrary {
     void (*zero)(void *state, void *memory, size_t bytes);
     void (*prepare)(void *state, const Run *run);
     bool (*synchronise)(void *state, char *message, size_t bytes);
+    bool (*failed)(void *state);
     void (*update)(void *state, const AdamWFlat *flat, const AdamWPart *parts, int count,
                    double clip, double *norm);
     bool (*record)(void *state);

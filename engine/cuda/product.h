@@ -1,5 +1,4 @@
-/* Matrix products on the device, row-major floats: by cuBLASLt, or by a kernel of our own in the
- * emulation and for checks. */
+/* Matrix products on the device, row-major floats, by cuBLASLt. */
 #ifndef LONGHAUL_CUDA_PRODUCT_H
 #define LONGHAUL_CUDA_PRODUCT_H
 
@@ -24,8 +23,5 @@ struct Product {
 };
 
 void product(const Run *run, const Product &product);
-
-/* Plain float32: tiles in shared memory, four by four results a thread, k in ascending order. */
-void product_tiled(const Run *run, const Product &product);
 
 #endif
