@@ -12,10 +12,11 @@ typedef struct CheckOptions {
     const char *filter; /* part of "op/NAME/CASE/isa" or "model/NAME/PROPERTY"; NULL: all */
     bool verbose;       /* a line per check, not only per failure */
     double sabotage;    /* relative error put into one output and one gradient: must be caught */
-    const char *device; /* whose kernels of operations; NULL: the CPU's, every instruction set */
-    Products products;  /* what a GPU's matrix products round their inputs to; widens tolerances */
-    double work_limit;  /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
-    bool one_order;     /* not also on 2 and 3 threads, for the same bits */
+    const char
+        *device;       /* whose kernels; NULL: the CPU's, of operations for every instruction set */
+    Products products; /* what a GPU's matrix products round their inputs to; widens tolerances */
+    double work_limit; /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
+    bool one_order;    /* not also on 2 and 3 threads, for the same bits */
     /* "key=value key=value" of the backbone or the model, for other models than the usual ones;
      * NULL: none. */
     const char *settings;

@@ -28,6 +28,7 @@ typedef struct Bench {
     const CheckOptions *options;
     CheckCount *count;
     const Model *model;
+    Device *device; /* NULL: CPU */
 } Bench;
 
 static void verdict(const Bench *bench, bool good, const char *property, double measured,
@@ -54,7 +55,9 @@ static bool open_or_report(const Bench *bench, Subject *subject, const SubjectSh
     Error error = {0};
     const char *other = bench->options->settings;
     snprintf(text, sizeof text, "%s %s %s", settings, other ? other : "", more);
-    if (subject_open(subject, bench->model, text, shape, like, &error) == STATUS_OK) return true;
+    if (subject_open_on(bench->device, subject, bench->model, text, shape, like, &error) ==
+        STATUS_OK)
+        return true;
     snprintf(name, sizeof name, "model/%s/%s", bench->model->name, property);
     check_report(bench->options, bench->count, false, name, "%s", error.message);
     subject_close(subject);
@@ -69,7 +72,7 @@ static void random_values(float *values, int64_t size, const char *stream) {
 static float *values_of(const Tensor *tensor) {
     const size_t bytes = (size_t)tensor_size(tensor) * sizeof(float);
     float *copy = memory_take(bytes);
-    memcpy(copy, tensor->data, bytes);
+    memcpy(copy, tensor->host, bytes);
     return copy;
 }
 
@@ -105,7 +108,7 @@ static void check_gradient(const Bench *bench, bool causal) {
     subject_disturb(&subject, 0.05);
     const int64_t size = tensor_size(subject.out);
     float *cotangent = memory_take((size_t)size * sizeof *cotangent);
-    random_values(subject.x->data, tensor_size(subject.x), "check/x");
+    random_values(subject.x->host, tensor_size(subject.x), "check/x");
     random_values(cotangent, size, "check/cotangent");
     subject_backward(&subject, cotangent, 1);
 
@@ -113,7 +116,7 @@ static void check_gradient(const Bench *bench, bool causal) {
     Reference *reference = reference_open(subject.tape, &run);
     reference_forward(reference);
     const double forward =
-        reference_error(subject.out->data, reference_values(reference, subject.out), size);
+        reference_error(subject.out->host, reference_values(reference, subject.out), size);
     verdict(bench, forward <= forward_tolerance, causal ? "forward" : "forward-bidirectional",
             forward, forward_tolerance);
     const Seeds seeds = {1, {subject.out}, {cotangent}};
@@ -122,7 +125,7 @@ static void check_gradient(const Bench *bench, bool causal) {
         const Parameter *parameter = subject.parameters->list[p];
         if (parameter->group.frozen) continue;
         if (p == 0 && bench->options->sabotage > 0)
-            parameter->tensor.gradient[0] += (float)bench->options->sabotage;
+            parameter->tensor.host_gradient[0] += (float)bench->options->sabotage;
         const double error = reference_gradient_error(reference, &parameter->tensor, &seeds, 3);
         if (!(error <= gradient_tolerance))
             fprintf(bench->options->out, "     gradient of %s is off by %.2e\n",
@@ -142,20 +145,20 @@ static void check_causality(const Bench *bench) {
     if (!open_or_report(bench, &subject, &evaluated, NULL, "causality", "")) return;
     subject_disturb(&subject, 0.05);
     const int64_t width = subject.backbone.width;
-    random_values(subject.x->data, tensor_size(subject.x), "check/x");
+    random_values(subject.x->host, tensor_size(subject.x), "check/x");
     subject_forward(&subject, 1);
     float *before = values_of(subject.out);
     double worst = 0, least_effect = INFINITY;
     for (int64_t t = 1; t < LENGTH; t += 3) {
-        random_values(subject.x->data, tensor_size(subject.x), "check/x");
+        random_values(subject.x->host, tensor_size(subject.x), "check/x");
         for (int64_t b = 0; b < BATCH; b++)
             for (int64_t d = 0; d < width; d++)
-                subject.x->data[(b * LENGTH + t) * width + d] += 1.0f + 0.1f * (float)d;
+                subject.x->host[(b * LENGTH + t) * width + d] += 1.0f + 0.1f * (float)d;
         subject_forward(&subject, 1);
         const double leak =
-            difference(before, LENGTH, subject.out->data, LENGTH, BATCH, width, 0, t);
+            difference(before, LENGTH, subject.out->host, LENGTH, BATCH, width, 0, t);
         const double effect =
-            difference(before, LENGTH, subject.out->data, LENGTH, BATCH, width, t, LENGTH);
+            difference(before, LENGTH, subject.out->host, LENGTH, BATCH, width, t, LENGTH);
         worst = worse(worst, leak);
         if (effect < least_effect) least_effect = effect;
     }
@@ -167,21 +170,21 @@ static void check_causality(const Bench *bench) {
 /* The first outputs do not depend on how long the sequence goes on. */
 static void check_prefix(const Bench *bench) {
     if (!wanted(bench, "prefix", EXEMPT_PREFIX)) return;
-    Subject subject, shorter;
-    if (!open_or_report(bench, &subject, &evaluated, NULL, "prefix", "")) return;
-    subject_disturb(&subject, 0.05);
     SubjectShape shape = evaluated;
+    Subject subject, shorter;
+    if (!open_or_report(bench, &subject, &shape, NULL, "prefix", "")) return;
+    subject_disturb(&subject, 0.05);
     shape.length = 7;
     if (open_or_report(bench, &shorter, &shape, &subject, "prefix", "")) {
         const int64_t width = subject.backbone.width;
-        random_values(subject.x->data, tensor_size(subject.x), "check/x");
+        random_values(subject.x->host, tensor_size(subject.x), "check/x");
         for (int64_t b = 0; b < BATCH; b++)
-            memcpy(shorter.x->data + b * 7 * width, subject.x->data + b * LENGTH * width,
+            memcpy(shorter.x->host + b * 7 * width, subject.x->host + b * LENGTH * width,
                    (size_t)(7 * width) * sizeof(float));
         subject_forward(&subject, 1);
         subject_forward(&shorter, 1);
         const double error =
-            difference(subject.out->data, LENGTH, shorter.out->data, 7, BATCH, width, 0, 7);
+            difference(subject.out->host, LENGTH, shorter.out->host, 7, BATCH, width, 0, 7);
         verdict(bench, error <= same_tolerance, "prefix", error, same_tolerance);
         subject_close(&shorter);
     }
@@ -196,7 +199,7 @@ static void copy_rows(Subject *to, const Subject *from) {
         if (!other || other->group.frozen) continue;
         const int64_t size = tensor_size(&other->tensor);
         if (size <= tensor_size(own))
-            memcpy(own->data, other->tensor.data, (size_t)size * sizeof(float));
+            memcpy(own->host, other->tensor.host, (size_t)size * sizeof(float));
     }
 }
 
@@ -204,18 +207,19 @@ static void copy_rows(Subject *to, const Subject *from) {
  * eval` may ask for these. */
 static void check_longer(const Bench *bench) {
     if (!wanted(bench, "longer", EXEMPT_LONGER)) return;
+    SubjectShape shape = whole;
     Subject subject, longer;
     if (!open_or_report(bench, &subject, &whole, NULL, "longer", "")) return;
     subject_disturb(&subject, 0.05);
-    SubjectShape shape = whole;
     shape.max_length = 5 * MAX_LENGTH; /* further than to the next power of two */
     if (open_or_report(bench, &longer, &shape, NULL, "longer", "")) {
         copy_rows(&longer, &subject);
-        random_values(subject.x->data, tensor_size(subject.x), "check/x");
-        random_values(longer.x->data, tensor_size(longer.x), "check/x");
+        subject_send(&longer);
+        random_values(subject.x->host, tensor_size(subject.x), "check/x");
+        random_values(longer.x->host, tensor_size(longer.x), "check/x");
         subject_forward(&subject, 1);
         subject_forward(&longer, 1);
-        const double error = difference(subject.out->data, LENGTH, longer.out->data, LENGTH, BATCH,
+        const double error = difference(subject.out->host, LENGTH, longer.out->host, LENGTH, BATCH,
                                         subject.backbone.width, 0, LENGTH);
         verdict(bench, error <= same_tolerance, "longer", error, same_tolerance);
         subject_close(&longer);
@@ -231,16 +235,16 @@ static void check_batch(const Bench *bench) {
     subject_disturb(&subject, 0.05);
     const int64_t row = LENGTH * subject.backbone.width;
     const size_t bytes = (size_t)row * sizeof(float);
-    random_values(subject.x->data, tensor_size(subject.x), "check/x");
+    random_values(subject.x->host, tensor_size(subject.x), "check/x");
     float *x = values_of(subject.x);
     subject_forward(&subject, 1);
     float *out = values_of(subject.out), *turned = values_of(subject.out);
     for (int64_t b = 0; b < BATCH; b++) {
-        memcpy(subject.x->data + b * row, x + (BATCH - 1 - b) * row, bytes);
+        memcpy(subject.x->host + b * row, x + (BATCH - 1 - b) * row, bytes);
         memcpy(turned + b * row, out + (BATCH - 1 - b) * row, bytes);
     }
     subject_forward(&subject, 1);
-    const double error = difference(turned, LENGTH, subject.out->data, LENGTH, BATCH,
+    const double error = difference(turned, LENGTH, subject.out->host, LENGTH, BATCH,
                                     subject.backbone.width, 0, LENGTH);
     verdict(bench, error <= same_tolerance, "batch", error, same_tolerance);
     free(x);
@@ -260,21 +264,21 @@ static void check_padding(const Bench *bench) {
     Subject subject;
     if (!open_or_report(bench, &subject, &shape, NULL, "padding", "")) return;
     const int64_t width = subject.backbone.width;
-    memcpy(subject.lengths->integers, lengths, sizeof lengths);
+    memcpy(subject.lengths->host_integers, lengths, sizeof lengths);
     subject_disturb(&subject, 0.05);
-    random_values(subject.x->data, tensor_size(subject.x), "check/x");
+    random_values(subject.x->host, tensor_size(subject.x), "check/x");
     subject_forward(&subject, 1);
     float *before = values_of(subject.out);
     double leak = 0;
     for (int64_t b = 0; b < BATCH; b++) {
         const int64_t row = b * LENGTH * width, length = lengths[b];
         for (int64_t i = length * width; i < LENGTH * width; i++)
-            subject.x->data[row + i] = 5 - 2 * subject.x->data[row + i];
+            subject.x->host[row + i] = 5 - 2 * subject.x->host[row + i];
     }
     subject_forward(&subject, 1);
     for (int64_t b = 0; b < BATCH; b++) {
         const int64_t row = b * LENGTH * width;
-        leak = worse(leak, difference(before + row, LENGTH, subject.out->data + row, LENGTH, 1,
+        leak = worse(leak, difference(before + row, LENGTH, subject.out->host + row, LENGTH, 1,
                                       width, 0, lengths[b]));
     }
     verdict(bench, leak <= 1e-5, "padding", leak, 1e-5);
@@ -291,22 +295,22 @@ static void check_step(const Bench *bench) {
     if (open_or_report(bench, &step, &one, &subject, "step", "")) {
         const int64_t width = subject.backbone.width;
         const size_t bytes = (size_t)width * sizeof(float);
-        random_values(subject.x->data, tensor_size(subject.x), "check/x");
+        random_values(subject.x->host, tensor_size(subject.x), "check/x");
         subject_forward(&subject, 1);
         float *steps = memory_take((size_t)tensor_size(subject.out) * sizeof *steps);
         for (int round = 0; round < 2; round++) { /* twice: the state must reset */
             tape_reset_state(step.tape);
             for (int64_t t = 0; t < LENGTH; t++) {
                 for (int64_t b = 0; b < BATCH; b++)
-                    memcpy(step.x->data + b * width, subject.x->data + (b * LENGTH + t) * width,
+                    memcpy(step.x->host + b * width, subject.x->host + (b * LENGTH + t) * width,
                            bytes);
                 subject_forward(&step, 1);
                 for (int64_t b = 0; b < BATCH; b++)
-                    memcpy(steps + (b * LENGTH + t) * width, step.out->data + b * width, bytes);
+                    memcpy(steps + (b * LENGTH + t) * width, step.out->host + b * width, bytes);
             }
         }
         const double error =
-            difference(subject.out->data, LENGTH, steps, LENGTH, BATCH, width, 0, LENGTH);
+            difference(subject.out->host, LENGTH, steps, LENGTH, BATCH, width, 0, LENGTH);
         verdict(bench, error <= same_tolerance, "step", error, same_tolerance);
         free(steps);
         subject_close(&step);
@@ -321,20 +325,20 @@ static void check_bits(const Bench *bench) {
     size_t bytes = 0;
     bool same = true;
     for (int variant = 0; variant < 4; variant++) {
-        Subject subject;
         const char *more = variant == 3 ? "recompute=yes" : "";
+        Subject subject;
         if (!open_or_report(bench, &subject, &whole, NULL, "bits", more)) break;
         subject_disturb(&subject, 0.05);
         float *cotangent = memory_take((size_t)tensor_size(subject.out) * sizeof *cotangent);
-        random_values(subject.x->data, tensor_size(subject.x), "check/x");
+        random_values(subject.x->host, tensor_size(subject.x), "check/x");
         random_values(cotangent, tensor_size(subject.out), "check/cotangent");
         subject_backward(&subject, cotangent, variant == 3 ? 1 : variant + 1);
         bytes = (size_t)subject.parameters->size * sizeof(float);
         if (!first) {
             first = memory_take(bytes);
-            memcpy(first, subject.parameters->gradients, bytes);
+            memcpy(first, subject.parameters->host_gradients, bytes);
         }
-        same = same && memcmp(first, subject.parameters->gradients, bytes) == 0;
+        same = same && memcmp(first, subject.parameters->host_gradients, bytes) == 0;
         free(cotangent);
         subject_close(&subject);
     }
@@ -356,6 +360,8 @@ static bool open_cell(const Bench *bench, Cell *cell, const char *property) {
     for (char *key; status == STATUS_OK && (key = strtok_r(rest, "= ", &rest));)
         status = cell_set(cell, key, strtok_r(rest, " ", &rest), &error);
     free(other);
+    if (bench->options->device)
+        snprintf(cell->device, sizeof cell->device, "%s", bench->options->device);
     if (status == STATUS_OK) return true;
     char name[128];
     snprintf(name, sizeof name, "model/%s/%s", bench->model->name, property);
@@ -364,9 +370,10 @@ static bool open_cell(const Bench *bench, Cell *cell, const char *property) {
 }
 
 /* An untrained network knows nothing: its loss is near log V. Then it learns eight examples by
- * heart, which no network with a broken gradient, frozen part or wrong label path does. */
+ * heart, which no network with a broken gradient, frozen part or wrong label path does. Emulated
+ * devices, the ones with a limit, are too slow for that. */
 static void check_learning(const Bench *bench) {
-    if (!wanted(bench, "learns", 0)) return;
+    if (bench->options->work_limit > 0 || !wanted(bench, "learns", 0)) return;
     Cell cell;
     Session session;
     Error error = {0};
@@ -384,10 +391,11 @@ static void check_learning(const Bench *bench) {
                 const Run run = {.threads = 1, .training = true, .seed = 1};
                 network_load(network, &session.problem, &batch, m * session.micro_batch,
                              batch.labels);
-                network->loss->gradient[0] = 1;
+                network->loss->host_gradient[0] = 1;
                 tape_forward(network->tape, &run);
                 tape_backward(network->tape, &run);
-                last += (double)network->loss->data[0];
+                tape_finish(network->tape, NULL); /* a failure leaves a loss that does not fall */
+                last += (double)network->loss->host[0];
             }
             if (step == 0) first = last;
             const Optimizer optimizer = {.rate = cell.run.lr,
@@ -415,8 +423,17 @@ static void check_learning(const Bench *bench) {
 void check_models(const CheckOptions *options, CheckCount *count) {
     int models;
     const Model *const *list = model_list(&models);
+    Device device = {0};
+    Error error = {0};
+    if (options->device && device_open(&device, options->device, &error) != STATUS_OK) {
+        check_report(options, count, false, "model", "%s", error.message);
+        return;
+    }
     for (int m = 0; m < models; m++) {
-        const Bench bench = {.options = options, .count = count, .model = list[m]};
+        const Bench bench = {.options = options,
+                             .count = count,
+                             .model = list[m],
+                             .device = options->device ? &device : NULL};
         check_gradient(&bench, true);
         check_gradient(&bench, false);
         check_causality(&bench);
@@ -428,4 +445,5 @@ void check_models(const CheckOptions *options, CheckCount *count) {
         check_bits(&bench);
         check_learning(&bench);
     }
+    if (options->device) device_close(&device);
 }

@@ -8,7 +8,8 @@ usage() {
 bench/gpu.sh [PART ...] [--device cuda] [--seconds S] [--keep FOLDER] [-- key=value ...]
 
 PART (all of them when none is named):
-  check     every kernel against the references; float, and tf32 and bf16 where something multiplies
+  check     every kernel against the references, and every model; float, and tf32 and bf16 where something
+            multiplies
   same      each model, 30 steps of MQAR here and on the CPU: difference of the test loss
   resume    each model, killed twice with kill -9 and run again, beside a run left alone: SHA-256 of
             weights and moments
@@ -69,9 +70,10 @@ check() {
     echo '| products | checks |'
     echo '|---|---|'
     local products what
+    local -A names=([float]='op/ model/' [tf32]="$(echo op/{attention,linear,linear_attention,cross_entropy,lstm}/)")
+    names[bf16]="${names[tf32]} $(echo op/{delta_rule,gated_linear_attention,taylor_attention}/)"
     for products in float tf32 bf16; do
-        what=op/
-        for what in $([ $products = float ] && echo op/ || echo op/{attention,linear,cross_entropy,lstm}/); do
+        for what in ${names[$products]}; do
             "$program" check "$what" --device "$device" --products $products --quiet
         done >"$keep/check-$products.txt" 2>&1 || failed "check in $products: $keep/check-$products.txt"
         awk -v products=$products '/ passed, / { passed += $1; failed += $3 }

@@ -1,6 +1,7 @@
 #include "bench/subject.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,11 @@ static Status set_all(Subject *subject, const char *settings, Error *error) {
 
 Status subject_open(Subject *subject, const Model *model, const char *settings,
                     const SubjectShape *shape, const Subject *like, Error *error) {
+    return subject_open_on(NULL, subject, model, settings, shape, like, error);
+}
+
+Status subject_open_on(Device *device, Subject *subject, const Model *model, const char *settings,
+                       const SubjectShape *shape, const Subject *like, Error *error) {
     *subject = (Subject){.model = model, .owns_parameters = !like};
     subject->options = memory_take(model->options.bytes + 1);
     option_defaults(&backbone_options, &subject->backbone);
@@ -38,7 +44,8 @@ Status subject_open(Subject *subject, const Model *model, const char *settings,
     if (model->validate &&
         model->validate(&subject->backbone, subject->options, error) != STATUS_OK)
         return error->status;
-    if (device_open(&subject->device, "cpu", error) != STATUS_OK) return error->status;
+    subject->device = device ? device : &subject->own;
+    if (!device && device_open(&subject->own, "cpu", error) != STATUS_OK) return error->status;
 
     subject->parameters = like ? like->parameters : parameters_open();
     subject->tape = tape_open(subject->parameters, shape->mode);
@@ -56,17 +63,20 @@ Status subject_open(Subject *subject, const Model *model, const char *settings,
     subject->out = model_record(subject->tape, model, &context, subject->x);
     tape_keep(subject->tape, subject->out);
     if (shape->mode == TAPE_TRAIN) tape_seed(subject->tape, subject->out);
+    tape_set_device(subject->tape, subject->device, PRODUCTS_FLOAT);
     if (tape_plan(subject->tape, 3, error) != STATUS_OK) return error->status;
-    if (!like && parameters_allocate(subject->parameters, &subject->device, true, 1, error))
+    if (!like && parameters_allocate(subject->parameters, subject->device, true, 1, error))
         return error->status;
-    return tape_allocate(subject->tape, &subject->device, error);
+    if (tape_allocate(subject->tape, subject->device, error) != STATUS_OK) return error->status;
+    tape_record(subject->tape);
+    return STATUS_OK;
 }
 
 void subject_close(Subject *subject) {
     tape_close(subject->tape);
     if (subject->owns_parameters) parameters_close(subject->parameters);
     free(subject->options);
-    device_close(&subject->device);
+    device_close(&subject->own);
     *subject = (Subject){0};
 }
 
@@ -78,20 +88,39 @@ void subject_disturb(Subject *subject, double deviation) {
         if (parameter->group.frozen && !average) continue;
         for (int64_t i = 0; i < tensor_size(&parameter->tensor); i++) {
             const double change = deviation * random_normal(&random);
-            parameter->tensor.data[i] += (float)(average ? fabs(change) : change);
+            parameter->tensor.host[i] += (float)(average ? fabs(change) : change);
         }
     }
+    subject_send(subject);
+}
+
+static void insist(Status status, const Error *error) {
+    if (status == STATUS_OK) return;
+    fprintf(stderr, "longhaul: %s\n", error->message);
+    exit((int)status);
+}
+
+void subject_send(Subject *subject) {
+    Error error = {0};
+    insist(parameters_send(subject->parameters, &error), &error);
 }
 
 void subject_forward(Subject *subject, int threads) {
     const Run run = {.threads = threads, .seed = 1};
+    Error error = {0};
     tape_forward(subject->tape, &run);
+    insist(tape_finish(subject->tape, &error), &error);
 }
 
 void subject_backward(Subject *subject, const float *cotangent, int threads) {
     const Run run = {.threads = threads, .seed = 1};
-    memset(subject->parameters->gradients, 0, (size_t)subject->parameters->size * sizeof(float));
-    tape_forward(subject->tape, &run);
-    memcpy(subject->out->gradient, cotangent, (size_t)tensor_size(subject->out) * sizeof(float));
+    Parameters *parameters = subject->parameters;
+    Error error = {0};
+    memset(parameters->host_gradients, 0, (size_t)parameters->size * sizeof(float));
+    subject_send(subject);
+    subject_forward(subject, threads);
+    memcpy(subject->out->host_gradient, cotangent,
+           (size_t)tensor_size(subject->out) * sizeof(float));
     tape_backward(subject->tape, &run);
+    insist(parameters_fetch(parameters, &error), &error);
 }

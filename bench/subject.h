@@ -12,12 +12,13 @@ typedef struct SubjectShape {
     bool padded; /* the model is told the sequences' lengths: fill the integers of `lengths` */
 } SubjectShape;
 
-/* Features only: no embedding, no head. */
+/* Features only: no embedding, no head. Numbers are read and written at Tensor.host and the like.
+ */
 typedef struct Subject {
     const Model *model;
     Backbone backbone;
     void *options;
-    Device device;
+    Device own, *device;
     Parameters *parameters;
     bool owns_parameters;
     Tape *tape;
@@ -30,6 +31,9 @@ typedef struct Subject {
  * seed 1. Close `like` last. */
 Status subject_open(Subject *subject, const Model *model, const char *settings,
                     const SubjectShape *shape, const Subject *like, Error *error);
+/* The same on a device that is open; NULL: on a CPU of the subject's own. */
+Status subject_open_on(Device *device, Subject *subject, const Model *model, const char *settings,
+                       const SubjectShape *shape, const Subject *like, Error *error);
 void subject_close(Subject *subject);
 
 /* Adds deviation * N(0, 1) to every parameter that is trained, so that no zero or one of an
@@ -37,6 +41,10 @@ void subject_close(Subject *subject);
  */
 void subject_disturb(Subject *subject, double deviation);
 
+/* To the device, after host values of parameters were changed. */
+void subject_send(Subject *subject);
+
+/* A device that fails ends the program: nothing can be checked with it any more. */
 void subject_forward(Subject *subject, int threads);
 
 /* Forward and backward from a cotangent of out (B, L, D); parameter gradients start from zero. */

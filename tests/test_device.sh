@@ -8,6 +8,10 @@ cd "$(dirname "$0")/.." || exit 74
 work=$(mktemp -d) || exit 74
 trap 'rm -rf "$work"' EXIT
 . tests/check.sh
+streams=(out err)
+
+# ---- properties of every model, decoding token by token among them
+check 'models' 0 ' passed, 0 failed' "$longhaul" check model/ --device cuda-emulated --quiet
 
 # ---- training: what reads host memory too early or writes it too late, an argument that was recorded and
 # should change, memory let go of before backward reads it. Weights and data are bit-equal on both devices.
@@ -93,7 +97,6 @@ presets:
   quick: {seeds: [1]}
 YAML
 sweep=("$longhaul" sweep "$work/two.yaml" --device cuda-emulated --results "$work/sweep" --quiet)
-streams=(out err)
 check 'a sweep with a cell that fails' 1 '1 of 2 cells done, 1 failed' failing 3 700 "$kernel" "${sweep[@]}"
 expect 'the message names op, model and step' grep -q "$named" "$work/out"
 check 'a sweep that tries again' 0 '2 of 2 cells done, 0 failed' "${sweep[@]}" --retry-failed
