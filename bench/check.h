@@ -16,7 +16,8 @@ typedef struct CheckOptions {
         *device;       /* whose kernels; NULL: the CPU's, of operations for every instruction set */
     Products products; /* what a GPU's matrix products round their inputs to; widens tolerances */
     double work_limit; /* benchmark rows above so many FLOPs are left out; 0: 1e9 */
-    bool one_order;    /* not also on 2 and 3 threads, for the same bits */
+    bool one_order;    /* not also on 2 and 3 threads; gradients accumulate in every other row only,
+                          which does not compare them then */
     /* "key=value key=value" of the backbone or the model, for other models than the usual ones;
      * NULL: none. */
     const char *settings;

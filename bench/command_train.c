@@ -171,7 +171,8 @@ static Status train(Job *job, Error *error) {
     Status status = cell_train(&job->cell, &options, &result, error);
     if (leads(job) && job->terminal && !job->flags->quiet) terminal_status("");
     job->failed_step = result.failed_step;
-    if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED && !interrupt_asked())
+    if (status == STATUS_OK && result.outcome == OUTCOME_INTERRUPTED && job->look.until &&
+        !interrupt_asked())
         status =
             error_set(error, STATUS_IO,
                       "%.800s; with every launch waited for it has not come again, and the cell "

@@ -58,6 +58,13 @@ cell=("$longhaul" train task=mqar model=lstm width=8 layers=1 vocabulary=32 leng
 failing() { # COUNT ERROR NAME, then words of a command
     LONGHAUL_EMULATED_FAILURE="$1 $2 $3" "${@:4}"
 }
+# Forty steps are two launches each, and neither wait nor allocate: fewer than twenty calls, all of them
+# before the first step, at the evaluation or at the end.
+steps=("${cell[@]}" budget=40step evaluations=1)
+check 'launches of recordings' 74 'launching a recorded step' failing 70 999 cudaGraphLaunch "${steps[@]}" --results "$work/launches"
+for function in cudaStreamSynchronize cudaMalloc cudaMallocHost cudaEventCreate cudaGraphInstantiate; do
+    check "calls of $function" 0 '' failing 20 999 $function "${steps[@]}" --results "$work/$function"
+done
 start=("${cell[@]}" --results "$work/start")
 check 'an old driver' 2 'the driver is too old' failing 1 35 cudaGetDeviceCount "${start[@]}"
 check 'no GPU' 2 'the driver finds no GPU' failing 1 100 cudaGetDeviceCount "${start[@]}"

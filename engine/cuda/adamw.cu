@@ -17,6 +17,7 @@ __device__ static inline void add_squares(const float *__restrict__ from, int64_
 KERNEL void __launch_bounds__(THREADS)
     norm_partials(const float *__restrict__ gradients, int64_t size, double *partials) {
     __shared__ double space[WARP];
+    /* of blocks that are not needed the sum is zero */
     const int64_t apart = (int64_t)NORM_BLOCKS * THREADS * V;
     double sums[V] = {};
     int64_t i = global_thread() * V;
@@ -27,9 +28,10 @@ KERNEL void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-KERNEL void norm_total(const double *__restrict__ partials, double clip, NormResult *result) {
+KERNEL void norm_total(const double *__restrict__ partials, unsigned count, double clip,
+                       NormResult *result) {
     __shared__ double space[WARP];
-    const double sum = block_sum(partials[threadIdx.x], space);
+    const double sum = block_sum(threadIdx.x < count ? partials[threadIdx.x] : 0, space);
     if (threadIdx.x != 0) return;
     const double norm = sqrt(sum);
     result->norm = norm;
@@ -39,9 +41,10 @@ KERNEL void norm_total(const double *__restrict__ partials, double clip, NormRes
 
 void launch_norm(const Run *run, const AdamWFlat *flat, double clip) {
     CudaState *state = state_of(run);
-    LAUNCH(run, norm_partials, NORM_BLOCKS, THREADS, 0, flat->gradients, flat->normed,
-           state->partials);
-    LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, clip, state->norm);
+    const unsigned needed = max(blocks_for(flat->normed, THREADS * V), 1u);
+    const unsigned blocks = min(needed, (unsigned)NORM_BLOCKS);
+    LAUNCH(run, norm_partials, blocks, THREADS, 0, flat->gradients, flat->normed, state->partials);
+    LAUNCH(run, norm_total, 1, NORM_BLOCKS, 0, state->partials, blocks, clip, state->norm);
 }
 
 /* A part's constants, rounded once from double as the CPU does (engine/adamw_cpu.c). */
