@@ -158,7 +158,7 @@ $(BUILD)/liblonghaul_cuda_emulated.so: $(EMULATED_SOURCES:%=$(BUILD)/%.emulated.
 	$(CXX) -shared -o $@ $^
 
 # What kernels begin with is parsed once: that is two thirds of a second of each file's one to four.
-$(BUILD)/emulated.h $(BUILD)/races.h: Makefile
+$(BUILD)/emulated.h $(BUILD)/races.h:
 	@mkdir -p $(@D)
 	@echo '#include "engine/cuda/grid.cuh"' > $@
 $(BUILD)/%.h.gch: $(BUILD)/%.h

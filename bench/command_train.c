@@ -274,7 +274,8 @@ static Status command(const Invocation *invocation, Error *error) {
     team_close(&job.team);
     cell_close(&job.cell);
     settings_free(&job.settings);
-    if (job.failed_step) second_look_begin(&job.look, job.failed_step, error);
+    if (job.failed_step)
+        second_look_begin(&job.look, job.failed_step, error, (int)job.flags->report);
     return status;
 }
 

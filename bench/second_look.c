@@ -1,6 +1,7 @@
 #include "bench/second_look.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ SecondLook second_look_open(void) {
     return look;
 }
 
-/* The words of this process's command line, in one block; NULL: they cannot be read. */
+/* The words of this process's command line; NULL: they cannot be read. */
 static char **own_words(void) {
     FILE *file = fopen("/proc/self/cmdline", "r");
     if (!file) return NULL;
@@ -38,7 +39,14 @@ static char **own_words(void) {
     return words;
 }
 
-void second_look_begin(const SecondLook *look, int64_t step, const Error *first) {
+/* Nothing of the GPU that failed goes on into the new program: its memory would stay taken. */
+static void leave_behind_all_but(int kept) {
+    const int most = (int)sysconf(_SC_OPEN_MAX);
+    for (int descriptor = STDERR_FILENO + 1; descriptor < most; descriptor++)
+        if (descriptor != kept) fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+}
+
+void second_look_begin(const SecondLook *look, int64_t step, const Error *first, int report) {
     char text[sizeof first->message + 32];
     if (look->until || getenv(WAITING)) return;
     snprintf(text, sizeof text, "%" PRId64 " %s", step, first->message);
@@ -47,6 +55,7 @@ void second_look_begin(const SecondLook *look, int64_t step, const Error *first)
             "longhaul: %s\nlonghaul: once more from the last checkpoint, with every launch waited "
             "for, to learn which kernel it is\n",
             first->message);
+    leave_behind_all_but(report);
     if (words && setenv(VARIABLE, text, 1) == 0 && setenv(WAITING, "1", 1) == 0)
         execv("/proc/self/exe", words);
     fprintf(stderr, "longhaul: this program cannot be started again: %s\n", strerror(errno));

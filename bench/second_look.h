@@ -4,7 +4,6 @@
 #ifndef LONGHAUL_SECOND_LOOK_H
 #define LONGHAUL_SECOND_LOOK_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/status.h"
@@ -17,9 +16,9 @@ typedef struct SecondLook {
 /* What this process is, as the one before it said. */
 SecondLook second_look_open(void);
 
-/* Begins one with this process's command line, its claim and files given back. Returns when there
- * is none to be had: this is one already, launches were waited for, or the program does not start.
- */
-void second_look_begin(const SecondLook *look, int64_t step, const Error *first);
+/* Begins one with this process's command line, its claim given back and all files closed but the
+ * standard ones and the descriptor `report` (-1: none). Returns when there is none to be had: this
+ * is one already, launches were waited for, or the program does not start. */
+void second_look_begin(const SecondLook *look, int64_t step, const Error *first, int report);
 
 #endif

@@ -218,7 +218,7 @@ static bool verdict(GpuState *own, cudaError_t error, char *message, size_t byte
 }
 
 static bool gpu_failed(void *state) {
-    return launches_wait() && gpu(state)->failure[0];
+    return gpu(state)->failure[0] && launches_wait();
 }
 
 static bool gpu_synchronise(void *state, char *message, size_t bytes) {

@@ -78,8 +78,7 @@ struct Runtime {
     Ranges device, pinned;
     size_t used = 0;
     std::vector<Stream *> streams;
-    std::map<const void *, size_t>
-        shared_asked; /* of kernels that may have more than ASKED_SHARED */
+    std::map<const void *, size_t> shared_asked; /* bytes, of kernels that need not ask again */
     Failure failure = failure_asked_for();
     cudaError_t sticky = cudaSuccess;
     bool at_once = std::getenv("CUDA_LAUNCH_BLOCKING") != nullptr;
