@@ -56,7 +56,7 @@ if [ -n "$missing" ]; then
     grep -q "has no kernel for operation $missing" "$work/out" || complain "$missing: no message"
 fi
 
-# ---- arithmetic; three orders of blocks and threads must give the same bits. Then products that round
+# ---- arithmetic; two orders of blocks and threads must give the same bits. Then products that round
 # their inputs, where an operation has some. The longest first, as many at once as there are cores.
 mkdir "$work/checks"
 check='"$0" check "op/$2/" --device cuda-emulated --products "$3" --quiet >"$1/$2 $3" 2>&1 && rm "$1/$2 $3"'
