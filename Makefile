@@ -67,6 +67,10 @@ CUDA_TARGETS        = $(foreach a,$(CUDA_ARCHITECTURES),-gencode arch=compute_$(
 $(BUILD)/%_sm90a.cu.o: CUDA_TARGETS = -gencode arch=compute_90a,code=sm_90a
 # Its products wait for each other where they are not optimised, which ptxas reports at length.
 $(BUILD)/%_sm90a.cu.o: private override CUDA_OPTIMISE := -O3
+# CUDA_UNITS=N: operations' files are compiled in N units (engine/cuda/unit.sh); half the work, if fewer at once.
+CUDA_UNITED  := $(if $(CUDA_UNITS),$(filter-out engine/cuda/% %_sm90a.cu,$(CUDA_SOURCES)))
+CUDA_OBJECTS := $(patsubst %.cu,$(BUILD)/%.cu.o,$(filter-out $(CUDA_UNITED),$(CUDA_SOURCES))) \
+                $(if $(CUDA_UNITED),$(patsubst %,$(BUILD)/cuda_unit%.cu.o,$(shell seq $(CUDA_UNITS))))
 ifneq ($(and $(NVCC),$(CUDA_SOURCES)),)
 CUDA_LIBRARY := $(BUILD)/liblonghaul_cuda.so
 endif
@@ -137,7 +141,7 @@ $(BUILD)/%.$(1).o: %.c
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 
-$(BUILD)/liblonghaul_cuda.so: $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
+$(BUILD)/liblonghaul_cuda.so: $(CUDA_OBJECTS)
 	$(NVCC) -shared -o $@ $^ -lcublasLt
 
 $(BUILD)/liblonghaul_mpi.so: bench/mpi/team_mpi.c $(BUILD)/mpi
@@ -165,9 +169,12 @@ $(BUILD)/%.h.gch: $(BUILD)/%.h
 	$(CXX) $(patsubst c++,c++-header,$(EMULATED_FLAGS)) $(FLAGS_$*) -MMD -MP -MF $(@:.gch=.d) -MT $@ -o $@ $<
 
 FLAGS_emulated := -O1
-$(BUILD)/%.emulated.o: % $(BUILD)/emulated.h.gch
+$(BUILD)/%.cu.emulated.o: %.cu $(BUILD)/emulated.h.gch
 	@mkdir -p $(@D)
 	$(CXX) -include $(BUILD)/emulated.h $(EMULATED_FLAGS) $(FLAGS_emulated) -MMD -MP -c -o $@ $<
+$(BUILD)/%.cc.emulated.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED_FLAGS) -O2 -MMD -MP -c -o $@ $<
 
 # Once more with every access of a kernel reported to engine/cuda/races.cc, which takes the place of libtsan. (The
 # warnings are those of the plain one.) Both at -O1: more would cost a test run more than it saves.
@@ -189,13 +196,20 @@ $(BUILD)/%.cc.races.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(EMULATED_FLAGS) -O2 -DLONGHAUL_RACES -MMD -MP -c -o $@ $<
 
-# Other architectures or flags are another library.
+# Other architectures, flags or units are another library.
+CUDA_BUILT_AS = $(CUDA_ARCHITECTURES) $(CUDA_UNITS) '$(CUDA_FLAGS)'
 $(BUILD)/cuda_machine_code: FORCE
 	@mkdir -p $(@D)
-	@echo $(CUDA_ARCHITECTURES) '$(CUDA_FLAGS)' | cmp -s - $@ || echo $(CUDA_ARCHITECTURES) '$(CUDA_FLAGS)' > $@
+	@echo $(CUDA_BUILT_AS) | cmp -s - $@ || echo $(CUDA_BUILT_AS) > $@
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda_machine_code
 	@mkdir -p $(@D)
+	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) $(CUDA_TARGETS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+
+$(BUILD)/cuda_unit%.cu: engine/cuda/unit.sh $(CUDA_UNITED)
+	@mkdir -p $(@D)
+	@$< $* $(CUDA_UNITS) $(CUDA_UNITED) > $@
+$(BUILD)/cuda_unit%.cu.o: $(BUILD)/cuda_unit%.cu $(BUILD)/cuda_machine_code
 	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) $(CUDA_TARGETS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/%.o: %.c

@@ -208,9 +208,10 @@ if [ "$ascii" = no ] && ! command -v gnuplot >/dev/null 2>&1; then
 fi
 cores=$(nproc)
 if [ "$action" = test ]; then
-    # With nvcc: one architecture (and PTX) instead of four and hardly optimised, because the tests only
-    # want to see it compile, which would take most of the time. The next make builds it anew.
-    export CUDA_OPTIMISE="${CUDA_OPTIMISE:--O1 -Xcicc -O1 -Xptxas -O0}"
+    # With nvcc: one architecture (and PTX) instead of four, hardly optimised and many files at a time,
+    # because the tests only want to see it compile, which would take most of the time. The next make
+    # builds it anew.
+    export CUDA_OPTIMISE="${CUDA_OPTIMISE:--O1 -Xcicc -O1 -Xptxas -O0}" CUDA_UNITS="${CUDA_UNITS-8}"
     exec make -s -j"$cores" CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-90}" test
 fi
 program=build/longhaul

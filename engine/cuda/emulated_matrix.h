@@ -6,22 +6,9 @@
 
 #include "engine/cuda/rounded.cuh"
 
-namespace emulation {
-/* Every lane's x, in lane order. */
-template <class T> inline void gather(const T &x, T all[WARP]) {
-    const int parity = current.parity ^= 1;
-    static_assert(sizeof x <= LANE_BYTES, "space of a lane");
-    std::memcpy(shuffle_space(emulated_lane(), parity), &x, sizeof x);
-    meet_shuffle();
-    for (unsigned lane = 0; lane < WARP; lane++)
-        std::memcpy(&all[lane], shuffle_space(lane, parity), sizeof x);
-}
-} // namespace emulation
-
 static inline void emulated_matrices(uint32_t r[4], const void *row, bool transposed) {
     if ((uintptr_t)row % 16) emulation::complain("a row of a matrix is not aligned");
-    const uint16_t *rows[WARP];
-    emulation::gather(static_cast<const uint16_t *>(row), rows);
+    const auto rows = emulation::exchange(static_cast<const uint16_t *>(row));
     const unsigned far = emulated_lane() / 4, near = emulated_lane() % 4 * 2;
     for (unsigned m = 0; m < 4; m++) {
         const uint16_t low = transposed ? rows[m * 8 + near][far] : rows[m * 8 + far][near];
@@ -42,8 +29,7 @@ struct EmulatedOperands {
 };
 
 static inline void multiply_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-    EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}}, all[WARP];
-    emulation::gather(own, all);
+    const auto all = emulation::exchange(EmulatedOperands{{a[0], a[1], a[2], a[3]}, {b0, b1}});
     const unsigned row = emulated_lane() / 4, column = emulated_lane() % 4 * 2;
     const auto half = [](uint32_t pair, unsigned which) {
         return float_of_bits(which ? pair & 0xFFFF0000u : pair << 16);
@@ -54,8 +40,7 @@ static inline void multiply_bf16(float c[4], const uint32_t a[4], uint32_t b0, u
                     half(all[(column + i % 2) * 4 + k % 8 / 2].b[k / 8], k % 2);
 }
 static inline void multiply_tf32(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-    EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}}, all[WARP];
-    emulation::gather(own, all);
+    const auto all = emulation::exchange(EmulatedOperands{{a[0], a[1], a[2], a[3]}, {b0, b1}});
     const unsigned row = emulated_lane() / 4, column = emulated_lane() % 4 * 2;
     const uint32_t kept = 0xFFFFE000u; /* what the hardware reads of a float */
     for (unsigned i = 0; i < 4; i++)

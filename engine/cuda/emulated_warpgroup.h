@@ -103,8 +103,7 @@ template <int N, bool ADD, bool ALONG_K>
 static inline void multiply_registers(float (&c)[N / 8][4], const uint32_t (&a)[4], uint64_t b) {
     emulated_reads(b, 0, N, ALONG_K);
     emulation::product_later([&c, &a, b] {
-        EmulatedOperands own = {{a[0], a[1], a[2], a[3]}, {}}, all[WARP];
-        emulation::gather(own, all);
+        const auto all = emulation::exchange(EmulatedOperands{{a[0], a[1], a[2], a[3]}, {}});
         const auto element = [&](unsigned half, unsigned k) {
             const uint32_t pair = all[emulated_lane() / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + half];
             return float_of_bits(k % 2 ? pair & 0xFFFF0000u : pair << 16);

@@ -61,11 +61,6 @@ struct Products {
     int groups = 0;
 };
 
-/* What lanes bring to two shuffles. */
-struct Shuffles {
-    alignas(16) unsigned char of[2][WARP][LANE_BYTES];
-};
-
 struct BulkCopy {
     void *to;
     const void *from;
@@ -96,7 +91,7 @@ struct Machine {
     bool resident = false; /* the whole grid runs at the same time */
     bool moved = false;    /* some thread does more than wait for a count */
     Place scheduler;
-    Fibre *running = nullptr;
+    unsigned running = 0; /* number of a fibre */
     const std::function<void()> *body = nullptr;
     const char *kernel = "";
     int any[MOST_RESIDENT] = {}; /* of meet_block_or */
@@ -113,36 +108,33 @@ Machine machine;
 
 namespace {
 
-/* Of the running thread. */
-size_t fibre_number() {
-    return (size_t)(machine.running - machine.fibres.data());
-}
-
 void give_way(State state) {
-    machine.states[fibre_number()] = state;
+    Fibre &fibre = machine.fibres[machine.running];
+    machine.states[machine.running] = state;
     machine.progress |= state != AT_ARRIVALS;
     machine.moved |= state != AT_COUNT;
-    machine.running->thread.parity = current.parity;
-    go(&machine.running->place, &machine.scheduler);
+    fibre.thread.parity = current.parity;
+    go(&fibre.place, &machine.scheduler);
 }
 
 /* A fibre lives as long as the machine and runs one thread after the other. */
 void fibre_main() {
     for (;;) {
         (*machine.body)();
-        if (!machine.products[fibre_number()].running.empty())
+        if (!machine.products[machine.running].running.empty())
             complain("a thread ends before its products");
-        if (!machine.copies[fibre_number()].under_way.empty())
+        if (!machine.copies[machine.running].under_way.empty())
             complain("a thread ends before its copies");
         give_way(DONE);
     }
 }
 
-void resume(Fibre *fibre) {
-    machine.running = fibre;
-    current = fibre->thread;
-    races::thread_runs((unsigned)fibre_number());
-    go(&machine.scheduler, &fibre->place);
+void resume(unsigned number) {
+    Fibre &fibre = machine.fibres[number];
+    machine.running = number;
+    current = fibre.thread;
+    races::thread_runs(number);
+    go(&machine.scheduler, &fibre.place);
 }
 
 void prepare_machine() {
@@ -179,7 +171,7 @@ void run_warp(unsigned first, unsigned last, int order) {
         unsigned waiting = 0, meeting = 0, stalled = 0;
         for (unsigned i = 0; i < last - first; i++) {
             const unsigned fibre = first + place(order, i, last - first);
-            if (machine.states[fibre] == READY) resume(&machine.fibres[fibre]);
+            if (machine.states[fibre] == READY) resume(fibre);
             const State state = machine.states[fibre];
             meeting += state == AT_WARP;
             waiting += state == AT_SHUFFLE || state == AT_WARP;
@@ -250,10 +242,6 @@ void run_cluster(unsigned blocks, unsigned threads, int order) {
 
 } // namespace
 
-unsigned char *shuffle_space(unsigned lane, int parity) {
-    return machine.shuffles[fibre_number() / WARP].of[parity][lane];
-}
-
 void meet_shuffle() {
     give_way(AT_SHUFFLE);
 }
@@ -300,7 +288,7 @@ static void make_copy(void *to, const void *from, size_t bytes) {
 }
 
 void copy_later(void *to, const void *from, size_t bytes) {
-    Copies &own = machine.copies[fibre_number()];
+    Copies &own = machine.copies[machine.running];
     races::flies(races::COPY, own.groups, from, to, bytes);
     if (machine.copies_wait)
         own.under_way.push_back({to, from, bytes, own.groups});
@@ -309,11 +297,11 @@ void copy_later(void *to, const void *from, size_t bytes) {
 }
 
 void copies_commit() {
-    machine.copies[fibre_number()].groups++;
+    machine.copies[machine.running].groups++;
 }
 
 void copies_wait(int pending) {
-    Copies &own = machine.copies[fibre_number()];
+    Copies &own = machine.copies[machine.running];
     const auto done = [&](const Copies::Copy &copy) {
         if (copy.group >= own.groups - pending) return false;
         make_copy(copy.to, copy.from, copy.bytes);
@@ -324,7 +312,7 @@ void copies_wait(int pending) {
 }
 
 void product_later(std::function<void()> product) {
-    Products &own = machine.products[fibre_number()];
+    Products &own = machine.products[machine.running];
     if (machine.copies_wait)
         own.running.push_back({std::move(product), own.groups});
     else
@@ -332,15 +320,15 @@ void product_later(std::function<void()> product) {
 }
 
 void product_reads(const void *at, size_t bytes) {
-    races::flies(races::PRODUCT, machine.products[fibre_number()].groups, at, nullptr, bytes);
+    races::flies(races::PRODUCT, machine.products[machine.running].groups, at, nullptr, bytes);
 }
 
 void products_commit() {
-    machine.products[fibre_number()].groups++;
+    machine.products[machine.running].groups++;
 }
 
 void products_wait(int running) {
-    Products &own = machine.products[fibre_number()];
+    Products &own = machine.products[machine.running];
     size_t done = 0;
     while (done < own.running.size() && own.running[done].group < own.groups - running)
         own.running[done++].make();
@@ -446,9 +434,11 @@ void run_grid(const Launch &launch, const std::function<void()> &body) {
                           (unsigned)(number / grid.x / grid.y));
             unsigned char *const own = machine.shared + (size_t)rank * SHARED_APART;
             std::memset(own, 0xFF, shared + 64); /* reads before writes give not-a-number */
-            for (unsigned i = 0; i < block.x; i++)
-                machine.fibres[rank * block.x + i].thread = {dim3(i, 0, 0), at,   block, grid,
-                                                             own,           rank, 0};
+            for (unsigned i = 0; i < block.x; i++) {
+                const unsigned fibre = rank * block.x + i;
+                machine.fibres[fibre].thread = {
+                    dim3(i, 0, 0), at, block, grid, own, &machine.shuffles[fibre / WARP], rank, 0};
+            }
         }
         races::cluster_begins(number, size, block.x);
         run_cluster(size, block.x, order);

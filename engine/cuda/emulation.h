@@ -31,20 +31,24 @@ static inline float4 make_float4(float x, float y, float z, float w) {
 
 namespace emulation {
 
+/* Most that a lane brings to an exchange: operands of a tensor core. */
+enum { LANE_BYTES = 32 };
+
+/* What the lanes of a warp bring to two shuffles. */
+struct Shuffles {
+    alignas(16) unsigned char of[2][WARP][LANE_BYTES];
+};
+
 /* The thread that is running: what CUDA's built-in variables say, and its shared memory. */
 struct Thread {
     dim3 thread, block, block_size, grid_size;
     unsigned char *shared;
-    unsigned rank; /* of the block in its cluster */
-    int parity;    /* of the shuffle: consecutive ones use different space */
+    Shuffles *shuffles; /* of its warp */
+    unsigned rank;      /* of the block in its cluster */
+    int parity;         /* of the shuffle: consecutive ones use different space */
 };
 extern Thread current;
 
-/* Most that a lane brings to an exchange: operands of a tensor core. */
-enum { LANE_BYTES = 32 };
-
-/* Bytes of one lane's value in shuffle number `parity` of the running warp. */
-unsigned char *shuffle_space(unsigned lane, int parity);
 void meet_shuffle();
 void meet_warp();
 void meet_block();
@@ -106,23 +110,37 @@ static inline unsigned emulated_lane() {
     return threadIdx.x % 32;
 }
 
+namespace emulation {
+/* What every lane of the warp has brought to an exchange. */
+template <class T> struct Brought {
+    const unsigned char (*from)[LANE_BYTES];
+    T operator[](unsigned lane) const {
+        T value;
+        std::memcpy(&value, from[lane], sizeof value);
+        return value;
+    }
+};
+
+/* Brings x and meets the others. The next exchange but one takes the same space. */
+template <class T> inline Brought<T> exchange(const T &x) {
+    static_assert(sizeof x <= LANE_BYTES, "space of a lane");
+    auto *const space = current.shuffles->of[current.parity ^= 1];
+    std::memcpy(space[emulated_lane()], &x, sizeof x);
+    meet_shuffle();
+    return {space};
+}
+} // namespace emulation
+
 template <class T> inline T __shfl_sync(unsigned, T value, unsigned from) {
-    const int parity = emulation::current.parity ^= 1;
-    std::memcpy(emulation::shuffle_space(emulated_lane(), parity), &value, sizeof value);
-    emulation::meet_shuffle();
-    std::memcpy(&value, emulation::shuffle_space(from % 32, parity), sizeof value);
-    return value;
+    return emulation::exchange(value)[from % 32];
 }
 template <class T> inline T __shfl_xor_sync(unsigned mask, T value, unsigned other) {
     return __shfl_sync(mask, value, emulated_lane() ^ other);
 }
 static inline unsigned __ballot_sync(unsigned, int vote) {
-    const int parity = emulation::current.parity ^= 1;
-    *emulation::shuffle_space(emulated_lane(), parity) = vote != 0;
-    emulation::meet_shuffle();
+    const auto all = emulation::exchange(vote != 0);
     unsigned votes = 0;
-    for (unsigned lane = 0; lane < 32; lane++)
-        votes |= (unsigned)*emulation::shuffle_space(lane, parity) << lane;
+    for (unsigned lane = 0; lane < 32; lane++) votes |= (unsigned)all[lane] << lane;
     return votes;
 }
 static inline int __ffs(int bits) {

@@ -109,7 +109,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
 
     take_registers<GROUP_REGISTERS>();
     const int row = (int)lane_row(), column = (int)lane_column();
-    const int warp_first = first + (int)warp * STRIP, warp_last = warp_first + STRIP - 1;
+    const int warp_first = first + (int)warp * ATTENTION_STRIP, warp_last = warp_first + ATTENTION_STRIP - 1;
     float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
     float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
     ProductsOfBf16::A a[D / 16], b[D / 16], p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];
@@ -237,8 +237,8 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
     if (turns > 0) {
         await(&come.own, 0);
         if constexpr (own_in_registers<D, OF_KEYS>) {
-            a_tile.load_rows<D>(a, warp * STRIP);
-            b_tile.load_rows<D>(b, warp * STRIP);
+            a_tile.load_rows<D>(a, warp * ATTENTION_STRIP);
+            b_tile.load_rows<D>(b, warp * ATTENTION_STRIP);
         }
         await(&come.other[0], 0);
         begin_products();

@@ -7,7 +7,7 @@ template <class M, int D> struct ForwardShape {
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     /* Strips of 16 queries a warp: two share what it reads of keys and values. */
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
-    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
+    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * ATTENTION_STRIP;
     static constexpr int KEYS = ROW_BYTES <= 128 ? 64 : 32;
     typedef AttentionSteps<M, D, ROWS, KEYS, 1, false, true> Steps;
     /* Queries, then two stages of keys and of values. */
@@ -66,7 +66,7 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
         }
 #pragma unroll
         for (int m = 0; m < STRIPS; m++) {
-            const int i = own.warp_first + m * STRIP + row;
+            const int i = own.warp_first + m * ATTENTION_STRIP + row;
             if (key + KEYS > own.warp_full) attention_hide(x, own.end, i, key, p[m]);
 #pragma unroll
             for (int r = 0; r < 2; r++) {
@@ -99,7 +99,7 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++)
-            attention_finish(x, own.place, own.warp_first + m * STRIP + row + r * 8, o[m], r,
+            attention_finish(x, own.place, own.warp_first + m * ATTENTION_STRIP + row + r * 8, o[m], r,
                              largest[m][r], sum[m][r], attention_channel<D>());
 }
 

@@ -190,7 +190,7 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
         if (number >= all_pieces) return;
         const ForwardPiece<D> piece(x, pieces, number);
         const int tiles = piece.tiles(x, group);
-        const int warp_first = piece.first + (int)warp * STRIP;
+        const int warp_first = piece.first + (int)warp * ATTENTION_STRIP;
         /* what its first query sees */
         const int warp_full = attention_seen(x, piece.end, warp_first);
         /* Scores, now here, become weights; before: what sums so far are worth now. */

@@ -9,7 +9,7 @@ template <class M, int D> struct KeyShape {
     typedef typename M::Element Element;
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 128 ? 2 : 1;
-    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP; /* keys */
+    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * ATTENTION_STRIP; /* keys */
     static constexpr int QUERIES = attention_width<D> * (int)sizeof(Element) <= 256 ? 32 : 16;
     static constexpr int NOTE_BYTES = QUERIES * (int)sizeof(AttentionNote);
     typedef AttentionSteps<M, D, ROWS, QUERIES, 2, true, true> Steps;
@@ -39,8 +39,8 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
         steps.open(x, k_tile.start, x.k, x.v, kv_head * x.padded_keys + first, x.q, x.g);
 
     const int end = attention_end(x, place.b);
-    const int warp_first = first + (int)attention_warp<D>() * STRIPS * STRIP;
-    const int warp_last = warp_first + STRIPS * STRIP - 1;
+    const int warp_first = first + (int)attention_warp<D>() * STRIPS * ATTENTION_STRIP;
+    const int warp_last = warp_first + STRIPS * ATTENTION_STRIP - 1;
     /* the tile of the first query that sees the first key, and tiles from there on */
     const int seen_from = x.causal && first > x.offset ? first - x.offset : 0;
     const int from = seen_from / QUERIES;
@@ -118,10 +118,10 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
                 const AttentionNotes note = notes[n * 4 + column / 2];
                 if (DROP && keep.threshold && n % 2 == 0)
                     keep.draw_rows((uint32_t)(now_head * x.queries + now + n * 8),
-                                   (uint32_t)(warp_first + m * STRIP) / 8, words);
+                                   (uint32_t)(warp_first + m * ATTENTION_STRIP) / 8, words);
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    const int j = warp_first + m * STRIP + row + e / 2 * 8;
+                    const int j = warp_first + m * ATTENTION_STRIP + row + e / 2 * 8;
                     const int i = now + n * 8 + column + e % 2;
                     float weight = fast_exp2(p[m][n][e] * x.score_scale - note.of[e % 2].log_sum);
                     if (masked && j >= attention_seen(x, end, i)) weight = 0;
@@ -149,7 +149,7 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const int j = warp_first + m * STRIP + row + r * 8;
+            const int j = warp_first + m * ATTENTION_STRIP + row + r * 8;
             if (j >= x.keys) continue;
             const int64_t line = place.b * x.keys + j, kv = place.h * x.width;
 #pragma unroll

@@ -7,7 +7,7 @@ template <class M, int D, bool DROP> struct QueryShape {
     typedef typename M::Element Element;
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int STRIPS = attention_on_tensor_cores<M> && ROW_BYTES <= 256 ? 2 : 1;
-    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * STRIP;
+    static constexpr int ROWS = ATTENTION_WARPS * STRIPS * ATTENTION_STRIP;
     /* As many as registers hold; dropout takes some. */
     static constexpr int KEYS = ROW_BYTES > 256 && !attention_wide<D> ? 16
                                 : ROW_BYTES >= 256 || DROP            ? 32
@@ -77,7 +77,7 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
         for (int m = 0; m < STRIPS; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                const int i = own.warp_first + m * STRIP + row + r * 8;
+                const int i = own.warp_first + m * ATTENTION_STRIP + row + r * 8;
                 const int seen = masked ? attention_seen(x, own.end, i) - key : KEYS;
                 const AttentionNote note = notes[i];
                 uint32_t words[4];
@@ -108,7 +108,7 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const int i = own.warp_first + m * STRIP + row + r * 8;
+            const int i = own.warp_first + m * ATTENTION_STRIP + row + r * 8;
             if (i >= x.queries) continue;
             float *const to =
                 x.dq + (own.place.b * x.queries + i) * x.q_row + own.place.h * x.width;

@@ -71,7 +71,7 @@ struct AttentionSteps {
         steps = (int)((x.width + 2 * WIDTH - 1) / (2 * WIDTH));
         stage = 0;
         group = threadIdx.x / ATTENTION_THREADS;
-        strip = attention_warp<D>() * STRIP;
+        strip = attention_warp<D>() * ATTENTION_STRIP;
     }
     __device__ Element *operands(int of_stage, unsigned of_group) const {
         return start + (of_stage * 2 + of_group) * OPERANDS;

@@ -15,7 +15,7 @@
 /* Points of R at a time where registers are short: of complex numbers, of real ones. Every time
  * waits for memory once. */
 template <int R> constexpr int few = R < 16 ? R : R / 4;
-template <int R> constexpr int some = R < 32 ? R : 8;
+template <int R> constexpr int several = R < 32 ? R : 8;
 
 /* A call as kernels see it, in device memory; NULL: not given or not wanted. */
 struct LongConvolution {
@@ -153,7 +153,7 @@ __device__ inline void read_signal(const LongConvolution &x, int row, int d, int
 template <int R, bool ONCE>
 __device__ inline void read_cotangent(const LongConvolution &x, int row, int d, int t, int every,
                                       float2 v[R]) {
-    constexpr int M = some<R>;
+    constexpr int M = several<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float g[R];
     column.get(x.dy, g);
@@ -203,7 +203,7 @@ __device__ inline void write_signal(const LongConvolution &x, int row, int d, in
 template <int R, bool ONCE>
 __device__ inline void write_gradient(const LongConvolution &x, int row, int d, int t, int every,
                                       const float2 v[R]) {
-    constexpr int M = some<R>;
+    constexpr int M = several<R>;
     const Column<R, ONCE> column(x.L, x.D, row, d, t, every);
     float dx[R];
     real_column<R>(v, dx);
@@ -227,7 +227,7 @@ __device__ inline void write_gradient(const LongConvolution &x, int row, int d, 
 template <int R, bool ONCE>
 __device__ inline void write_filter_gradient(const LongConvolution &x, int d, int t, int every,
                                              const float2 v[R]) {
-    constexpr int M = some<R>;
+    constexpr int M = several<R>;
     const Column<R, ONCE> column(x.K, x.D, 0, d, t, every);
     float h[R];
     real_column<R>(v, h);

@@ -22,7 +22,7 @@ KERNEL void __launch_bounds__(DELTA_THREADS) make_delta(PatternCall x) {
 static constexpr int MOST_SLOTS = 64;
 static int slots_of(const OpCall *call) {
     const Tensor *q = call->in[PATTERN_Q];
-    const int64_t tiles = extent(q, 0) * ((extent(q, 1) + STRIP - 1) / STRIP);
+    const int64_t tiles = extent(q, 0) * ((extent(q, 1) + ATTENTION_STRIP - 1) / ATTENTION_STRIP);
     return (int)std::min<int64_t>(MOST_SLOTS, std::max<int64_t>(1, tiles));
 }
 static int64_t warps_of(const OpCall *call) {

@@ -10,11 +10,11 @@ add_band(float (&s)[1][KEYS / 8][4], const SharedTile<typename M::Element, D> &q
          const SharedTile<typename M::Element, D> &r_tile, float *x) {
     constexpr int X_ROW = PatternShape<M, D>::X_ROW;
     const int line = (int)lane_row(), column = (int)lane_column();
-    float band[1][(KEYS + STRIP) / 8][4] = {};
-    attention_scores<M, 1, KEYS + STRIP>(band, q_tile, row, r_tile);
+    float band[1][(KEYS + ATTENTION_STRIP) / 8][4] = {};
+    attention_scores<M, 1, KEYS + ATTENTION_STRIP>(band, q_tile, row, r_tile);
     __syncwarp(); /* the space may still be read from the last time */
 #pragma unroll
-    for (int n = 0; n < (KEYS + STRIP) / 8; n++)
+    for (int n = 0; n < (KEYS + ATTENTION_STRIP) / 8; n++)
 #pragma unroll
         for (int e = 0; e < 4; e++)
             x[(line + e / 2 * 8) * X_ROW + n * 8 + column + e % 2] = band[0][n][e];
@@ -24,7 +24,7 @@ add_band(float (&s)[1][KEYS / 8][4], const SharedTile<typename M::Element, D> &q
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int i = line + e / 2 * 8;
-            s[0][n][e] += x[i * X_ROW + STRIP - 1 - i + n * 8 + column + e % 2];
+            s[0][n][e] += x[i * X_ROW + ATTENTION_STRIP - 1 - i + n * 8 + column + e % 2];
         }
 }
 
@@ -69,7 +69,7 @@ KERNEL void __launch_bounds__(PatternShape<M, D>::THREADS)
     const Tile q_tile = {shared_memory<Element>()}, k_tile = {q_tile.start + OWN * D};
     const Tile v_tile = {k_tile.start + KEYS * D}, qw_tile = {v_tile.start + KEYS * D};
     const Tile r_tile = {qw_tile.start + OWN * D};
-    const int warp = (int)(threadIdx.x / WARP), strip = warp * STRIP;
+    const int warp = (int)(threadIdx.x / WARP), strip = warp * ATTENTION_STRIP;
     float *const band = reinterpret_cast<float *>(r_tile.start + S::BAND * D) + strip * S::X_ROW;
     const PatternPlace place(x, blockIdx.x, tiles, OWN);
     const int all = x.queries(place.list);
@@ -99,7 +99,7 @@ KERNEL void __launch_bounds__(PatternShape<M, D>::THREADS)
         float p[1][KEYS / 8][4] = {};
         attention_scores<M, 1, KEYS>(p, q_tile, (unsigned)strip, k_tile);
         if (RELATIVE) {
-            const Tile own = {r_tile.start + (OWN - STRIP - strip) * D};
+            const Tile own = {r_tile.start + (OWN - ATTENTION_STRIP - strip) * D};
             add_band<M, D, KEYS>(p, qw_tile, (unsigned)strip, own, band);
         }
 #pragma unroll

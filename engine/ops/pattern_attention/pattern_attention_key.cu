@@ -24,7 +24,7 @@ template <class M, int D, bool RELATIVE> struct KeyBlock {
         qw = {g.start + QUERIES * D};
         r = {qw.start + QUERIES * D};
         band = reinterpret_cast<float *>(r.start + S::BAND * D);
-        strip = (int)(threadIdx.x / WARP) * STRIP;
+        strip = (int)(threadIdx.x / WARP) * ATTENTION_STRIP;
     }
     __device__ void load_queries(const PatternCall &x, const PatternPlace &place, int query) const {
         const int64_t head = (int64_t)place.h * x.width;

@@ -27,11 +27,11 @@ template <class M, int D, bool RELATIVE> struct QueryBlock {
         qw = {v.start + KEYS * D};
         r = {qw.start + OWN * D};
         band = reinterpret_cast<float *>(r.start + S::BAND * D);
-        strip = (int)(threadIdx.x / WARP) * STRIP;
+        strip = (int)(threadIdx.x / WARP) * ATTENTION_STRIP;
     }
     /* The part of R that the warp's queries meet, and its first row. */
     __device__ int first_distance() const {
-        return OWN - STRIP - strip;
+        return OWN - ATTENTION_STRIP - strip;
     }
     __device__ Tile own_distances() const {
         return {r.start + first_distance() * D};
@@ -62,10 +62,10 @@ template <class M, int D, bool RELATIVE> struct QueryBlock {
     /* What the warp's scores begin with. Each warp writes and reads columns of its own. */
     __device__ void begin(float (&p)[1][KEYS / 8][4]) const {
         const int row = (int)lane_row(), column = (int)lane_column();
-        float x[1][(KEYS + STRIP) / 8][4] = {};
-        attention_scores<M, 1, KEYS + STRIP>(x, qw, (unsigned)strip, own_distances());
+        float x[1][(KEYS + ATTENTION_STRIP) / 8][4] = {};
+        attention_scores<M, 1, KEYS + ATTENTION_STRIP>(x, qw, (unsigned)strip, own_distances());
 #pragma unroll
-        for (int n = 0; n < (KEYS + STRIP) / 8; n++)
+        for (int n = 0; n < (KEYS + ATTENTION_STRIP) / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 band[(first_distance() + n * 8 + column + e % 2) * X_ROW + strip + row +
@@ -83,8 +83,8 @@ template <class M, int D, bool RELATIVE> struct QueryBlock {
     /* dX^T of the warp's columns. */
     __device__ void spread(const float (&ds)[1][KEYS / 8][4]) const {
         const int row = (int)lane_row(), column = (int)lane_column();
-        for (int n = (int)(threadIdx.x % WARP); n < S::BAND * STRIP; n += WARP)
-            band[n / STRIP * X_ROW + strip + n % STRIP] = 0;
+        for (int n = (int)(threadIdx.x % WARP); n < S::BAND * ATTENTION_STRIP; n += WARP)
+            band[n / ATTENTION_STRIP * X_ROW + strip + n % ATTENTION_STRIP] = 0;
         __syncwarp();
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++)
@@ -98,14 +98,14 @@ template <class M, int D, bool RELATIVE> struct QueryBlock {
     /* dQ += dX R for the warp's queries. */
     __device__ void add_distances(float (&dq)[1][D / 8][4]) const {
         const int row = (int)lane_row(), column = (int)lane_column();
-        float x[1][(KEYS + STRIP) / 8][4];
+        float x[1][(KEYS + ATTENTION_STRIP) / 8][4];
 #pragma unroll
-        for (int n = 0; n < (KEYS + STRIP) / 8; n++)
+        for (int n = 0; n < (KEYS + ATTENTION_STRIP) / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 x[0][n][e] = band[(first_distance() + n * 8 + column + e % 2) * X_ROW + strip +
                                   row + e / 2 * 8];
-        attention_sums<M, 1, KEYS + STRIP>(dq, x, own_distances());
+        attention_sums<M, 1, KEYS + ATTENTION_STRIP>(dq, x, own_distances());
     }
     /* dR += dX^T (Q + w), rows of distances shared out to the warps. sums: row 0 is distance 0. */
     __device__ void add_to_distances(const PatternCall &x, int top, float *sums) const {
@@ -245,7 +245,7 @@ KERNEL void __launch_bounds__(PatternShape<M, D>::THREADS)
     }
     if (RELATIVE) {
         float *const biases = sums + (int64_t)x.distances * x.width;
-        const int warp = own.strip / STRIP;
+        const int warp = own.strip / ATTENTION_STRIP;
         write_columns<D>(x, biases + (int64_t)warp * x.width, du);
         write_columns<D>(x, biases + (int64_t)(S::WARPS + warp) * x.width, dw);
     }
