@@ -226,6 +226,8 @@ $(BUILD)/bench/environment.o: $(BUILD)/revision
 $(BUILD)/bench/environment.o: CPPFLAGS += -DLONGHAUL_COMPILER_FLAGS='"$(CFLAGS)"' \
                                           -DLONGHAUL_REVISION="\"$$(cat $(BUILD)/revision)\""
 
+# Tests are compiled once and run once.
+$(BUILD)/tests/%.o: private override CFLAGS += -O1
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/liblonghaul.a
 	$(CC) $(LDFLAGS) $(LIBRARY_LDFLAGS) -o $@ $< $(BUILD)/liblonghaul.a $(LDLIBS) $(LIBRARY_CMOCKA)
 

@@ -203,10 +203,10 @@ static void check_outputs(Check *check, Reference *reference) {
     }
 }
 
-/* Rows above the limit (1e9 FLOPs) are there to be timed: on three instruction sets and with
+/* Rows above the limit (7e8 FLOPs) are there to be timed: on three instruction sets and with
  * differences of a plain reference they would take minutes. */
 static bool only_timed(const Trial *trial, double limit) {
-    if (limit <= 0) limit = 1e9;
+    if (limit <= 0) limit = 7e8;
     Cost forward = {0}, backward = {0};
     trial->op->cost(trial->call, &forward, &backward);
     return trial->row->benchmark && forward.flops + forward.specials > limit;

@@ -51,15 +51,14 @@ static double perform(const Work *work, int64_t rounds) {
     return done * (double)work->n;
 }
 
-/* Work per second of one burst on this thread. */
-static double rate(const Work *work) {
-    int64_t rounds = 1;
+/* Work per second of one burst on this thread, of so many rounds as are needed from these on. */
+static double rate(const Work *work, int64_t *rounds) {
     for (;;) {
         const double start = omp_get_wtime();
-        const double done = perform(work, rounds);
+        const double done = perform(work, *rounds);
         const double seconds = omp_get_wtime() - start;
         if (seconds >= burst_seconds) return done / seconds;
-        rounds = seconds < burst_seconds / 8 ? rounds * 4 : rounds * 2;
+        *rounds *= seconds < burst_seconds / 8 ? 4 : 2;
     }
 }
 
@@ -69,14 +68,18 @@ static double best_rate(const CeilingKernels *set, Burst burst, size_t bytes, in
     const int64_t n = (int64_t)(bytes / sizeof(float) / (burst == BURST_READ ? 1 : 2));
     float *memory = aligned_alloc(64, (size_t)threads * bytes + 64);
     memset(memory, 0, (size_t)threads * bytes);
+    int64_t rounds = 1;
     for (int b = 0; b < BURSTS; b++) {
         double sum = 0;
-#pragma omp parallel num_threads(threads) reduction(+ : sum)
+        int64_t needed = 1;
+#pragma omp parallel num_threads(threads) reduction(+ : sum) reduction(max : needed)
         {
             float *own = memory + (size_t)omp_get_thread_num() * (bytes / sizeof(float));
             const Work work = {set, burst, own, own + n, n};
-            sum += rate(&work);
+            needed = rounds;
+            sum += rate(&work, &needed);
         }
+        rounds = needed;
         if (sum > best) best = sum;
     }
     free(memory);
@@ -122,7 +125,8 @@ void ceiling_keep_best(Ceiling *ceiling, const Ceiling *other) {
 
 double ceiling_probe(Isa isa) {
     const Work work = {kernels[isa], BURST_MULTIPLY_ADD, NULL, NULL, 0};
-    return rate(&work);
+    int64_t rounds = 1;
+    return rate(&work, &rounds);
 }
 
 double ceiling_bandwidth(const CeilingLevel *level) {
