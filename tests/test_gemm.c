@@ -208,8 +208,21 @@ static float rounded(float x) {
     return (float)ldexp(nearbyint(ldexp(fraction, 8)), exponent - 8);
 }
 
+static int64_t size_of_a(const Operands *o) {
+    return o->lda * (o->layout == GEMM_TN ? o->size.k : o->size.m);
+}
+static int64_t size_of_b(const Operands *o) {
+    return o->ldb * (o->layout == GEMM_NT ? o->size.n : o->size.k);
+}
+static float *rounded_copy(const float *data, int64_t count) {
+    float *copy = malloc((size_t)count * sizeof *copy);
+    assert_non_null(copy);
+    for (int64_t i = 0; i < count; i++) copy[i] = rounded(data[i]);
+    return copy;
+}
+
 static float element(const float *data, int64_t ld, bool turned, int64_t row, int64_t column) {
-    return rounded(data[turned ? column * ld + row : row * ld + column]);
+    return data[turned ? column * ld + row : row * ld + column];
 }
 
 static float add_product(const Operands *o, int64_t i, int64_t j, int64_t k, float sum) {
@@ -218,7 +231,7 @@ static float add_product(const Operands *o, int64_t i, int64_t j, int64_t k, flo
                 element(o->b, o->ldb, o->layout == GEMM_NT, k, j), sum);
 }
 
-/* One element as engine/bf16_simd.h and gemm.h promise it: pairs of k, the later one first. */
+/* One element of rounded operands as engine/bf16_simd.h and gemm.h promise it: pairs of k, the later one first. */
 static float by_pairs(const Operands *o, int64_t i, int64_t j) {
     float whole = o->bias[j];
     for (int64_t k0 = 0; k0 < o->size.k; k0 += GEMM_DEPTH) {
@@ -243,17 +256,22 @@ static float by_tiles(const Operands *o, int64_t i, int64_t j) {
 
 static void check_pairs(const Operands *o, const Implementation *with) {
     const bool tiles = with == &implementations[ISA_AVX512] && matrix_tiles_granted();
+    Operands plain = *o;
+    plain.a = rounded_copy(o->a, size_of_a(o));
+    plain.b = rounded_copy(o->b, size_of_b(o));
     for (int threads = 1; threads <= 2; threads++) {
         multiply(o, with, PRODUCTS_BF16, o->bias, 0, NULL, threads);
         int64_t wrong = 0;
         for (int64_t i = 0; i < o->size.m; i++)
             for (int64_t j = 0; j < o->size.n; j++) {
                 const float is = o->c[i * o->ldc + j];
-                const float should = (tiles ? by_tiles : by_pairs)(o, i, j);
+                const float should = (tiles ? by_tiles : by_pairs)(&plain, i, j);
                 wrong += !(is == should || (isnan(is) && isnan(should)));
             }
         assert_int_equal(wrong, 0);
     }
+    free(plain.a);
+    free(plain.b);
 }
 
 static void test_pairs(void **state) {
@@ -275,10 +293,8 @@ static void test_pairs_at_the_edges(void **state) {
     for (int layout = GEMM_NN; layout <= GEMM_TN; layout++) {
         Operands o = operands_open((GemmLayout)layout, (Size){37, 40, 47});
         Random random = random_open(8, 1, (uint64_t)layout);
-        const int64_t a_size = o.lda * (layout == GEMM_TN ? o.size.k : o.size.m);
-        const int64_t b_size = o.ldb * (layout == GEMM_NT ? o.size.n : o.size.k);
-        for (int64_t i = 0; i < a_size; i++) o.a[i] = edges[random_below(&random, EDGES)];
-        for (int64_t i = 0; i < b_size; i++) o.b[i] = edges[random_below(&random, EDGES)];
+        for (int64_t i = 0; i < size_of_a(&o); i++) o.a[i] = edges[random_below(&random, EDGES)];
+        for (int64_t i = 0; i < size_of_b(&o); i++) o.b[i] = edges[random_below(&random, EDGES)];
         o.a[3] = NAN;
         o.b[5] = INFINITY;
         memset(o.bias, 0, (size_t)o.size.n * sizeof(float));
