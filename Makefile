@@ -45,7 +45,7 @@ FLAGS_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
 endif
 
 KERNELS := $(sort $(wildcard engine/*_cpu.c engine/ops/*/*_cpu.c))
-SOURCES := $(sort $(filter-out $(KERNELS) bench/main.c,$(wildcard engine/*.c engine/ops/*/*.c models/*.c tasks/*.c bench/*.c)))
+SOURCES := $(sort $(filter-out $(KERNELS) bench/mpi/%,$(wildcard engine/*.c engine/ops/*/*.c models/*.c tasks/*.c bench/*/*.c)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) \
            $(foreach isa,$(ISAS),$(KERNELS:%.c=$(BUILD)/%.$(isa).o))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/test_*.c)))
@@ -222,8 +222,8 @@ $(BUILD)/revision: FORCE
 	@git describe --always --dirty --abbrev=12 2>/dev/null > $@.new || echo unknown > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 FORCE:
-$(BUILD)/bench/environment.o: $(BUILD)/revision
-$(BUILD)/bench/environment.o: CPPFLAGS += -DLONGHAUL_COMPILER_FLAGS='"$(CFLAGS)"' \
+$(BUILD)/bench/cell/environment.o: $(BUILD)/revision
+$(BUILD)/bench/cell/environment.o: CPPFLAGS += -DLONGHAUL_COMPILER_FLAGS='"$(CFLAGS)"' \
                                           -DLONGHAUL_REVISION="\"$$(cat $(BUILD)/revision)\""
 
 # Tests are compiled once and run once.

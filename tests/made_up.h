@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/setting.h"
-#include "bench/study.h"
+#include "bench/cell/setting.h"
+#include "bench/report/study.h"
 
 static inline Study made_up_study(void) {
     Study study = {.suite = "mqar",

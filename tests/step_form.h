@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "bench/reference.h"
-#include "bench/subject.h"
+#include "bench/check/reference.h"
+#include "bench/check/subject.h"
 
 /* like: the model has its parameters; NULL: its own, all of them disturbed. Equal shapes have equal
  * features. */

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "bench/average.h"
-#include "bench/table.h"
+#include "bench/report/average.h"
+#include "bench/report/table.h"
 #include "tests/made_up.h"
 
 static const char *const tasks[] = {"listops", "text", "retrieval", "image", "pathfinder"};

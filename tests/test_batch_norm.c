@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "bench/reference.h"
-#include "bench/session.h"
-#include "bench/train.h"
+#include "bench/check/reference.h"
+#include "bench/train/session.h"
+#include "bench/train/train.h"
 #include "engine/ops/batch_norm/batch_norm.h"
 #include "engine/optimizer.h"
 #include "engine/safetensors.h"

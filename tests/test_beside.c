@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "bench/beside.h"
+#include "bench/report/beside.h"
 #include "tests/made_up.h"
 
 static void publish(const char *file, Summary *summary, const Study *study) {

@@ -5,10 +5,10 @@
 #include <jansson.h>
 #include <math.h>
 
-#include "bench/figure.h"
-#include "bench/result.h"
-#include "bench/table.h"
-#include "bench/train.h"
+#include "bench/cell/result.h"
+#include "bench/report/figure.h"
+#include "bench/report/table.h"
+#include "bench/train/train.h"
 #include "tests/made_up.h"
 
 static void groups_hold_what_they_say(void **state) {

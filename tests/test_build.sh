@@ -45,7 +45,7 @@ while [ $# -gt 1 ]; do
 done
 STANDIN
 chmod +x "$folder/nvcc"
-unset MAKEFLAGS MAKELEVEL
+unset MAKEFLAGS MAKELEVEL CUDA_UNITS
 (cd "$folder/tree" && make -s NVCC="$folder/nvcc" build/liblonghaul_cuda.so) >"$folder/log" 2>&1 ||
     fail "CUDA library with a stand-in nvcc: $(cat "$folder/log")"
 [ "$(grep -c -- ' -c ' "$folder/calls")" = 2 ] || fail "each .cu file is compiled once"
@@ -56,6 +56,17 @@ grep -q -- '-shared .*add.cu.o' "$folder/calls" || fail "the library lacks an ob
 [ "$(grep -c -- ' -c ' "$folder/calls")" = 4 ] || fail "other architectures do not compile again"
 (cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 build/liblonghaul_cuda.so)
 [ "$(grep -c -- ' -c ' "$folder/calls")" = 4 ] || fail "nothing has changed and it compiles again"
+# In units: two operations in one, each in a namespace, and nothing of what they share in either.
+cp "$top/engine/cuda/unit.sh" "$folder/tree/engine/cuda"
+mkdir "$folder/tree/engine/ops/sub"
+for name in add sub; do
+    printf '#include "engine/op.h"\n#include "engine/ops/%s/%s.cuh"\n' $name $name >"$folder/tree/engine/ops/$name/$name.cu"
+done
+(cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 CUDA_UNITS=1 build/liblonghaul_cuda.so)
+[ "$(grep -c -- ' -c ' "$folder/calls")" = 6 ] || fail "a library of one unit is not compiled in two calls"
+[ "$(tr '\n' ' ' <"$folder/tree/build/cuda_unit1.cu")" = '#include "engine/op.h" namespace cuda_add {'\
+' #include "engine/ops/add/add.cu" } namespace cuda_sub { #include "engine/ops/sub/sub.cu" } ' ] ||
+    fail "a unit: $(cat "$folder/tree/build/cuda_unit1.cu")"
 with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
 grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)

@@ -3,7 +3,7 @@
  * weights start. */
 #include <stdio.h>
 
-#include "bench/subject.h"
+#include "bench/check/subject.h"
 #include "engine/ops/dense_convolution/dense_convolution.h"
 #include "engine/ops/gabor/gabor.h"
 #include "engine/ops/gaussian_mask/gaussian_mask.h"

@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/claim.h"
-#include "bench/train.h"
+#include "bench/cell/claim.h"
+#include "bench/train/train.h"
 #include "engine/clock.h"
 #include "engine/file.h"
 

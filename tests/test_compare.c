@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/compare.h"
+#include "bench/speed/compare.h"
 #include "engine/random.h"
 
 enum { N = 40 };

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "bench/config.h"
-#include "bench/home.h"
-#include "bench/suite.h"
+#include "bench/cell/config.h"
+#include "bench/common/home.h"
+#include "bench/sweep/suite.h"
 #include "engine/file.h"
 
 static char path[] = "/tmp/longhaul-config-XXXXXX.yaml";

@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "bench/data_fetch.h"
-#include "bench/data_listing.h"
-#include "bench/data_verify.h"
+#include "bench/data/data_fetch.h"
+#include "bench/data/data_listing.h"
+#include "bench/data/data_verify.h"
 #include "tasks/digest.h"
 
 enum { BYTES = 5000 };

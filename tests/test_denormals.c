@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/environment.h"
-#include "bench/subject.h"
+#include "bench/cell/environment.h"
+#include "bench/check/subject.h"
 #include "engine/clock.h"
 
 enum { THREADS = 3 };

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "bench/reference.h"
+#include "bench/check/reference.h"
 #include "engine/ops/vandermonde/vandermonde.h"
 #include "tests/bench.h"
 #include "tests/mixer_alone.h"

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "bench/reference.h"
+#include "bench/check/reference.h"
 #include "engine/fft.h"
 #include "engine/random.h"
 

@@ -12,10 +12,10 @@
 
 #include <cmocka.h>
 
-#include "bench/figure.h"
-#include "bench/home.h"
-#include "bench/palette.h"
-#include "bench/table.h"
+#include "bench/common/home.h"
+#include "bench/report/figure.h"
+#include "bench/report/palette.h"
+#include "bench/report/table.h"
 #include "engine/file.h"
 #include "tests/made_up.h"
 

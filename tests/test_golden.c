@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/reference.h"
-#include "bench/subject.h"
+#include "bench/check/reference.h"
+#include "bench/check/subject.h"
 #include "engine/safetensors.h"
 
 /* The files hold float32 roundings of double results; our float32 network adds the rounding of some

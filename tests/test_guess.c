@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/guess.h"
+#include "bench/train/guess.h"
 
 static Guesses guess(const char *const settings[], int count, int64_t samples) {
     Cell cell;

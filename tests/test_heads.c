@@ -1,8 +1,8 @@
 /* Every shape of problem reaches a head that can learn it: a few samples are learned by heart. */
-#include "bench/train.h"
+#include "bench/train/train.h"
 #include "tests/data_case.h"
 
-#include "bench/session.h"
+#include "bench/train/session.h"
 
 /* Trains on the first 8 samples and returns the last training loss, nats or squared error. */
 static double learn(const char *task, const char *settings) {

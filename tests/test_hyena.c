@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "bench/subject.h"
+#include "bench/check/subject.h"
 #include "engine/ops/long_convolution/long_convolution.h"
 
 enum { L = 8, D = 2 };

@@ -14,11 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/document.h"
-#include "bench/program.h"
-#include "bench/result.h"
-#include "bench/store.h"
-#include "bench/suite.h"
+#include "bench/cell/result.h"
+#include "bench/cell/store.h"
+#include "bench/commands/program.h"
+#include "bench/common/document.h"
+#include "bench/sweep/suite.h"
 #include "engine/file.h"
 #include "tests/made_up.h"
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/subject.h"
+#include "bench/check/subject.h"
 #include "engine/ops/chunk_attention/chunk_attention.h"
 #include "engine/ops/ema_kernel/ema_kernel.h"
 #include "engine/ops/long_convolution/long_convolution.h"

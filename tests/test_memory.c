@@ -21,8 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/document.h"
-#include "bench/program.h"
+#include "bench/commands/program.h"
+#include "bench/common/document.h"
 #include "engine/file.h"
 
 /* Shared with the children. */

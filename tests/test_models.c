@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "bench/check.h"
+#include "bench/check/check.h"
 
 /* One of the shared backbone, in its two orders, and one with a stack of its own. Not the gradient
  * where a layer with a bias stands in front of the norm, which takes any constant away: that of the

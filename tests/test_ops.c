@@ -3,7 +3,7 @@
  * -v */
 #include <stdio.h>
 
-#include "bench/check.h"
+#include "bench/check/check.h"
 
 int main(int arguments, char **argument) {
     CheckOptions options = {

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "bench/csv.h"
-#include "bench/home.h"
-#include "bench/published.h"
+#include "bench/common/csv.h"
+#include "bench/common/home.h"
+#include "bench/report/published.h"
 #include "models/model.h"
 
 static char written[] = "/tmp/longhaul-csv-XXXXXX";

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "bench/subject.h"
+#include "bench/check/subject.h"
 #include "engine/ops/wkv/wkv.h"
 #include "engine/random.h"
 #include "tests/step_form.h"

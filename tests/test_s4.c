@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "bench/reference.h"
-#include "bench/subject.h"
+#include "bench/check/reference.h"
+#include "bench/check/subject.h"
 #include "engine/device.h"
 #include "engine/ops/dplr_kernel/dplr_kernel.h"
 #include "engine/ops/dplr_modes/dplr_modes.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/train.h"
+#include "bench/train/train.h"
 
 /* The easiest settings of each task, and a model that learns them in under half a second. */
 static const struct {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/schedule.h"
+#include "bench/cell/schedule.h"
 
 /* Run options from "key=value key=value ...". */
 static RunOptions options_of(const char *settings) {

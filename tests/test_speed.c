@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/speed_figure.h"
+#include "bench/speed/speed_figure.h"
 
 enum { LENGTHS = 4 };
 static const int64_t lengths[LENGTHS] = {100, 1000, 10000, 100000};

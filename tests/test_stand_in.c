@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "bench/data_make.h"
+#include "bench/data/data_make.h"
 
 enum { SAMPLES = 400 };
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "bench/statistics.h"
+#include "bench/common/statistics.h"
 
 /* Ten digits of the quantiles are asked for; solving is exact to rounding, the printed constants
  * carry ten digits. */

@@ -19,12 +19,12 @@
 
 #include <cmocka.h>
 
-#include "bench/checkpoint.h"
-#include "bench/claim.h"
-#include "bench/config.h"
-#include "bench/record.h"
-#include "bench/result.h"
-#include "bench/store.h"
+#include "bench/cell/claim.h"
+#include "bench/cell/config.h"
+#include "bench/cell/record.h"
+#include "bench/cell/result.h"
+#include "bench/cell/store.h"
+#include "bench/train/checkpoint.h"
 #include "engine/device.h"
 #include "engine/file.h"
 

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "bench/csv.h"
-#include "bench/table.h"
+#include "bench/common/csv.h"
+#include "bench/report/table.h"
 #include "tests/made_up.h"
 
 /* Two models at one case; hyena has two learning rates of two seeds, of which the one that is

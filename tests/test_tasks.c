@@ -29,7 +29,7 @@ static void descriptors_are_complete(void **state) {
     assert_null(task_find("no such task"));
 }
 
-/* A record's task alone tells which architectures saw the whole sequence (bench/study.c). */
+/* A record's task alone tells which architectures saw the whole sequence (bench/report/study.c). */
 static void no_option_changes_what_a_position_may_see(void **state) {
     (void)state;
     int count;

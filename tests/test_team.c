@@ -15,11 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/cell.h"
-#include "bench/document.h"
-#include "bench/part_sum.h"
-#include "bench/result.h"
-#include "bench/train.h"
+#include "bench/cell/cell.h"
+#include "bench/cell/result.h"
+#include "bench/common/document.h"
+#include "bench/train/part_sum.h"
+#include "bench/train/train.h"
 #include "tests/thread_team.h"
 
 /* ---- the sum ---- */

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/checkpoint.h"
-#include "bench/session.h"
-#include "bench/train.h"
+#include "bench/train/checkpoint.h"
+#include "bench/train/session.h"
+#include "bench/train/train.h"
 
 static void set(Cell *cell, const char *settings) {
     char *text = strdup(settings), *rest = text;

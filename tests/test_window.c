@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "bench/window.h"
+#include "bench/train/window.h"
 
 enum { SAMPLES = 24, LABELS = 1 };
 

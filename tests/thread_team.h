@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "bench/team.h"
+#include "bench/cell/team.h"
 
 enum { MOST_THREADS = 16 };
 

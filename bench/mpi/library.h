@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "bench/team.h"
+#include "bench/cell/team.h"
 
 /* Raised with every change to a structure that both sides know. */
 enum { MPI_INTERFACE = 1 };
