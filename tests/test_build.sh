@@ -102,6 +102,18 @@ grep -q 'libraries.sh .taken.$' <<<"$(make -C "$folder/tree" -n NVCC= prefix DIR
 if "$top/libraries.sh" "$top/tests" 2>"$folder/log"; then fail "libraries.sh overwrites a folder"; fi
 grep -q 'holds something else' "$folder/log" || fail "no reason for a refused folder"
 
+# Arrows between rooms go one way: no file includes one of a room below its own in the lists of docs/tour.md,
+# and models and tasks do not see each other. bench/mpi is the inside of bench/cell/team.c in a library of its own.
+rooms="engine models tasks $(sed -n 's|^\(bench/[a-z]*\)/  .*|\1|p' "$top/docs/tour.md" | tr '\n' ' ')"
+[ "$(wc -w <<<"$rooms")" -eq 16 ] || fail "docs/tour.md lists other rooms: $rooms"
+wrong=$(cd "$top" && grep -roE '^#include "(engine|models|tasks|bench/[a-z]+)/' engine models tasks bench/*/ --include='*.[ch]' --include='*.cu*' |
+    awk -F: -v rooms="$rooms" 'BEGIN { n = split(rooms, list, " "); for (i = 1; i <= n; i++) place[list[i]] = i }
+        function room(path) { match(path, /^(bench\/[a-z]+|[a-z]+)/); return substr(path, 1, RLENGTH) }
+        { from = room($1); to = $2; sub(/^#include "/, "", to); to = room(to)
+          if (from == "bench/mpi" || to == "bench/mpi") next
+          if (!(to in place) || place[to] > place[from] || (from == "tasks" && to == "models")) print $1 " includes " to }')
+[ -z "$wrong" ] || fail "against the arrows: $wrong"
+
 # `make help` lists every phony target.
 help=$(make -s -C "$top" help)
 for target in all test emulated races libraries prefix install clean format help; do
