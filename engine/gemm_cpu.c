@@ -165,7 +165,7 @@ static void block(const Product *product, int64_t row, int64_t end, int64_t colu
                     tile.ahead = take(&panel_ahead, tile_turns(tile.rows, steps));
                 else if (rows.pairs)
                     tile.ahead = take(&rows, tile_turns(tile.rows, steps));
-                gemm_tile(&tile);
+                ISA(gemm_tile)(&tile);
             }
         }
         if (product->finish && k0 + depth == product->k)

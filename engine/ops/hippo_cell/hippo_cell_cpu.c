@@ -60,19 +60,21 @@ static void pack(const float *matrix, int64_t rows, int64_t columns, bool transp
 /* Rows first .. last - 1 of a (.., depth) times a packed matrix, plus start. */
 static void multiply(const float *a, int64_t depth, const float *packed, const float *start,
                      int64_t start_row, float *to, int64_t columns, int64_t rows) {
-    for (int64_t j = 0; j < columns; j += TILE_COLUMNS, packed += depth * TILE_COLUMNS)
-        gemm_tile(&(GemmTile){.rows = rows,
-                              .columns = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS,
-                              .k = depth,
-                              .a = a,
-                              .a_row = depth,
-                              .a_step = 1,
-                              .b = packed,
-                              .b_step = TILE_COLUMNS,
-                              .start = start ? start + j : NULL,
-                              .start_row = start_row,
-                              .c = to + j,
-                              .c_row = columns});
+    for (int64_t j = 0; j < columns; j += TILE_COLUMNS, packed += depth * TILE_COLUMNS) {
+        const GemmTile tile = {.rows = rows,
+                               .columns = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS,
+                               .k = depth,
+                               .a = a,
+                               .a_row = depth,
+                               .a_step = 1,
+                               .b = packed,
+                               .b_step = TILE_COLUMNS,
+                               .start = start ? start + j : NULL,
+                               .start_row = start_row,
+                               .c = to + j,
+                               .c_row = columns};
+        ISA(gemm_tile)(&tile);
+    }
 }
 
 /* ---- the memory ---- */

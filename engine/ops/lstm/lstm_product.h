@@ -90,18 +90,20 @@ product(int64_t depth, const RowGroup *group, const float *panel, float *sums, c
         wide_rows(depth, group, panel, sums, vectors);
         return;
     }
-    for (int64_t j = 0; j < vectors * LANES; j += TILE_COLUMNS)
-        gemm_tile(&(GemmTile){.rows = group->count,
-                              .columns = TILE_COLUMNS,
-                              .k = depth,
-                              .pairs = group->pairs,
-                              .a = group->packed,
-                              .a_row = 1,
-                              .a_step = TILE_PITCH,
-                              .b = panel + j,
-                              .b_step = vectors * LANES,
-                              .c = sums + j,
-                              .c_row = PANEL});
+    for (int64_t j = 0; j < vectors * LANES; j += TILE_COLUMNS) {
+        const GemmTile tile = {.rows = group->count,
+                               .columns = TILE_COLUMNS,
+                               .k = depth,
+                               .pairs = group->pairs,
+                               .a = group->packed,
+                               .a_row = 1,
+                               .a_step = TILE_PITCH,
+                               .b = panel + j,
+                               .b_step = vectors * LANES,
+                               .c = sums + j,
+                               .c_row = PANEL};
+        ISA(gemm_tile)(&tile);
+    }
 }
 
 /* to[lane][i] = row[i] lane for as many lanes as there are, `pitch` apart, or to[pair of lanes].

@@ -21,19 +21,20 @@ static inline void multiply(int64_t rows, int64_t columns, int64_t k, Left left,
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = t * rows / tiles, last = (t + 1) * rows / tiles;
             float *to = c + first * c_row + j;
-            gemm_tile(
-                &(GemmTile){.rows = last - first,
-                            .columns = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS,
-                            .k = k,
-                            .a = left.a + first * left.row,
-                            .a_row = left.row,
-                            .a_step = left.step,
-                            .b = b + j,
-                            .b_step = b_row,
-                            .start = add ? to : NULL,
-                            .start_row = c_row,
-                            .c = to,
-                            .c_row = c_row});
+            const GemmTile tile = {.rows = last - first,
+                                   .columns =
+                                       columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS,
+                                   .k = k,
+                                   .a = left.a + first * left.row,
+                                   .a_row = left.row,
+                                   .a_step = left.step,
+                                   .b = b + j,
+                                   .b_step = b_row,
+                                   .start = add ? to : NULL,
+                                   .start_row = c_row,
+                                   .c = to,
+                                   .c_row = c_row};
+            ISA(gemm_tile)(&tile);
         }
 }
 
