@@ -12,7 +12,7 @@ headers=()
 for folder in "${@%/*}"; do headers+=("$folder"/*.cuh "$folder/${folder##*/}.h"); done
 for file in "$@" engine/cuda/*.cuh "${headers[@]}"; do
     [ -e "$file" ] || continue
-    awk -v own="\"${file%/*}/" '/^#include/ && index($2, own) != 1 && $2 !~ /emulated/ { print $2 }' "$file"
+    awk -v own="\"${file%/*}/" '/^#include/ && index($2, own) != 1 { print $2 }' "$file"
 done | LC_ALL=C sort -u | sed 's/^/#include /'
 
 while [ $# -ge "$k" ]; do
