@@ -231,7 +231,8 @@ static float add_product(const Operands *o, int64_t i, int64_t j, int64_t k, flo
                 element(o->b, o->ldb, o->layout == GEMM_NT, k, j), sum);
 }
 
-/* One element of rounded operands as engine/bf16_simd.h and gemm.h promise it: pairs of k, the later one first. */
+/* One element of rounded operands as engine/bf16_simd.h and gemm.h promise it: pairs of k, the
+ * later one first. */
 static float by_pairs(const Operands *o, int64_t i, int64_t j) {
     float whole = o->bias[j];
     for (int64_t k0 = 0; k0 < o->size.k; k0 += GEMM_DEPTH) {

@@ -16,7 +16,7 @@ enum {
     ATTENTION_ROWS = 128,       /* copies have a multiple of so many rows */
     ATTENTION_TILE_WIDTH = 128, /* widest head that a tile holds; wider ones have parts */
     ATTENTION_PART = 2 * ATTENTION_TILE_WIDTH, /* channels of a part */
-    ATTENTION_STRIP = 16                                 /* rows of a product */
+    ATTENTION_STRIP = 16                       /* rows of a product */
 };
 
 /* What backward knows of a query: log-sum-exp, base 2, and dO . O; infinity and 0 for rows that
@@ -175,8 +175,9 @@ template <int ROWS, int STRIPS> struct AttentionQueries {
         const int last = first + ROWS < x.queries ? first + ROWS - 1 : x.queries - 1;
         block_end = attention_seen(x, end, last);
         warp_first = first + (int)warp * STRIPS * ATTENTION_STRIP;
-        warp_end =
-            warp_first < x.queries ? attention_seen(x, end, warp_first + STRIPS * ATTENTION_STRIP - 1) : 0;
+        warp_end = warp_first < x.queries
+                       ? attention_seen(x, end, warp_first + STRIPS * ATTENTION_STRIP - 1)
+                       : 0;
         warp_full = attention_seen(x, end, warp_first);
     }
 };
@@ -276,7 +277,8 @@ __device__ __forceinline__ void attention_scores(float (&c)[STRIPS][COLUMNS / 8]
     for (int s = 0; s < D / M::DEPTH; s++) {
         typename M::A a[STRIPS];
 #pragma unroll
-        for (int m = 0; m < STRIPS; m++) M::load_a(a[m], a_tile, row + m * ATTENTION_STRIP, s * M::DEPTH);
+        for (int m = 0; m < STRIPS; m++)
+            M::load_a(a[m], a_tile, row + m * ATTENTION_STRIP, s * M::DEPTH);
 #pragma unroll
         for (int n = 0; n < COLUMNS / 16; n++) {
             typename M::B b;

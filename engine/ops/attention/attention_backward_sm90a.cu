@@ -109,7 +109,8 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
 
     take_registers<GROUP_REGISTERS>();
     const int row = (int)lane_row(), column = (int)lane_column();
-    const int warp_first = first + (int)warp * ATTENTION_STRIP, warp_last = warp_first + ATTENTION_STRIP - 1;
+    const int warp_first = first + (int)warp * ATTENTION_STRIP,
+              warp_last = warp_first + ATTENTION_STRIP - 1;
     float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
     float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
     ProductsOfBf16::A a[D / 16], b[D / 16], p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];

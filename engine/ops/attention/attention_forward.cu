@@ -99,8 +99,8 @@ KERNEL void __launch_bounds__(attention_threads<D>, attention_wide<D> ? 1 : 2)
     for (int m = 0; m < STRIPS; m++)
 #pragma unroll
         for (int r = 0; r < 2; r++)
-            attention_finish(x, own.place, own.warp_first + m * ATTENTION_STRIP + row + r * 8, o[m], r,
-                             largest[m][r], sum[m][r], attention_channel<D>());
+            attention_finish(x, own.place, own.warp_first + m * ATTENTION_STRIP + row + r * 8, o[m],
+                             r, largest[m][r], sum[m][r], attention_channel<D>());
 }
 
 void attention_forward_tiles(const Run *run, const AttentionCall &x) {

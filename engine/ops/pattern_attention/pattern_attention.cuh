@@ -79,8 +79,9 @@ template <class M, int D> struct PatternShape {
     static constexpr int ROW_BYTES = D * (int)sizeof(Element);
     static constexpr int WARPS = ROW_BYTES <= 128 ? 4 : 2, THREADS = WARPS * WARP;
     static constexpr int OWN = WARPS * ATTENTION_STRIP, MET = ROW_BYTES <= 256 ? 32 : 16;
-    static constexpr int BAND = OWN + MET;        /* distances between two tiles */
-    static constexpr int X_ROW = MET + ATTENTION_STRIP + 4; /* floats of a row of a warp's band, forward */
+    static constexpr int BAND = OWN + MET; /* distances between two tiles */
+    static constexpr int X_ROW =
+        MET + ATTENTION_STRIP + 4; /* floats of a row of a warp's band, forward */
 };
 
 /* Which rows a block owns. */
