@@ -197,7 +197,7 @@ $(BUILD)/%.cc.races.o: %.cc
 	$(CXX) $(EMULATED_FLAGS) -O2 -DLONGHAUL_RACES -MMD -MP -c -o $@ $<
 
 # Other architectures, flags or units are another library.
-CUDA_BUILT_AS = $(CUDA_ARCHITECTURES) $(CUDA_UNITS) '$(CUDA_FLAGS)'
+CUDA_BUILT_AS = $(CUDA_ARCHITECTURES) $(CUDA_UNITS) $(CUDA_UNITED) '$(CUDA_FLAGS)'
 $(BUILD)/cuda_machine_code: FORCE
 	@mkdir -p $(@D)
 	@echo $(CUDA_BUILT_AS) | cmp -s - $@ || echo $(CUDA_BUILT_AS) > $@
@@ -206,10 +206,10 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda_machine_code
 	@mkdir -p $(@D)
 	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) $(CUDA_TARGETS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
-$(BUILD)/cuda_unit%.cu: engine/cuda/unit.sh $(CUDA_UNITED)
+$(BUILD)/cuda_unit%.cu: engine/cuda/unit.sh $(BUILD)/cuda_machine_code $(CUDA_UNITED) $(wildcard engine/cuda/*.cuh engine/ops/*/*.cuh)
 	@mkdir -p $(@D)
 	@$< $* $(CUDA_UNITS) $(CUDA_UNITED) > $@
-$(BUILD)/cuda_unit%.cu.o: $(BUILD)/cuda_unit%.cu $(BUILD)/cuda_machine_code
+$(BUILD)/cuda_unit%.cu.o: $(BUILD)/cuda_unit%.cu
 	$(NVCC) -I. -I$(BUILD) -D_GNU_SOURCE $(CUDA_FLAGS) $(CUDA_TARGETS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 $(BUILD)/%.o: %.c

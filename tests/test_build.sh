@@ -67,6 +67,10 @@ done
 [ "$(tr '\n' ' ' <"$folder/tree/build/cuda_unit1.cu")" = '#include "engine/op.h" namespace cuda_add {'\
 ' #include "engine/ops/add/add.cu" } namespace cuda_sub { #include "engine/ops/sub/sub.cu" } ' ] ||
     fail "a unit: $(cat "$folder/tree/build/cuda_unit1.cu")"
+# Another number of units shares the files out anew.
+(cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 CUDA_UNITS=2 build/liblonghaul_cuda.so)
+[ "$(grep -ho 'ops/.*cu"' "$folder/tree/build/cuda_unit"[12].cu | tr '\n' ' ')" = 'ops/add/add.cu" ops/sub/sub.cu" ' ] ||
+    fail "two units: $(cat "$folder/tree/build/cuda_unit"[12].cu)"
 with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
 grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)

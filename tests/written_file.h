@@ -13,7 +13,7 @@
 
 #include "engine/file.h"
 
-static char path[] = "/tmp/longhaul-config-XXXXXX.yaml";
+static char path[] = "/tmp/longhaul-written-XXXXXX.yaml";
 
 static int make_path(void **state) {
     (void)state;
