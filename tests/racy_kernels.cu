@@ -185,7 +185,7 @@ enum Early { READS, OVERWRITES, FREES, READS_ON };
 template <Early EARLY> KERNEL void multiplies(bool sound, const bfloat *in, float *out) {
     const auto early = [&](Early what) { return !sound && EARLY == what; };
     __shared__ Arrivals come, gone;
-    const WarpgroupTile tile = {reinterpret_cast<bfloat *>(tile_memory()), 0};
+    const WarpgroupTile<> tile = {reinterpret_cast<bfloat *>(tile_memory()), 0};
     if (threadIdx.x == 0) {
         arrivals_open(&come, 1);
         arrivals_open(&gone, WARPGROUP / (int)WARP);
@@ -214,6 +214,28 @@ template <Early EARLY> KERNEL void multiplies(bool sound, const bfloat *in, floa
         if (early(READS_ON)) out[threadIdx.x] = *tile.start();
     }
     out[threadIdx.x] = sums[0][0];
+}
+
+/* Blocks add to the same sums in bulk, each in its turn. */
+enum Hasty { REUSES, COUNTS, ADDS };
+template <Hasty HASTY> KERNEL void adds_in_bulk(bool sound, float *out, unsigned *counters) {
+    const auto hasty = [&](Hasty what) { return !sound && HASTY == what; };
+    float *const space = shared_memory<float>();
+    const unsigned number = take_number(counters);
+    space[threadIdx.x] = 1;
+    written_for_products();
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    if (number > 0 && !hasty(ADDS)) await_count(counters + number, 1);
+    known_for_bulk();
+    add_bulk(out, space, THREADS * sizeof(float));
+    end_bulk();
+    if (!hasty(REUSES)) bulk_read();
+    space[0] = 2;
+    bulk_read();
+    if (!hasty(COUNTS)) wait_bulk<0>();
+    count_up(counters + number + 1);
+    wait_bulk<0>();
 }
 
 /* ---- the table ---- */
@@ -249,10 +271,10 @@ constexpr size_t TILE_SPACE = TILE_ALIGNMENT + TILE_NUMBERS * sizeof(bfloat);
 #define OF_WARPGROUP(says, kernel)                                                                 \
     CASE(says, LAUNCH, (kernel), 1, 2 * WARPGROUP, TILE_SPACE, sound, tiles(memory), memory.words)
 /* Once: counters begin at zero. */
-#define HANDOVER(kernel)                                                                           \
+#define HANDOVER(says, kernel)                                                                     \
     {                                                                                              \
-#kernel, DEVICE, [](const Run *run, bool sound, const Memory &memory) {                       \
-         LAUNCH(run, (kernel), BLOCKS, THREADS, 0, sound, memory.words, memory.counters);          \
+#kernel, says, [](const Run *run, bool sound, const Memory &memory) {                         \
+         LAUNCH(run, (kernel), BLOCKS, THREADS, SPACE, sound, memory.words, memory.counters);      \
      }    \
     }
 #define SHARED_SPACE " of the shared memory of block "
@@ -274,11 +296,14 @@ static const Case cases[] = {
     OF_BLOCK(SHARED_SPACE, copies_over_what_is_read, memory.words + WORDS / 2, memory.words),
     OF_BLOCKS(blocks_write_one_word),
     OF_BLOCKS(block_reads_another),
-    HANDOVER(hands_over<BARRIER>),
-    HANDOVER(hands_over<COUNT>),
-    HANDOVER(hands_over<AWAIT>),
-    HANDOVER(hands_over<BARRIER_BEHIND>),
-    HANDOVER(hands_over_alone),
+    HANDOVER(DEVICE, hands_over<BARRIER>),
+    HANDOVER(DEVICE, hands_over<COUNT>),
+    HANDOVER(DEVICE, hands_over<AWAIT>),
+    HANDOVER(DEVICE, hands_over<BARRIER_BEHIND>),
+    HANDOVER(DEVICE, hands_over_alone),
+    HANDOVER(UNDER_WAY, adds_in_bulk<REUSES>),
+    HANDOVER(DEVICE, adds_in_bulk<COUNTS>),
+    HANDOVER(DEVICE, adds_in_bulk<ADDS>),
     OF_CLUSTER(SHARED_SPACE, cluster_reads),
     OF_CLUSTER("a block may end while", cluster_ends_early),
     OF_CLUSTER("a block that may not have begun", cluster_begins_late),

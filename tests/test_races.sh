@@ -13,7 +13,7 @@ failures=0
 # rings of the others. The longest first, as many at once as there are cores.
 rows() {
     echo long_convolution/{B16L2049D17K9gated,B2L4100D3K80gated}
-    echo attention/{Q90K660H1D100,Q300K150H1D100,L203H2K1D64,L97H1D128,wide,padded_L45,padded_causal,Q12,both,dropout}:bf16
+    echo attention/{Q90K660H1D100,Q300K150H1D100,padded_L330H2K1D64,L97H1D128,wide,padded_L45,padded_causal,Q12,both,dropout}:bf16
     echo attention/{wide,parts,L7,padded_L45,padded_causal,Q12,Q9,both,saturated,dropout,step_H}
     echo attention/{wide_Q9,L7,padded_L45,Q12,both,dropout,step_H}:tf32
     echo long_convolution/{B1L1D1,B2L7,B3L64,B2L37,B1L600,B1L65D1,B1L128,B3L131,B2L256,B3L301,B2L512,B1L1024,B2L1500}

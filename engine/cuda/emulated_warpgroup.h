@@ -29,6 +29,35 @@ static inline void copy_bulk(void *to, const void *from, unsigned bytes, Arrival
     emulation::copy_bulk(to, from, bytes, &barrier->word);
 }
 
+static inline void store_bulk(float *to, const float *from, unsigned bytes) {
+    emulation::write_bulk(to, from, bytes, false);
+}
+static inline void add_bulk(float *to, const float *from, unsigned bytes) {
+    emulation::write_bulk(to, from, bytes, true);
+}
+static inline void end_bulk() {
+    emulation::bulk_commit();
+}
+static inline void bulk_read() {
+    emulation::bulk_read();
+}
+template <int RUNNING> static inline void wait_bulk() {
+    emulation::bulk_wait(RUNNING);
+}
+static inline void known_for_bulk() {
+}
+static inline void written_for_products() {
+}
+static inline void store_matrices_transposed(void *row, const uint32_t (&r)[4]) {
+    if ((uintptr_t)row % 16) emulation::complain("a row of a matrix is not aligned");
+    const auto all = emulation::exchange(EmulatedOperands{{r[0], r[1], r[2], r[3]}, {}});
+    const unsigned matrix = emulated_lane() / 8, column = emulated_lane() % 8;
+    for (unsigned i = 0; i < 8; i++) {
+        const uint32_t pair = all[i * 4 + column / 2].a[matrix];
+        static_cast<uint16_t *>(row)[i] = (uint16_t)(column % 2 ? pair >> 16 : pair & 0xFFFF);
+    }
+}
+
 template <int COUNT> static inline void keep_registers() {
 }
 template <int COUNT> static inline void take_registers() {
@@ -87,16 +116,16 @@ static inline void emulated_products(float (&c)[N / 8][4], A a, uint64_t b, bool
                 c[n][i] += a(i / 2, k) * emulated_element(b, column, k, b_along_k);
         }
 }
-template <int N, bool ADD>
+template <int N, bool ADD, bool ALONG_K = true>
 static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
     emulated_reads(a, threadIdx.x % WARPGROUP / WARP * 16, 16, true);
-    emulated_reads(b, 0, N, true);
+    emulated_reads(b, 0, N, ALONG_K);
     emulation::product_later([&c, a, b] {
         const unsigned row = threadIdx.x % WARPGROUP / WARP * 16 + emulated_lane() / 4;
         const auto element = [&](unsigned half, unsigned k) {
             return emulated_element(a, row + half * 8, k, true);
         };
-        emulated_products<N>(c, element, b, true, ADD);
+        emulated_products<N>(c, element, b, ALONG_K, ADD);
     });
 }
 template <int N, bool ADD, bool ALONG_K>

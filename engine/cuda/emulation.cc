@@ -61,6 +61,18 @@ struct Products {
     int groups = 0;
 };
 
+/* Bulk stores of a thread that have not been waited for. */
+struct BulkWrites {
+    struct BulkWrite {
+        float *to;
+        const float *from;
+        size_t bytes;
+        bool add;
+    };
+    std::vector<BulkWrite> unread;
+    int begun = 0, groups = 0, done = 0; /* groups: with those that have not ended */
+};
+
 struct BulkCopy {
     void *to;
     const void *from;
@@ -85,6 +97,7 @@ struct Machine {
     std::unique_ptr<Shuffles[]> shuffles;
     std::vector<Copies> copies;     /* of each thread */
     std::vector<Products> products; /* the same */
+    std::vector<BulkWrites> writes; /* the same */
     std::vector<BulkCopy> bulk;
     bool copies_wait = false;
     bool progress = false; /* some thread does more than wait for arrivals */
@@ -125,6 +138,8 @@ void fibre_main() {
             complain("a thread ends before its products");
         if (!machine.copies[machine.running].under_way.empty())
             complain("a thread ends before its copies");
+        if (machine.writes[machine.running].done < machine.writes[machine.running].begun)
+            complain("a thread ends before its bulk stores");
         give_way(DONE);
     }
 }
@@ -143,6 +158,7 @@ void prepare_machine() {
     machine.states.resize(MOST_FIBRES, READY);
     machine.copies.resize(MOST_FIBRES);
     machine.products.resize(MOST_FIBRES);
+    machine.writes.resize(MOST_FIBRES);
     void *memory = mmap(nullptr, (size_t)STACK_BYTES * MOST_FIBRES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) complain("no memory for stacks");
@@ -309,6 +325,49 @@ void copies_wait(int pending) {
     };
     std::erase_if(own.under_way, done);
     races::landed(races::COPY, own.groups - pending);
+}
+
+/* Floats that are added take the place of what they are added to, there and then. */
+static void make_write(const BulkWrites::BulkWrite &write) {
+    enum { AT_A_TIME = 64 };
+    for (size_t done = 0; done < write.bytes / sizeof(float); done += AT_A_TIME) {
+        const size_t count = std::min<size_t>(write.bytes / sizeof(float) - done, AT_A_TIME);
+        float sums[AT_A_TIME], own[AT_A_TIME];
+        races::move(own, write.from + done, count * sizeof(float));
+        races::move(sums, write.to + done, count * sizeof(float));
+        for (size_t i = 0; i < count; i++) sums[i] = write.add ? sums[i] + own[i] : own[i];
+        races::move(write.to + done, sums, count * sizeof(float));
+    }
+}
+
+void write_bulk(float *to, const float *from, size_t bytes, bool add) {
+    if (((uintptr_t)to | (uintptr_t)from | bytes) % 16) complain("a bulk store is not aligned");
+    BulkWrites &own = machine.writes[machine.running];
+    races::flies(races::BULK_READ, own.groups, from, nullptr, bytes);
+    races::flies(races::BULK_WRITE, own.groups, nullptr, to, bytes);
+    own.begun = own.groups + 1;
+    if (machine.copies_wait)
+        own.unread.push_back({to, from, bytes, add});
+    else
+        make_write({to, from, bytes, add});
+}
+
+void bulk_commit() {
+    machine.writes[machine.running].groups++;
+}
+
+void bulk_read() {
+    BulkWrites &own = machine.writes[machine.running];
+    for (const BulkWrites::BulkWrite &write : own.unread) make_write(write);
+    own.unread.clear();
+    races::landed(races::BULK_READ, own.groups);
+}
+
+void bulk_wait(int running) {
+    BulkWrites &own = machine.writes[machine.running];
+    if (!own.unread.empty()) complain("bulk stores are waited for before their reads are");
+    own.done = std::max(own.done, own.groups - running);
+    races::landed(races::BULK_WRITE, own.done);
 }
 
 void product_later(std::function<void()> product) {

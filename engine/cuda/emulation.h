@@ -66,6 +66,12 @@ void arrivals_open(uint64_t *barrier, unsigned count);
 void arrive(uint64_t *barrier, unsigned expected_bytes);
 void await(uint64_t *barrier, unsigned parity);
 void copy_bulk(void *to, const void *from, size_t bytes, uint64_t *barrier);
+/* Bulk stores, or additions of floats, to device memory: at once or when this thread waits for the
+ * reads. What they write is there when it has waited for all of it. */
+void write_bulk(float *to, const float *from, size_t bytes, bool add);
+void bulk_commit();
+void bulk_read();
+void bulk_wait(int running);
 /* Products of a warpgroup, in groups: done at once or, in the orders in which copies come late,
  * when this thread waits for them. */
 void product_later(std::function<void()> product);

@@ -142,7 +142,7 @@ struct Flight {
 struct ThreadState {
     uint64_t time; /* of what it does now */
     Clock clock;   /* what it knows besides its block */
-    std::vector<Flight> flights[2];
+    std::vector<Flight> flights[KINDS];
 };
 struct BlockState {
     Label met; /* labels below it are of before the last barrier */

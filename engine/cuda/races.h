@@ -18,7 +18,7 @@
 namespace races {
 
 /* What a thread waits for by groups. */
-enum Kind { COPY, PRODUCT };
+enum Kind { COPY, PRODUCT, BULK_READ, BULK_WRITE, KINDS };
 
 #ifdef LONGHAUL_RACES
 
@@ -41,7 +41,7 @@ void block_met(unsigned rank);
 void cluster_met();
 
 /* Copies and products that the running thread has asked for: until `landed` its group may read
- * `from` and write `to` (or NULL) at any time. */
+ * `from` and write `to` (either may be NULL) at any time. */
 void flies(Kind kind, int group, const void *from, void *to, size_t bytes);
 void landed(Kind kind, int groups);
 

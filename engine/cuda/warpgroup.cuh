@@ -64,6 +64,48 @@ __device__ static inline void copy_bulk(void *to, const void *from, unsigned byt
                  : "memory");
 }
 
+/* By one thread, from shared to global memory: a multiple of 16 bytes, aligned so. Floats are
+ * stored, or added to what is there. end_bulk ends a group of such; after bulk_read all have read
+ * what they store, wait_bulk<n>() waits until at most n groups are not done. */
+__device__ static inline void store_bulk(float *to, const float *from, unsigned bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+}
+__device__ static inline void add_bulk(float *to, const float *from, unsigned bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                     __cvta_generic_to_global(to)),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+}
+__device__ static inline void end_bulk() {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+__device__ static inline void bulk_read() {
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+template <int RUNNING> __device__ static inline void wait_bulk() {
+    asm volatile("cp.async.bulk.wait_group %0;" ::"n"(RUNNING) : "memory");
+}
+/* What this thread knows to be in global memory is there for bulk stores that it begins. */
+__device__ static inline void known_for_bulk() {
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+/* What this thread has written to shared memory is there for products and bulk copies of all who
+ * meet it after this. */
+__device__ static inline void written_for_products() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+/* Four matrices of 8 rows of 16 bytes, whose columns registers hold as rows (load_matrices); lane l
+ * names row l % 8 of matrix l / 8. */
+__device__ static inline void store_matrices_transposed(void *row, const uint32_t (&r)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                     shared_address(row)),
+                 "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
+
 /* A warpgroup gives registers back, or takes more than the launch gave it. */
 template <int COUNT> __device__ static inline void keep_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
@@ -105,24 +147,33 @@ template <int N> __device__ static inline void hold(float (&c)[N][4]) {
     NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "  \
              "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-/* C = A B where the sums start, C += A B where ADD. B's rows lie along K, as A's do. */
-template <int N, bool ADD>
+/* C = A B where the sums start, C += A B where ADD. A's rows lie along K, B's along K or along N.
+ */
+template <int N, bool ADD, bool ALONG_K = true>
 __device__ static inline void multiply_shared(float (&c)[N / 8][4], uint64_t a, uint64_t b) {
-    static_assert(N == 64 || N == 128, "other widths are not written down");
-#define PRODUCT(n, names, a_name, b_name, add, ...)                                                \
+    static_assert(N == 64 || (N == 128 && ALONG_K), "others are not written down");
+#define PRODUCT(n, names, a_name, b_name, add, along_n, ...)                                       \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " add ", 0;\n"                              \
                  "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, " a_name    \
-                 ", " b_name ", add, 1, 1, 0, 0;\n}"                                               \
+                 ", " b_name ", add, 1, 1, 0, " along_n ";\n}"                                     \
                  : __VA_ARGS__                                                                     \
                  : "l"(a), "l"(b))
-    if constexpr (N == 64 && ADD)
-        PRODUCT("64", NAMES_32, "%32", "%33", "1", SUMS_OF_32("+f", c));
+#define PRODUCT_64(...) PRODUCT("64", NAMES_32, "%32", "%33", __VA_ARGS__)
+#define PRODUCT_128(...) PRODUCT("128", NAMES_64, "%64", "%65", __VA_ARGS__)
+    if constexpr (N == 64 && !ALONG_K && ADD)
+        PRODUCT_64("1", "1", SUMS_OF_32("+f", c));
+    else if constexpr (N == 64 && !ALONG_K)
+        PRODUCT_64("0", "1", SUMS_OF_32("=f", c));
+    else if constexpr (N == 64 && ADD)
+        PRODUCT_64("1", "0", SUMS_OF_32("+f", c));
     else if constexpr (N == 64)
-        PRODUCT("64", NAMES_32, "%32", "%33", "0", SUMS_OF_32("=f", c));
+        PRODUCT_64("0", "0", SUMS_OF_32("=f", c));
     else if constexpr (ADD)
-        PRODUCT("128", NAMES_64, "%64", "%65", "1", SUMS_OF_64("+f", c));
+        PRODUCT_128("1", "0", SUMS_OF_64("+f", c));
     else
-        PRODUCT("128", NAMES_64, "%64", "%65", "0", SUMS_OF_64("=f", c));
+        PRODUCT_128("0", "0", SUMS_OF_64("=f", c));
+#undef PRODUCT_64
+#undef PRODUCT_128
 #undef PRODUCT
 }
 /* The same with A in registers, and B's rows along K, as there, or along N. */
@@ -170,10 +221,11 @@ enum {
 };
 
 /* Element (row, column) of a matrix of such tiles, D wide. */
-template <int D> __device__ static inline int64_t tiled_place(int row, int column) {
-    const int within = row % TILE_ROWS, chunk = column % PANEL / 8 ^ within % 8;
+template <int D, int ROWS = TILE_ROWS>
+__device__ static inline int64_t tiled_place(int row, int column) {
+    const int within = row % ROWS, chunk = column % PANEL / 8 ^ within % 8;
     return (int64_t)(row - within) * D +
-           ((column / PANEL * TILE_ROWS + within) * PANEL + chunk * 8 + column % 8);
+           ((column / PANEL * ROWS + within) * PANEL + chunk * 8 + column % 8);
 }
 
 /* Start of shared memory for tiles; the launch asks for TILE_ALIGNMENT bytes more. */
@@ -182,8 +234,10 @@ __device__ static inline unsigned char *tile_memory() {
     return start + (TILE_ALIGNMENT - shared_address(start) % TILE_ALIGNMENT) % TILE_ALIGNMENT;
 }
 
-/* A tile `chunks` of 16 bytes after the start of such memory. */
-struct WarpgroupTile {
+/* A tile `chunks` of 16 bytes after the start of such memory, of so many rows: in shared memory
+ * also a part of one, panels of fewer rows. */
+template <int ROWS = TILE_ROWS> struct WarpgroupTile {
+    static_assert(ROWS % 8 == 0, "whole groups of rows");
     bfloat *memory;
     unsigned chunks;
 
@@ -199,27 +253,27 @@ struct WarpgroupTile {
     }
     /* X of X Y^T or Y: rows from `row`, a multiple of 8, on, columns 16 step .. 16 step + 15. */
     __device__ uint64_t rows(unsigned row, unsigned step) const {
-        return descriptor((step / 4 * TILE_ROWS + row) * PANEL_CHUNKS + step % 4 * 2,
-                          1); /* not used */
+        return descriptor((step / 4 * ROWS + row) * PANEL_CHUNKS + step % 4 * 2, 1); /* not used */
     }
-    /* Y of X Y: rows 16 step .. 16 step + 15, columns from 0 on. */
-    __device__ uint64_t columns(unsigned step) const {
-        return descriptor(step * 16 * PANEL_CHUNKS, TILE_ROWS * PANEL_CHUNKS);
+    /* Y of X Y: rows 16 step .. 16 step + 15, columns from those of a panel on. */
+    __device__ uint64_t columns(unsigned step, unsigned panel = 0) const {
+        return descriptor((panel * ROWS + step * 16) * PANEL_CHUNKS, ROWS * PANEL_CHUNKS);
     }
     /* A warp's 16 rows of X, from `row` on, as registers hold them. */
     template <int D> __device__ void load_rows(ProductsOfBf16::A (&x)[D / 16], unsigned row) const {
         const unsigned lane = threadIdx.x % WARP;
 #pragma unroll
         for (unsigned step = 0; step < D / 16; step++)
-            load_matrices(x[step].r, start() + tiled_place<D>((int)(row + lane % 16),
-                                                              (int)(step * 16 + lane / 16 * 8)));
+            load_matrices(x[step].r,
+                          start() + tiled_place<D, ROWS>((int)(row + lane % 16),
+                                                         (int)(step * 16 + lane / 16 * 8)));
     }
 };
 
 /* C = X Y^T: 64 rows of X by N rows of Y, D columns. */
-template <int N, int D>
-__device__ static inline void multiply_rows(float (&c)[N / 8][4], const WarpgroupTile &x,
-                                            unsigned x_row, const WarpgroupTile &y,
+template <int N, int D, int X_ROWS, int Y_ROWS>
+__device__ static inline void multiply_rows(float (&c)[N / 8][4], const WarpgroupTile<X_ROWS> &x,
+                                            unsigned x_row, const WarpgroupTile<Y_ROWS> &y,
                                             unsigned y_row) {
     multiply_shared<N, false>(c, x.rows(x_row, 0), y.rows(y_row, 0));
 #pragma unroll
@@ -227,10 +281,10 @@ __device__ static inline void multiply_rows(float (&c)[N / 8][4], const Warpgrou
         multiply_shared<N, true>(c, x.rows(x_row, step), y.rows(y_row, step));
 }
 /* The same with X in registers. */
-template <int N, int D>
+template <int N, int D, int ROWS>
 __device__ static inline void multiply_rows(float (&c)[N / 8][4],
                                             const ProductsOfBf16::A (&x)[D / 16],
-                                            const WarpgroupTile &y, unsigned y_row) {
+                                            const WarpgroupTile<ROWS> &y, unsigned y_row) {
     multiply_registers<N, false, true>(c, x[0].r, y.rows(y_row, 0));
 #pragma unroll
     for (unsigned step = 1; step < D / 16; step++)

@@ -142,6 +142,7 @@ static const Attention causal_h16d128 = {16, 16, 128, true, 0};
 static const Attention causal_h3d13 = {3, 3, 13, true, 0};
 static const Attention dropped_h2d16 = {2, 1, 16, true, 0.3};
 static const Attention causal_h2k1d64 = {2, 1, 64, true, 0};
+static const Attention causal_h2k1d51 = {2, 1, 51, true, 0};
 static const Attention dropped_h2k1d140 = {2, 1, 140, true, 0.2};
 static const Attention dropped_both_h1d9 = {1, 1, 9, false, 0.1};
 static const Attention both_h2d24 = {2, 2, 24, false, 0};
@@ -168,6 +169,13 @@ static const OpCase cases[] = {
     {.name = "L131H6K2D20", .in = {NORMAL(2, 131, 200)}, .attributes = &causal_h6k2d20},
     {.name = "L97H1D128", .in = {NORMAL(1, 97, 384)}, .attributes = &causal_h1d128},
     {.name = "L203H2K1D64", .in = {NORMAL(1, 203, 256)}, .attributes = &causal_h2k1d64},
+    /* several tiles of keys that add to a query's gradient in turn; some see no query */
+    {.name = "padded_L330H2K1D64",
+     .in = {NORMAL(2, 330, 256), {0}, {0}, {SHAPE(2), FILL_INTEGER, 0, 331}},
+     .attributes = &causal_h2k1d64},
+    {.name = "Q270K400H2K1D51",
+     .in = {NORMAL(1, 270, 102), NORMAL(1, 400, 51), NORMAL(1, 400, 51)},
+     .attributes = &causal_h2k1d51},
     /* copies of a GPU as large as their inputs: kept for backward in float32 too */
     {.name = "L128H1D16", .in = {NORMAL(1, 128, 48)}, .attributes = &causal_h1d16},
     {.name = "padded_L139H1D128",

@@ -22,7 +22,8 @@ struct HeadCopies {
     int width, parts;
     bool tiled; /* rows in tiles as warpgroups read them, not one after the other */
     const int32_t *lengths;
-    unsigned *numbers; /* to be zeroed; NULL: none */
+    unsigned *numbers; /* to be zeroed, so many */
+    int64_t number_count;
     /* of a copy of dO: */
     const float *out, *log_sum;
     AttentionNote *notes;
@@ -68,7 +69,9 @@ template <class M, int D, bool WITH_NOTES>
 KERNEL void __launch_bounds__(COPY_THREADS) copy_heads(HeadCopies x) {
     typedef CopyShape<D> S;
     typedef typename M::Element Element;
-    if (x.numbers && blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *x.numbers = 0;
+    if (blockIdx.y == 0)
+        for (int64_t i = global_thread(); i < x.number_count; i += (int64_t)gridDim.x * blockDim.x)
+            x.numbers[i] = 0;
     const HeadCopy copy = x.copy[blockIdx.y];
     const unsigned each = (unsigned)copy.padded / S::ROWS, head = blockIdx.x / each;
     const int64_t b = head / (unsigned)copy.heads, h = head % (unsigned)copy.heads;
@@ -159,14 +162,38 @@ static size_t input_copies(const OpCall *call, const AttentionView &view) {
     return carved(copy_bytes(call, view, false), 1) + 2 * carved(copy_bytes(call, view, true), 1);
 }
 
-/* Divisor of all heads for which keys and values (or queries and dO) take up to half of a cache of
- * 50 MB. */
-static int64_t heads_at_once(const OpCall *call, const AttentionView &view) {
-    const int64_t all = view.batch * view.kv_heads, longest = std::max(view.keys, view.queries);
-    const int64_t bytes = 2 * longest * padded_width(view.width) * element_bytes(call->products);
+/* Narrower heads would fill half a tile's rows with zeros, and sums of wider ones the registers. */
+static bool suits_warpgroups(const OpCall *call, const AttentionView &view) {
+    return call->products == PRODUCTS_BF16 && padded_width(view.width) >= PANEL &&
+           view.width <= ATTENTION_TILE_WIDTH;
+}
+/* Dropout's random blocks are drawn for other tiles. What forward keeps lies as this says: the Run
+ * of a replay is the same in both directions. */
+static bool for_warpgroups(const OpCall *call, const Run *run) {
+    return suits_warpgroups(call, attention_view(call)) && !attention_threshold(call, run) &&
+           has_warpgroup_products(run);
+}
+
+/* Of backward there: turns of all heads, each with sums for dQ, and a count beside those of
+ * blocks. */
+static int64_t query_turns(const AttentionView &view) {
+    return view.batch * view.heads * padded_rows(view.queries) / ATTENTION_TURN;
+}
+static int64_t query_sums(const AttentionView &view) {
+    return query_turns(view) * ATTENTION_TURN * padded_width(view.width);
+}
+
+/* Divisor of all heads of keys for which `bytes` a head take up to half of a cache of 50 MB. */
+static int64_t heads_at_once(const AttentionView &view, int64_t bytes) {
+    const int64_t all = view.batch * view.kv_heads;
     int64_t count = std::max<int64_t>(1, std::min(all, ((int64_t)24 << 20) / bytes));
     while (all % count) count--;
     return count;
+}
+/* Keys and values of a head, or queries and dO. */
+static int64_t bytes_walked(const OpCall *call, const AttentionView &view) {
+    return 2 * std::max(view.keys, view.queries) * padded_width(view.width) *
+           element_bytes(call->products);
 }
 
 static AttentionCall call_of(const OpCall *call, const Run *run) {
@@ -188,7 +215,7 @@ static AttentionCall call_of(const OpCall *call, const Run *run) {
     x.score_scale = view.scale * LOG2_E;
     if (const Tensor *lengths = input_of(call, ATTENTION_LENGTHS)) x.lengths = lengths->integers;
     x.dropped = dropped_of(call, run);
-    x.heads_at_once = heads_at_once(call, view);
+    x.heads_at_once = heads_at_once(view, bytes_walked(call, view));
     x.out = call->out[0]->data;
     x.log_sum = call->saved[0]->data;
     const auto part = [&](int input, int64_t column) {
@@ -212,7 +239,6 @@ static void launch_copies(const Run *run, const AttentionCall &x, HeadCopies &co
     copies.width = (int)x.width;
     copies.parts = x.parts;
     copies.lengths = x.lengths;
-    copies.numbers = x.numbers;
     int64_t most = 0; /* rows */
     for (int i = 0; i < count; i++)
         most = std::max(most, x.batch * copies.copy[i].heads * copies.copy[i].padded);
@@ -259,6 +285,10 @@ static void copy_inputs(const OpCall *call, const Run *run, AttentionCall *x, Ca
     if (call->kept_bytes && phase == PHASE_BACKWARD) return;
     HeadCopies copies = {};
     copies.tiled = tiled;
+    if (phase == PHASE_FORWARD) {
+        copies.numbers = x->numbers;
+        copies.number_count = 1;
+    }
     const auto part = [&](int input, int64_t column) {
         return source_of(call, input).from(column);
     };
@@ -271,24 +301,28 @@ static void copy_inputs(const OpCall *call, const Run *run, AttentionCall *x, Ca
 /* The copy of dO, and notes, which need all of it. */
 static void copy_out_gradient(const OpCall *call, const Run *run, AttentionCall *x, Carver *carver,
                               bool tiled) {
-    void *const g = carver->take<unsigned char>(copy_bytes(call, attention_view(call), false));
+    const AttentionView view = attention_view(call);
+    void *const g = carver->take<unsigned char>(copy_bytes(call, view, false));
     HeadCopies copies = {};
     copies.tiled = tiled;
     copies.copy[0] = copy_of(*x, {call->out[0]->gradient, NULL}, g, false, x->heads * x->width);
     copies.out = call->out[0]->data;
     copies.log_sum = x->log_sum;
     copies.notes = carver->take<AttentionNote>(x->batch * x->heads * x->padded_queries);
+    if (tiled) {
+        copies.number_count = 1 + query_turns(view);
+        copies.numbers = carver->take<unsigned>(copies.number_count);
+        x->numbers = copies.numbers;
+        x->added = copies.numbers + 1;
+        x->query_sums = carver->take<float>(query_sums(view));
+        /* blocks walk over queries and dO, and add to the sums */
+        const int64_t bytes =
+            copy_bytes(call, view, false) * 2 + query_sums(view) * (int64_t)sizeof(float);
+        x->heads_at_once = heads_at_once(view, bytes / (view.batch * view.kv_heads));
+    }
     launch_copies(run, *x, copies, 1);
     x->g = g;
     x->notes = copies.notes;
-}
-
-/* Narrower heads would fill half a tile's rows with zeros, and sums of wider ones the registers;
- * dropout's random blocks are drawn for other tiles. What forward keeps lies as this says: the Run
- * of a replay is the same in both directions. */
-static bool for_warpgroups(const Run *run, const AttentionCall &x) {
-    return run->products == PRODUCTS_BF16 && padded_width(x.width) >= PANEL &&
-           x.width <= ATTENTION_TILE_WIDTH && !x.dropped.threshold && has_warpgroup_products(run);
 }
 
 static void forward(const OpCall *call, const Run *run) {
@@ -298,7 +332,7 @@ static void forward(const OpCall *call, const Run *run) {
     }
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const bool warpgroups = for_warpgroups(run, x);
+    const bool warpgroups = for_warpgroups(call, run);
     x.numbers = carver.take<unsigned>(1);
     copy_inputs(call, run, &x, &carver, warpgroups, PHASE_FORWARD);
     if (warpgroups)
@@ -310,7 +344,7 @@ static void forward(const OpCall *call, const Run *run) {
 static void backward(const OpCall *call, const Run *run) {
     AttentionCall x = call_of(call, run);
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
-    const bool warpgroups = for_warpgroups(run, x);
+    const bool warpgroups = for_warpgroups(call, run);
     copy_inputs(call, run, &x, &carver, warpgroups, PHASE_BACKWARD);
     copy_out_gradient(call, run, &x, &carver, warpgroups);
     if (warpgroups) {
@@ -327,7 +361,12 @@ static size_t scratch(const OpCall *call, Phase phase) {
     const size_t copies = call->kept_bytes ? 0 : input_copies(call, view);
     if (phase == PHASE_FORWARD) return carved(1, sizeof(unsigned)) + copies;
     const int64_t rows = view.batch * view.heads * padded_rows(view.queries);
-    return copies + carved(copy_bytes(call, view, false), 1) + carved(rows, sizeof(AttentionNote));
+    const size_t sums = suits_warpgroups(call, view)
+                            ? carved(1 + query_turns(view), sizeof(unsigned)) +
+                                  carved(query_sums(view), sizeof(float))
+                            : 0;
+    return copies + carved(copy_bytes(call, view, false), 1) + carved(rows, sizeof(AttentionNote)) +
+           sums;
 }
 
 static uint32_t copied_inputs(const AttentionView &view) {

@@ -16,7 +16,8 @@ enum {
     ATTENTION_ROWS = 128,       /* copies have a multiple of so many rows */
     ATTENTION_TILE_WIDTH = 128, /* widest head that a tile holds; wider ones have parts */
     ATTENTION_PART = 2 * ATTENTION_TILE_WIDTH, /* channels of a part */
-    ATTENTION_STRIP = 16                       /* rows of a product */
+    ATTENTION_STRIP = 16,                      /* rows of a product */
+    ATTENTION_TURN = 64                        /* queries that Hopper's backward takes at a time */
 };
 
 /* What backward knows of a query: log-sum-exp, base 2, and dO . O; infinity and 0 for rows that
@@ -52,7 +53,12 @@ struct AttentionCall {
     int64_t q_row, k_row, v_row;
     bool add_q, add_k, add_v;
     unsigned *numbers; /* what blocks that take numbers count up; zero before the launch */
-    int parts;         /* of a head wider than a tile: its width is padded to so many */
+    /* Of attention_backward_warpgroups: sums for dQ, (B, H, padded queries, padded width) as its
+     * threads hold them, and how many blocks have added to those of ATTENTION_TURN queries, zero
+     * before the launch. */
+    float *query_sums;
+    unsigned *added;
+    int parts; /* of a head wider than a tile: its width is padded to so many */
 };
 
 /* Visible keys of sequence b for any query. */

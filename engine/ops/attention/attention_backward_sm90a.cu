@@ -1,283 +1,424 @@
-/* Backward on Hopper, bf16, heads of up to 64 or 128, without dropout: dK and dV, then dQ, by one
- * kernel, whose blocks own 128 rows of one side (keys; or queries) and walk over the other. With
- * A, B the own rows and X, Y those of the other side (K, V and Q, dO; or Q, dO and K, V):
- *     P = exp2(A X^T - log_sum)    dS = P (B Y^T - delta)    dA = scale dS X    dV = P Y
- * Scores have the own rows as rows, so that weights are operands as they lie in the registers. */
+/* Backward on Hopper, bf16, heads of up to 64 or 128, without dropout: all three gradients by one
+ * kernel, five products where scores are made once. A block owns 128 keys of one head, half of them
+ * each of its warpgroups, and walks over the queries that see them, 64 a turn:
+ *     P = exp2(K Q^T - log_sum)    dS = P (V dO^T - delta)
+ *     dV += P dO    dK += scale dS Q    dQ += scale dS^T K
+ * Scores have keys as rows, so that P and dS are operands as they lie in the registers. dS goes to
+ * shared memory as well, transposed, where both groups' keys meet in a part of dQ. A warp of its
+ * own adds that part to dQ in device memory, once the block with the next keys has added its own:
+ * last keys first, so sums have the same bits in every run. Blocks begin in that order, too (what
+ * they wait for has begun), and those with the last keys have the fewest queries: causal blocks
+ * come to a query one after the other by themselves. The order is FlashAttention-3's for runs that
+ * repeat (arXiv 2407.08608 and its released code). */
+#include "engine/cuda/handover.cuh"
 #include "engine/cuda/warpgroup.cuh"
 #include "engine/ops/attention/attention.cuh"
 
-constexpr int GROUPS = 2, GROUP_ROWS = 64, STAGES = 2;
-/* Rows of the other side whose scores are made at a time: as many as registers hold. */
-template <int D, bool OF_KEYS> constexpr int columns_at_a_time = D == 64 && !OF_KEYS ? 128 : 64;
-/* Whether registers hold A and B as well. Read from shared memory again and again, they would take
- * as long as products of 64 columns. */
-template <int D, bool OF_KEYS> constexpr bool own_in_registers = OF_KEYS == (D == 64);
-/* One group more brings the tiles. Registers of a thread: 168 at the launch, then these. */
+constexpr int GROUPS = 2, GROUP_ROWS = 64, GROUP = WARPGROUP, KEYS = TILE_ROWS,
+              QUERIES = ATTENTION_TURN;
+constexpr int GROUP_WARPS = GROUP / WARP, WARPS = GROUPS * GROUP_WARPS;
+/* One group more brings the tiles and takes dQ away. Registers of a thread: 168 at the launch, then
+ * these. */
 constexpr int BACKWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240,
-              BRINGER_REGISTERS = 24;
-static_assert(GROUPS * GROUP_ROWS == TILE_ROWS && (int)ATTENTION_ROWS == (int)TILE_ROWS, "tiles");
+              OTHER_REGISTERS = 24;
+static_assert(GROUPS * GROUP_ROWS == KEYS && (int)ATTENTION_ROWS == (int)TILE_ROWS, "tiles");
 
-template <int D> constexpr int tile_bytes = TILE_ROWS *D *(int)sizeof(bfloat);
-constexpr int note_bytes = TILE_ROWS * (int)sizeof(AttentionNote);
-/* A and B, stages of X and Y, notes of the stages' queries. */
-template <int D>
-constexpr int backward_shared = TILE_ALIGNMENT +
-                                (2 + 2 * STAGES) * tile_bytes<D> + STAGES *note_bytes;
-
-struct BackwardArrivals {
-    Arrivals own, other[STAGES], free[STAGES];
+template <int D> struct WarpgroupBackward {
+    static constexpr int PANELS = D / PANEL;
+    /* Queries and dO under way; parts of dQ under way. As many as shared memory holds. */
+    static constexpr int STAGES = D == 64 ? 4 : 2, SUM_STAGES = 2;
+    /* Whether registers hold K and V as well. Read from shared memory again and again, they would
+     * take as long as products of 64 columns. */
+    static constexpr bool OWN_IN_REGISTERS = D == 64;
+    static constexpr int SUMS = QUERIES * D; /* floats */
+    static constexpr unsigned KEY_BYTES = KEYS * D * sizeof(bfloat);
+    static constexpr unsigned QUERY_BYTES = QUERIES * D * sizeof(bfloat);
+    static constexpr unsigned NOTE_BYTES = QUERIES * sizeof(AttentionNote);
+    /* Where things lie, in chunks of 16 bytes: K, V, stages of Q and dO, two of dS, sums, notes. */
+    static constexpr unsigned CHUNK = CHUNK_WIDTH * sizeof(bfloat);
+    static constexpr unsigned VALUES = KEY_BYTES / CHUNK, STAGE = 2 * VALUES;
+    static constexpr unsigned WEIGHTS = STAGE + STAGES * 2 * QUERY_BYTES / CHUNK;
+    static constexpr unsigned WEIGHTS_BYTES = QUERIES * (unsigned)KEYS * sizeof(bfloat);
+    static constexpr unsigned SUM = WEIGHTS + 2 * WEIGHTS_BYTES / CHUNK;
+    static constexpr unsigned SUM_BYTES = SUMS * (unsigned)sizeof(float);
+    static constexpr unsigned NOTE = SUM + SUM_STAGES * SUM_BYTES / CHUNK;
+    static constexpr unsigned SHARED = TILE_ALIGNMENT + NOTE * CHUNK + STAGES * NOTE_BYTES;
 };
 
-template <int D, bool OF_KEYS>
-KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const AttentionCall x) {
-    constexpr int TILE = TILE_ROWS * D, COLUMNS = columns_at_a_time<D, OF_KEYS>;
-    constexpr int PARTS = TILE_ROWS / COLUMNS;      /* of a tile, a turn each */
-    constexpr unsigned CHUNKS = TILE / CHUNK_WIDTH; /* of a tile */
-    __shared__ BackwardArrivals come;
-    bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
-    const WarpgroupTile a_tile = {memory, 0}, b_tile = {memory, CHUNKS};
-    const auto x_tile = [&](unsigned stage) {
-        return WarpgroupTile{memory, (2 + 2 * stage) * CHUNKS};
-    };
-    const auto y_tile = [&](unsigned stage) {
-        return WarpgroupTile{memory, (3 + 2 * stage) * CHUNKS};
-    };
-    const auto stage_notes = [&](unsigned stage) {
-        return reinterpret_cast<AttentionNotes *>(memory + (2 + 2 * STAGES) * TILE) +
-               stage * (TILE_ROWS / 2);
-    };
-    const int64_t own_heads = OF_KEYS ? x.kv_heads : x.heads;
-    const int own_rows = OF_KEYS ? x.keys : x.queries;
-    const AttentionPlace place =
-        attention_place(x, own_heads, (own_rows + TILE_ROWS - 1) / TILE_ROWS, !OF_KEYS);
-    const int64_t head = place.b * own_heads + place.h;
-    const int first = place.tile * TILE_ROWS;
-    const int end = attention_end(x, place.b);
-    /* The first query that sees the first key; the last key that the last query sees. Tiles of the
-     * other side from there on, or up to there; those of keys again for each head of the group. */
-    const int seen_from = OF_KEYS && x.causal && first > x.offset ? first - x.offset : 0;
-    const int last = first + TILE_ROWS < x.queries ? first + TILE_ROWS - 1 : x.queries - 1;
-    const int seen_end = OF_KEYS ? (first < end ? x.queries : 0) : attention_seen(x, end, last);
-    const int from = seen_from / TILE_ROWS;
-    const int tiles =
-        seen_end > from * TILE_ROWS ? (seen_end + TILE_ROWS - 1) / TILE_ROWS - from : 0;
-    const int all_tiles = OF_KEYS ? tiles * (int)x.group : tiles;
-    const unsigned warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0), group = warp / 4;
+struct BackwardArrivals {
+    Arrivals own, come[4], free[4]; /* of stages */
+    Arrivals weights[2], sums[2], sums_free[2];
+};
 
+/* What a block works at: its keys, and the queries that see them, those of each head that shares
+ * them after the other. */
+struct BackwardPiece {
+    AttentionPlace place;
+    int64_t kv_head, query_head; /* of all; the first that shares the keys */
+    int first, end;              /* key; visible keys of the sequence */
+    int from, tiles;             /* of queries, a turn each */
+    int turns;                   /* of all heads */
+
+    __device__ BackwardPiece(const AttentionCall &x, unsigned number)
+        : place(attention_place(x, x.kv_heads, (x.keys + KEYS - 1) / KEYS, true, number)),
+          kv_head(place.b * x.kv_heads + place.h),
+          query_head(place.b * x.heads + place.h * x.group), first(place.tile * KEYS),
+          end(attention_end(x, place.b)) {
+        from = x.causal && first > x.offset ? (first - x.offset) / QUERIES : 0;
+        tiles = first < end ? max((x.queries + QUERIES - 1) / QUERIES - from, 0) : 0;
+        turns = tiles * (int)x.group;
+    }
+    /* How many blocks, those of later keys, add to the same queries before. */
+    __device__ int before(const AttentionCall &x, int tile) const {
+        return (attention_seen(x, end, (tile + 1) * QUERIES - 1) - 1) / KEYS - place.tile;
+    }
+};
+
+/* One thread: brings keys, values, and then queries as soon as there is room. */
+template <int D>
+__device__ static inline void bring_tiles(const AttentionCall &x, const BackwardPiece &piece,
+                                          bfloat *memory, BackwardArrivals &arrivals) {
+    typedef WarpgroupBackward<D> S;
+    const int64_t key_at = (piece.kv_head * x.padded_keys + piece.first) * D;
+    arrive_expecting(&arrivals.own, 2 * S::KEY_BYTES);
+    copy_bulk(memory, static_cast<const bfloat *>(x.k) + key_at, S::KEY_BYTES, &arrivals.own);
+    copy_bulk(memory + S::VALUES * CHUNK_WIDTH, static_cast<const bfloat *>(x.v) + key_at,
+              S::KEY_BYTES, &arrivals.own);
+    int64_t head = piece.query_head;
+    int tile = piece.from;
+    for (int turn = 0; turn < piece.turns; turn++) {
+        const unsigned stage = (unsigned)turn % S::STAGES, use = (unsigned)turn / S::STAGES;
+        Arrivals *const here = &arrivals.come[stage];
+        if (use > 0) await(&arrivals.free[stage], (use - 1) % 2);
+        arrive_expecting(here, 2 * S::QUERY_BYTES + S::NOTE_BYTES);
+        const int row = tile * QUERIES, within = row % TILE_ROWS;
+        const int64_t at = (head * x.padded_queries + row - within) * D + within * PANEL;
+        bfloat *const to = memory + S::STAGE * CHUNK_WIDTH + stage * 2 * QUERIES * D;
+        constexpr int PART = QUERIES * PANEL; /* of a panel */
+#pragma unroll
+        for (int panel = 0; panel < S::PANELS; panel++) {
+            const int64_t from = at + panel * TILE_ROWS * PANEL;
+            copy_bulk(to + panel * PART, static_cast<const bfloat *>(x.q) + from,
+                      PART * sizeof(bfloat), here);
+            copy_bulk(to + (S::PANELS + panel) * PART, static_cast<const bfloat *>(x.g) + from,
+                      PART * sizeof(bfloat), here);
+        }
+        copy_bulk(memory + S::NOTE * CHUNK_WIDTH + stage * (S::NOTE_BYTES / sizeof(bfloat)),
+                  x.notes + head * x.padded_queries + row, S::NOTE_BYTES, here);
+        if (++tile == piece.from + piece.tiles) tile = piece.from, head++;
+    }
+}
+
+/* One thread: adds the block's parts of dQ, in its turn. The next waits while the last is added. */
+template <int D>
+__device__ static inline void add_sums(const AttentionCall &x, const BackwardPiece &piece,
+                                       bfloat *memory, BackwardArrivals &arrivals) {
+    typedef WarpgroupBackward<D> S;
+    const float *const sums = reinterpret_cast<const float *>(memory + S::SUM * CHUNK_WIDTH);
+    const int tiles = x.padded_queries / QUERIES; /* of a head */
+    int64_t number = piece.query_head * tiles + piece.from, last = 0;
+    int tile = piece.from;
+    for (int turn = 0; turn < piece.turns; turn++) {
+        const unsigned stage = (unsigned)turn % S::SUM_STAGES, use = (unsigned)turn / S::SUM_STAGES;
+        const int before = piece.before(x, tile);
+        await_count(x.added + number, (unsigned)before);
+        known_for_bulk();
+        await(&arrivals.sums[stage], use % 2);
+        if (before == 0)
+            store_bulk(x.query_sums + number * S::SUMS, sums + stage * S::SUMS, S::SUM_BYTES);
+        else
+            add_bulk(x.query_sums + number * S::SUMS, sums + stage * S::SUMS, S::SUM_BYTES);
+        end_bulk();
+        bulk_read();
+        arrive(&arrivals.sums_free[stage]);
+        if (turn > 0) {
+            wait_bulk<1>();
+            count_up(x.added + last);
+        }
+        last = number++;
+        if (++tile == piece.from + piece.tiles) tile = piece.from, number += tiles - piece.tiles;
+    }
+    if (piece.turns > 0) {
+        wait_bulk<0>();
+        count_up(x.added + last);
+    }
+}
+
+template <int D>
+KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const AttentionCall x) {
+    typedef WarpgroupBackward<D> S;
+    __shared__ BackwardArrivals arrivals;
+    bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
+    const unsigned warp = __shfl_sync(0xFFFFFFFFu, threadIdx.x / WARP, 0);
+    const unsigned group = warp / GROUP_WARPS;
     if (threadIdx.x == 0) {
-        arrivals_open(&come.own, 1);
-        for (int s = 0; s < STAGES; s++) {
-            arrivals_open(&come.other[s], 1);
-            arrivals_open(&come.free[s], GROUPS * WARPGROUP / WARP);
+        arrivals_open(&arrivals.own, 1);
+        for (int s = 0; s < S::STAGES; s++) {
+            arrivals_open(&arrivals.come[s], 1);
+            arrivals_open(&arrivals.free[s], WARPS);
+        }
+        for (int s = 0; s < 2; s++) arrivals_open(&arrivals.weights[s], WARPS);
+        for (int s = 0; s < S::SUM_STAGES; s++) {
+            arrivals_open(&arrivals.sums[s], S::PANELS * GROUP_WARPS);
+            arrivals_open(&arrivals.sums_free[s], 1);
         }
         arrivals_opened();
     }
-    __syncthreads();
+    const BackwardPiece piece(x, take_number(x.numbers)); /* all threads meet here */
 
     if (group == GROUPS) {
-        keep_registers<BRINGER_REGISTERS>();
-        if (threadIdx.x % WARPGROUP != 0 || all_tiles == 0) return;
-        const auto rows = [&](const void *copy, int64_t of_head, int padded, int row) {
-            return static_cast<const bfloat *>(copy) + (of_head * padded + row) * D;
-        };
-        const int own_padded = OF_KEYS ? x.padded_keys : x.padded_queries;
-        arrive_expecting(&come.own, 2 * tile_bytes<D>);
-        copy_bulk(a_tile.start(), rows(OF_KEYS ? x.k : x.q, head, own_padded, first), tile_bytes<D>,
-                  &come.own);
-        copy_bulk(b_tile.start(), rows(OF_KEYS ? x.v : x.g, head, own_padded, first), tile_bytes<D>,
-                  &come.own);
-        const int padded = OF_KEYS ? x.padded_queries : x.padded_keys;
-        int64_t other = OF_KEYS ? place.b * x.heads + place.h * x.group
-                                : place.b * x.kv_heads + place.h / x.group;
-        int row = from * TILE_ROWS;
-        for (int tile = 0; tile < all_tiles; tile++) {
-            const unsigned stage = (unsigned)tile % STAGES, turn = (unsigned)tile / STAGES;
-            Arrivals *const here = &come.other[stage];
-            if (turn > 0) await(&come.free[stage], (turn - 1) % 2);
-            arrive_expecting(here, 2 * tile_bytes<D> + (OF_KEYS ? note_bytes : 0));
-            copy_bulk(x_tile(stage).start(), rows(OF_KEYS ? x.q : x.k, other, padded, row),
-                      tile_bytes<D>, here);
-            copy_bulk(y_tile(stage).start(), rows(OF_KEYS ? x.g : x.v, other, padded, row),
-                      tile_bytes<D>, here);
-            if (OF_KEYS)
-                copy_bulk(stage_notes(stage), x.notes + other * padded + row, note_bytes, here);
-            row += TILE_ROWS;
-            if (row >= (from + tiles) * TILE_ROWS) row = from * TILE_ROWS, other++;
-        }
+        keep_registers<OTHER_REGISTERS>();
+        if (threadIdx.x == GROUPS * WARPGROUP && piece.turns > 0)
+            bring_tiles<D>(x, piece, memory, arrivals);
+        if (threadIdx.x == GROUPS * WARPGROUP + WARP && x.dq)
+            add_sums<D>(x, piece, memory, arrivals);
         return;
     }
 
     take_registers<GROUP_REGISTERS>();
+    const WarpgroupTile<> k_tile = {memory, 0}, v_tile = {memory, S::VALUES};
+    typedef WarpgroupTile<QUERIES> QueryTile;
+    constexpr unsigned QUERY_CHUNKS = S::QUERY_BYTES / S::CHUNK;
+    const auto stage_of = [&](int turn) { return (unsigned)turn % S::STAGES; };
+    const auto q_tile = [&](int turn) {
+        return QueryTile{memory, S::STAGE + stage_of(turn) * 2 * QUERY_CHUNKS};
+    };
+    const auto g_tile = [&](int turn) {
+        return QueryTile{memory, S::STAGE + (stage_of(turn) * 2 + 1) * QUERY_CHUNKS};
+    };
+    const auto weights_tile = [&](int turn) {
+        return QueryTile{memory, S::WEIGHTS + (unsigned)turn % 2 * (S::WEIGHTS_BYTES / S::CHUNK)};
+    };
+    const auto notes_of = [&](int turn, int n) {
+        const AttentionNotes *const notes =
+            reinterpret_cast<const AttentionNotes *>(memory + S::NOTE * CHUNK_WIDTH);
+        return notes[stage_of(turn) * (QUERIES / 2) + n * 4 + lane_column() / 2];
+    };
+
     const int row = (int)lane_row(), column = (int)lane_column();
-    const int warp_first = first + (int)warp * ATTENTION_STRIP,
+    const int warp_first = piece.first + (int)warp * ATTENTION_STRIP,
               warp_last = warp_first + ATTENTION_STRIP - 1;
-    float da[D / 8][4] = {}, dv[OF_KEYS ? D / 8 : 1][4] = {};
-    float s[COLUMNS / 8][4], ds[COLUMNS / 8][4];
-    ProductsOfBf16::A a[D / 16], b[D / 16], p_rounded[COLUMNS / 16], ds_rounded[COLUMNS / 16];
-    AttentionNote own_notes[2] = {};
-    if (!OF_KEYS)
-        for (int r = 0; r < 2; r++)
-            own_notes[r] = x.notes[head * x.padded_queries + warp_first + row + r * 8];
+    /* Where the lane's row of dS^T, a chunk of eight keys, lies in a tile of 64 queries. */
+    const unsigned lane = threadIdx.x % WARP;
+    bfloat *const own_weights =
+        weights_tile(0).start() + group * QUERIES * PANEL +
+        tiled_place<PANEL, QUERIES>((int)(lane / 16 * 8 + lane % 8),
+                                    (int)(warp % GROUP_WARPS * ATTENTION_STRIP + lane / 8 % 2 * 8));
+    float dk[D / 8][4] = {}, dv[D / 8][4] = {}, s[QUERIES / 8][4], ds[QUERIES / 8][4];
+    ProductsOfBf16::A k[S::OWN_IN_REGISTERS ? D / 16 : 1], v[S::OWN_IN_REGISTERS ? D / 16 : 1];
+    ProductsOfBf16::A p_rounded[QUERIES / 16], ds_rounded[QUERIES / 16];
     /* The turn's, where registers hold them: read once. */
-    constexpr bool KEEP_NOTES = OF_KEYS && D == 64;
-    AttentionNotes far_notes[KEEP_NOTES ? COLUMNS / 8 : 1] = {};
+    constexpr bool KEEP_NOTES = S::OWN_IN_REGISTERS;
+    AttentionNotes notes[KEEP_NOTES ? QUERIES / 8 : 1] = {};
+    int query = piece.from * QUERIES; /* the turn's first */
 
-    /* A turn: its tile, and the first of its columns in the tile and of all. */
-    const auto tile_of = [&](int turn) { return (unsigned)turn / PARTS; };
-    const auto stage_of = [&](int turn) { return tile_of(turn) % STAGES; };
-    const auto part_of = [&](int turn) { return (unsigned)turn % PARTS * COLUMNS; };
-    int other = from * TILE_ROWS;
-
-    const auto ask = [&](float(&scores)[COLUMNS / 8][4], const ProductsOfBf16::A(&rows)[D / 16],
-                         const WarpgroupTile &rows_tile, const WarpgroupTile &tile, unsigned part) {
-        if constexpr (own_in_registers<D, OF_KEYS>)
-            multiply_rows<COLUMNS, D>(scores, rows, tile, part);
+    const auto ask = [&](float(&scores)[QUERIES / 8][4], const auto &own, const auto &own_tile,
+                         const QueryTile &tile) {
+        if constexpr (S::OWN_IN_REGISTERS)
+            multiply_rows<QUERIES, D>(scores, own, tile, 0);
         else
-            multiply_rows<COLUMNS, D>(scores, rows_tile, group * GROUP_ROWS, tile, part);
+            multiply_rows<QUERIES, D>(scores, own_tile, group * GROUP_ROWS, tile, 0);
         end_products();
     };
     /* sums += weights times rows of a tile */
     const auto add = [&](float(&sums)[D / 8][4], const ProductsOfBf16::A *weights,
-                         const WarpgroupTile &tile, unsigned part) {
+                         const QueryTile &tile) {
         hold(sums);
         begin_products();
 #pragma unroll
-        for (unsigned step = 0; step < COLUMNS / 16; step++)
-            multiply_registers<D, true, false>(sums, weights[step].r,
-                                               tile.columns(part / 16 + step));
+        for (unsigned step = 0; step < QUERIES / 16; step++)
+            multiply_registers<D, true, false>(sums, weights[step].r, tile.columns(step));
         end_products();
     };
-    const auto notes_of = [&](int turn, int n) {
-        return OF_KEYS ? stage_notes(stage_of(turn))[part_of(turn) / 2 + n * 4 + column / 2]
-                       : AttentionNotes{};
-    };
     const auto weigh = [&](int turn) {
-        const bool masked = OF_KEYS ? warp_last >= end || (x.causal && other + x.offset < warp_last)
-                                    : other + COLUMNS > attention_seen(x, end, warp_first);
+        const bool masked = warp_last >= piece.end || (x.causal && query + x.offset < warp_last);
 #pragma unroll
-        for (int n = 0; n < COLUMNS / 8; n++) {
+        for (int n = 0; n < QUERIES / 8; n++) {
             const AttentionNotes note = notes_of(turn, n);
-            if (KEEP_NOTES) far_notes[n] = note;
+            if (KEEP_NOTES) notes[n] = note;
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                s[n][e] = fast_exp2(s[n][e] * x.score_scale -
-                                    (OF_KEYS ? note.of[e % 2].log_sum : own_notes[e / 2].log_sum));
+                s[n][e] = fast_exp2(s[n][e] * x.score_scale - note.of[e % 2].log_sum);
         }
         if (masked) {
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                const int i = warp_first + row + r * 8;
-                /* Queries before this do not see key i; or keys from this on are not seen. */
-                int bound = OF_KEYS ? 0 : attention_seen(x, end, i) - other;
-                if (OF_KEYS && x.causal) bound = i - x.offset - other;
-                if (OF_KEYS && i >= end) bound = COLUMNS;
+                const int key = warp_first + row + r * 8;
+                /* Queries before this do not see the key. */
+                int bound = x.causal ? key - x.offset - query : 0;
+                if (key >= piece.end) bound = QUERIES;
 #pragma unroll
-                for (int n = 0; n < COLUMNS / 8; n++)
+                for (int n = 0; n < QUERIES / 8; n++)
 #pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        const bool before = n * 8 + e < bound - column;
-                        if (before == OF_KEYS) s[n][2 * r + e] = 0;
-                    }
+                    for (int e = 0; e < 2; e++)
+                        if (n * 8 + e < bound - column) s[n][2 * r + e] = 0;
             }
         }
-        if constexpr (OF_KEYS)
 #pragma unroll
-            for (int step = 0; step < COLUMNS / 16; step++)
-                ProductsOfBf16::from_sums(p_rounded[step], s + 2 * step);
-        other += COLUMNS;
-        if (OF_KEYS && other >= (from + tiles) * TILE_ROWS) other = from * TILE_ROWS;
+        for (int step = 0; step < QUERIES / 16; step++)
+            ProductsOfBf16::from_sums(p_rounded[step], s + 2 * step);
+        query += QUERIES;
+        if (query >= (piece.from + piece.tiles) * QUERIES) query = piece.from * QUERIES;
     };
     const auto differentiate = [&](int turn) {
 #pragma unroll
-        for (int n = 0; n < COLUMNS / 8; n++) {
-            const AttentionNotes note = KEEP_NOTES ? far_notes[n] : notes_of(turn, n);
+        for (int n = 0; n < QUERIES / 8; n++) {
+            const AttentionNotes note = KEEP_NOTES ? notes[n] : notes_of(turn, n);
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                ds[n][e] = s[n][e] *
-                           (ds[n][e] - (OF_KEYS ? note.of[e % 2].delta : own_notes[e / 2].delta));
+            for (int e = 0; e < 4; e++) ds[n][e] = s[n][e] * (ds[n][e] - note.of[e % 2].delta);
         }
 #pragma unroll
-        for (int step = 0; step < COLUMNS / 16; step++)
+        for (int step = 0; step < QUERIES / 16; step++)
             ProductsOfBf16::from_sums(ds_rounded[step], ds + 2 * step);
     };
-
-    const int turns = OF_KEYS ? all_tiles * PARTS : (seen_end + COLUMNS - 1) / COLUMNS;
-    /* Whether a turn's B Y^T is asked for with its scores, in the turn before. Where there are two
-     * kinds of sums, ptxas does not see that this is safe and would wait for each product. */
-    constexpr bool BOTH_AHEAD = !OF_KEYS;
-    const auto ask_ahead = [&](int turn) {
-        ask(s, a, a_tile, x_tile(stage_of(turn)), part_of(turn));
-        if (BOTH_AHEAD) ask(ds, b, b_tile, y_tile(stage_of(turn)), part_of(turn));
-        wait_products<BOTH_AHEAD>();
-        hold(s);
+    const auto await_weights = [&](int turn) {
+        await(&arrivals.weights[turn % 2], (unsigned)turn / 2 % 2);
     };
-    /* Begins when the turn's scores are here, ends when those of the next are. */
-    const auto take_turn = [&]<bool LAST>(int turn) {
-        const unsigned stage = stage_of(turn), part = part_of(turn);
-        if (!BOTH_AHEAD) {
-            begin_products();
-            ask(ds, b, b_tile, y_tile(stage), part);
-        }
+    /* For both groups' products. What was read from the tile two turns ago has been: those who read
+     * it have arrived with the other tile since, which all have waited for, or do so now. */
+    const auto show_weights = [&](int turn) {
+        if (S::PANELS < GROUPS && turn > 0) await_weights(turn - 1);
+        bfloat *const to = own_weights + (unsigned)turn % 2 * (QUERIES * KEYS);
+#pragma unroll
+        for (int step = 0; step < QUERIES / 16; step++)
+            store_matrices_transposed(to + step * 16 * PANEL, ds_rounded[step].r);
+        written_for_products();
+        __syncwarp();
+        if (lane == 0) arrive(&arrivals.weights[turn % 2]);
+    };
+    /* A panel of the turn's part of dQ: whose, changes from turn to turn. */
+    const auto panel_of = [&](int turn) { return (group + (unsigned)turn) % GROUPS; };
+    const auto ask_sums = [&](float(&dq)[PANEL / 8][4], int turn) {
+        const QueryTile weights = weights_tile(turn);
+        await_weights(turn);
+        begin_products();
+        multiply_shared<PANEL, false, false>(dq, weights.rows(0, 0),
+                                             k_tile.columns(0, panel_of(turn)));
+#pragma unroll
+        for (unsigned step = 1; step < KEYS / 16; step++)
+            multiply_shared<PANEL, true, false>(dq, weights.rows(0, step),
+                                                k_tile.columns(step, panel_of(turn)));
+        end_products();
+    };
+    const auto hand_sums = [&](const float(&dq)[PANEL / 8][4], int turn) {
+        const unsigned stage = (unsigned)turn % S::SUM_STAGES, use = (unsigned)turn / S::SUM_STAGES;
+        if (use > 0) await(&arrivals.sums_free[stage], (use - 1) % 2);
+        float *const to = reinterpret_cast<float *>(memory + S::SUM * CHUNK_WIDTH) +
+                          stage * S::SUMS + panel_of(turn) * (QUERIES * PANEL) +
+                          threadIdx.x % WARPGROUP * FOUR;
+#pragma unroll
+        for (int n = 0; n < PANEL / 8; n++)
+            store<FOUR>(to + n * (GROUP * FOUR), {{dq[n][0], dq[n][1], dq[n][2], dq[n][3]}});
+        written_for_products();
+        __syncwarp();
+        if (lane == 0) arrive(&arrivals.sums[stage]);
+    };
+
+    /* Begins when the turn's scores are here, ends when those of the next are. MINE: makes a panel
+     * of dQ. */
+    const auto take_turn = [&]<bool LAST, bool MINE>(int turn) {
+        begin_products();
+        ask(ds, v, v_tile, g_tile(turn));
         weigh(turn);
-        if constexpr (OF_KEYS) add(dv, p_rounded, y_tile(stage), part);
-        wait_products<OF_KEYS>(); /* for B Y^T, not for dV's */
+        add(dv, p_rounded, g_tile(turn));
+        wait_products<1>(); /* for V dO^T, not for dV's */
         hold(ds);
         differentiate(turn);
-        const bool of_next = !LAST && part_of(turn + 1) == 0;
-        if (of_next) await(&come.other[stage_of(turn + 1)], tile_of(turn + 1) / STAGES % 2);
-        add(da, ds_rounded, x_tile(stage), part);
-        if (LAST)
-            wait_products<0>();
-        else
-            ask_ahead(turn + 1);
-        hold(da);
+        if (x.dq) show_weights(turn);
+        if (!LAST) await(&arrivals.come[stage_of(turn + 1)], (unsigned)(turn + 1) / S::STAGES % 2);
+        add(dk, ds_rounded, q_tile(turn));
+        wait_products<1>(); /* for dV's, over by now: their operands' registers are needed */
         hold(dv);
-        if (OF_KEYS && of_next) __syncwarp(); /* of the notes, each lane has read its own */
-        if (of_next && threadIdx.x % WARP == 0) arrive(&come.free[stage]);
-    };
-    if (turns > 0) {
-        await(&come.own, 0);
-        if constexpr (own_in_registers<D, OF_KEYS>) {
-            a_tile.load_rows<D>(a, warp * ATTENTION_STRIP);
-            b_tile.load_rows<D>(b, warp * ATTENTION_STRIP);
+        float dq[PANEL / 8][4];
+        if constexpr (MINE) ask_sums(dq, turn);
+        if constexpr (!LAST) ask(s, k, k_tile, q_tile(turn + 1));
+        wait_products<!LAST>(); /* not for the next scores */
+        hold(dk);
+        hold(dv);
+        __syncwarp(); /* of the notes, each lane has read its own */
+        if (lane == 0) arrive(&arrivals.free[stage_of(turn)]);
+        if constexpr (MINE) {
+            hold(dq);
+            hand_sums(dq, turn);
         }
-        await(&come.other[0], 0);
+        if constexpr (!LAST) wait_products<0>();
+        hold(s);
+    };
+    const auto take = [&]<bool LAST>(int turn) {
+        if (x.dq && panel_of(turn) < S::PANELS)
+            take_turn.template operator()<LAST, true>(turn);
+        else
+            take_turn.template operator()<LAST, false>(turn);
+    };
+    if (piece.turns > 0) {
+        await(&arrivals.own, 0);
+        if constexpr (S::OWN_IN_REGISTERS) {
+            k_tile.template load_rows<D>(k, warp * ATTENTION_STRIP);
+            v_tile.template load_rows<D>(v, warp * ATTENTION_STRIP);
+        }
+        await(&arrivals.come[0], 0);
         begin_products();
-        ask_ahead(0);
-        for (int turn = 0; turn < turns - 1; turn++) take_turn.template operator()<false>(turn);
-        take_turn.template operator()<true>(turns - 1);
+        ask(s, k, k_tile, q_tile(0));
+        wait_products<0>();
+        hold(s);
+        for (int turn = 0; turn < piece.turns - 1; turn++) take.template operator()<false>(turn);
+        take.template operator()<true>(piece.turns - 1);
     }
 
-    float *const to_a = OF_KEYS ? x.dk : x.dq;
-    const int64_t a_row = OF_KEYS ? x.k_row : x.q_row;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        const int i = warp_first + row + r * 8;
-        if (i >= own_rows) continue;
-        const int64_t line = place.b * own_rows + i, at = place.h * x.width;
+        const int key = warp_first + row + r * 8;
+        if (key >= x.keys) continue;
+        const int64_t line = piece.place.b * x.keys + key, at = piece.place.h * x.width;
 #pragma unroll
         for (int n = 0; n < D / 8; n++) {
-            if (to_a)
-                attention_put(to_a + line * a_row + at, n * 8 + column, x.width,
-                              da[n][2 * r] * x.scale, da[n][2 * r + 1] * x.scale,
-                              OF_KEYS ? x.add_k : x.add_q);
-            if constexpr (OF_KEYS)
-                if (x.dv)
-                    attention_put(x.dv + line * x.v_row + at, n * 8 + column, x.width, dv[n][2 * r],
-                                  dv[n][2 * r + 1], x.add_v);
+            if (x.dk)
+                attention_put(x.dk + line * x.k_row + at, n * 8 + column, x.width,
+                              dk[n][2 * r] * x.scale, dk[n][2 * r + 1] * x.scale, x.add_k);
+            if (x.dv)
+                attention_put(x.dv + line * x.v_row + at, n * 8 + column, x.width, dv[n][2 * r],
+                              dv[n][2 * r + 1], x.add_v);
         }
     }
 }
 
+/* dQ = or += scale times its sums, which lie as the threads of a warpgroup held them: a panel's 64
+ * columns of 64 queries a block. */
+template <int D> KERNEL void __launch_bounds__(WARPGROUP) put_sums(const AttentionCall x) {
+    constexpr unsigned PANELS = WarpgroupBackward<D>::PANELS;
+    const unsigned tiles = (unsigned)x.padded_queries / QUERIES;
+    const unsigned panel = blockIdx.x % PANELS, number = blockIdx.x / PANELS;
+    const int tile = (int)(number % tiles);
+    const int64_t head = number / tiles, b = head / x.heads, h = head % x.heads;
+    const bool seen =
+        attention_seen(x, attention_end(x, b), (tile + 1) * QUERIES - 1) > 0; /* by any query */
+    const float *const from =
+        x.query_sums + (int64_t)blockIdx.x * (QUERIES * PANEL) + threadIdx.x * FOUR;
+    Four sums[PANEL / 8] = {};
+    if (seen)
+#pragma unroll
+        for (int n = 0; n < PANEL / 8; n++) sums[n] = load<FOUR>(from + n * (GROUP * FOUR));
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int query =
+            tile * QUERIES + (int)(threadIdx.x / WARP) * ATTENTION_STRIP + (int)lane_row() + r * 8;
+        if (query >= x.queries) continue;
+        float *const to = x.dq + (b * x.queries + query) * x.q_row + h * x.width;
+#pragma unroll
+        for (int n = 0; n < PANEL / 8; n++)
+            attention_put(to, panel * PANEL + n * 8 + lane_column(), x.width,
+                          sums[n].of[2 * r] * x.scale, sums[n].of[2 * r + 1] * x.scale, x.add_q);
+    }
+}
+
 template <int D> static void launch_backward(const Run *run, const AttentionCall &x) {
-    if (x.dk || x.dv)
-        LAUNCH(run, (backward_warpgroups<D, true>),
-               blocks_for(x.keys, TILE_ROWS) * (unsigned)(x.batch * x.kv_heads), BACKWARD_THREADS,
-               backward_shared<D>, x);
+    LAUNCH(run, backward_warpgroups<D>, blocks_for(x.keys, KEYS) * (unsigned)(x.batch * x.kv_heads),
+           BACKWARD_THREADS, WarpgroupBackward<D>::SHARED, x);
     if (x.dq)
-        LAUNCH(run, (backward_warpgroups<D, false>),
-               blocks_for(x.queries, TILE_ROWS) * (unsigned)(x.batch * x.heads), BACKWARD_THREADS,
-               backward_shared<D>, x);
+        LAUNCH(run, put_sums<D>,
+               (unsigned)(x.batch * x.heads) * (unsigned)(x.padded_queries / QUERIES) *
+                   (unsigned)WarpgroupBackward<D>::PANELS,
+               WARPGROUP, 0, x);
 }
 
 void attention_backward_warpgroups(const Run *run, const AttentionCall &x) {

@@ -76,12 +76,12 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     __shared__ ForwardArrivals come;
     __shared__ unsigned number_space; /* comes and is free with the queries */
     bfloat *const memory = reinterpret_cast<bfloat *>(tile_memory());
-    const WarpgroupTile q_tile = {memory, 2 * STAGES * CHUNKS};
+    const WarpgroupTile<> q_tile = {memory, 2 * STAGES * CHUNKS};
     const auto k_tile = [&](unsigned tile) {
-        return WarpgroupTile{memory, stage_of(tile) * CHUNKS};
+        return WarpgroupTile<>{memory, stage_of(tile) * CHUNKS};
     };
     const auto v_tile = [&](unsigned tile) {
-        return WarpgroupTile{memory, (STAGES + stage_of(tile)) * CHUNKS};
+        return WarpgroupTile<>{memory, (STAGES + stage_of(tile)) * CHUNKS};
     };
     const int pieces = (x.queries + ROWS - 1) / ROWS; /* of a head */
     const unsigned all_pieces = (unsigned)(x.batch * x.heads) * (unsigned)pieces;
@@ -103,7 +103,7 @@ KERNEL void __launch_bounds__(WarpgroupForward<D>::THREADS, 1)
     if (group == GROUPS) {
         keep_registers<S::BRINGER_REGISTERS>();
         if (threadIdx.x % WARPGROUP != 0) return;
-        const auto bring = [&](const WarpgroupTile &to, const bfloat *from, Arrivals *here,
+        const auto bring = [&](const WarpgroupTile<> &to, const bfloat *from, Arrivals *here,
                                int rows = TILE_ROWS) {
             const unsigned bytes = (unsigned)rows * D * sizeof(bfloat);
             arrive_expecting(here, bytes);
