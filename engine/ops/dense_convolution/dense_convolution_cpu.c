@@ -54,15 +54,13 @@ typedef struct Signal {
     int64_t points, stride, width; /* lanes that exist */
 } Signal;
 
-ALWAYS_INLINE vfloat read_point(const void *source, int64_t t) {
-    const Signal *s = source;
+ALWAYS_INLINE vfloat read_point(const Signal *s, int64_t t) {
     if (t >= s->points) return v_zero();
     __builtin_prefetch((const void *)((uintptr_t)(s->from + t * s->stride) +
                                       (uintptr_t)(FFT_ROWS * s->stride) * sizeof(float)));
     return v_load_part(s->from + t * s->stride, s->width);
 }
-ALWAYS_INLINE void write_point(const void *target, int64_t t, vfloat value) {
-    const Signal *s = target;
+ALWAYS_INLINE void write_point(const Signal *s, int64_t t, vfloat value) {
     if (t < s->points) v_deliver(s->to, t * s->stride, value + s->bias, s->width);
 }
 
@@ -71,22 +69,37 @@ ALWAYS_INLINE void write_point(const void *target, int64_t t, vfloat value) {
  * page or more away, serves them all. */
 enum { TOGETHER = 4 };
 
+ALWAYS_INLINE void read_rows(const Fft *fft, float *buffer, int64_t first, const Signal *signal) {
+    FftRows rows;
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < FFT_ROWS; j++)
+            rows[i][j] = read_point(signal, fft_point(fft, first, i, j));
+    fft_first_pass(fft, buffer, first, rows, NULL);
+}
+ALWAYS_INLINE void write_rows(const Fft *fft, float *buffer, int64_t first, const Signal *signal) {
+    FftRows rows;
+    fft_last_pass(fft, buffer, first, rows, NULL);
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < FFT_ROWS; j++)
+            write_point(signal, fft_point(fft, first, i, j), rows[i][j]);
+}
+
 /* Whole vectors are the usual case, and known to be whole need no mask. */
 ALWAYS_INLINE void read_part(const Fft *fft, float *buffer, int64_t first, Signal signal) {
     if (signal.width >= LANES) {
         signal.width = LANES;
-        fft_read_part(fft, buffer, first, &signal, read_point, NULL);
+        read_rows(fft, buffer, first, &signal);
     } else {
-        fft_read_part(fft, buffer, first, &signal, read_point, NULL);
+        read_rows(fft, buffer, first, &signal);
     }
 }
 ALWAYS_INLINE void write_part(const Fft *fft, float *buffer, int64_t first, Signal signal) {
     if (signal.width >= LANES && !signal.to.add) {
         signal.width = LANES;
         signal.to.add = false;
-        fft_write_part(fft, buffer, first, &signal, write_point, NULL);
+        write_rows(fft, buffer, first, &signal);
     } else {
-        fft_write_part(fft, buffer, first, &signal, write_point, NULL);
+        write_rows(fft, buffer, first, &signal);
     }
 }
 

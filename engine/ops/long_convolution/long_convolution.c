@@ -73,8 +73,14 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
         return (size_t)(threads * direct_vectors(L, K)) * FFT_LANES * sizeof(float);
     const Fft fft = fft_layout(long_convolution_points(L));
     const int64_t B = extent(call->in[LONG_CONVOLUTION_U], 0);
+    const int64_t D = extent(call->in[LONG_CONVOLUTION_U], 2);
+    int64_t lines = 0; /* of all threads; fewer threads than planned may take more lines */
+    for (int count = 1; count <= threads; count++) {
+        const int64_t own = count * long_convolution_lines(&fft, D, count, phase);
+        lines = lines > own ? lines : own;
+    }
     return (size_t)long_convolution_table_floats(&fft) * sizeof(float) +
-           (size_t)(threads * long_convolution_buffers(B, phase)) * fft_buffer_bytes(&fft);
+           (size_t)(lines * long_convolution_buffers(B, phase)) * fft_buffer_bytes(&fft);
 }
 
 #define SEQUENCE(B, L, D)                                                                          \

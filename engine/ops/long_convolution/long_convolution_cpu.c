@@ -2,23 +2,33 @@
  * with reading and writing (B, L, D), gates included. The skip term is a part of tap 0.
  *
  * Forward: 2 transforms of L complex points a row and one of the filter, about 42 vector operations
- * each way per point at L = 1024. Working sets of one thread: 128 bytes a point for each of signal
- * and filter, so both are in a second-level cache of 1 MiB up to L = 2048; from there the blocks of
- * level 0 or 1 are, and each level above them moves a buffer once from and to the next cache. */
+ * each way per point at L = 1024. Tensors lie in memory, where a row of tokens is read whole: a
+ * unit's blocks of channels are as wide as that asks for (long_convolution_lines), not as narrow as
+ * the second-level cache would like; below level 0 one block after the other is transformed, 64 or
+ * 128 bytes a point for each of signal and filter. */
 #include <omp.h>
 
 #include "engine/fft_ends_simd.h"
 #include "engine/ops/long_convolution/long_convolution_direct.h"
 #include "engine/ops/long_convolution/long_convolution_plan.h"
 
-/* One row of the batch, or the filter. */
+/* Blocks of LANES channels that a unit takes side by side, at most. */
+enum { LINE_BLOCKS = FFT_LANES / LANES, MOST_BLOCKS = LONG_CONVOLUTION_LINES * LINE_BLOCKS };
+
+/* One row of the batch, or the filter, of `blocks` blocks. Their buffers lie one after the other.
+ */
 typedef struct Unit {
     Convolution c;
-    Lanes lanes;
-    int64_t row, points;
+    int64_t row, points, buffer; /* buffer: floats */
+    int blocks;
+    Lanes lanes[MOST_BLOCKS];
 } Unit;
 
 /* ---- what is read and written ---- */
+
+/* Of the signal that a pass begins with, and that it ends with: point t. */
+typedef vfloat Reader(const Unit *unit, int64_t t, Lanes lanes);
+typedef void Writer(const Unit *unit, int64_t t, Lanes lanes, vfloat value);
 
 /* Fetches what will be touched FFT_ROWS tokens later, when the stream is followed again: tokens are
  * D floats apart, too far for the processor to foresee. The address may be past the end, which a
@@ -33,137 +43,168 @@ ALWAYS_INLINE void fetch_for_writing(const float *tensor, int64_t at) {
     if (tensor) __builtin_prefetch(address(tensor, at), 1);
 }
 
-ALWAYS_INLINE vfloat filter_tap(const void *source, int64_t t) {
-    const Unit *unit = source;
+ALWAYS_INLINE vfloat filter_tap(const Unit *unit, int64_t t, Lanes lanes) {
     if (t >= unit->c.K) return v_zero();
-    fetch(unit->c.filter, (t + FFT_ROWS) * unit->c.D + unit->lanes.channel);
-    return read_tap(&unit->c, t, unit->lanes);
+    fetch(unit->c.filter, (t + FFT_ROWS) * unit->c.D + lanes.channel);
+    return read_tap(&unit->c, t, lanes);
 }
 /* Reverse tap k - 1 is that of x^-k. */
-ALWAYS_INLINE vfloat reverse_tap(const void *source, int64_t t) {
-    const Unit *unit = source;
+ALWAYS_INLINE vfloat reverse_tap(const Unit *unit, int64_t t, Lanes lanes) {
     const int64_t tap = t - unit->points;
-    return -tap <= unit->c.K ? read_tap(&unit->c, tap, unit->lanes) : v_zero();
+    return -tap <= unit->c.K ? read_tap(&unit->c, tap, lanes) : v_zero();
 }
-ALWAYS_INLINE void filter_gradient(const void *target, int64_t t, vfloat value) {
-    const Unit *unit = target;
+ALWAYS_INLINE void filter_gradient(const Unit *unit, int64_t t, Lanes lanes, vfloat value) {
     if (t >= unit->c.K) return;
-    fetch_for_writing(unit->c.dfilter.at, (t + FFT_ROWS) * unit->c.D + unit->lanes.channel);
-    write_tap_gradient(&unit->c, t, value, unit->lanes);
+    fetch_for_writing(unit->c.dfilter.at, (t + FFT_ROWS) * unit->c.D + lanes.channel);
+    write_tap_gradient(&unit->c, t, value, lanes);
 }
-ALWAYS_INLINE void reverse_gradient(const void *target, int64_t t, vfloat value) {
-    const Unit *unit = target;
+ALWAYS_INLINE void reverse_gradient(const Unit *unit, int64_t t, Lanes lanes, vfloat value) {
     const int64_t tap = t - unit->points;
-    if (-tap <= unit->c.K) write_tap_gradient(&unit->c, tap, value, unit->lanes);
+    if (-tap <= unit->c.K) write_tap_gradient(&unit->c, tap, value, lanes);
 }
 
-ALWAYS_INLINE vfloat input(const void *source, int64_t t) {
-    const Unit *unit = source;
+ALWAYS_INLINE vfloat input(const Unit *unit, int64_t t, Lanes lanes) {
     if (t >= unit->c.L) return v_zero();
-    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t at = token_at(&unit->c, unit->row, t, lanes);
     const int64_t later = at + FFT_ROWS * unit->c.D;
     fetch(unit->c.u, later);
     fetch(unit->c.pre, later);
-    return read_input(&unit->c, at, unit->lanes);
+    return read_input(&unit->c, at, lanes);
 }
-ALWAYS_INLINE vfloat cotangent(const void *source, int64_t t) {
-    const Unit *unit = source;
+ALWAYS_INLINE vfloat cotangent(const Unit *unit, int64_t t, Lanes lanes) {
     if (t >= unit->c.L) return v_zero();
-    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t at = token_at(&unit->c, unit->row, t, lanes);
     const int64_t later = at + FFT_ROWS * unit->c.D;
     fetch(unit->c.dy, later);
     fetch(unit->c.post, later);
     if (unit->c.dpost.at) fetch(unit->c.sum, later);
     fetch_for_writing(unit->c.dpost.at, later);
-    return read_cotangent(&unit->c, at, unit->lanes);
+    return read_cotangent(&unit->c, at, lanes);
 }
-ALWAYS_INLINE void output(const void *target, int64_t t, vfloat value) {
-    const Unit *unit = target;
+ALWAYS_INLINE void output(const Unit *unit, int64_t t, Lanes lanes, vfloat value) {
     if (t >= unit->c.L) return;
-    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t at = token_at(&unit->c, unit->row, t, lanes);
     const int64_t later = at + FFT_ROWS * unit->c.D;
     fetch_for_writing(unit->c.y, later);
     fetch_for_writing(unit->c.sum, later);
     fetch(unit->c.post, later);
-    write_output(&unit->c, at, value, unit->lanes);
+    write_output(&unit->c, at, value, lanes);
 }
-ALWAYS_INLINE void input_gradient(const void *target, int64_t t, vfloat value) {
-    const Unit *unit = target;
+ALWAYS_INLINE void input_gradient(const Unit *unit, int64_t t, Lanes lanes, vfloat value) {
     if (t >= unit->c.L) return;
-    const int64_t at = token_at(&unit->c, unit->row, t, unit->lanes);
+    const int64_t at = token_at(&unit->c, unit->row, t, lanes);
     const int64_t later = at + FFT_ROWS * unit->c.D;
     fetch_for_writing(unit->c.du.at, later);
     fetch(unit->c.pre, later);
     if (unit->c.dpre.at) fetch(unit->c.u, later);
     fetch_for_writing(unit->c.dpre.at, later);
-    write_gradient(&unit->c, at, value, unit->lanes);
+    write_gradient(&unit->c, at, value, lanes);
 }
 
 /* ---- units ---- */
 
-ALWAYS_INLINE void read_signal(const Fft *fft, float *buffer, const Unit *from, FftReader *real,
-                               FftReader *imaginary) {
-    const Unit copy = *from;
-    fft_read(fft, buffer, &copy, real, imaginary);
+/* First passes of all blocks, from real parts and imaginary ones (NULL: none), and last passes. A
+ * token's blocks are taken together. most: of the blocks, known to the compiler. */
+ALWAYS_INLINE void read_signals(const Fft *fft, float *buffer, const Unit *unit, int most,
+                                Reader *real, Reader *imaginary) {
+    const Unit from = *unit; /* nothing can change it behind the loop's back */
+    FftRows re[MOST_BLOCKS], im[MOST_BLOCKS];
+    for (int64_t first = 0; first < fft->points / 8; first += FFT_ROWS) {
+        for (int i = 0; i < 8; i++)
+            for (int j = 0; j < FFT_ROWS; j++)
+                for (int b = 0; b < most; b++) {
+                    if (b >= from.blocks) break;
+                    const int64_t t = fft_point(fft, first, i, j);
+                    re[b][i][j] = real(&from, t, from.lanes[b]);
+                    if (imaginary) im[b][i][j] = imaginary(&from, t, from.lanes[b]);
+                }
+        for (int b = 0; b < from.blocks; b++)
+            fft_first_pass(fft, buffer + b * from.buffer, first, re[b], imaginary ? im[b] : NULL);
+    }
 }
-ALWAYS_INLINE void write_signal(const Fft *fft, const float *buffer, const Unit *to,
-                                FftWriter *real, FftWriter *imaginary) {
-    const Unit copy = *to;
-    fft_write(fft, buffer, &copy, real, imaginary);
-}
-
-static void read_filter(const Fft *fft, float *buffer, const Unit *unit) {
-    if (unit->c.reverse)
-        read_signal(fft, buffer, unit, filter_tap, reverse_tap);
-    else
-        read_signal(fft, buffer, unit, filter_tap, NULL);
-}
-
-static void forward_unit(const Fft *fft, Unit unit, float *memory) {
-    const size_t size = fft_buffer_bytes(fft) / sizeof(float);
-    FftBuffers buffers = {.filter = memory, .signal = memory + size};
-    read_filter(fft, buffers.filter, &unit);
-    for (; unit.row < unit.c.B; unit.row++) {
-        buffers.first = unit.row == 0;
-        read_signal(fft, buffers.signal, &unit, input, NULL);
-        ISA(fft_run)(fft, FFT_CONVOLVE, &buffers);
-        write_signal(fft, buffers.signal, &unit, output, NULL);
+ALWAYS_INLINE void write_signals(const Fft *fft, const float *buffer, const Unit *unit, int most,
+                                 Writer *real, Writer *imaginary) {
+    const Unit to = *unit;
+    FftRows re[MOST_BLOCKS], im[MOST_BLOCKS];
+    for (int64_t first = 0; first < fft->points / 8; first += FFT_ROWS) {
+        for (int b = 0; b < to.blocks; b++)
+            fft_last_pass(fft, buffer + b * to.buffer, first, re[b], imaginary ? im[b] : NULL);
+        for (int i = 0; i < 8; i++)
+            for (int j = 0; j < FFT_ROWS; j++)
+                for (int b = 0; b < most; b++) {
+                    if (b >= to.blocks) break;
+                    const int64_t t = fft_point(fft, first, i, j);
+                    real(&to, t, to.lanes[b], re[b][i][j]);
+                    if (imaginary) imaginary(&to, t, to.lanes[b], im[b][i][j]);
+                }
     }
 }
 
-static void backward_unit(const Fft *fft, Unit unit, float *memory) {
+/* `each` floats: a buffer of all blocks. */
+static void forward_unit(const Fft *fft, Unit unit, float *memory, int64_t each) {
+    float *const filter = memory, *const signal = memory + each;
+    if (unit.c.reverse)
+        read_signals(fft, filter, &unit, LINE_BLOCKS, filter_tap, reverse_tap);
+    else
+        read_signals(fft, filter, &unit, LINE_BLOCKS, filter_tap, NULL);
+    for (; unit.row < unit.c.B; unit.row++) {
+        read_signals(fft, signal, &unit, LINE_BLOCKS, input, NULL);
+        for (int b = 0; b < unit.blocks; b++) {
+            const int64_t at = b * unit.buffer;
+            ISA(fft_run)
+            (fft, FFT_CONVOLVE,
+             &(FftBuffers){.filter = filter + at, .signal = signal + at, .first = unit.row == 0});
+        }
+        write_signals(fft, signal, &unit, LINE_BLOCKS, output, NULL);
+    }
+}
+
+static void backward_unit(const Fft *fft, Unit unit, float *memory, int64_t each) {
     const Convolution *c = &unit.c;
-    const size_t size = fft_buffer_bytes(fft) / sizeof(float);
-    FftBuffers buffers = {.filter = memory,
-                          .signal = memory + size,
-                          .cotangent = memory + 2 * size,
-                          .gradient = memory + (c->B > 1 ? 3 : 1) * size};
-    read_filter(fft, buffers.filter, &unit);
+    float *const filter = memory, *const signal = memory + each, *const dy = memory + 2 * each,
+                 *const gradient = memory + (c->B > 1 ? 3 : 1) * each;
+    if (c->reverse)
+        read_signals(fft, filter, &unit, MOST_BLOCKS, filter_tap, reverse_tap);
+    else
+        read_signals(fft, filter, &unit, MOST_BLOCKS, filter_tap, NULL);
     for (; unit.row < c->B; unit.row++) {
-        buffers.first = unit.row == 0;
-        buffers.last = unit.row == c->B - 1;
-        read_signal(fft, buffers.signal, &unit, input, NULL);
-        read_signal(fft, buffers.cotangent, &unit, cotangent, NULL);
-        ISA(fft_run)(fft, FFT_ADJOINT, &buffers);
-        write_signal(fft, buffers.cotangent, &unit, input_gradient, NULL);
+        read_signals(fft, signal, &unit, MOST_BLOCKS, input, NULL);
+        read_signals(fft, dy, &unit, MOST_BLOCKS, cotangent, NULL);
+        for (int b = 0; b < unit.blocks; b++) {
+            const int64_t at = b * unit.buffer;
+            ISA(fft_run)
+            (fft, FFT_ADJOINT,
+             &(FftBuffers){.filter = filter + at,
+                           .signal = signal + at,
+                           .cotangent = dy + at,
+                           .gradient = gradient + at,
+                           .first = unit.row == 0,
+                           .last = unit.row == c->B - 1});
+        }
+        write_signals(fft, dy, &unit, MOST_BLOCKS, input_gradient, NULL);
     }
     if (c->reverse)
-        write_signal(fft, buffers.gradient, &unit, filter_gradient, reverse_gradient);
+        write_signals(fft, gradient, &unit, MOST_BLOCKS, filter_gradient, reverse_gradient);
     else
-        write_signal(fft, buffers.gradient, &unit, filter_gradient, NULL);
+        write_signals(fft, gradient, &unit, MOST_BLOCKS, filter_gradient, NULL);
 }
 
 static void by_transform(const Convolution *c, const Run *run, Phase phase,
-                         void (*work)(const Fft *, Unit, float *)) {
+                         void (*work)(const Fft *, Unit, float *, int64_t)) {
     Fft fft = fft_layout(long_convolution_points(c->L));
     fft_factors(&fft, c->scratch);
     float *memory = (float *)c->scratch + long_convolution_table_floats(&fft);
-    const int64_t each =
-        (int64_t)(fft_buffer_bytes(&fft) / sizeof(float)) * long_convolution_buffers(c->B, phase);
+    const int64_t line = (int64_t)(fft_buffer_bytes(&fft) / sizeof(float));
+    const int64_t lines = long_convolution_lines(&fft, c->D, run->threads, phase);
+    const int64_t blocks = blocks_of(c), together = lines * LINE_BLOCKS, each = lines * line;
 #pragma omp parallel for num_threads(run->threads) schedule(static)
-    for (int64_t block = 0; block < blocks_of(c); block++)
-        work(&fft, (Unit){.c = *c, .lanes = lanes_of(c, block), .points = fft.points},
-             memory + omp_get_thread_num() * each);
+    for (int64_t block = 0; block < blocks; block += together) {
+        Unit unit = {.c = *c, .points = fft.points, .buffer = line / LINE_BLOCKS};
+        for (; unit.blocks < together && block + unit.blocks < blocks; unit.blocks++)
+            unit.lanes[unit.blocks] = lanes_of(c, block + unit.blocks);
+        work(&fft, unit,
+             memory + omp_get_thread_num() * each * long_convolution_buffers(c->B, phase), each);
+    }
 }
 
 static void forward(const OpCall *call, const Run *run) {

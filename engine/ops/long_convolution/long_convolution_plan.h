@@ -16,9 +16,26 @@ static inline int64_t long_convolution_points(int64_t L) {
     return points;
 }
 
+enum { LONG_CONVOLUTION_LINES = 4 }; /* at most */
+
 /* Buffers of one thread. */
 static inline int long_convolution_buffers(int64_t B, Phase phase) {
     return phase == PHASE_FORWARD ? 2 : B > 1 ? 4 : 3;
+}
+
+/* How many lines of FFT_LANES channels a thread convolves side by side. Forward one, whose buffers
+ * the second-level cache may hold. Backward moves more than twice as many tensors, so there memory
+ * decides, where a token's channels lie one after the other and its neighbours in time are a row
+ * away: up to four, two where a buffer of four would exceed 8 MiB, and fewer where threads would
+ * have more to do than by single lines. Bits do not depend on it. */
+static inline int64_t long_convolution_lines(const Fft *fft, int64_t D, int threads, Phase phase) {
+    if (phase == PHASE_FORWARD) return 1;
+    const int64_t all = (D + FFT_LANES - 1) / FFT_LANES, least = (all + threads - 1) / threads;
+    for (int64_t lines = fft->points > 1 << 14 ? 2 : LONG_CONVOLUTION_LINES; lines > 1; lines--) {
+        const int64_t units = (all + lines - 1) / lines;
+        if ((units + threads - 1) / threads * lines <= least) return lines;
+    }
+    return 1;
 }
 
 /* The table of factors at the start of the scratch, rounded up to whole cache lines. */
