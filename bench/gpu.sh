@@ -18,6 +18,8 @@ PART (all of them when none is named):
 
   --device NAME   cuda, or cuda-emulated to try the script itself
   --seconds S     for each kernel (0.1)
+  --limit S       most that the checks of one operation or model, one cell, or the kernels of one kind of
+                  products may take before they count as hanging (120; the kernels five times that)
   --models A,B    of same and resume (all)
   --steps N       of resume (1500)
   --keep FOLDER   where files go (build/gpu)
@@ -32,14 +34,14 @@ wrong() {
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 program=${BUILD:-$top/build}/longhaul
-device=cuda seconds=0.1 steps=1500 models='' keep=$top/build/gpu parts=() settings=()
+device=cuda seconds=0.1 limit=120 steps=1500 models='' keep=$top/build/gpu parts=() settings=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
         usage
         exit 0
         ;;
-    --device | --seconds | --steps | --models | --keep)
+    --device | --seconds | --limit | --steps | --models | --keep)
         [ $# -ge 2 ] || wrong "$1 needs a value"
         printf -v "${1#--}" %s "$2"
         shift
@@ -66,19 +68,49 @@ value() { sed -nE "s/.*\"$1\": *\"?([^\",]+)\"?,?$/\1/p" "$2" | head -n 1; } # K
 models=${models//,/ }
 [ -n "$models" ] || models=$("$program" list models | cut -d' ' -f1)
 
+# A kernel that waits for what never comes ends with its process, and takes nothing else with it.
+within() { # SECONDS COMMAND ...
+    timeout -k 10 "$@"
+}
+why() { # STATUS
+    case $1 in
+    124 | 137) echo "hangs, or takes more than its limit" ;;
+    *) echo "exit code $1" ;;
+    esac
+}
+
+check_one() { # PRODUCTS/NAME, where a NAME is op/X/ or model/X/
+    local products=${1%%/*} name=${1#*/} log=$keep/check/${1//\//+}.txt status
+    within "$limit" "$program" check "$name" --device "$device" --products "$products" --quiet >"$log" 2>&1
+    status=$?
+    [ $status -eq 0 ] || echo "FAILED: $name in $products: $(why $status); $log"
+}
+export -f check_one within why
+
 check() {
+    local name products
+    rm -rf "$keep/check"
+    mkdir -p "$keep/check"
+    export program device limit keep
+    {
+        "$program" list ops | cut -d' ' -f1 | sed 's|.*|float/op/&/|'
+        "$program" list models | cut -d' ' -f1 | sed 's|.*|float/model/&/|'
+        for name in attention linear linear_attention cross_entropy lstm; do
+            echo "tf32/op/$name/"
+        done
+        for name in attention linear linear_attention cross_entropy lstm delta_rule gated_linear_attention \
+            taylor_attention; do
+            echo "bf16/op/$name/"
+        done
+    } | xargs -P "$(nproc)" -I '{}' bash -c 'check_one {}' | tee "$keep/check/failed"
+    failures=$((failures + $(wc -l <"$keep/check/failed")))
+    echo
     echo '| products | checks |'
     echo '|---|---|'
-    local products what
-    local -A names=([float]='op/ model/' [tf32]="$(echo op/{attention,linear,linear_attention,cross_entropy,lstm}/)")
-    names[bf16]="${names[tf32]} $(echo op/{delta_rule,gated_linear_attention,taylor_attention}/)"
     for products in float tf32 bf16; do
-        for what in ${names[$products]}; do
-            "$program" check "$what" --device "$device" --products $products --quiet
-        done >"$keep/check-$products.txt" 2>&1 || failed "check in $products: $keep/check-$products.txt"
-        awk -v products=$products '/ passed, / { passed += $1; failed += $3 }
+        cat "$keep/check/$products"+*.txt | awk -v products=$products '/ passed, / { passed += $1; failed += $3 }
             END { printf "| %s | %d passed, %d failed |\n", products, passed, failed
-                  exit !passed || failed }' "$keep/check-$products.txt" || failed "check in $products"
+                  exit !passed }' || failed "nothing was checked in $products"
     done
 }
 
@@ -99,8 +131,8 @@ same() {
         for on in cpu "$device"; do
             rm -rf "$keep/same/$model-$on"
             cell "$model" "$on" "$keep/same/$model-$on" budget=30step
-            "${command[@]}" >"$keep/same.txt" 2>&1 ||
-                failed "$model on $on: $(tail -n 1 "$keep/same.txt")"
+            within "$limit" "${command[@]}" >"$keep/same.txt" 2>&1 ||
+                failed "$model on $on: $(why $?): $(tail -n 1 "$keep/same.txt")"
             file=$(find "$keep/same/$model-$on" -name result.json | head -n 1)
             losses+=("$([ -z "$file" ] || value test_loss "$file")")
         done
@@ -114,10 +146,10 @@ same() {
 
 # Runs the command until its checkpoint has come past a step, and kills it.
 killed_after() { # STEP FOLDER
-    local step=$1 folder=$2 file id
+    local step=$1 folder=$2 end=$((SECONDS + limit)) file id
     "${command[@]}" >>"$keep/resume.txt" 2>&1 &
     id=$!
-    while kill -0 $id 2>/dev/null; do
+    while kill -0 $id 2>/dev/null && [ $SECONDS -lt $end ]; do
         file=$(find "$folder" -name checkpoint.json 2>/dev/null | head -n 1)
         [ -n "$file" ] && [ "$(value step "$file")" -ge "$step" ] 2>/dev/null && break
         sleep 0.02
@@ -136,11 +168,12 @@ resume() {
         rm -rf "$folder"
         : >"$keep/resume.txt"
         cell "$model" "$device" "$folder/alone" "${cut[@]}"
-        "${command[@]}" >>"$keep/resume.txt" 2>&1
+        within "$limit" "${command[@]}" >>"$keep/resume.txt" 2>&1
         cell "$model" "$device" "$folder/killed" "${cut[@]}"
         killed_after $((steps / 3)) "$folder/killed"
         killed_after $((steps * 2 / 3)) "$folder/killed"
-        "${command[@]}" >>"$keep/resume.txt" 2>&1 || failed "$model: $(tail -n 1 "$keep/resume.txt")"
+        within "$limit" "${command[@]}" >>"$keep/resume.txt" 2>&1 ||
+            failed "$model: $(why $?): $(tail -n 1 "$keep/resume.txt")"
         printf '| %s | %s' "$model" "$steps"
         for key in weights_sha256 moments_sha256; do
             values=$(find "$folder" -name checkpoint.json | while read -r file; do value $key "$file"; done)
@@ -155,14 +188,27 @@ resume() {
     done
 }
 
+time_kernels() { # PRODUCTS SECONDS PART
+    within "$2" "$program" kernels ${3:+"$3"} --device "$device" --products "$1" --seconds "$seconds" --format md \
+        --output "$keep/kernels-$1${3:+-${3%/}}.json" --quiet 2>"$keep/kernels-$1${3:+-${3%/}}.txt"
+}
+
 kernels() {
-    local products
+    local products name status
     for products in float bf16; do
         echo "**$products**"
         echo
-        "$program" kernels --device "$device" --products $products --seconds "$seconds" --format md \
-            --output "$keep/kernels-$products.json" --quiet 2>"$keep/kernels-$products.txt" ||
-            failed "kernels in $products: $(tail -n 1 "$keep/kernels-$products.txt")"
+        time_kernels $products $((5 * limit)) ''
+        status=$?
+        [ $status -eq 0 ] || failed "kernels in $products: $(why $status): $(tail -n 1 "$keep/kernels-$products.txt")"
+        # One hangs, or has ended the process: the others by themselves, each with a roof of its own.
+        if [ $status -gt 3 ]; then
+            for name in $("$program" list ops | cut -d' ' -f1); do
+                time_kernels $products "$limit" "$name/"
+                status=$?
+                [ $status -le 3 ] || failed "kernels of $name in $products: $(why $status)"
+            done
+        fi
         echo
     done
 }

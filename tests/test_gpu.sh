@@ -22,4 +22,26 @@ grep -q 'FAILED: lstm on cpu: .*width' "$work/out" || complain "refused cells: $
 bench/gpu.sh some 2>"$work/err"
 [ $? -eq 2 ] || complain "unknown part: not exit 2"
 grep -q "unknown part or flag 'some'" "$work/err" || complain "unknown part: $(cat "$work/err")"
+
+# A program of whose operations one hangs and one dies: the others are checked and timed all the same.
+mkdir "$work/bin"
+cat >"$work/bin/longhaul" <<'TEXT'
+#!/usr/bin/env bash
+case $*" " in
+"list ops "*) printf '%s  what it does\n' fine slow broken ;;
+"list models "*) printf 'model  A model\n' ;;
+"check op/slow/ "* | "kernels slow/ "*) exec sleep 60 ;;
+"check op/broken/ "* | "kernels broken/ "* | "kernels --"*) exit 74 ;;
+"check "*) echo "3 passed, 0 failed, 0 exempt" ;;
+"kernels fine/ "*) echo "| fine |" ;;
+esac
+TEXT
+chmod +x "$work/bin/longhaul"
+BUILD=$work/bin bench/gpu.sh check kernels --limit 1 --keep "$work/keep" >"$work/out" 2>&1
+[ $? -eq 1 ] || complain "an operation that hangs: not exit 1"
+for line in 'FAILED: op/slow/ in float: hangs' 'FAILED: op/broken/ in float: exit code 74' \
+    '| float | 6 passed, 0 failed |' '| bf16 | 24 passed, 0 failed |' 'FAILED: kernels in bf16: exit code 74' \
+    'FAILED: kernels of slow in float: hangs' '| fine |'; do
+    grep -qF "$line" "$work/out" || complain "no '$line': $(cat "$work/out")"
+done
 exit $((failures > 0))
