@@ -86,6 +86,7 @@ endif
 
 .PHONY: all test emulated races libraries prefix help install clean format FORCE
 .SECONDARY:
+.DELETE_ON_ERROR:
 
 all: $(BUILD)/longhaul $(CUDA_LIBRARY) $(MPI_LIBRARY) ## the program, build/longhaul (default)
 

@@ -71,6 +71,14 @@ done
 (cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 CUDA_UNITS=2 build/liblonghaul_cuda.so)
 [ "$(grep -ho 'ops/.*cu"' "$folder/tree/build/cuda_unit"[12].cu | tr '\n' ' ')" = 'ops/add/add.cu" ops/sub/sub.cu" ' ] ||
     fail "two units: $(cat "$folder/tree/build/cuda_unit"[12].cu)"
+# Files of one folder do not meet in a unit: too few units are refused and leave nothing behind.
+echo '#include "engine/op.h"' >"$folder/tree/engine/ops/add/add_step.cu"
+if (cd "$folder/tree" && make -s NVCC="$folder/nvcc" CUDA_ARCHITECTURES=80 CUDA_UNITS=1 build/liblonghaul_cuda.so) \
+    >"$folder/log" 2>&1; then fail "one unit for a folder of two files"; fi
+grep -q '1 units are fewer than the files of engine/ops/add: use a larger CUDA_UNITS' "$folder/log" ||
+    fail "one unit for a folder of two files: $(cat "$folder/log")"
+[ ! -e "$folder/tree/build/cuda_unit1.cu" ] || fail "a unit that failed is left behind"
+rm "$folder/tree/engine/ops/add/add_step.cu"
 with=$(make -C "$folder/tree" -pn NVCC="$folder/nvcc" all 2>/dev/null || true)
 grep -q '^CUDA_LIBRARY := build/liblonghaul_cuda.so' <<<"$with" || fail "nvcc is not used"
 without=$(make -C "$folder/tree" -pn NVCC= all 2>/dev/null || true)

@@ -15,8 +15,14 @@ for file in "$@" engine/cuda/*.cuh "${headers[@]}"; do
     awk -v own="\"${file%/*}/" '/^#include/ && index($2, own) != 1 { print $2 }' "$file"
 done | LC_ALL=C sort -u | sed 's/^/#include /'
 
+last=
 while [ $# -ge "$k" ]; do
     folder=${!k%/*}
+    if [ "$folder" = "$last" ]; then
+        echo "engine/cuda/unit.sh: $n units are fewer than the files of $folder: use a larger CUDA_UNITS" >&2
+        exit 2
+    fi
+    last=$folder
     printf 'namespace cuda_%s {\n#include "%s"\n}\n' "${folder##*/}" "${!k}"
     k=$((k + n))
 done
