@@ -4,12 +4,12 @@
  *     P = exp2(K Q^T - log_sum)    dS = P (V dO^T - delta)
  *     dV += P dO    dK += scale dS Q    dQ += scale dS^T K
  * Scores have keys as rows, so that P and dS are operands as they lie in the registers. dS goes to
- * shared memory as well, transposed, where both groups' keys meet in a part of dQ. A warp of its
- * own adds that part to dQ in device memory, once the block with the next keys has added its own:
- * last keys first, so sums have the same bits in every run. Blocks begin in that order, too (what
- * they wait for has begun), and those with the last keys have the fewest queries: causal blocks
- * come to a query one after the other by themselves. The order is FlashAttention-3's for runs that
- * repeat (arXiv 2407.08608 and its released code). */
+ * shared memory as well, transposed, where both groups' keys meet in a part of dQ. One thread adds
+ * that part to sums in device memory, once the block with the next keys has added its own: last
+ * keys first, so sums have the same bits in every run. Blocks begin in that order, too (what they
+ * wait for has begun), and those with the last keys have the fewest queries: causal blocks come to
+ * a query one after the other by themselves. The order is FlashAttention-3's for runs that repeat
+ * (arXiv 2407.08608 and its released code). */
 #include "engine/cuda/handover.cuh"
 #include "engine/cuda/warpgroup.cuh"
 #include "engine/ops/attention/attention.cuh"
@@ -23,10 +23,11 @@ constexpr int BACKWARD_THREADS = (GROUPS + 1) * WARPGROUP, GROUP_REGISTERS = 240
               OTHER_REGISTERS = 24;
 static_assert(GROUPS * GROUP_ROWS == KEYS && (int)ATTENTION_ROWS == (int)TILE_ROWS, "tiles");
 
+/* Stages: queries and dO under way, as many as shared memory holds; parts of dQ under way. */
+constexpr int MOST_STAGES = 4, SUM_STAGES = 2;
 template <int D> struct WarpgroupBackward {
     static constexpr int PANELS = D / PANEL;
-    /* Queries and dO under way; parts of dQ under way. As many as shared memory holds. */
-    static constexpr int STAGES = D == 64 ? 4 : 2, SUM_STAGES = 2;
+    static constexpr int STAGES = D == 64 ? MOST_STAGES : 2;
     /* Whether registers hold K and V as well. Read from shared memory again and again, they would
      * take as long as products of 64 columns. */
     static constexpr bool OWN_IN_REGISTERS = D == 64;
@@ -46,8 +47,8 @@ template <int D> struct WarpgroupBackward {
 };
 
 struct BackwardArrivals {
-    Arrivals own, come[4], free[4]; /* of stages */
-    Arrivals weights[2], sums[2], sums_free[2];
+    Arrivals own, come[MOST_STAGES], free[MOST_STAGES]; /* of queries */
+    Arrivals weights[2], sums[SUM_STAGES], sums_free[SUM_STAGES];
 };
 
 /* What a block works at: its keys, and the queries that see them, those of each head that shares
@@ -119,7 +120,7 @@ __device__ static inline void add_sums(const AttentionCall &x, const BackwardPie
     int64_t number = piece.query_head * tiles + piece.from, last = 0;
     int tile = piece.from;
     for (int turn = 0; turn < piece.turns; turn++) {
-        const unsigned stage = (unsigned)turn % S::SUM_STAGES, use = (unsigned)turn / S::SUM_STAGES;
+        const unsigned stage = (unsigned)turn % SUM_STAGES, use = (unsigned)turn / SUM_STAGES;
         const int before = piece.before(x, tile);
         await_count(x.added + number, (unsigned)before);
         known_for_bulk();
@@ -158,7 +159,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
             arrivals_open(&arrivals.free[s], WARPS);
         }
         for (int s = 0; s < 2; s++) arrivals_open(&arrivals.weights[s], WARPS);
-        for (int s = 0; s < S::SUM_STAGES; s++) {
+        for (int s = 0; s < SUM_STAGES; s++) {
             arrivals_open(&arrivals.sums[s], S::PANELS * GROUP_WARPS);
             arrivals_open(&arrivals.sums_free[s], 1);
         }
@@ -301,7 +302,7 @@ KERNEL void __launch_bounds__(BACKWARD_THREADS, 1) backward_warpgroups(const Att
         end_products();
     };
     const auto hand_sums = [&](const float(&dq)[PANEL / 8][4], int turn) {
-        const unsigned stage = (unsigned)turn % S::SUM_STAGES, use = (unsigned)turn / S::SUM_STAGES;
+        const unsigned stage = (unsigned)turn % SUM_STAGES, use = (unsigned)turn / SUM_STAGES;
         if (use > 0) await(&arrivals.sums_free[stage], (use - 1) % 2);
         float *const to = reinterpret_cast<float *>(memory + S::SUM * CHUNK_WIDTH) +
                           stage * S::SUMS + panel_of(turn) * (QUERIES * PANEL) +
