@@ -196,7 +196,9 @@ static void by_transform(const Convolution *c, const Run *run, Phase phase,
     float *memory = (float *)c->scratch + long_convolution_table_floats(&fft);
     const int64_t line = (int64_t)(fft_buffer_bytes(&fft) / sizeof(float));
     const int64_t lines = long_convolution_lines(&fft, c->D, run->threads, phase);
-    const int64_t blocks = blocks_of(c), together = lines * LINE_BLOCKS, each = lines * line;
+    const int64_t blocks = blocks_of(c), share = (blocks + run->threads - 1) / run->threads;
+    const int64_t together = lines * LINE_BLOCKS < share ? lines * LINE_BLOCKS : share;
+    const int64_t each = lines * line;
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t block = 0; block < blocks; block += together) {
         Unit unit = {.c = *c, .points = fft.points, .buffer = line / LINE_BLOCKS};
