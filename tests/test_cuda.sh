@@ -63,8 +63,7 @@ check='"$0" check "op/$2/" --device cuda-emulated --products "$3" --quiet >"$1/$
 {
     printf '%s\n' 'attention bf16' 'attention tf32' 'attention float'
     for folder in $(dirname engine/ops/*/*.cu | sort -u); do echo "$(basename "$folder") float"; done
-    printf '%s tf32\n%s bf16\n' cross_entropy cross_entropy linear linear linear_attention linear_attention lstm lstm
-    printf '%s bf16\n' delta_rule gated_linear_attention taylor_attention
+    "$longhaul" list ops | sed -n 's/ .*; obeys products=$//p' | sed 's/.*/& bf16\n& tf32/'
 } | awk '!seen[$0]++' | xargs -P "$(nproc)" -L 1 bash -c "$check" "$longhaul" "$work/checks" || failures=1
 for left in "$work/checks/"*; do
     [ -e "$left" ] || continue

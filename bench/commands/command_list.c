@@ -51,7 +51,8 @@ static Status list_ops(const char *pattern, Error *error) {
     const Op *const *ops = op_list(&count);
     for (int i = 0; i < count; i++)
         if (word_selected(pattern, ops[i]->name))
-            printf("%-22s %s\n", ops[i]->name, ops[i]->summary);
+            printf("%-22s %s%s\n", ops[i]->name, ops[i]->summary,
+                   ops[i]->multiplies ? "; obeys products=" : "");
     return STATUS_OK;
 }
 

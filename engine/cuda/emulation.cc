@@ -327,17 +327,9 @@ void copies_wait(int pending) {
     races::landed(races::COPY, own.groups - pending);
 }
 
-/* Floats that are added take the place of what they are added to, there and then. */
 static void make_write(const BulkWrites::BulkWrite &write) {
-    enum { AT_A_TIME = 64 };
-    for (size_t done = 0; done < write.bytes / sizeof(float); done += AT_A_TIME) {
-        const size_t count = std::min<size_t>(write.bytes / sizeof(float) - done, AT_A_TIME);
-        float sums[AT_A_TIME], own[AT_A_TIME];
-        races::move(own, write.from + done, count * sizeof(float));
-        races::move(sums, write.to + done, count * sizeof(float));
-        for (size_t i = 0; i < count; i++) sums[i] = write.add ? sums[i] + own[i] : own[i];
-        races::move(write.to + done, sums, count * sizeof(float));
-    }
+    if (!write.add) return races::move(write.to, write.from, write.bytes);
+    for (size_t i = 0; i < write.bytes / sizeof(float); i++) write.to[i] += write.from[i];
 }
 
 void write_bulk(float *to, const float *from, size_t bytes, bool add) {

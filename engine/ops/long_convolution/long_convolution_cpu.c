@@ -140,13 +140,17 @@ ALWAYS_INLINE void write_signals(const Fft *fft, const float *buffer, const Unit
     }
 }
 
+ALWAYS_INLINE void read_filters(const Fft *fft, float *buffer, const Unit *unit, int most) {
+    if (unit->c.reverse)
+        read_signals(fft, buffer, unit, most, filter_tap, reverse_tap);
+    else
+        read_signals(fft, buffer, unit, most, filter_tap, NULL);
+}
+
 /* `each` floats: a buffer of all blocks. */
 static void forward_unit(const Fft *fft, Unit unit, float *memory, int64_t each) {
     float *const filter = memory, *const signal = memory + each;
-    if (unit.c.reverse)
-        read_signals(fft, filter, &unit, LINE_BLOCKS, filter_tap, reverse_tap);
-    else
-        read_signals(fft, filter, &unit, LINE_BLOCKS, filter_tap, NULL);
+    read_filters(fft, filter, &unit, LINE_BLOCKS);
     for (; unit.row < unit.c.B; unit.row++) {
         read_signals(fft, signal, &unit, LINE_BLOCKS, input, NULL);
         for (int b = 0; b < unit.blocks; b++) {
@@ -163,10 +167,7 @@ static void backward_unit(const Fft *fft, Unit unit, float *memory, int64_t each
     const Convolution *c = &unit.c;
     float *const filter = memory, *const signal = memory + each, *const dy = memory + 2 * each,
                  *const gradient = memory + (c->B > 1 ? 3 : 1) * each;
-    if (c->reverse)
-        read_signals(fft, filter, &unit, MOST_BLOCKS, filter_tap, reverse_tap);
-    else
-        read_signals(fft, filter, &unit, MOST_BLOCKS, filter_tap, NULL);
+    read_filters(fft, filter, &unit, MOST_BLOCKS);
     for (; unit.row < c->B; unit.row++) {
         read_signals(fft, signal, &unit, MOST_BLOCKS, input, NULL);
         read_signals(fft, dy, &unit, MOST_BLOCKS, cotangent, NULL);
