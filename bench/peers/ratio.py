@@ -5,7 +5,8 @@ leaves its result in --results; the table is made of all results there.
         [--only mqar,lstm] [--write docs/performance.md]
 
 --rounds 0 checks every form and fills the compiler's cache without timing; --table only makes the table.
---write puts it between the lines <!-- peers --> and <!-- /peers --> of a file.
+--write puts it between the lines <!-- peers --> and <!-- /peers --> of a file, with --section zen3 between
+<!-- peers zen3 --> and <!-- /peers zen3 -->: a table for each machine.
 """
 
 import argparse
@@ -33,11 +34,13 @@ def run_rows(arguments):
     return failed
 
 
-def write_between_markers(path, text):
+def write_between_markers(path, section, text):
     page = path.read_text()
-    whole, count = re.subn(r"(<!-- peers -->\n).*?(<!-- /peers -->)", lambda m: m[1] + text + m[2], page, flags=re.S)
+    first, last = f"<!-- peers{section and ' ' + section} -->", f"<!-- /peers{section and ' ' + section} -->"
+    pattern = f"({re.escape(first)}\n).*?({re.escape(last)})"
+    whole, count = re.subn(pattern, lambda m: m[1] + text + m[2], page, flags=re.S)
     if count != 1:
-        sys.exit(f"{path}: expected one pair of lines <!-- peers --> and <!-- /peers -->")
+        sys.exit(f"{path}: expected one pair of lines {first} and {last}")
     path.write_text(whole)
 
 
@@ -49,6 +52,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--section", default="")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     failed = 0 if arguments.table else run_rows(arguments)
@@ -57,7 +61,7 @@ def main():
         text = table.markdown(results)
         (arguments.results / "ratio.md").write_text(text)
         if arguments.write:
-            write_between_markers(arguments.write, text)
+            write_between_markers(arguments.write, arguments.section, text)
         print(text)
     sys.exit(1 if failed else 0)
 

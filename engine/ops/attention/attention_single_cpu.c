@@ -1,26 +1,22 @@
 /* Forward for one query a sequence, as in decoding: the query would fill one lane of a tile only,
  * so here channels lie in the lanes, and keys where scores become weights. Bound by reading K and V
  * once. */
-#include <math.h>
 #include <omp.h>
 
 #include "engine/ops/attention/attention_kernels.h"
-#include "engine/ops/attention/attention_tile.h"
-#include "engine/vmath.h"
+#include "engine/ops/attention/attention_single.h"
 
 /* Scores of `count` <= LANES keys, one a lane; -inf in the other lanes. */
-static vfloat score_keys(const float *q, const float *k, int64_t k_row, int64_t count,
-                         int64_t width) {
+static vfloat score_keys(const AttentionView *view, const float *q, const float *k, int64_t count) {
+    const int64_t width = view->width;
     vfloat s[LANES];
     for (int64_t j = 0; j < LANES; j++) {
         s[j] = v_zero();
         for (int64_t c = 0; c < width && j < count; c += LANES)
-            s[j] += v_load_part(q + c, width - c) * v_load_part(k + j * k_row + c, width - c);
+            s[j] += v_load_part(q + c, width - c) * v_load_part(k + j * view->k_row + c, width - c);
     }
-    v_transpose(s);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++) s[j] += s[j + half];
-    return v_select(lane_numbers() < (int32_t)count, s[0], v_set(-INFINITY));
+    return v_select(lane_numbers() < (int32_t)count, sum_of_rows(s) * view->scale,
+                    v_set(-INFINITY));
 }
 
 /* O = O keep + sum_j p_j V_j, one vector of channels at a time in four sums. */
@@ -41,32 +37,21 @@ static void add_values(float *o, float keep, const float *p, const float *v, int
 static float attend(const AttentionView *view, const float *q, const float *k, const float *v,
                     int64_t seen, float *o, float *weights) {
     const int64_t d = view->width;
-    float largest = -INFINITY, sum = 0;
+    SingleSoftmax softmax = {-INFINITY, 0};
     memset(o, 0, (size_t)d * sizeof(float));
     for (int64_t first = 0; first < seen; first += KEYS) {
         const int64_t count = seen - first < KEYS ? seen - first : KEYS;
-        vfloat top = v_set(largest), total = v_zero();
+        vfloat top = v_set(-INFINITY);
         for (int64_t j = 0; j < count; j += LANES) {
-            const vfloat s = score_keys(q, k + (first + j) * view->k_row, view->k_row,
-                                        count - j < LANES ? count - j : LANES, d) *
-                             view->scale;
+            const vfloat s = score_keys(view, q, k + (first + j) * view->k_row,
+                                        count - j < LANES ? count - j : LANES);
             v_store(weights + j, s);
             top = v_max(top, s);
         }
-        const float now = v_largest(top);
-        for (int64_t j = 0; j < count; j += LANES) {
-            const vfloat p = v_exp(v_load(weights + j) - now);
-            v_store(weights + j, p);
-            total += p;
-        }
-        const float keep = v_exp(v_set(largest - now))[0];
+        const float keep = softmax_piece(&softmax, weights, count, top);
         add_values(o, keep, weights, v + first * view->v_row, view->v_row, count, d);
-        sum = sum * keep + v_sum(total);
-        largest = now;
     }
-    if (seen <= 0) return INFINITY;
-    for (int64_t c = 0; c < d; c++) o[c] /= sum;
-    return (largest + logf(sum)) * LOG2_E;
+    return seen > 0 ? softmax_end(&softmax, o, d) : INFINITY;
 }
 
 void ISA(attention_forward_single)(const OpCall *call, const Run *run) {

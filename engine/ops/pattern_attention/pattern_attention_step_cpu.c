@@ -1,12 +1,11 @@
 /* The step of decoding: one query a sequence over the rows of a cache that the pattern shows to it.
  * Channels lie in the lanes, and keys where scores become weights. Bound by reading those rows
  * once. */
-#include <math.h>
 #include <omp.h>
 
+#include "engine/ops/attention/attention_single.h"
 #include "engine/ops/pattern_attention/pattern_attention_kernels.h"
 #include "engine/ops/pattern_attention/pattern_attention_tile.h"
-#include "engine/vmath.h"
 
 /* One head of one sequence. */
 typedef struct StepHead {
@@ -59,31 +58,23 @@ static void add_values(const StepHead *o, float *out, float keep, const float *p
 static float attend(const StepHead *o, float *out) {
     const PatternAttention *a = o->attributes;
     const int64_t seen = pattern_count(a, o->position);
-    float largest = -INFINITY, sum = 0, weights[KEYS];
+    SingleSoftmax softmax = {-INFINITY, 0};
+    float weights[KEYS];
     int64_t places[KEYS + LANES];
     memset(out, 0, (size_t)a->width * sizeof(float));
     for (int64_t first = 0; first < seen; first += KEYS) {
         const int64_t count = seen - first < KEYS ? seen - first : KEYS;
-        vfloat top = v_set(largest), total = v_zero();
+        vfloat top = v_set(-INFINITY);
         for (int64_t j = 0; j < count; j += LANES) {
             const vfloat s =
                 score_keys(o, first + j, count - j < LANES ? count - j : LANES, places + j);
             v_store(weights + j, s);
             top = v_max(top, s);
         }
-        const float now = v_largest(top);
-        for (int64_t j = 0; j < count; j += LANES) {
-            const vfloat p = v_exp(v_load(weights + j) - now);
-            v_store(weights + j, p);
-            total += p;
-        }
-        const float keep = v_exp(v_set(largest - now))[0];
+        const float keep = softmax_piece(&softmax, weights, count, top);
         add_values(o, out, keep, weights, places, count);
-        sum = sum * keep + v_sum(total);
-        largest = now;
     }
-    for (int64_t c = 0; c < a->width; c++) out[c] /= sum;
-    return (largest + logf(sum)) * LOG2_E;
+    return softmax_end(&softmax, out, a->width);
 }
 
 void ISA(pattern_attention_step)(const OpCall *call, const Run *run) {
