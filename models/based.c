@@ -128,18 +128,16 @@ static Tensor *long_filter(Tape *tape, const ModelContext *context, int64_t leng
 
 static Tensor *convolve_all(Tape *tape, const ModelContext *context, Tensor *u) {
     const bool one = tape_mode(tape) == TAPE_STEP;
-    const int64_t B = extent(u, 0), D = extent(u, 2);
+    const int64_t D = extent(u, 2);
     Tensor *h = long_filter(tape, context, one ? context->max_length : extent(u, 1));
     Tensor *skip =
         tape_parameter(tape, "skip", SHAPE(D), init_constant(1), (Group){.frozen = true});
     if (!one)
         return open_with(tape, context,
                          long_convolution(tape, u, h, NULL, (ConvolutionGates){.skip = skip}), u);
-    Tensor *position = tape_position(tape);
-    Tensor *cache = cache_append(tape, tape_carry(tape, "cache", SHAPE(B, context->max_length, D)),
-                                 u, position, (CacheAppend){0});
-    tape_carry_out(tape, "cache", cache);
-    return open_with(tape, context, long_convolution_step(tape, cache, h, skip, position), u);
+    Tensor *cache = cache_append(tape, "cache", context->max_length, u, (CacheAppend){0});
+    return open_with(tape, context,
+                     long_convolution_step(tape, cache, h, skip, tape_position(tape)), u);
 }
 
 static Tensor *attend(Tape *tape, const ModelContext *context, Tensor *u) {

@@ -70,12 +70,8 @@ static Tensor *shift(Tape *tape, const ModelContext *context, Tensor *k) {
         tape_parameter(tape, "C", SHAPE(N, W), init_uniform(1 / sqrt((double)N)), GROUP_DECAY);
     Tensor *filter = shift_filter(tape, B, C, taps), *skip = state_space_skip(tape, W);
     if (one) {
-        const Shape shape = SHAPE(extent(k, 0), taps, W);
-        Tensor *position = tape_position(tape);
-        Tensor *keys = cache_append(tape, tape_carry(tape, "register", shape), k, position,
-                                    (CacheAppend){.ring = true});
-        tape_carry_out(tape, "register", keys);
-        k = long_convolution_step(tape, keys, filter, skip, position);
+        Tensor *keys = cache_append(tape, "register", taps, k, (CacheAppend){.ring = true});
+        k = long_convolution_step(tape, keys, filter, skip, tape_position(tape));
     } else {
         k = long_convolution(tape, k, filter, NULL, (ConvolutionGates){.skip = skip});
     }

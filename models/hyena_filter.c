@@ -188,12 +188,9 @@ static Tensor *filter(Tape *tape, const ModelContext *context, const HyenaFilter
 static Tensor *cached_token(Tape *tape, const ModelContext *context, const HyenaFilter *own,
                             Tensor *u, Tensor *skip) {
     Tensor *h = filter(tape, context, own, context->max_length, extent(u, 2));
-    const Shape shape = SHAPE(extent(u, 0), extent(h, 0), extent(u, 2));
-    Tensor *position = tape_position(tape);
-    Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), u, position,
+    Tensor *cache = cache_append(tape, "cache", extent(h, 0), u,
                                  (CacheAppend){.ring = extent(h, 0) < context->max_length});
-    tape_carry_out(tape, "cache", cache);
-    return long_convolution_step(tape, cache, h, skip, position);
+    return long_convolution_step(tape, cache, h, skip, tape_position(tape));
 }
 
 Tensor *hyena_convolution(Tape *tape, const ModelContext *context, const HyenaFilter *own,

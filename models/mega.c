@@ -204,15 +204,6 @@ static Tensor *tuned(Tape *tape, const ModelContext *context, const char *name, 
     return channel_gain(tape, z, gain, NULL, offset);
 }
 
-/* x (B, 1, W) joins the last n tokens. */
-static Tensor *remember(Tape *tape, const char *name, Tensor *x, int64_t n) {
-    const Shape shape = SHAPE(extent(x, 0), n, extent(x, 2));
-    Tensor *cache = cache_append(tape, tape_carry(tape, name, shape), x, tape_position(tape),
-                                 (CacheAppend){.ring = true});
-    tape_carry_out(tape, name, cache);
-    return cache;
-}
-
 static Tensor *attend(Tape *tape, const ModelContext *context, Tensor *z, Tensor *v) {
     const Mega *own = context->options;
     const bool step = tape_mode(tape) == TAPE_STEP;
@@ -223,10 +214,12 @@ static Tensor *attend(Tape *tape, const ModelContext *context, Tensor *z, Tensor
                                        .function = (AttentionFunction)own->function,
                                        .causal = context->causal};
     Tensor *q = tuned(tape, context, "query", z), *k = tuned(tape, context, "key", z);
-    if (step)
-        return chunk_attention_step(tape, q, remember(tape, "keys", k, n),
-                                    remember(tape, "values", v, n), biases.behind,
+    if (step) {
+        const CacheAppend ring = {.ring = true};
+        return chunk_attention_step(tape, q, cache_append(tape, "keys", n, k, ring),
+                                    cache_append(tape, "values", n, v, ring), biases.behind,
                                     tape_position(tape), &attributes);
+    }
     return chunk_attention(tape, q, k, v, biases.behind, biases.ahead,
                            context->causal ? NULL : context->lengths, &attributes);
 }

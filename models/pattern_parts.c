@@ -4,13 +4,11 @@
 #include "engine/ops/repeat/repeat.h"
 
 static Tensor *step(Tape *tape, Tensor *q, Tensor *kv, const PatternAttention *pattern) {
-    Tensor *position = tape_position(tape);
-    const int64_t all = pattern->heads * pattern->width, width = kv ? extent(kv, 2) : 2 * all;
-    const Shape shape = SHAPE(extent(q, 0), pattern_cache_rows(pattern, tape_horizon(tape)), width);
-    Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), kv ? kv : q, position,
-                                 (CacheAppend){.column = kv ? 0 : all, .ring = true});
-    tape_carry_out(tape, "cache", cache);
-    return pattern_attention_step(tape, q, cache, position, NULL, pattern);
+    const int64_t rows = pattern_cache_rows(pattern, tape_horizon(tape));
+    Tensor *cache = cache_append(
+        tape, "cache", rows, kv ? kv : q,
+        (CacheAppend){.column = kv ? 0 : pattern->heads * pattern->width, .ring = true});
+    return pattern_attention_step(tape, q, cache, tape_position(tape), NULL, pattern);
 }
 
 Tensor *pattern_attend(Tape *tape, Tensor *q, Tensor *kv, const PatternAttention *pattern) {

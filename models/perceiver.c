@@ -70,15 +70,6 @@ static Tensor *rotate(Tape *tape, const Perceiver *own, const Attention *of, Ten
     return rotary(tape, x, position, &attributes);
 }
 
-/* Rows of x behind those that are kept from earlier steps. */
-static Tensor *append(Tape *tape, Tensor *x, int64_t rows, int64_t column, int64_t width) {
-    Tensor *cache = tape_carry(tape, "cache", SHAPE(extent(x, 0), rows, width));
-    cache = cache_append(tape, cache, x, tape_position(tape),
-                         (CacheAppend){.column = column, .ring = true});
-    tape_carry_out(tape, "cache", cache);
-    return cache;
-}
-
 /* What the two kinds of blocks are told. */
 typedef struct Recorder {
     const Perceiver *own;
@@ -101,8 +92,10 @@ static Tensor *cross(Tape *tape, const ModelContext *context, Tensor *z) {
     Tensor *kv = rotate(tape, own, &heads, project(tape, context, "kv", e, 2 * D), own->heads);
     Tensor *o;
     if (tape_mode(tape) == TAPE_STEP)
-        o = attention_step(tape, q, append(tape, kv, tape_horizon(tape), 0, 2 * D),
-                           tape_position(tape), &heads);
+        o = attention_step(
+            tape, q,
+            cache_append(tape, "cache", tape_horizon(tape), kv, (CacheAppend){.ring = true}),
+            tape_position(tape), &heads);
     else
         o = attention(tape, q, kv, NULL, NULL, &heads);
     return project(tape, context, "out", o, D);
@@ -133,9 +126,11 @@ static Tensor *self(Tape *tape, const ModelContext *context, Tensor *z) {
         rotate(tape, own, &heads, project(tape, context, "qkv", z, 3 * D), 2 * own->heads);
     Tensor *o;
     if (tape_mode(tape) == TAPE_STEP)
-        o = pattern_attention_step(
-            tape, qkv, append(tape, qkv, pattern_cache_rows(&block, tape_horizon(tape)), D, 2 * D),
-            tape_position(tape), NULL, &block);
+        o = pattern_attention_step(tape, qkv,
+                                   cache_append(tape, "cache",
+                                                pattern_cache_rows(&block, tape_horizon(tape)), qkv,
+                                                (CacheAppend){.column = D, .ring = true}),
+                                   tape_position(tape), NULL, &block);
     else
         o = attend_in_blocks(tape, context, own, qkv);
     return project(tape, context, "out", o, D);

@@ -85,10 +85,8 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
                                .interleaved = own->rotary_interleaved});
     Tensor *o;
     if (step) { /* keys are cached rotated */
-        const Shape shape = SHAPE(extent(x, 0), tape_horizon(tape), 2 * kv_width);
-        Tensor *cache = cache_append(tape, tape_carry(tape, "cache", shape), qkv, position,
-                                     (CacheAppend){.column = q_width});
-        tape_carry_out(tape, "cache", cache);
+        Tensor *cache =
+            cache_append(tape, "cache", tape_horizon(tape), qkv, (CacheAppend){.column = q_width});
         o = attention_step(tape, qkv, cache, position, &heads);
     } else {
         o = attention_packed(tape, qkv, context->causal ? NULL : context->lengths, &heads);

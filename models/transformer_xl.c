@@ -110,13 +110,10 @@ static Tensor *mixer(Tape *tape, const ModelContext *context, Tensor *x) {
         .v = shared->w};
     Tensor *o;
     if (tape_mode(tape) == TAPE_STEP) {
-        Tensor *position = tape_position(tape);
         const int64_t rows = pattern_cache_rows(&shared->pattern, tape_horizon(tape));
-        Tensor *cache =
-            cache_append(tape, tape_carry(tape, "cache", SHAPE(extent(x, 0), rows, 2 * D)), kv,
-                         position, (CacheAppend){.ring = true});
-        tape_carry_out(tape, "cache", cache);
-        o = pattern_attention_step(tape, q, cache, position, &relative, &shared->pattern);
+        Tensor *cache = cache_append(tape, "cache", rows, kv, (CacheAppend){.ring = true});
+        o = pattern_attention_step(tape, q, cache, tape_position(tape), &relative,
+                                   &shared->pattern);
     } else {
         const bool stops = tape_mode(tape) == TAPE_TRAIN && !own->memory_gradient;
         if (stops && own->memory > 0 && extent(x, 1) > own->segment)

@@ -29,10 +29,13 @@ static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     *backward = (Cost){0};
 }
 
-Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position,
+Tensor *cache_append(Tape *tape, const char *name, int64_t rows, Tensor *x,
                      CacheAppend attributes) {
-    Tensor *in[] = {cache, x, position};
-    return tape_apply(tape, &op_cache_append, in, 3, &attributes)->out[0];
+    const Shape shape = SHAPE(extent(x, 0), rows, extent(x, 2) - attributes.column);
+    Tensor *in[] = {tape_carry(tape, name, shape), x, tape_position(tape)};
+    Tensor *cache = tape_apply(tape, &op_cache_append, in, 3, &attributes)->out[0];
+    tape_carry_out(tape, name, cache);
+    return cache;
 }
 
 #define NORMAL(...)                                                                                \

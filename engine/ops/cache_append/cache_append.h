@@ -1,4 +1,5 @@
-/* One row of a cache of keys and values, written in place while decoding:
+/* One row of a cache of keys and values, written in place while decoding (cache (B, Lmax, W), x
+ * (B, 1, E) with column + W <= E, position int32 (1)):
  *
  *     cache[b, position, 0 .. W-1] = x[b, 0, column .. column+W-1]
  *
@@ -16,8 +17,8 @@ typedef struct CacheAppend {
 
 extern const Op op_cache_append;
 
-/* cache (B, Lmax, W), x (B, 1, E) with column + W <= E, position int32 (1) -> cache. */
-Tensor *cache_append(Tape *tape, Tensor *cache, Tensor *x, Tensor *position,
-                     CacheAppend attributes);
+/* What earlier steps have kept under this name, joined by the channels of x (B, 1, E) from the
+ * column on, at the step's position -> (B, rows, E - column), carried on to the next step. */
+Tensor *cache_append(Tape *tape, const char *name, int64_t rows, Tensor *x, CacheAppend attributes);
 
 #endif
