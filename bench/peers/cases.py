@@ -40,4 +40,6 @@ CASES = [
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
     Case("h3", "H3, 2 layers, width 128, length 1024, batch 8", "h3",
          SMALL + " length=1024 batch=8", "HazyResearch/H3, without its CUDA extensions"),
+    Case("dss", "DSS, 2 layers, width 128, length 1024, batch 8", "dss",
+         SMALL + " length=1024 batch=8", "ag1988/dss"),
 ]  # fmt: skip
