@@ -42,4 +42,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "HazyResearch/H3, without its CUDA extensions"),
     Case("dss", "DSS, 2 layers, width 128, length 1024, batch 8", "dss",
          SMALL + " length=1024 batch=8", "ag1988/dss"),
+    Case("gss", "GSS, 2 layers, width 128, length 1024, batch 8", "gss",
+         SMALL + " length=1024 batch=8", "lucidrains/gated-state-spaces-pytorch"),
 ]  # fmt: skip
