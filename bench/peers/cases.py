@@ -44,4 +44,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "ag1988/dss"),
     Case("gss", "GSS, 2 layers, width 128, length 1024, batch 8", "gss",
          SMALL + " length=1024 batch=8", "lucidrains/gated-state-spaces-pytorch"),
+    Case("bigs", "BiGS, 2 layers, width 128, length 1024, batch 8", "bigs",
+         SMALL + " length=1024 batch=8", "jxiw/BiGS"),
 ]  # fmt: skip
