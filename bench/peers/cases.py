@@ -46,4 +46,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "lucidrains/gated-state-spaces-pytorch"),
     Case("bigs", "BiGS, 2 layers, width 128, length 1024, batch 8", "bigs",
          SMALL + " length=1024 batch=8", "jxiw/BiGS"),
+    Case("s4", "S4, 2 layers, width 128, length 1024, batch 8", "s4",
+         SMALL + " length=1024 batch=8", "state-spaces/s4"),
 ]  # fmt: skip
