@@ -1,10 +1,27 @@
 """What the architectures share: projections, norms, MLP, the pre-norm residual stack, and the loss."""
 
+import torch
 import torch.nn.functional as F
 
 
 def linear(w, x):
     return F.linear(x, w["weight"], w.get("bias"))
+
+
+def to_channels_first(w, x):
+    """linear of x (B, L, D), as (B, E, L): the product turns it."""
+    weight = w["weight"].expand(x.shape[0], -1, -1)
+    if "bias" not in w:
+        return torch.bmm(weight, x.transpose(1, 2))
+    return torch.baddbmm(w["bias"].unsqueeze(1), weight, x.transpose(1, 2))
+
+
+def from_channels_first(w, x):
+    """linear of x (B, D, L), as (B, L, E)."""
+    weight = w["weight"].t().expand(x.shape[0], -1, -1)
+    if "bias" not in w:
+        return torch.bmm(x.transpose(1, 2), weight)
+    return torch.baddbmm(w["bias"], x.transpose(1, 2), weight)
 
 
 def norm(w, s, x):

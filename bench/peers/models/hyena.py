@@ -19,19 +19,23 @@ def implicit_filter(w, s, length):
     return linear(w["out"], a) * (torch.exp(-time.unsqueeze(1) * w["rate"].abs()) + float(s["filter_shift"]))
 
 
-def channels_first(w, s, u):
+def channels_first(convolve):
     """Layout and operations of HazyResearch/safari's stand-alone version."""
-    x0, x1, v = convolution.short(w["short"], linear(w["in"], u).transpose(1, 2)).chunk(3, dim=1)
-    h = implicit_filter(w["filter"], s, u.shape[1]).t()
-    y = x0 * convolution.long(x1 * v, h, w["skip"].unsqueeze(1), dim=-1)
-    return linear(w["out"], y.transpose(1, 2))
+
+    def mixer(w, s, u):
+        x0, x1, v = convolution.short(w["short"], linear(w["in"], u).transpose(1, 2)).chunk(3, dim=1)
+        h = implicit_filter(w["filter"], s, u.shape[1]).t()
+        y = x0 * convolve(x1 * v, h, w["skip"].unsqueeze(1), dim=-1)
+        return linear(w["out"], y.transpose(1, 2))
+
+    return mixer
 
 
 def channels_last(w, s, u):
     x0, x1, v = convolution.short_sum(w["short"], linear(w["in"], u)).chunk(3, dim=2)
     h = implicit_filter(w["filter"], s, u.shape[1])
-    return linear(w["out"], x0 * convolution.long(x1 * v, h, w["skip"], dim=-2))
+    return linear(w["out"], x0 * convolution.lean(x1 * v, h, w["skip"], dim=-2))
 
 
-FORMS = both("channels first", channels_first) + both("channels last", channels_last)
-PUBLISHED = published(channels_first)
+FORMS = both("channels first", channels_first(convolution.lean)) + both("channels last", channels_last)
+PUBLISHED = published(channels_first(convolution.long))
