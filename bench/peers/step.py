@@ -1,5 +1,7 @@
 """One training step, read from what `longhaul export` wrote, and the same step in PyTorch."""
 
+from functools import partial
+
 import torch
 from safetensors import safe_open
 
@@ -26,7 +28,7 @@ def as_pytorch_keeps_them(tensors, prefix, joined):
             turned = tensor.dim() == 2 and name.endswith((".weight", ".recurrent"))
             found[name.removeprefix(prefix)] = tensor.t() if turned else tensor
     for whole, parts in joined.items():
-        for first in [name for name in found if f".mixer.{parts[0]}." in name]:
+        for first in [name for name in found if f".{parts[0]}." in name]:
             names = [first.replace(f".{parts[0]}.", f".{part}.") for part in parts]
             name = first.replace(f".{parts[0]}.", f".{whole}.")
             found[name] = torch.cat([found.pop(part) for part in names])
@@ -48,8 +50,9 @@ def nest(flat):
 class Step:
     def __init__(self, path):
         self.settings, tensors = read(path)
-        assert self.settings["norm_place"] == "pre" and float(self.settings["dropout"]) == 0
+        assert float(self.settings["dropout"]) == 0
         model = MODELS[self.settings["model"]]
+        self.stack = getattr(model, "stack", backbone.blocks)
         self.gradients = as_pytorch_keeps_them(tensors, "gradient.", model.JOINED)
         self.parameters = as_pytorch_keeps_them(tensors, "parameter.", model.JOINED)
         self.weights = nest(self.parameters)
@@ -78,8 +81,10 @@ class Step:
         """Forward and backward in a form, as a function that returns the loss. The gradients of several
         parts of the batch, one after the other, add up."""
 
+        stack = partial(self.stack, mixer=form.mixer)
+
         def loss(tokens, classes, rows):
-            return backbone.loss(self.weights, self.settings, form.mixer, tokens, classes, rows) / parts
+            return backbone.loss(self.weights, self.settings, stack, tokens, classes, rows) / parts
 
         function = torch.compile(loss, dynamic=False) if form.compiled else loss
         inputs = self.inputs(form.masked, parts)

@@ -1,11 +1,12 @@
 """The suite's architectures in PyTorch, one file each: mixer(w, s, x) on a dictionary w of the block's
 weights, the settings s and x (B, L, D). A file names the forms in which PyTorch can compute exactly the
 same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
-product (JOINED)."""
+product (JOINED); stack(w, s, x, mixer) goes through its blocks where backbone.blocks does not."""
 
-from models import hyena, linear_attention, lstm, mamba, s4d, transformer, xlstm
+from models import hyena, linear_attention, lstm, mamba, s4d, transformer, transformer_xl, xlstm
 
 MODELS = {
     "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
     "linear_attention": linear_attention, "xlstm": xlstm,
+    "transformer_xl": transformer_xl,
 }  # fmt: skip
