@@ -40,4 +40,6 @@ CASES = [
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
     Case("transformer-xl", "Transformer-XL, 2 layers, width 128, length 1024 in segments of 64, batch 8",
          "transformer_xl", SMALL + " heads=4 length=1024 batch=8", "kimiyoung/transformer-xl"),
+    Case("mega", "Mega, 2 layers, width 128, length 1024, batch 8", "mega",
+         SMALL + " length=1024 batch=8", "facebookresearch/mega"),
 ]  # fmt: skip

@@ -19,27 +19,13 @@ def stack(w, s, x, mixer):
     return backbone.blocks(w, s, x * math.sqrt(x.shape[2]), lambda own, s, x: mixer(own | shared, s, x))
 
 
-def shifted(scores):
-    """(.., T, K), column c for the distance K - 1 - c -> column j for the distance of key j."""
-    *_, queries, keys = scores.shape
-    return F.pad(scores, (1, 0)).flatten(-2)[..., queries:].unflatten(-1, (queries, keys))
-
-
 def visible(queries, keys):
     return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
 
 
-def two_products(qkv, x, size):
-    """Queries and keys with values, and again those of the memory, whose inputs take no gradient."""
-    width = x.shape[2]
-    q, own = linear(qkv, x).split([width, 2 * width], dim=2)
-    memory = F.linear(x.detach()[:, :-size], qkv["weight"][width:])
-    memory, own = (t.unflatten(1, (-1, size)) for t in (F.pad(memory, (0, 0, size, 0)), own))
-    return q, torch.cat([memory, own], 2)
-
-
 class Windows(torch.autograd.Function):
-    """The same from one product, of which backward takes the memory's part to the weights alone."""
+    """Queries, and keys with values of memory and segment, from one product; backward takes what comes from
+    the memory to the weights alone."""
 
     @staticmethod
     def forward(context, x, weight, size):
@@ -59,30 +45,41 @@ class Windows(torch.autograd.Function):
         return gx, g.flatten(0, 1).t() @ x.flatten(0, 1), None
 
 
-def one_product(qkv, x, size):
-    return Windows.apply(x, qkv["weight"], size)
+class Shifted(torch.autograd.Function):
+    """Scores (.., T, 2 T) by distance, the largest first -> by key, -inf where none is seen. Rows that are
+    one element longer or shorter do it without moving any."""
+
+    @staticmethod
+    def forward(context, scores, seen):
+        size = scores.shape[-2]
+        strides = (*scores.stride()[:-2], 2 * size - 1, 1)
+        return scores.as_strided(scores.shape, strides, size - 1).masked_fill(~seen, -math.inf)
+
+    @staticmethod
+    def backward(context, gradient):
+        size = gradient.shape[-2]
+        padded = F.pad(gradient, (size - 1, 0)).flatten(-2)
+        return F.pad(padded, (0, size)).unflatten(-1, (size, 3 * size))[..., : 2 * size], None
 
 
-def all_segments(windows):
-    """Segments as a batch, scores (H, B, S, T, 2 T)."""
-
-    def mixer(w, s, x):
-        count, size = int(s["heads"]), int(s["segment"])
-        q, kv = windows(w["qkv"], x, size)
-        q = q.unflatten(2, (count, -1)).permute(2, 0, 1, 3)
-        k, v = kv.unflatten(3, (2, count, -1)).permute(3, 4, 0, 1, 2, 5).unbind(0)
-        r = linear(w["r"], w["distances"].flip(0)).unflatten(1, (count, -1)).permute(1, 2, 0)
-        u, b = (w[name].view(count, 1, 1, -1) for name in "uw")
-        content = (q + u).unflatten(2, (-1, size)) @ k.transpose(-1, -2)
-        position = (q + b).flatten(1, 2) @ r
-        position = position.unflatten(1, content.shape[1:4])
-        seen = visible(size, 2 * size).repeat(content.shape[2], 1, 1)
-        seen[0, :, :size] = False
-        scores = (content + shifted(position)) / math.sqrt(q.shape[-1])
-        o = scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
-        return linear(w["out"], o.permute(1, 2, 3, 0, 4).flatten(1, 2).flatten(2))
-
-    return mixer
+def all_segments(w, s, x):
+    """Segments as a batch, scores (H B S, T, 2 T)."""
+    count, size = int(s["heads"]), int(s["segment"])
+    q, kv = Windows.apply(x, w["qkv"]["weight"], size)
+    segments = kv.shape[1]
+    q = q.unflatten(2, (count, -1)).permute(2, 0, 1, 3)
+    k, v = kv.unflatten(3, (2, count, -1)).permute(3, 4, 0, 1, 2, 5).flatten(1, 3).unbind(0)
+    r = linear(w["r"], w["distances"].flip(0)).unflatten(1, (count, -1)).permute(1, 2, 0)
+    u, b = (w[name].view(count, 1, 1, -1) for name in "uw")
+    position = ((q + b).flatten(1, 2) @ r).view(count, -1, segments, size, 2 * size)
+    seen = visible(size, 2 * size).repeat(segments, 1, 1)
+    seen[0, :, :size] = False
+    scale = 1 / math.sqrt(q.shape[-1])
+    position = Shifted.apply(position, seen).flatten(0, 2)
+    q = (q + u).unflatten(2, (-1, size)).flatten(0, 2)
+    scores = torch.baddbmm(position, q, k.transpose(1, 2), beta=scale, alpha=scale)
+    o = (scores.softmax(-1) @ v).view(count, *x.shape[:2], -1)
+    return linear(w["out"], o.permute(1, 2, 0, 3).flatten(2))
 
 
 def one_segment(w, s, x, memory):
@@ -111,5 +108,5 @@ def segment_loop(w, s, x):
     return torch.cat(results).transpose(0, 1)
 
 
-FORMS = both("two products", all_segments(two_products)) + both("one product", all_segments(one_product))
+FORMS = both("segments as a batch", all_segments)
 PUBLISHED = published(segment_loop)
