@@ -42,4 +42,6 @@ CASES = [
          "transformer_xl", SMALL + " heads=4 length=1024 batch=8", "kimiyoung/transformer-xl"),
     Case("mega", "Mega, 2 layers, width 128, length 1024, batch 8", "mega",
          SMALL + " length=1024 batch=8", "facebookresearch/mega"),
+    Case("perceiver", "Perceiver AR, 2 layers after the cross-attention, width 128, length 1024, 64 latents, batch 8",
+         "perceiver", SMALL + " heads=4 length=1024 batch=8", "lucidrains/perceiver-ar-pytorch, with these rotations"),
 ]  # fmt: skip
