@@ -46,4 +46,6 @@ CASES = [
          "perceiver", SMALL + " heads=4 length=1024 batch=8", "lucidrains/perceiver-ar-pytorch, with these rotations"),
     Case("sparse-transformer", "Sparse Transformer, 2 layers, width 128, length 1024, fixed pattern of stride 32, batch 8",
          "sparse_transformer", SMALL + " heads=4 length=1024 batch=8", "openai/sparse_attention"),
+    Case("based", "Based, a convolution and a Taylor attention, width 128, length 1024, batch 8", "based",
+         SMALL + " length=1024 batch=8", "HazyResearch/zoology"),
 ]  # fmt: skip
