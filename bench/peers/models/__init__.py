@@ -3,7 +3,10 @@ weights, the settings s and x (B, L, D). A file names the forms in which PyTorch
 same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
 product (JOINED); stack(w, s, x, mixer) goes through its blocks where backbone.blocks does not."""
 
-from models import based, hyena, linear_attention, lstm, mamba, mega, perceiver, s4d, sparse_transformer, transformer, transformer_xl, xlstm
+from models import (  # fmt: skip
+    based, hyena, linear_attention, lstm, mamba, mega, perceiver, s4d, sparse_transformer, transformer,
+    transformer_xl, xlstm,
+)
 
 MODELS = {
     "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
