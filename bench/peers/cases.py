@@ -44,7 +44,7 @@ CASES = [
          SMALL + " length=1024 batch=8", "facebookresearch/mega"),
     Case("perceiver", "Perceiver AR, 2 layers after the cross-attention, width 128, length 1024, 64 latents, batch 8",
          "perceiver", SMALL + " heads=4 length=1024 batch=8", "lucidrains/perceiver-ar-pytorch, with these rotations"),
-    Case("sparse-transformer", "Sparse Transformer, fixed pattern of stride 32, 2 layers, width 128, length 1024, batch 8",
+    Case("sparse-transformer", "Sparse Transformer, fixed, 2 layers, width 128, length 1024, batch 8",
          "sparse_transformer", SMALL + " heads=4 length=1024 batch=8", "openai/sparse_attention"),
     Case("based", "Based, a convolution and a Taylor attention, width 128, length 1024, batch 8", "based",
          SMALL + " length=1024 batch=8", "HazyResearch/zoology"),
