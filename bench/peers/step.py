@@ -1,5 +1,7 @@
 """One training step, read from what `longhaul export` wrote, and the same step in PyTorch."""
 
+from functools import partial
+
 import torch
 from safetensors import safe_open
 
@@ -8,6 +10,8 @@ from models import MODELS, backbone
 # Largest difference of a gradient from the suite's, as a part of the largest number in that gradient, and
 # of the loss as a part of the loss: float32 sums through the whole network in two different orders.
 TOLERANCE = 1e-4
+# Gradients this small are those of weights that change nothing, such as an offset of all keys: rounding.
+NOTHING = 1e-10
 
 
 def read(path):
@@ -26,7 +30,7 @@ def as_pytorch_keeps_them(tensors, prefix, joined):
             turned = tensor.dim() == 2 and name.endswith((".weight", ".recurrent"))
             found[name.removeprefix(prefix)] = tensor.t() if turned else tensor
     for whole, parts in joined.items():
-        for first in [name for name in found if f".mixer.{parts[0]}." in name]:
+        for first in [name for name in found if f".{parts[0]}." in name]:
             names = [first.replace(f".{parts[0]}.", f".{part}.") for part in parts]
             name = first.replace(f".{parts[0]}.", f".{whole}.")
             found[name] = torch.cat([found.pop(part) for part in names])
@@ -48,8 +52,9 @@ def nest(flat):
 class Step:
     def __init__(self, path):
         self.settings, tensors = read(path)
-        assert self.settings["norm_place"] == "pre" and float(self.settings["dropout"]) == 0
+        assert float(self.settings["dropout"]) == 0
         model = MODELS[self.settings["model"]]
+        self.stack = getattr(model, "stack", backbone.blocks)
         self.gradients = as_pytorch_keeps_them(tensors, "gradient.", model.JOINED)
         self.parameters = as_pytorch_keeps_them(tensors, "parameter.", model.JOINED)
         self.weights = nest(self.parameters)
@@ -78,8 +83,10 @@ class Step:
         """Forward and backward in a form, as a function that returns the loss. The gradients of several
         parts of the batch, one after the other, add up."""
 
+        stack = partial(self.stack, mixer=form.mixer)
+
         def loss(tokens, classes, rows):
-            return backbone.loss(self.weights, self.settings, form.mixer, tokens, classes, rows) / parts
+            return backbone.loss(self.weights, self.settings, stack, tokens, classes, rows) / parts
 
         function = torch.compile(loss, dynamic=False) if form.compiled else loss
         inputs = self.inputs(form.masked, parts)
@@ -99,7 +106,7 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         worst = abs(passes() / self.loss - 1)
         for name, expected in self.gradients.items():
-            scale = expected.abs().max().clamp_min(1e-12)
+            scale = expected.abs().max().clamp_min(NOTHING)
             worst = max(worst, ((self.parameters[name].grad - expected).abs().max() / scale).item())
         if not worst < TOLERANCE:
             raise ArithmeticError(f"not the same loss and gradients: {worst:.1e}")

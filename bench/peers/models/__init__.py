@@ -1,12 +1,13 @@
 """The suite's architectures in PyTorch, one file each: mixer(w, s, x) on a dictionary w of the block's
 weights, the settings s and x (B, L, D). A file names the forms in which PyTorch can compute exactly the
 same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
-product (JOINED)."""
+product (JOINED); stack(w, s, x, mixer) goes through its blocks where backbone.blocks does not."""
 
-from models import bigs, dss, gss, h3, hyena, linear_attention, lstm, mamba, s4, s4d, transformer, xlstm
+import importlib
 
-MODELS = {
-    "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
-    "linear_attention": linear_attention, "xlstm": xlstm, "h3": h3, "dss": dss, "gss": gss, "bigs": bigs,
-    "s4": s4,
-}  # fmt: skip
+# By the name that the suite has for it.
+NAMES = (
+    "transformer lstm hyena mamba s4d linear_attention xlstm h3 dss gss bigs s4 transformer_xl mega perceiver "
+    "sparse_transformer based"
+).split()
+MODELS = {name: importlib.import_module(f"models.{name}") for name in NAMES}

@@ -1,7 +1,17 @@
-"""What the architectures share: projections, norms, MLP, the pre-norm residual stack, and the loss."""
+"""What the architectures share: projections, norms, MLP, the residual stack, and the loss."""
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+
+ACTIVATIONS = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_sigmoid": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
+}
 
 
 def linear(w, x):
@@ -34,28 +44,37 @@ def norm(w, s, x):
 def mlp(w, s, x):
     if s["mlp"] == "swiglu":
         return linear(w["down"], linear(w["up"], x) * F.silu(linear(w["gate"], x)))
-    kind = "tanh" if s["mlp"] == "gelu_tanh" else "none"
-    return linear(w["down"], F.gelu(linear(w["up"], x), approximate=kind))
+    return linear(w["down"], ACTIVATIONS[s["mlp"]](linear(w["up"], x)))
 
 
-def features(w, s, x, mixer):
-    """Embedded input (B, L, D) to normalised features."""
-    if "positions" in w:
-        x = x + w["positions"][: x.shape[1]]
+def blocks(w, s, x, mixer):
+    """Pre-norm, or post-norm with an MLP."""
     for block in w["layers"].values():
+        if s["norm_place"] == "post":
+            x = norm(block["norm1"], s, x + mixer(block["mixer"], s, x))
+            x = norm(block["norm2"], s, x + mlp(block["mlp"], s, x))
+            continue
         x = x + mixer(block["mixer"], s, norm(block["norm1"], s, x))
         if s["mlp"] == "identity":
             x = x + norm(block["norm2"], s, x)
         elif s["mlp"] != "none":
             x = x + mlp(block["mlp"], s, norm(block["norm2"], s, x))
-    return norm(w["norm"], s, x)
+    return x
 
 
-def loss(w, s, mixer, tokens, classes, rows=None):
+def features(w, s, x, stack):
+    """Embedded input (B, L, D) to features, normalised last unless the architecture does without."""
+    if "positions" in w:
+        x = x + w["positions"][: x.shape[1]]
+    x = stack(w, s, x)
+    return norm(w["norm"], s, x) if "norm" in w else x
+
+
+def loss(w, s, stack, tokens, classes, rows=None):
     """Mean cross-entropy. With rows only those enter the head; without, every position does, and those
     of class -100 are left out of the loss."""
     table = w["embedding"]["table"]
-    x = features(w, s, F.embedding(tokens, table), mixer).flatten(0, 1)
+    x = features(w, s, F.embedding(tokens, table), stack).flatten(0, 1)
     if rows is not None:
         x = x.index_select(0, rows)
     logits = F.linear(x, w["head"]["table"] if "head" in w else table)
