@@ -38,4 +38,6 @@ CASES = [
          SMALL + " heads=4 length=1024 batch=8", "idiap/fast-transformers"),
     Case("xlstm", "xLSTM[1:0], 2 layers, width 128, length 1024, batch 8", "xlstm",
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
+    Case("gla", "GLA, 2 layers, width 128, length 1024, batch 8", "gla",
+         SMALL + " heads=4 length=1024 batch=8", "fla-org/flash-linear-attention, without its Triton kernels"),
 ]  # fmt: skip
