@@ -40,4 +40,6 @@ CASES = [
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
     Case("gla", "GLA, 2 layers, width 128, length 1024, batch 8", "gla",
          SMALL + " heads=4 length=1024 batch=8", "fla-org/flash-linear-attention, without its Triton kernels"),
+    Case("rwkv4", "RWKV-4, 2 layers, width 128, length 1024, batch 8", "rwkv4",
+         SMALL + " length=1024 batch=8", "huggingface/transformers"),
 ]  # fmt: skip

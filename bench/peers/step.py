@@ -78,8 +78,10 @@ class Step:
         """Forward and backward in a form, as a function that returns the loss. The gradients of several
         parts of the batch, one after the other, add up."""
 
+        features = getattr(MODELS[self.settings["model"]], "features", backbone.features)
+
         def loss(tokens, classes, rows):
-            return backbone.loss(self.weights, self.settings, form.mixer, tokens, classes, rows) / parts
+            return backbone.loss(self.weights, self.settings, form.mixer, tokens, classes, rows, features) / parts
 
         function = torch.compile(loss, dynamic=False) if form.compiled else loss
         inputs = self.inputs(form.masked, parts)

@@ -3,10 +3,9 @@ weights, the settings s and x (B, L, D). A file names the forms in which PyTorch
 same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
 product (JOINED)."""
 
-from models import gla, hyena, linear_attention, lstm, mamba, s4d, transformer, xlstm
+from models import gla, hyena, linear_attention, lstm, mamba, rwkv4, s4d, transformer, xlstm
 
 MODELS = {
     "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
     "linear_attention": linear_attention, "xlstm": xlstm,
-    "gla": gla,
-}  # fmt: skip
+    "gla": gla, "rwkv4": rwkv4,     }  # fmt: skip

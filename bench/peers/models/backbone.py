@@ -34,7 +34,7 @@ def features(w, s, x, mixer):
     return norm(w["norm"], s, x)
 
 
-def loss(w, s, mixer, tokens, classes, rows=None):
+def loss(w, s, mixer, tokens, classes, rows=None, features=features):
     """Mean cross-entropy. With rows only those enter the head; without, every position does, and those
     of class -100 are left out of the loss."""
     table = w["embedding"]["table"]
