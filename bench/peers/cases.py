@@ -42,6 +42,8 @@ CASES = [
          SMALL + " heads=4 length=1024 batch=8", "fla-org/flash-linear-attention, without its Triton kernels"),
     Case("rwkv4", "RWKV-4, 2 layers, width 128, length 1024, batch 8", "rwkv4",
          SMALL + " length=1024 batch=8", "huggingface/transformers"),
+    Case("mamba-2", "Mamba-2, 2 layers, width 128, length 1024, batch 8", "mamba2",
+         SMALL + " length=1024 batch=8", "state-spaces/mamba, its minimal version"),
     Case("retnet", "RetNet, 2 layers, width 128, length 1024, batch 8", "retnet",
          SMALL + " length=1024 batch=8", "microsoft/torchscale"),
 ]  # fmt: skip
