@@ -46,4 +46,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "state-spaces/mamba, its minimal version"),
     Case("retnet", "RetNet, 2 layers, width 128, length 1024, batch 8", "retnet",
          SMALL + " length=1024 batch=8", "microsoft/torchscale"),
+    Case("delta-net", "DeltaNet, 2 layers, width 128, length 1024, batch 8", "delta_net",
+         SMALL + " length=1024 batch=8", "fla-org/flash-linear-attention, without its Triton kernels"),
 ]  # fmt: skip
