@@ -48,4 +48,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "microsoft/torchscale"),
     Case("delta-net", "DeltaNet, 2 layers, width 128, length 1024, batch 8", "delta_net",
          SMALL + " length=1024 batch=8", "fla-org/flash-linear-attention, without its Triton kernels"),
+    Case("gated-delta-net", "Gated DeltaNet, 2 layers, width 128, length 1024, batch 8", "gated_delta_net",
+         SMALL + " length=1024 batch=8", "huggingface/transformers, without Triton kernels"),
 ]  # fmt: skip

@@ -8,5 +8,5 @@ from models import delta_net, gla, hyena, linear_attention, lstm, mamba, mamba2,
 MODELS = {
     "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
     "linear_attention": linear_attention, "xlstm": xlstm, "gla": gla, "rwkv4": rwkv4, "retnet": retnet,
-    "mamba2": mamba2, "delta_net": delta_net,
+    "mamba2": mamba2, "delta_net": delta_net, "gated_delta_net": delta_net,
 }  # fmt: skip
