@@ -19,11 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 import choice
 from cases import CASES
 from choice import Choice
-from step import Step
+from step import Step, read
 
 SLOW = 20  # seconds: such a step is timed once
 
@@ -34,8 +35,19 @@ def clean_environment():
 
 
 def export(program, case, path):
+    """Where matrices that start at zero leave other weights without gradients, they are drawn instead."""
     command = [program, "export", f"--output={path}", f"model={case.model}", *case.settings.split()]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    tensors = read(path)[1]
+    if all(x.any() for name, x in tensors.items() if name.startswith("gradient.")):
+        return
+    weights = {name.removeprefix("parameter."): x for name, x in tensors.items() if name.startswith("parameter.")}
+    random = torch.Generator().manual_seed(1)
+    for name, x in weights.items():
+        if x.dim() == 2 and not x.any():
+            weights[name] = torch.randn(x.shape, generator=random) / x.shape[0] ** 0.5
+    save_file(weights, f"{path}.weights")
+    subprocess.run([*command, f"--weights={path}.weights"], check=True, stdout=subprocess.DEVNULL)
 
 
 def ours(program, case, threads, products="float"):

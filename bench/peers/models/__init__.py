@@ -5,9 +5,9 @@ product (JOINED); stack(w, s, x, mixer) goes through its blocks where backbone.b
 
 import importlib
 
-# By the name that the suite has for it.
-NAMES = (
-    "transformer lstm hyena mamba s4d linear_attention xlstm h3 dss gss bigs s4 transformer_xl mega perceiver "
-    "sparse_transformer based"
-).split()
-MODELS = {name: importlib.import_module(f"models.{name}") for name in NAMES}
+# The file of each architecture whose name is not the file's own stands behind a colon.
+FILES = """
+    transformer lstm hyena mamba s4d linear_attention xlstm h3 dss gss bigs s4 transformer_xl mega perceiver
+    sparse_transformer based gla rwkv4 mamba2 retnet delta_net gated_delta_net:delta_net
+""".split()
+MODELS = {name.split(":")[0]: importlib.import_module("models." + name.split(":")[-1]) for name in FILES}

@@ -71,14 +71,14 @@ class Triangular(torch.autograd.Function):
 def short(w, x):
     """Depthwise, channels first: x (B, E, L), taps (E, K)."""
     channels, taps = w["weight"].shape
-    return F.conv1d(x, w["weight"].unsqueeze(1), w["bias"], padding=taps - 1, groups=channels)[..., : x.shape[2]]
+    return F.conv1d(x, w["weight"].unsqueeze(1), w.get("bias"), padding=taps - 1, groups=channels)[..., : x.shape[2]]
 
 
 def short_sum(w, x):
     """The same, channels last: x (B, L, E), a sum over shifted inputs."""
     length, taps = x.shape[1], w["weight"].t()
     x = F.pad(x, (0, 0, len(taps) - 1, 0))
-    y = w["bias"]
+    y = w.get("bias", 0)
     for j, tap in enumerate(taps):
         y = y + tap * x[:, j : j + length]
     return y
