@@ -38,4 +38,6 @@ CASES = [
          SMALL + " heads=4 length=1024 batch=8", "idiap/fast-transformers"),
     Case("xlstm", "xLSTM[1:0], 2 layers, width 128, length 1024, batch 8", "xlstm",
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
+    Case("ttt-linear", "TTT-Linear, 2 layers, width 128, length 1024, batch 8", "ttt_linear",
+         SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 import torch.nn.functional as F
 
+from models import convolution
+
 
 def linear(w, x):
     return F.linear(x, w["weight"], w.get("bias"))
@@ -26,6 +28,8 @@ def features(w, s, x, mixer):
     if "positions" in w:
         x = x + w["positions"][: x.shape[1]]
     for block in w["layers"].values():
+        if "pre" in block:
+            x = x + convolution.short_sum(block["pre"]["convolution"], norm(block["pre"]["norm"], s, x))
         x = x + mixer(block["mixer"], s, norm(block["norm1"], s, x))
         if s["mlp"] == "identity":
             x = x + norm(block["norm2"], s, x)
