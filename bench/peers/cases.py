@@ -40,4 +40,6 @@ CASES = [
          SMALL + " length=1024 batch=8 blocks=1:0", "NX-AI/xlstm, parallel form"),
     Case("ttt-linear", "TTT-Linear, 2 layers, width 128, length 1024, batch 8", "ttt_linear",
          SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
+    Case("ttt-mlp", "TTT-MLP, 2 layers, width 128, length 1024, batch 8", "ttt_mlp",
+         SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
 ]  # fmt: skip
