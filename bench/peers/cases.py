@@ -42,4 +42,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
     Case("ttt-mlp", "TTT-MLP, 2 layers, width 128, length 1024, batch 8", "ttt_mlp",
          SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
+    Case("s5", "S5, 2 layers, width 128, length 1024, batch 8", "s5",
+         SMALL + " length=1024 batch=8", "lindermanlab/S5"),
 ]  # fmt: skip
