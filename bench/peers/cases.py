@@ -44,4 +44,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "test-time-training/ttt-lm-pytorch"),
     Case("s5", "S5, 2 layers, width 128, length 1024, batch 8", "s5",
          SMALL + " length=1024 batch=8", "lindermanlab/S5"),
+    Case("griffin", "Griffin, 2 layers (ra), width 128, length 1024, batch 8", "griffin",
+         SMALL + " length=1024 batch=8", "google-deepmind/recurrentgemma"),
 ]  # fmt: skip

@@ -3,10 +3,10 @@ weights, the settings s and x (B, L, D). A file names the forms in which PyTorch
 same (FORMS), what the field's released code does (PUBLISHED), and the weights that PyTorch keeps in one
 product (JOINED)."""
 
-from models import hyena, linear_attention, lstm, mamba, s4d, s5, transformer, ttt_linear, ttt_mlp, xlstm
+from models import griffin, hyena, linear_attention, lstm, mamba, s4d, s5, transformer, ttt_linear, ttt_mlp, xlstm
 
 MODELS = {
     "transformer": transformer, "lstm": lstm, "hyena": hyena, "mamba": mamba, "s4d": s4d,
     "linear_attention": linear_attention, "xlstm": xlstm,
-    "ttt_linear": ttt_linear, "ttt_mlp": ttt_mlp, "s5": s5,
+    "ttt_linear": ttt_linear, "ttt_mlp": ttt_mlp, "s5": s5, "griffin": griffin,
 }  # fmt: skip

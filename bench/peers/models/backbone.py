@@ -19,6 +19,8 @@ def norm(w, s, x):
 def mlp(w, s, x):
     if s["mlp"] == "swiglu":
         return linear(w["down"], linear(w["up"], x) * F.silu(linear(w["gate"], x)))
+    if s["mlp"] == "geglu":
+        return linear(w["down"], linear(w["up"], x) * F.gelu(linear(w["gate"], x), approximate="tanh"))
     kind = "tanh" if s["mlp"] == "gelu_tanh" else "none"
     return linear(w["down"], F.gelu(linear(w["up"], x), approximate=kind))
 
