@@ -46,4 +46,6 @@ CASES = [
          SMALL + " length=1024 batch=8", "lindermanlab/S5"),
     Case("griffin", "Griffin, 2 layers (ra), width 128, length 1024, batch 8", "griffin",
          SMALL + " length=1024 batch=8", "google-deepmind/recurrentgemma"),
+    Case("xlstm-slstm", "xLSTM[0:1], 2 layers, width 128, length 256, batch 32", "xlstm",
+         SMALL + " length=256 batch=32 blocks=0:1", "NX-AI/xlstm, without its CUDA kernel"),
 ]  # fmt: skip

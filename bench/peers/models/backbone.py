@@ -16,13 +16,18 @@ def norm(w, s, x):
     return F.layer_norm(x, gamma.shape, gamma, w.get("beta"), 1e-5)
 
 
+def gelu_tanh(x):
+    return F.gelu(x, approximate="tanh")
+
+
+GATES = {"swiglu": F.silu, "geglu": gelu_tanh, "none": F.gelu}  # none: the one of xLSTM's own blocks
+
+
 def mlp(w, s, x):
-    if s["mlp"] == "swiglu":
-        return linear(w["down"], linear(w["up"], x) * F.silu(linear(w["gate"], x)))
-    if s["mlp"] == "geglu":
-        return linear(w["down"], linear(w["up"], x) * F.gelu(linear(w["gate"], x), approximate="tanh"))
-    kind = "tanh" if s["mlp"] == "gelu_tanh" else "none"
-    return linear(w["down"], F.gelu(linear(w["up"], x), approximate=kind))
+    if "gate" in w:
+        return linear(w["down"], linear(w["up"], x) * GATES[s["mlp"]](linear(w["gate"], x)))
+    activation = gelu_tanh if s["mlp"] == "gelu_tanh" else F.gelu
+    return linear(w["down"], activation(linear(w["up"], x)))
 
 
 def features(w, s, x, mixer):
@@ -35,7 +40,7 @@ def features(w, s, x, mixer):
         x = x + mixer(block["mixer"], s, norm(block["norm1"], s, x))
         if s["mlp"] == "identity":
             x = x + norm(block["norm2"], s, x)
-        elif s["mlp"] != "none":
+        elif "mlp" in block:
             x = x + mlp(block["mlp"], s, norm(block["norm2"], s, x))
     return norm(w["norm"], s, x)
 
