@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch._inductor.config
 
-from models import MODELS
+from models import module_of
 from models.form import Form
 
 torch._dynamo.config.recompile_limit = 100  # one for each form, not eager in silence
@@ -32,11 +32,11 @@ class Choice:
 
 
 def forms(step):
-    return MODELS[step.settings["model"]].FORMS
+    return module_of(step.settings).FORMS
 
 
 def published(step):
-    return MODELS[step.settings["model"]].PUBLISHED
+    return module_of(step.settings).PUBLISHED
 
 
 def named(step, name, parts, threads):

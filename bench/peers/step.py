@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from safetensors import safe_open
 
-from models import MODELS, backbone
+from models import backbone, module_of
 
 # Largest difference of a gradient from the suite's, as a part of the largest number in that gradient, and
 # of the loss as a part of the loss: float32 sums through the whole network in two different orders.
@@ -53,7 +53,7 @@ class Step:
     def __init__(self, path):
         self.settings, tensors = read(path)
         assert float(self.settings["dropout"]) == 0
-        model = MODELS[self.settings["model"]]
+        model = module_of(self.settings)
         self.stack = getattr(model, "stack", backbone.blocks)
         self.gradients = as_pytorch_keeps_them(tensors, "gradient.", model.JOINED)
         self.parameters = as_pytorch_keeps_them(tensors, "parameter.", model.JOINED)

@@ -3,7 +3,7 @@
 import statistics
 
 from cases import CASES
-from models import MODELS
+from models import module_of
 
 HEAD = """\
 | step | Longhaul ms | PyTorch ms | ratio, same work | ratio, published code | MiB | PyTorch MiB, same form | whole batch |
@@ -63,7 +63,8 @@ def tried(case, result):
         time = f"{1e3 * entry['seconds']:.0f} ms" if "seconds" in entry else f"failed ({entry['failed']})"
         texts.append(f"{name}: {time}")
     worst = max(entry.get("difference", 0) for entry in result["tried"])
-    note = getattr(MODELS[case.model], "NOTE", "")
+    settings = dict(pair.split("=", 1) for pair in case.settings.split())
+    note = getattr(module_of({"model": case.model, **settings}), "NOTE", "")
     return f"- {case.key}: {'; '.join(texts)}. Published code: {case.source}. Difference at most {worst:.0e}. {note}".rstrip()
 
 

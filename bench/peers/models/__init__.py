@@ -5,9 +5,15 @@ product (JOINED); stack(w, s, x, mixer) goes through its blocks where backbone.b
 
 import importlib
 
-# The file of each architecture whose name is not the file's own stands behind a colon.
+# Behind a colon the file of an architecture whose name is not the file's.
 FILES = """
     transformer lstm hyena mamba s4d linear_attention xlstm h3 dss gss bigs s4 transformer_xl mega perceiver
-    sparse_transformer based gla rwkv4 mamba2 retnet delta_net gated_delta_net:delta_net
+    sparse_transformer based gla rwkv4 mamba2 retnet delta_net gated_delta_net:delta_net ttt_linear ttt_mlp s5 griffin
+    slstm
 """.split()
 MODELS = {name.split(":")[0]: importlib.import_module("models." + name.split(":")[-1]) for name in FILES}
+
+
+def module_of(settings):
+    """xLSTM's two kinds of blocks have a file each."""
+    return MODELS["slstm" if settings.get("blocks") == "0:1" else settings["model"]]

@@ -5,6 +5,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from models import convolution
+
 ACTIVATIONS = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
@@ -12,6 +14,8 @@ ACTIVATIONS = {
     "relu": F.relu,
     "relu2": lambda x: F.relu(x).square(),
 }
+# none: the one of xLSTM's own blocks
+GATES = {"swiglu": F.silu, "geglu": ACTIVATIONS["gelu_tanh"], "none": F.gelu}
 
 
 def linear(w, x):
@@ -42,8 +46,8 @@ def norm(w, s, x):
 
 
 def mlp(w, s, x):
-    if s["mlp"] == "swiglu":
-        return linear(w["down"], linear(w["up"], x) * F.silu(linear(w["gate"], x)))
+    if "gate" in w:
+        return linear(w["down"], linear(w["up"], x) * GATES[s["mlp"]](linear(w["gate"], x)))
     return linear(w["down"], ACTIVATIONS[s["mlp"]](linear(w["up"], x)))
 
 
@@ -54,10 +58,12 @@ def blocks(w, s, x, mixer):
             x = norm(block["norm1"], s, x + mixer(block["mixer"], s, x))
             x = norm(block["norm2"], s, x + mlp(block["mlp"], s, x))
             continue
+        if "pre" in block:
+            x = x + convolution.short_sum(block["pre"]["convolution"], norm(block["pre"]["norm"], s, x))
         x = x + mixer(block["mixer"], s, norm(block["norm1"], s, x))
         if s["mlp"] == "identity":
             x = x + norm(block["norm2"], s, x)
-        elif s["mlp"] != "none":
+        elif "mlp" in block:
             x = x + mlp(block["mlp"], s, norm(block["norm2"], s, x))
     return x
 

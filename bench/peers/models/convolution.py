@@ -74,8 +74,13 @@ def short(w, x):
     return F.conv1d(x, w["weight"].unsqueeze(1), w.get("bias"), padding=taps - 1, groups=channels)[..., : x.shape[2]]
 
 
+def short_rows(w, x):
+    """The same with x (B, L, E)."""
+    return short(w, x.transpose(1, 2)).transpose(1, 2)
+
+
 def short_sum(w, x):
-    """The same, channels last: x (B, L, E), a sum over shifted inputs."""
+    """The same as a sum over shifted inputs, x (B, L, E)."""
     length, taps = x.shape[1], w["weight"].t()
     x = F.pad(x, (0, 0, len(taps) - 1, 0))
     y = w.get("bias", 0)

@@ -23,11 +23,7 @@ def after(w, y, x, z):
     return linear(w["out"], torch.addcmul(y, w["D"], x) * F.silu(z))
 
 
-def with_conv1d(w, x):
-    return convolution.short(w, x.transpose(1, 2)).transpose(1, 2)
-
-
-def block(scan, short=with_conv1d, wrap=lambda f: f):
+def block(scan, short=convolution.short_rows, wrap=lambda f: f):
     """The mixer with one form of the scan; wrap = torch.compile where the scan itself cannot be traced."""
     first, last = wrap(before), wrap(after)
 

@@ -121,3 +121,29 @@ class Recomputed(torch.autograd.Function):
 def recomputed(u, delta, A, B, C):
     u, delta, B, C = time_first(u, delta, B, C)
     return Recomputed.apply(u, delta, A, B, C).transpose(0, 1)
+
+
+class Recurrence(torch.autograd.Function):
+    """h_t = a_t h_{t-1} + b_t along the first axis, from 0; backward is the same loop from the end, and neither
+    touches more than one time's slices."""
+
+    @staticmethod
+    def forward(context, a, b):
+        h = torch.empty_like(b)
+        slices = h.unbind(0)
+        slices[0].copy_(b[0])
+        for before, a_t, b_t, h_t in zip(slices, a.unbind(0)[1:], b.unbind(0)[1:], slices[1:]):
+            torch.addcmul(b_t, a_t, before, out=h_t)
+        context.save_for_backward(a, h)
+        return h
+
+    @staticmethod
+    def backward(context, g):
+        a, h = context.saved_tensors
+        db, a = torch.empty_like(h), a.conj().resolve_conj()
+        slices = db.unbind(0)[::-1]
+        slices[0].copy_(g[-1])
+        for after, a_t, g_t, db_t in zip(slices, a.unbind(0)[:0:-1], g.unbind(0)[-2::-1], slices[1:]):
+            torch.addcmul(g_t, a_t, after, out=db_t)
+        da = torch.cat([torch.zeros_like(h[:1]), db[1:] * h[:-1].conj()])
+        return da.sum_to_size(a.shape), db

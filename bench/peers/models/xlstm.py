@@ -71,11 +71,7 @@ def by_sums(w, x):
     return sum(blocks[..., i, None] * w["weight"][:, i] for i in range(w["weight"].shape[1])).flatten(2)
 
 
-def with_conv1d(w, x):
-    return convolution.short(w, x.transpose(1, 2)).transpose(1, 2)
-
-
-def block(memory, blockwise=by_einsum, short=with_conv1d):
+def block(memory, blockwise=by_einsum, short=convolution.short_rows):
     def mixer(w, s, u):
         a, z = linear(w["in"], u).chunk(2, dim=2)
         c = F.silu(short(w["convolution"], a))
