@@ -106,6 +106,9 @@ static inline zvector z_conjugate(zvector a) {
 static inline zvector z_add(zvector a, zvector b) {
     return (zvector){a.re + b.re, a.im + b.im};
 }
+static inline zvector z_subtract(zvector a, zvector b) {
+    return (zvector){a.re - b.re, a.im - b.im};
+}
 static inline zvector z_multiply(zvector a, zvector b) {
     return (zvector){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }

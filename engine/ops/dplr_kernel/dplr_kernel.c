@@ -75,6 +75,12 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
         {SHAPE(S, M), FILL_UNIFORM, 0, 30}, {SHAPE(R, S, M, 2), FILL_NORMAL, 1, 0}, {              \
         SHAPE(S, M, 2), FILL_NORMAL, 1, 0                                                          \
     }
+/* As HiPPO-LegS begins: B is sqrt(2) P, but for a little. */
+#define STATES_NEAR(D, S, M)                                                                       \
+    {SHAPE(D), FILL_UNIFORM, -4, -2}, {SHAPE(S, M), FILL_UNIFORM, -1, 0},                          \
+        {SHAPE(S, M), FILL_UNIFORM, 0, 30}, {SHAPE(1, S, M, 2), FILL_NORMAL, 0.1, 3}, {            \
+        SHAPE(S, M, 2), FILL_NORMAL, 0.1, 4.24                                                     \
+    }
 #define OUTPUT(D, M)                                                                               \
     { SHAPE(D, M, 2), FILL_NORMAL, 1, 0 }
 #define TAPS(PERIOD, LENGTH)                                                                       \
@@ -99,6 +105,9 @@ static const OpCase cases[] = {
     {.name = "L500of512D3S1M3",
      .in = {STATES(3, 1, 3, 1), OUTPUT(3, 3)},
      .attributes = TAPS(512, 500)},
+    {.name = "L512D3M8near",
+     .in = {STATES_NEAR(3, 3, 8), OUTPUT(3, 8)},
+     .attributes = TAPS(512, 512)},
     {.name = "L1024D64M32",
      .in = {STATES(64, 64, 32, 1), OUTPUT(64, 32)},
      .attributes = TAPS(1024, 1024),

@@ -20,24 +20,28 @@ __device__ static inline float2 reciprocal(float size, float real, float s, floa
     return make_float2(re * factor, -im * factor);
 }
 
-/* x = (1 + c d)^-1 q, y = p (1 + c d)^-1, numbered x first: as forward leaves them for backward. */
+/* x = (1 + c d)^-1 (beta - c q), y = p (1 + c d)^-1, numbered x first: as forward leaves them for
+ * backward. */
 template <int R, int KERNELS>
 __device__ static inline void woodbury(const float2 r[KERNELS + R][1 + R], float c,
-                                       float2 out[R * (1 + KERNELS)]) {
-    float2 d[R][R];
-    for (int i = 0; i < R; i++)
+                                       const double *beta, float2 out[R * (1 + KERNELS)]) {
+    float2 d[R][R], q[R];
+    for (int i = 0; i < R; i++) {
         for (int j = 0; j < R; j++) {
             d[i][j] = c * r[KERNELS + i][1 + j];
             if (i == j) d[i][j].x += 1;
         }
+        q[i] = -c * r[KERNELS + i][0];
+        q[i].x += (float)beta[i];
+    }
     if constexpr (R == 1) {
-        out[0] = r[KERNELS][0] / d[0][0];
+        out[0] = q[0] / d[0][0];
         for (int i = 0; i < KERNELS; i++) out[1 + i] = r[i][1] / d[0][0];
     } else {
         const float2 determinant = d[0][0] * d[1][1] - d[0][1] * d[1][0];
         for (int k = 0; k < 2; k++) {
             const int o = 1 - k;
-            out[k] = (d[o][o] * r[KERNELS + k][0] - d[k][o] * r[KERNELS + o][0]) / determinant;
+            out[k] = (d[o][o] * q[k] - d[k][o] * q[o]) / determinant;
             for (int i = 0; i < KERNELS; i++)
                 out[2 + 2 * i + k] = (r[i][1 + k] * d[o][o] - r[i][1 + o] * d[o][k]) / determinant;
         }
@@ -77,11 +81,11 @@ template <int R, int KERNELS> KERNEL void __launch_bounds__(THREADS) nodes(Dplr 
     float2 r[LEFT][1 + R], w[R * (1 + KERNELS)];
     for (int i = 0; i < LEFT; i++)
         for (int j = 0; j <= R; j++) r[i][j] = s * quarter(first[i][j]) - c * second[i][j];
-    woodbury<R, KERNELS>(r, c, w);
+    woodbury<R, KERNELS>(r, c, x.beta + d % x.S * DPLR_MOST_RANK, w);
     for (int i = 0; i < KERNELS; i++) {
-        float2 sum = r[i][1] * w[0];
-        for (int j = 1; j < R; j++) sum = sum + r[i][1 + j] * w[j];
-        x.points[i][k * x.D + d] = make_float2(c, s) * (r[i][0] - c * sum);
+        float2 sum = r[i][0];
+        for (int j = 0; j < R; j++) sum = sum + r[i][1 + j] * w[j];
+        x.points[i][k * x.D + d] = make_float2(c, s) * sum;
     }
     for (int i = 0; i < R * (1 + KERNELS) && saved; i++)
         saved[(d * R * (1 + KERNELS) + i) * (x.n + 1) + k] = w[i];
@@ -157,13 +161,13 @@ __device__ static inline void node_cotangents(const Dplr &x, const float2 *saved
         const float2 g = make_float2(c, -s) * x.points[i][k * x.D + d], less = -c * g;
         *to++ = g;
         for (int j = 0; j < R; j++) {
-            *to++ = w[j] * less;
+            *to++ = w[j] * g;
             low[j] = low[j] + w[R + i * R + j] * less;
         }
     }
     for (int i = 0; i < R; i++) {
         *to++ = low[i];
-        for (int j = 0; j < R; j++) *to++ = -c * (w[j] * low[i]);
+        for (int j = 0; j < R; j++) *to++ = w[j] * low[i];
     }
 }
 
@@ -262,7 +266,9 @@ __device__ static inline void chain(const Dplr &x, int64_t at, const double *sum
     *modes++ = (float)(G_z.im * m.dt);
     for (int j = 0; j <= x.R; j++) {
         Complex G = G_right[j];
-        if (j > 0) G = G + conjugate(G_left[x.kernels + j - 1]);
+        if (j > 0)
+            G = G + conjugate(G_left[x.kernels + j - 1]) -
+                x.beta[at / x.M % x.S * DPLR_MOST_RANK + j - 1] * G_right[0];
         *modes++ = (float)G.re;
         *modes++ = (float)G.im;
     }

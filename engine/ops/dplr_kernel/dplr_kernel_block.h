@@ -19,6 +19,7 @@ typedef struct Block {
     float *points[2];    /* of each kernel */
     double *sums;        /* backward: (M, 2 + 2 products, LANES), cotangents of the coefficients */
     float *nodes;        /* backward: (DPLR_NODES, 2 + 2 products, LANES): s, c, cotangents of r */
+    vdouble beta[2][DPLR_MOST_RANK]; /* of each half of the channels (dplr_multiples) */
 } Block;
 
 static inline void make_shared(const OpCall *call, const DplrPlan *p) {
@@ -45,6 +46,11 @@ static inline void make_shared(const OpCall *call, const DplrPlan *p) {
     }
 }
 
+static inline int64_t channel_of(const Block *b, int half, int lane) {
+    const int64_t channel = b->channel + half * DOUBLES + lane;
+    return channel < b->p.D ? channel : b->p.D - 1;
+}
+
 static inline Block block_of(const OpCall *call, const DplrPlan *p, int64_t index, Phase phase) {
     Block b = {.p = *p, .channel = index * LANES, .sine = call->scratch};
     b.width = p->D - b.channel < LANES ? p->D - b.channel : LANES;
@@ -58,6 +64,14 @@ static inline Block block_of(const OpCall *call, const DplrPlan *p, int64_t inde
     b.points[1] = b.points[0] + dplr_buffer_floats(p);
     b.sums = (double *)(b.points[0] + p->kernels * dplr_buffer_floats(p));
     b.nodes = (float *)(b.sums + p->M * DPLR_COEFFICIENTS * FFT_LANES);
+    for (int half = 0; half < 2; half++)
+        for (int lane = 0; lane < DOUBLES; lane++) {
+            double beta[DPLR_MOST_RANK];
+            const int64_t set = channel_of(&b, half, lane) % p->S * p->M * 2;
+            dplr_multiples(call->in[DPLR_B]->data + set, call->in[DPLR_P]->data + set,
+                           p->S * p->M * 2, p->R, p->M, beta);
+            for (int r = 0; r < p->R; r++) b.beta[half][r][lane] = beta[r];
+        }
     return b;
 }
 
@@ -67,17 +81,19 @@ static inline int64_t stride_of(const Block *b) {
 
 /* ---- coefficients of the modes, in double precision ---- */
 
-/* What one mode is in DOUBLES channels. */
+static inline vfloat beta_of(const Block *b, int r) {
+    float lanes[LANES];
+    d_store_floats(lanes, b->beta[0][r]);
+    d_store_floats(lanes + DOUBLES, b->beta[1][r]);
+    return v_load(lanes);
+}
+
+/* What one mode is in DOUBLES channels; right: B less beta P, then P. */
 typedef struct Mode {
     vdouble dt;
     zvector lambda, z;
     zvector left[2 + DPLR_MOST_RANK], right[1 + DPLR_MOST_RANK];
 } Mode;
-
-static inline int64_t channel_of(const Block *b, int half, int lane) {
-    const int64_t channel = b->channel + half * DOUBLES + lane;
-    return channel < b->p.D ? channel : b->p.D - 1;
-}
 
 /* Mode n of every channel: its own row, or that of its set from row `from` on; `parts` floats each.
  */
@@ -112,6 +128,7 @@ static inline Mode mode_of(const Block *b, const OpCall *call, int half, int64_t
     for (int r = 0; r < p->R; r++) {
         m.right[1 + r] = gather_complex(b, half, call->in[DPLR_P], true, r * p->S, n);
         m.left[p->kernels + r] = z_conjugate(m.right[1 + r]);
+        m.right[0] = z_subtract(m.right[0], z_scale(m.right[1 + r], b->beta[half][r]));
     }
     return m;
 }
@@ -182,7 +199,10 @@ static inline vdouble mode_gradient(const Block *b, const OpCall *call, int half
     scatter(b, half, own + 1, row, G_z.im * m.dt, false);
     for (int j = 0; j <= R; j++) {
         zvector G = G_right[j];
-        if (j > 0) G = z_add(G, z_conjugate(G_left[kernels + j - 1]));
+        if (j > 0) {
+            G = z_add(G, z_conjugate(G_left[kernels + j - 1]));
+            G = z_subtract(G, z_scale(G_right[0], b->beta[half][j - 1]));
+        }
         scatter(b, half, own + 2 + 2 * j, row, G.re, false);
         scatter(b, half, own + 3 + 2 * j, row, G.im, false);
     }

@@ -44,31 +44,35 @@ ALWAYS_INLINE void cauchy(const Block *b, int R, int i, vfloat s, vfloat c, vcom
         r[j] = (vcomplex){-s * first[j].im - c * second[j].re, s * first[j].re - c * second[j].im};
 }
 
-/* x = (1 + c d)^-1 q and y = p (1 + c d)^-1 for the rows d = r(conj P, P), q = r(conj P, B), p =
- * r(Ct, P). */
+/* x = (1 + c d)^-1 (beta - c q) and y = p (1 + c d)^-1 for the rows d = r(conj P, P), q = r(conj P,
+ * B - beta P), p = r(Ct, P). */
 typedef struct Woodbury {
     vcomplex x[DPLR_MOST_RANK], y[2][DPLR_MOST_RANK];
 } Woodbury;
 
-ALWAYS_INLINE Woodbury woodbury(int R, int kernels, vcomplex r[][1 + DPLR_MOST_RANK], vfloat c) {
+ALWAYS_INLINE Woodbury woodbury(const Block *b, int R, int kernels,
+                                vcomplex r[][1 + DPLR_MOST_RANK], vfloat c) {
     Woodbury w;
-    vcomplex d[2][2];
-    for (int i = 0; i < R; i++)
+    vcomplex d[2][2], q[2];
+    for (int i = 0; i < R; i++) {
         for (int j = 0; j < R; j++) {
             d[i][j] = c_scale(r[kernels + i][1 + j], c);
             if (i == j) d[i][j].re += 1.0f;
         }
+        q[i] = c_scale(r[kernels + i][0], -c);
+        q[i].re += beta_of(b, i);
+    }
     if (R == 1) {
-        w.x[0] = c_divide(r[kernels][0], d[0][0]);
+        w.x[0] = c_divide(q[0], d[0][0]);
         for (int i = 0; i < kernels; i++) w.y[i][0] = c_divide(r[i][1], d[0][0]);
         return w;
     }
     const vcomplex determinant =
         c_subtract(c_product(d[0][0], d[1][1]), c_product(d[0][1], d[1][0]));
     for (int k = 0; k < 2; k++) {
-        const vcomplex q = r[kernels + k][0], other = r[kernels + 1 - k][0];
-        w.x[k] = c_divide(c_subtract(c_product(d[1 - k][1 - k], q), c_product(d[k][1 - k], other)),
-                          determinant);
+        w.x[k] =
+            c_divide(c_subtract(c_product(d[1 - k][1 - k], q[k]), c_product(d[k][1 - k], q[1 - k])),
+                     determinant);
         for (int i = 0; i < kernels; i++)
             w.y[i][k] = c_divide(c_subtract(c_product(r[i][1 + k], d[1 - k][1 - k]),
                                             c_product(r[i][2 - k], d[1 - k][k])),
@@ -87,11 +91,11 @@ ALWAYS_INLINE void node(const Block *b, int R, int64_t k, float *saved, vcomplex
     const vfloat s = v_set(b->sine[k]), c = v_set(b->sine[b->p.n - k]);
     vcomplex r[2 + DPLR_MOST_RANK][1 + DPLR_MOST_RANK];
     for (int i = 0; i < kernels + R; i++) cauchy(b, R, i, s, c, r[i]);
-    Woodbury w = woodbury(R, kernels, r, c);
+    Woodbury w = woodbury(b, R, kernels, r, c);
     for (int i = 0; i < kernels; i++) {
-        vcomplex sum = {v_zero(), v_zero()};
+        vcomplex sum = r[i][0];
         for (int j = 0; j < R; j++) sum = c_add(sum, c_product(r[i][1 + j], w.x[j]));
-        K[i] = c_product((vcomplex){c, s}, c_subtract(r[i][0], c_scale(sum, c)));
+        K[i] = c_product((vcomplex){c, s}, sum);
     }
     if (!saved) return;
     saved += k * 2 * dplr_saved(&b->p) * b->p.D + b->channel;
@@ -159,13 +163,12 @@ ALWAYS_INLINE void node_cotangents(const Block *b, int R, int64_t k, const float
     for (int i = 0; i < kernels; i++) {
         const vcomplex g = c_product((vcomplex){c, -s}, G[i]), less = c_scale(g, -c);
         c_store(to, at++, g);
-        for (int j = 0; j < R; j++) c_store(to, at++, c_product(c_conjugate(w.x[j]), less));
+        for (int j = 0; j < R; j++) c_store(to, at++, c_product(c_conjugate(w.x[j]), g));
         for (int j = 0; j < R; j++) low[j] = c_add(low[j], c_product(c_conjugate(w.y[i][j]), less));
     }
     for (int i = 0; i < R; i++) {
         c_store(to, at++, low[i]);
-        for (int j = 0; j < R; j++)
-            c_store(to, at++, c_scale(c_product(c_conjugate(w.x[j]), low[i]), -c));
+        for (int j = 0; j < R; j++) c_store(to, at++, c_product(c_conjugate(w.x[j]), low[i]));
     }
 }
 

@@ -39,8 +39,8 @@ static inline int dplr_products(const DplrPlan *p) {
     return (p->kernels + p->R) * (1 + p->R);
 }
 
-/* Complex numbers of a node that forward leaves for backward: (1 + c r(conj P, P))^-1 r(conj P, B),
- * and r(Ct, P) (1 + c r(conj P, P))^-1 of each kernel. */
+/* Complex numbers of a node that forward leaves for backward: (1 + c r(conj P, P))^-1 (beta - c
+ * r(conj P, B - beta P)), and r(Ct, P) (1 + c r(conj P, P))^-1 of each kernel. */
 static inline int dplr_saved(const DplrPlan *p) {
     return p->R * (1 + p->kernels);
 }
