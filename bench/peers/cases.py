@@ -48,6 +48,8 @@ CASES = [
          SMALL + " length=1024 batch=8", "jxiw/BiGS"),
     Case("s4", "S4, 2 layers, width 128, length 1024, batch 8", "s4",
          SMALL + " length=1024 batch=8", "state-spaces/s4"),
+    Case("liquid-s4", "Liquid-S4, 2 layers, width 128, length 1024, batch 8", "liquid_s4",
+         SMALL + " length=1024 batch=8", "raminmh/liquid-s4"),
     Case("transformer-xl", "Transformer-XL, 2 layers, width 128, length 1024 in segments of 64, batch 8",
          "transformer_xl", SMALL + " heads=4 length=1024 batch=8", "kimiyoung/transformer-xl"),
     Case("mega", "Mega, 2 layers, width 128, length 1024, batch 8", "mega",

@@ -75,7 +75,7 @@ def block(threads, results):
     version = sorted({results[case.key]["torch"] for case in rows})
     lines = [f"### {words}, PyTorch {', '.join(version)}", "", HEAD]
     lines += [row(case, results[case.key]) for case in rows]
-    rounded = [case for case in rows if "rounded" in results[case.key]]
+    rounded = [case for case in rows if results[case.key]["rounded"]["ours"]]
     if rounded:
         lines += ["", ROUNDED_HEAD]
         lines += [rounded_row(case, results[case.key]) for case in rounded]

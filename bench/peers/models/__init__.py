@@ -9,7 +9,7 @@ import importlib
 FILES = """
     transformer lstm hyena mamba s4d linear_attention xlstm h3 dss gss bigs s4 transformer_xl mega perceiver
     sparse_transformer based gla rwkv4 mamba2 retnet delta_net gated_delta_net:delta_net ttt_linear ttt_mlp s5 griffin
-    slstm
+    slstm liquid_s4
 """.split()
 MODELS = {name.split(":")[0]: importlib.import_module("models." + name.split(":")[-1]) for name in FILES}
 
