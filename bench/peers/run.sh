@@ -2,7 +2,7 @@
 # Compares whole training steps with PyTorch; nothing else in the project needs Python.
 #
 #   bench/peers/run.sh --setup [pip arguments]   a virtual environment below build/, with PyTorch
-#   bench/peers/run.sh [--threads 1,2] [--rounds N] [--only KEY,..] [--write docs/performance.md]
+#   bench/peers/run.sh [--threads 1,2] [--rounds N] [--only KEY,..] [--write docs/performance.md [--section NAME]]
 #
 # LONGHAUL_PYTHON names another Python that has torch, safetensors and numpy.
 set -euo pipefail

@@ -1,13 +1,13 @@
 """BiGS as a causal mixer: a gated unit around a state space whose filter all channels share."""
 
 import torch
-import torch.nn.functional as F
 
 from models import convolution, powers
-from models.backbone import from_channels_first, linear, to_channels_first
+from models.backbone import ACTIVATIONS, from_channels_first, linear, to_channels_first
 from models.form import both, published
 
 JOINED = {}
+gelu = ACTIVATIONS["gelu_tanh"]
 
 
 def modes(w):
@@ -15,10 +15,6 @@ def modes(w):
     eigenvalue = torch.complex(w["A_real"].clamp(max=-1e-4), w["A_imag"])
     exponent = eigenvalue * torch.exp(w["log_dt"])
     return exponent, torch.view_as_complex(w["C"]) * torch.expm1(exponent) / eigenvalue
-
-
-def gelu(x):
-    return F.gelu(x, approximate="tanh")
 
 
 def block(convolve):

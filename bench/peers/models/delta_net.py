@@ -65,11 +65,7 @@ def chunked(chunk, solve):
     return rule
 
 
-def with_conv1d(w, x):
-    return convolution.short(w, x.transpose(1, 2)).transpose(1, 2)
-
-
-def block(rule, short=with_conv1d):
+def block(rule, short=convolution.short_rows):
     def mixer(w, s, x):
         count, gamma = int(s["heads"]), w["head_norm"]["gamma"]
         values, taps = w["out"]["weight"].shape[1], w["in"]["convolution"]

@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 
-from models.backbone import linear
 from models.form import both, published
 from models.transformer import heads, merge
 

@@ -57,11 +57,7 @@ def heads_together(chunk, C, B, x, g):
     return (before + inside).flatten(1, 2)
 
 
-def with_conv1d(w, x):
-    return convolution.short(w, x.transpose(1, 2)).transpose(1, 2)
-
-
-def block(space, chunk, short=with_conv1d):
+def block(space, chunk, short=convolution.short_rows):
     def mixer(w, s, u):
         states, heads, width = int(s["state"]), len(w["D"]), w["norm"]["gamma"].shape
         z, CBx, dt = linear(w["in"], u).split([*width, 2 * states + width[0], heads], dim=2)

@@ -3,20 +3,17 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
 from models import ttt, ttt_linear
+from models.backbone import ACTIVATIONS
 from models.form import Form, published
 
 JOINED = ttt.JOINED
+gelu = ACTIVATIONS["gelu_tanh"]
 
 
 def start(w, heads):
     return ttt_linear.start(w, heads), ttt.each_head(w, "W2", heads), ttt.each_head(w, "c2", heads).unsqueeze(1)
-
-
-def gelu(x):
-    return F.gelu(x, approximate="tanh")
 
 
 def times_slope(g, x):
