@@ -24,7 +24,7 @@ __device__ static inline float2 reciprocal(float size, float real, float s, floa
  * backward. */
 template <int R, int KERNELS>
 __device__ static inline void woodbury(const float2 r[KERNELS + R][1 + R], float c,
-                                       const double *beta, float2 out[R * (1 + KERNELS)]) {
+                                       const float *beta, float2 out[R * (1 + KERNELS)]) {
     float2 d[R][R], q[R];
     for (int i = 0; i < R; i++) {
         for (int j = 0; j < R; j++) {
@@ -32,7 +32,7 @@ __device__ static inline void woodbury(const float2 r[KERNELS + R][1 + R], float
             if (i == j) d[i][j].x += 1;
         }
         q[i] = -c * r[KERNELS + i][0];
-        q[i].x += (float)beta[i];
+        q[i].x += beta[i];
     }
     if constexpr (R == 1) {
         out[0] = q[0] / d[0][0];
@@ -268,7 +268,7 @@ __device__ static inline void chain(const Dplr &x, int64_t at, const double *sum
         Complex G = G_right[j];
         if (j > 0)
             G = G + conjugate(G_left[x.kernels + j - 1]) -
-                x.beta[at / x.M % x.S * DPLR_MOST_RANK + j - 1] * G_right[0];
+                (double)x.beta[at / x.M % x.S * DPLR_MOST_RANK + j - 1] * G_right[0];
         *modes++ = (float)G.re;
         *modes++ = (float)G.im;
     }

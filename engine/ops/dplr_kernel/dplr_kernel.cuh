@@ -10,7 +10,7 @@ struct Dplr {
     const float *log_dt, *A_real, *A_imag, *P, *B, *C[2];
     int64_t D, S, M, n, L;
     int R, kernels, products;
-    double *beta;        /* (S, DPLR_MOST_RANK) */
+    float *beta;         /* (S, DPLR_MOST_RANK) */
     float *sine;         /* (n + 1): sin(pi k / 2 n) */
     float *coefficients; /* (D, M, 2 + 2 products) */
     float2 *points[2];   /* (kernels, n + 1, D): values at the nodes, points of a transform */
@@ -38,7 +38,7 @@ static inline Dplr dplr_of(const OpCall *call, Carver *carver) {
     x.products = (x.kernels + x.R) * (1 + x.R);
     x.n = attributes->period / 2;
     x.L = attributes->length;
-    x.beta = carver->take<double>(x.S * DPLR_MOST_RANK);
+    x.beta = carver->take<float>(x.S * DPLR_MOST_RANK);
     x.sine = carver->take<float>(x.n + 1);
     x.coefficients = carver->take<float>(x.D * x.M * x.stride());
     for (int i = 0; i < x.kernels; i++) x.points[i] = carver->take<float2>((x.n + 1) * x.D);
@@ -67,7 +67,7 @@ __device__ static inline DplrMode dplr_mode(const Dplr &x, int64_t d, int64_t n)
     for (int r = 0; r < x.R; r++) {
         m.right[1 + r] = complex_at(x.P, (r * x.S + set) * x.M + n);
         m.left[x.kernels + r] = conjugate(m.right[1 + r]);
-        m.right[0] = m.right[0] - x.beta[set * DPLR_MOST_RANK + r] * m.right[1 + r];
+        m.right[0] = m.right[0] - (double)x.beta[set * DPLR_MOST_RANK + r] * m.right[1 + r];
     }
     return m;
 }

@@ -66,7 +66,7 @@ Tensor *dplr_kernel(Tape *tape, DplrParameters parameters, DplrKernel attributes
  * set, complex numbers B and R rows of P, `rank` floats apart. Directions that are near each other
  * would need large multiples, which cancel: the first alone. */
 DPLR_INLINE void dplr_multiples(const float *B, const float *P, int64_t rank, int R, int64_t M,
-                                double beta[DPLR_MOST_RANK]) {
+                                float beta[DPLR_MOST_RANK]) {
     double own[DPLR_MOST_RANK] = {0}, with_B[DPLR_MOST_RANK] = {0}, both = 0;
     for (int64_t i = 0; i < 2 * M; i++)
         for (int r = 0; r < R; r++) {
@@ -76,11 +76,11 @@ DPLR_INLINE void dplr_multiples(const float *B, const float *P, int64_t rank, in
             if (r > 0) both += p * (double)P[i];
         }
     for (int r = 0; r < DPLR_MOST_RANK; r++) beta[r] = 0;
-    if (own[0] > 0) beta[0] = with_B[0] / own[0];
+    if (own[0] > 0) beta[0] = (float)(with_B[0] / own[0]);
     const double determinant = own[0] * own[1] - both * both;
     if (R == 1 || determinant <= 0.1 * own[0] * own[1]) return;
-    beta[0] = (own[1] * with_B[0] - both * with_B[1]) / determinant;
-    beta[1] = (own[0] * with_B[1] - both * with_B[0]) / determinant;
+    beta[0] = (float)((own[1] * with_B[0] - both * with_B[1]) / determinant);
+    beta[1] = (float)((own[0] * with_B[1] - both * with_B[0]) / determinant);
 }
 
 /* For the shape functions of operations on these inputs: reports what does not fit. */

@@ -19,7 +19,7 @@ typedef struct Block {
     float *points[2];    /* of each kernel */
     double *sums;        /* backward: (M, 2 + 2 products, LANES), cotangents of the coefficients */
     float *nodes;        /* backward: (DPLR_NODES, 2 + 2 products, LANES): s, c, cotangents of r */
-    vdouble beta[2][DPLR_MOST_RANK]; /* of each half of the channels (dplr_multiples) */
+    float beta[DPLR_MOST_RANK][LANES]; /* of each channel (dplr_multiples) */
 } Block;
 
 static inline void make_shared(const OpCall *call, const DplrPlan *p) {
@@ -64,14 +64,13 @@ static inline Block block_of(const OpCall *call, const DplrPlan *p, int64_t inde
     b.points[1] = b.points[0] + dplr_buffer_floats(p);
     b.sums = (double *)(b.points[0] + p->kernels * dplr_buffer_floats(p));
     b.nodes = (float *)(b.sums + p->M * DPLR_COEFFICIENTS * FFT_LANES);
-    for (int half = 0; half < 2; half++)
-        for (int lane = 0; lane < DOUBLES; lane++) {
-            double beta[DPLR_MOST_RANK];
-            const int64_t set = channel_of(&b, half, lane) % p->S * p->M * 2;
-            dplr_multiples(call->in[DPLR_B]->data + set, call->in[DPLR_P]->data + set,
-                           p->S * p->M * 2, p->R, p->M, beta);
-            for (int r = 0; r < p->R; r++) b.beta[half][r][lane] = beta[r];
-        }
+    for (int lane = 0; lane < LANES; lane++) {
+        const int64_t set = channel_of(&b, 0, lane) % p->S * p->M * 2;
+        float beta[DPLR_MOST_RANK];
+        dplr_multiples(call->in[DPLR_B]->data + set, call->in[DPLR_P]->data + set, p->S * p->M * 2,
+                       p->R, p->M, beta);
+        for (int r = 0; r < DPLR_MOST_RANK; r++) b.beta[r][lane] = beta[r];
+    }
     return b;
 }
 
@@ -80,13 +79,6 @@ static inline int64_t stride_of(const Block *b) {
 }
 
 /* ---- coefficients of the modes, in double precision ---- */
-
-static inline vfloat beta_of(const Block *b, int r) {
-    float lanes[LANES];
-    d_store_floats(lanes, b->beta[0][r]);
-    d_store_floats(lanes + DOUBLES, b->beta[1][r]);
-    return v_load(lanes);
-}
 
 /* What one mode is in DOUBLES channels; right: B less beta P, then P. */
 typedef struct Mode {
@@ -113,6 +105,10 @@ static inline zvector gather_complex(const Block *b, int half, const Tensor *ten
                      gather(b, half, tensor->data, of_set, from, n, 2, 1)};
 }
 
+static inline vdouble beta_of(const Block *b, int half, int r) {
+    return d_load_floats(b->beta[r] + half * DOUBLES);
+}
+
 static inline Mode mode_of(const Block *b, const OpCall *call, int half, int64_t n) {
     const DplrPlan *p = &b->p;
     Mode m;
@@ -128,7 +124,7 @@ static inline Mode mode_of(const Block *b, const OpCall *call, int half, int64_t
     for (int r = 0; r < p->R; r++) {
         m.right[1 + r] = gather_complex(b, half, call->in[DPLR_P], true, r * p->S, n);
         m.left[p->kernels + r] = z_conjugate(m.right[1 + r]);
-        m.right[0] = z_subtract(m.right[0], z_scale(m.right[1 + r], b->beta[half][r]));
+        m.right[0] = z_subtract(m.right[0], z_scale(m.right[1 + r], beta_of(b, half, r)));
     }
     return m;
 }
@@ -201,7 +197,7 @@ static inline vdouble mode_gradient(const Block *b, const OpCall *call, int half
         zvector G = G_right[j];
         if (j > 0) {
             G = z_add(G, z_conjugate(G_left[kernels + j - 1]));
-            G = z_subtract(G, z_scale(G_right[0], b->beta[half][j - 1]));
+            G = z_subtract(G, z_scale(G_right[0], beta_of(b, half, j - 1)));
         }
         scatter(b, half, own + 2 + 2 * j, row, G.re, false);
         scatter(b, half, own + 3 + 2 * j, row, G.im, false);

@@ -60,7 +60,7 @@ ALWAYS_INLINE Woodbury woodbury(const Block *b, int R, int kernels,
             if (i == j) d[i][j].re += 1.0f;
         }
         q[i] = c_scale(r[kernels + i][0], -c);
-        q[i].re += beta_of(b, i);
+        q[i].re += v_load(b->beta[i]);
     }
     if (R == 1) {
         w.x[0] = c_divide(q[0], d[0][0]);
