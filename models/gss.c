@@ -11,12 +11,11 @@
  *
  * Parameters of a layer with the defaults: 9.25 D^2 for the products, D (N / 2 + 1 / 4) + 2 N for
  * the states. FLOPs a token: 18.5 D^2, some D / 4 (10 log2(2L) + 10), and D N / B for the kernel,
- * made once a batch. State: D N / 2 floats a layer. */
+ * made once a batch as a product with the powers of e^lambda. State: D N / 2 floats a layer. */
 #include <math.h>
 
 #include "engine/ops/linear/linear.h"
 #include "engine/ops/pointwise/pointwise.h"
-#include "engine/ops/repeat/repeat.h"
 #include "models/backbone.h"
 #include "models/diagonal.h"
 #include "models/state_space.h"
@@ -59,8 +58,8 @@ static Tensor *state_space(Tape *tape, const Gss *own, Tensor *v) {
     Tensor *real = tape_parameter(tape, "A_real", SHAPE(N), init_normal(1), slow);
     Tensor *imaginary = tape_parameter(tape, "A_imag", SHAPE(N), init_normal(1), slow);
     Tensor *C = tape_parameter(tape, "C", SHAPE(H, N, 2), init_normal(1), GROUP_DECAY);
-    const DiagonalParameters modes = {.A_real = repeat_rows(tape, real, H),
-                                      .A_imag = repeat_rows(tape, imaginary, H),
+    const DiagonalParameters modes = {.A_real = tape_reshape(tape, real, SHAPE(1, N)),
+                                      .A_imag = tape_reshape(tape, imaginary, SHAPE(1, N)),
                                       .C = scale(tape, C, 0.5)}; /* Re: half of 2 Re */
     const DiagonalForm form = {.discretisation = DISCRETISATION_ZOH,
                                .imaginary = own->exponential ? IMAGINARY_EXP : IMAGINARY_PLAIN};

@@ -35,10 +35,10 @@ __device__ static inline Complex exponential(Complex a) {
     return {size * cosine, size * sine};
 }
 
-/* B and C are one where they are NULL. */
+/* B and C are one where they are NULL. S rows of all but C: D, or one for all channels. */
 struct ModeParameters {
     const float *log_dt, *A_real, *A_imag, *C, *B;
-    int64_t D, M, steps; /* steps: numbers in log_dt for a channel */
+    int64_t D, M, S, steps; /* steps: numbers in log_dt for a row */
     DiagonalForm form;
 };
 
@@ -49,9 +49,10 @@ static inline ModeParameters mode_parameters(const OpCall *call, DiagonalForm fo
     p.A_imag = data_of(call, DIAGONAL_A_IMAG);
     p.C = data_of(call, DIAGONAL_C);
     p.B = data_of(call, DIAGONAL_B);
-    p.D = extent(call->in[DIAGONAL_A_REAL], 0);
-    p.M = extent(call->in[DIAGONAL_A_REAL], 1);
-    p.steps = p.log_dt ? tensor_size(call->in[DIAGONAL_LOG_DT]) / p.D : 0;
+    p.D = extent(call->in[DIAGONAL_C], 0);
+    p.M = extent(call->in[DIAGONAL_C], 1);
+    p.S = extent(call->in[DIAGONAL_A_REAL], 0);
+    p.steps = p.log_dt ? tensor_size(call->in[DIAGONAL_LOG_DT]) / p.S : 0;
     p.form = form;
     return p;
 }
@@ -63,8 +64,13 @@ struct DiscreteMode {
     double origin;                     /* the power that is 1: not 0 for growing modes (softmax) */
 };
 
-__device__ static inline Complex mode_lambda(const ModeParameters &p, int64_t at) {
-    const double A = (double)p.A_real[at], imaginary = (double)p.A_imag[at];
+/* Where A and B of mode at = d M + n lie. */
+__device__ static inline int64_t mode_place(const ModeParameters &p, int64_t at) {
+    return p.S == p.D ? at : at % p.M;
+}
+
+__device__ static inline Complex mode_lambda(const ModeParameters &p, int64_t place) {
+    const double A = (double)p.A_real[place], imaginary = (double)p.A_imag[place];
     double real = A;
     if (p.form.real == REAL_NEGATIVE_EXP) real = -exp(A);
     if (p.form.real == REAL_CLIPPED) real = fmin(A, -1e-4);
@@ -97,14 +103,15 @@ __device__ static inline Complex mode_decay(const DiscreteMode &m) {
 __device__ static inline DiscreteMode discrete_mode(const ModeParameters &p, int64_t at) {
     DiscreteMode m;
     const Complex one = {1, 0};
+    const int64_t place = mode_place(p, at);
     for (int i = 0; i < 2; i++)
-        m.dt[i] = p.log_dt ? exp((double)p.log_dt[at / p.M * p.steps + i % p.steps]) : 1;
-    m.lambda = mode_lambda(p, at);
+        m.dt[i] = p.log_dt ? exp((double)p.log_dt[place / p.M * p.steps + i % p.steps]) : 1;
+    m.lambda = mode_lambda(p, place);
     m.a = {m.dt[0] * m.lambda.re, m.dt[1] * m.lambda.im};
     m.B = m.C = one;
     m.origin = 0;
     if (p.C) m.C = {(double)p.C[2 * at], (double)p.C[2 * at + 1]};
-    if (p.B) m.B = {(double)p.B[2 * at], (double)p.B[2 * at + 1]};
+    if (p.B) m.B = {(double)p.B[2 * place], (double)p.B[2 * place + 1]};
     if (p.form.discretisation == DISCRETISATION_BILINEAR) {
         const Complex half = 0.5 * m.a;
         m.step = (one + half) / (one - half);
@@ -181,7 +188,7 @@ __device__ static inline ModeSlopes mode_slopes(const ModeParameters &p, const D
     of.lambda = of.lambda + Complex{m.dt[0] * of.a.re, m.dt[1] * of.a.im};
     double slope = 1; /* of Re lambda in A_real */
     if (p.form.real == REAL_NEGATIVE_EXP) slope = m.lambda.re;
-    if (p.form.real == REAL_CLIPPED) slope = (double)p.A_real[at] < -1e-4 ? 1 : 0;
+    if (p.form.real == REAL_CLIPPED) slope = (double)p.A_real[mode_place(p, at)] < -1e-4 ? 1 : 0;
     if (p.form.imaginary == IMAGINARY_EXP) of.lambda.im *= m.lambda.im;
     return {of.lambda.re * slope,
             of.lambda.im,

@@ -2,15 +2,16 @@
 
 static void shape(Tape *tape, OpCall *call) {
     diagonal_check_shapes(tape, call, ((const DiagonalModes *)call->attributes)->form);
-    const Tensor *A = call->in[DIAGONAL_A_REAL];
-    tape_output(tape, call, TENSOR_FLOAT, SHAPE(extent(A, 0), 4, extent(A, 1)));
+    const Tensor *C = call->in[DIAGONAL_C];
+    tape_output(tape, call, TENSOR_FLOAT, SHAPE(extent(C, 0), 4, extent(C, 1)));
 }
 
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
-    const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
+    const double DM = (double)tensor_size(call->in[DIAGONAL_C]) / 2;
+    const double SM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
     *forward = (Cost){.flops = 24 * DM,
-                      .specials = 4 * DM + (double)extent(call->in[DIAGONAL_A_REAL], 0),
-                      .bytes_read = 16 * DM,
+                      .specials = 4 * SM + (double)extent(call->in[DIAGONAL_A_REAL], 0),
+                      .bytes_read = 8 * (DM + SM),
                       .bytes_written = 16 * DM};
     *backward = (Cost){0};
 }
@@ -40,6 +41,14 @@ static const OpCase cases[] = {
             {SHAPE(19, 3), FILL_UNIFORM, 0, 3},
             {SHAPE(19, 3, 2), FILL_NORMAL, 1, 0}},
      .attributes = &softmax,
+     .gradient_free = true},
+    {.name = "D19M3Bshared",
+     .in = {{SHAPE(1), FILL_UNIFORM, -6, -2},
+            {SHAPE(1, 3), FILL_UNIFORM, -1, 0},
+            {SHAPE(1, 3), FILL_UNIFORM, 0, 100},
+            {SHAPE(19, 3, 2), FILL_NORMAL, 1, 0},
+            {SHAPE(1, 3, 2), FILL_NORMAL, 1, 0}},
+     .attributes = &zoh,
      .gradient_free = true},
     {.name = "D64M32", .in = {MODES(64, 32)}, .attributes = &zoh, .gradient_free = true},
 };

@@ -2,8 +2,8 @@
 
 void diagonal_modes_reference(const ReferenceCall *call) {
     const DiagonalModes *attributes = call->call->attributes;
-    const int64_t D = extent(call->call->in[DIAGONAL_A_REAL], 0);
-    const int64_t M = extent(call->call->in[DIAGONAL_A_REAL], 1);
+    const int64_t D = extent(call->call->in[DIAGONAL_C], 0);
+    const int64_t M = extent(call->call->in[DIAGONAL_C], 1);
     for (int64_t at = 0; at < D * M; at++) {
         const ReferenceMode m = diagonal_reference_mode(call, attributes->form, at);
         double *row = call->out[0] + 4 * (at / M) * M + at % M;

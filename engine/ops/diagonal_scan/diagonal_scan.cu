@@ -53,7 +53,7 @@ static Scan scan_of(const OpCall *call) {
     s.modes.log_dt = call->in[DIAGONAL_SCAN_LOG_DT]->data;
     s.modes.A_real = call->in[DIAGONAL_SCAN_A_REAL]->data;
     s.modes.A_imag = call->in[DIAGONAL_SCAN_A_IMAG]->data;
-    s.modes.D = s.P; /* modes as channels with one mode each */
+    s.modes.D = s.modes.S = s.P; /* modes as channels with one mode each */
     s.modes.M = s.modes.steps = 1;
     s.modes.form = attributes->form;
     s.v = v->data;

@@ -33,6 +33,8 @@ static Scan scan_of(const OpCall *call) {
                               .M = 1,
                               .D = scan.P,
                               .steps = 1,
+                              .row = 1,
+                              .dt_row = 1,
                               .form = attributes->form};
     scan.sums = (double *)(scan.table + scan.groups * UNIT * DIAGONAL_SCAN_TABLE);
     return scan;

@@ -12,17 +12,17 @@ void diagonal_check_shapes(Tape *tape, const OpCall *call, DiagonalForm form) {
         tape_fail(tape, call, "A_real must be (D, M), not of rank %d", A->shape.rank);
         return;
     }
-    const int64_t D = extent(A, 0), M = extent(A, 1);
+    const int64_t S = extent(A, 0), M = extent(A, 1), D = extent(call->in[DIAGONAL_C], 0);
     const bool two =
-        form.discretisation != DISCRETISATION_BILINEAR && has_shape(log_dt, SHAPE(D, 2));
-    if (!(has_shape(log_dt, SHAPE(D)) || two) ||
-        !has_shape(call->in[DIAGONAL_A_IMAG], SHAPE(D, M)) ||
+        form.discretisation != DISCRETISATION_BILINEAR && has_shape(log_dt, SHAPE(S, 2));
+    if (!(has_shape(log_dt, SHAPE(S)) || two) || !(S == D || S == 1) ||
+        !has_shape(call->in[DIAGONAL_A_IMAG], SHAPE(S, M)) ||
         !has_shape(call->in[DIAGONAL_C], SHAPE(D, M, 2)) ||
-        !has_shape(call->in[DIAGONAL_B], SHAPE(D, M, 2)))
+        !has_shape(call->in[DIAGONAL_B], SHAPE(S, M, 2)))
         tape_fail(tape, call,
-                  "with A_real (%lld, %lld) expected log_dt (D), or (D, 2) unless bilinear, A_imag "
-                  "(D, M), C and B (D, M, 2)",
-                  (long long)D, (long long)M);
+                  "with A_real (%lld, %lld) expected log_dt (S), or (S, 2) unless bilinear, A_imag "
+                  "(S, M), C (D, M, 2) and B (S, M, 2), where S is D or 1",
+                  (long long)S, (long long)M);
 }
 
 static void shape(Tape *tape, OpCall *call) {
@@ -34,28 +34,33 @@ static void shape(Tape *tape, OpCall *call) {
         tape_fail(tape, call, "the kernel is longer than the softmax, %lld",
                   (long long)attributes->form.period);
     tape_output(tape, call, TENSOR_FLOAT,
-                SHAPE(attributes->length, extent(call->in[DIAGONAL_A_REAL], 0)));
+                SHAPE(attributes->length, extent(call->in[DIAGONAL_C], 0)));
 }
 
 /* A complex product with real result is four operations; backward has two complex sums of a real
- * factor. exp, sin and cos for each mode, and for dt and A_real. */
+ * factor. exp, sin and cos for each mode, and for dt and A_real. Shared modes save powers, not
+ * these. */
 static void cost(const OpCall *call, Cost *forward, Cost *backward) {
     const Vandermonde *attributes = call->attributes;
     const double L = (double)attributes->length;
-    const double DM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
-    const double D = (double)extent(call->in[DIAGONAL_A_REAL], 0);
+    const double SM = (double)tensor_size(call->in[DIAGONAL_A_REAL]);
+    const double DM = (double)tensor_size(call->in[DIAGONAL_C]) / 2;
+    const double S = (double)extent(call->in[DIAGONAL_A_REAL], 0);
+    const double D = (double)extent(call->in[DIAGONAL_C], 0);
     forward->flops = 4 * L * DM;
     backward->flops = 8 * L * DM;
-    forward->specials = backward->specials = 4 * DM + D;
-    forward->bytes_read = backward->bytes_written = 4 * (D + 4 * DM);
+    forward->specials = backward->specials = 4 * SM + S;
+    forward->bytes_read = backward->bytes_written = 4 * (S + 2 * SM + 2 * DM);
     forward->bytes_written = 4 * L * D;
     backward->bytes_read = forward->bytes_read + 4 * L * D;
 }
 
 static size_t scratch(const OpCall *call, int threads, Phase phase) {
-    (void)phase;
     const Vandermonde *attributes = call->attributes;
-    const int64_t M = extent(call->in[DIAGONAL_A_REAL], 1);
+    const int64_t M = extent(call->in[DIAGONAL_A_REAL], 1), D = extent(call->in[DIAGONAL_C], 0);
+    if (vandermonde_shared(call))
+        return (size_t)(shared_common_floats(D, M, phase) + threads * shared_own_floats(D, phase)) *
+               sizeof(float);
     return (size_t)(threads * vandermonde_scratch_floats(attributes->length, M)) * sizeof(float);
 }
 
@@ -63,6 +68,13 @@ static size_t scratch(const OpCall *call, int threads, Phase phase) {
 #define MODES(D, M, IMAG)                                                                          \
     {SHAPE(D), FILL_UNIFORM, -4, -2}, {SHAPE(D, M), FILL_UNIFORM, -1, 0},                          \
         {SHAPE(D, M), FILL_UNIFORM, 0, IMAG}, {                                                    \
+        SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
+    }
+
+/* The same with modes that all channels share, and steps of real and imaginary parts. */
+#define SHARED(M, D, IMAG)                                                                         \
+    {SHAPE(1, 2), FILL_UNIFORM, -4, -2}, {SHAPE(1, M), FILL_UNIFORM, -1, 0},                       \
+        {SHAPE(1, M), FILL_UNIFORM, 0, IMAG}, {                                                    \
         SHAPE(D, M, 2), FILL_NORMAL, 1, 0                                                          \
     }
 
@@ -115,12 +127,40 @@ static const OpCase cases[] = {
             {SHAPE(1, 9), FILL_UNIFORM, 0, 30},
             {SHAPE(1, 9, 2), FILL_NORMAL, 1, 0}},
      .attributes = FORM(50, .real = REAL_CLIPPED)},
+    /* Modes that all channels share; of the first, more channels and modes than are taken together.
+     */
+    {.name = "L300D70M67shared",
+     .in = {{{0}, FILL_NONE, 0, 0},
+            {SHAPE(1, 67), FILL_UNIFORM, -4, 0},
+            {SHAPE(1, 67), FILL_UNIFORM, -1, 1},
+            {SHAPE(70, 67, 2), FILL_NORMAL, 1, 0}},
+     .attributes = FORM(300, .imaginary = IMAGINARY_EXP)},
+    {.name = "L131D2M1Bsharedbilinear",
+     .in = {{SHAPE(1), FILL_UNIFORM, -4, -2},
+            {SHAPE(1, 1), FILL_UNIFORM, -1, 0},
+            {SHAPE(1, 1), FILL_UNIFORM, 0, 30},
+            {SHAPE(2, 1, 2), FILL_NORMAL, 1, 0},
+            {SHAPE(1, 1, 2), FILL_NORMAL, 1, 0}},
+     .attributes = BILINEAR(131)},
+    {.name = "L129D5M17sharedsteps",
+     .in = {SHARED(17, 5, 100)},
+     .attributes = FORM(129, .real = REAL_CLIPPED)},
+    {.name = "L300D3M2sharedsoftmaxgrowing",
+     .in = {{SHAPE(1, 2), FILL_UNIFORM, -4, -2},
+            {SHAPE(1, 2), FILL_UNIFORM, 0.1, 0.6},
+            {SHAPE(1, 2), FILL_UNIFORM, 0, 30},
+            {SHAPE(3, 2, 2), FILL_NORMAL, 1, 0}},
+     .attributes = SOFTMAX(300, 333)},
     {.name = "L61D17M5softmax", .in = {DSS(17, 5, -1)}, .attributes = SOFTMAX(61, 61)},
     {.name = "L300D3M2softmaxgrowing", .in = {DSS(3, 2, 0.1)}, .attributes = SOFTMAX(300, 333)},
     {.name = "L1024D64M32", .in = {MODES(64, 32, 100)}, .attributes = ZOH(1024), .benchmark = true},
     {.name = "L16384D64M32",
      .in = {MODES(64, 32, 100)},
      .attributes = ZOH(16384),
+     .benchmark = true},
+    {.name = "L1024D32M512shared",
+     .in = {SHARED(512, 32, 3)},
+     .attributes = ZOH(1024),
      .benchmark = true},
 };
 

@@ -62,29 +62,68 @@ KERNEL void __launch_bounds__(THREADS) mode_sums(ModeParameters p, int64_t L, in
     sums[slice * p.D * p.M + at] = sum;
 }
 
-struct ModeGradients {
-    float *A_real, *A_imag, *C, *B;
-    double *log_dt; /* (D, M, 2): summed over the modes afterwards */
-    bool add_real, add_imag, add_C, add_B;
+/* A gradient, NULL where none is wanted. */
+struct Sink {
+    float *to;
+    bool accumulate;
 };
 
-__device__ static void chain(const ModeParameters &p, int64_t at, Complex g, Complex h,
-                             const ModeGradients &to) {
+static Sink sink_of(const OpCall *call, int input) {
+    return {gradient_of(call, input), call->accumulate[input]};
+}
+
+__device__ static inline void deliver(const Sink &sink, int64_t at, double x) {
+    if (sink.to) put(sink.to + at, (float)x, sink.accumulate);
+}
+
+/* What mode n of channel d adds to the gradients of its row. */
+struct RowSlopes {
+    ModeSlopes of;
+    Complex B;
+};
+
+/* C's gradient, and the rest. */
+__device__ static RowSlopes chain(const ModeParameters &p, int64_t at, Complex g, Complex h,
+                                  const Sink &C) {
     const DiscreteMode m = discrete_mode(p, at);
     g = 2.0 * g;
-    const ModeSlopes of = mode_slopes(p, m, at, g, conjugate(m.c) * (2.0 * h));
-    const Complex to_C = conjugate(m.B * m.input) * g, to_B = conjugate(m.C * m.input) * g;
-    if (to.A_real) put(to.A_real + at, (float)of.A_real, to.add_real);
-    if (to.A_imag) put(to.A_imag + at, (float)of.A_imag, to.add_imag);
-    if (to.C) {
-        put(to.C + 2 * at, (float)to_C.re, to.add_C);
-        put(to.C + 2 * at + 1, (float)to_C.im, to.add_C);
-    }
-    if (to.B) {
-        put(to.B + 2 * at, (float)to_B.re, to.add_B);
-        put(to.B + 2 * at + 1, (float)to_B.im, to.add_B);
-    }
-    for (int i = 0; i < 2; i++) to.log_dt[2 * at + i] = of.log_dt[i];
+    const Complex to_C = conjugate(m.B * m.input) * g;
+    deliver(C, 2 * at, to_C.re);
+    deliver(C, 2 * at + 1, to_C.im);
+    return {mode_slopes(p, m, at, g, conjugate(m.c) * (2.0 * h)), conjugate(m.C * m.input) * g};
+}
+
+/* Sums over the channels of each row; that of log_dt takes the place of the first channel's. */
+static void row_gradients(const OpCall *call, const Run *run, const ModeParameters &p,
+                          RowSlopes *slopes) {
+    const Sink A_real = sink_of(call, DIAGONAL_A_REAL), A_imag = sink_of(call, DIAGONAL_A_IMAG);
+    const Sink B = sink_of(call, DIAGONAL_B);
+    for_each(run, p.S * p.M, [=] __device__(int64_t at) {
+        RowSlopes sum = slopes[at];
+        for (int64_t other = at + p.S * p.M; other < p.D * p.M; other += p.S * p.M) {
+            const RowSlopes more = slopes[other];
+            sum.of.A_real += more.of.A_real;
+            sum.of.A_imag += more.of.A_imag;
+            for (int i = 0; i < 2; i++) sum.of.log_dt[i] += more.of.log_dt[i];
+            sum.B = sum.B + more.B;
+        }
+        deliver(A_real, at, sum.of.A_real);
+        deliver(A_imag, at, sum.of.A_imag);
+        deliver(B, 2 * at, sum.B.re);
+        deliver(B, 2 * at + 1, sum.B.im);
+        slopes[at] = sum;
+    });
+    const Sink log_dt = sink_of(call, DIAGONAL_LOG_DT);
+    if (log_dt.to)
+        for_each(run, p.S * p.steps, [=] __device__(int64_t i) {
+            const int64_t row = i / p.steps, part = i % p.steps;
+            double sum = 0;
+            for (int64_t at = row * p.M; at < (row + 1) * p.M; at++) {
+                const double *of = slopes[at].of.log_dt;
+                sum += p.steps == 2 ? of[part] : of[0] + of[1];
+            }
+            deliver(log_dt, i, sum);
+        });
 }
 
 static const Vandermonde *attributes_of(const OpCall *call) {
@@ -109,16 +148,8 @@ static void backward(const OpCall *call, const Run *run) {
     const int64_t L = attributes_of(call)->length, slices = slices_of(L), modes = p.D * p.M;
     Carver carver = {static_cast<unsigned char *>(call->scratch)};
     ModeSums *const sums = carver.take<ModeSums>(slices * modes);
-    ModeGradients to = {};
-    to.log_dt = carver.take<double>(2 * modes);
-    to.A_real = gradient_of(call, DIAGONAL_A_REAL);
-    to.A_imag = gradient_of(call, DIAGONAL_A_IMAG);
-    to.C = gradient_of(call, DIAGONAL_C);
-    to.B = gradient_of(call, DIAGONAL_B);
-    to.add_real = call->accumulate[DIAGONAL_A_REAL];
-    to.add_imag = call->accumulate[DIAGONAL_A_IMAG];
-    to.add_C = call->accumulate[DIAGONAL_C];
-    to.add_B = call->accumulate[DIAGONAL_B];
+    RowSlopes *const slopes = carver.take<RowSlopes>(modes);
+    const Sink C = sink_of(call, DIAGONAL_C);
     LAUNCH(run, mode_sums, dim3(blocks_for(modes, THREADS), (unsigned)slices), THREADS, 0, p, L,
            slices, call->out[0]->gradient, sums);
     for_each(run, modes, [=] __device__(int64_t at) {
@@ -127,26 +158,16 @@ static void backward(const OpCall *call, const Run *run) {
             sum.g = sum.g + sums[s * modes + at].g;
             sum.h = sum.h + sums[s * modes + at].h;
         }
-        chain(p, at, sum.g, sum.h, to);
+        slopes[at] = chain(p, at, sum.g, sum.h, C);
     });
-    float *const log_dt = gradient_of(call, DIAGONAL_LOG_DT);
-    const bool accumulate = call->accumulate[DIAGONAL_LOG_DT];
-    if (log_dt)
-        for_each(run, p.D * p.steps, [=] __device__(int64_t i) {
-            const int64_t d = i / p.steps, part = i % p.steps;
-            double sum = 0;
-            for (int64_t at = d * p.M; at < (d + 1) * p.M; at++)
-                sum += p.steps == 2 ? to.log_dt[2 * at + part]
-                                    : to.log_dt[2 * at] + to.log_dt[2 * at + 1];
-            put(log_dt + i, (float)sum, accumulate);
-        });
+    row_gradients(call, run, p, slopes);
 }
 
 static size_t scratch(const OpCall *call, Phase phase) {
     if (phase == PHASE_FORWARD) return 0;
-    const int64_t modes = tensor_size(call->in[DIAGONAL_A_REAL]);
+    const int64_t modes = tensor_size(call->in[DIAGONAL_C]) / 2;
     return carved(slices_of(attributes_of(call)->length) * modes, sizeof(ModeSums)) +
-           carved(2 * modes, sizeof(double));
+           carved(modes, sizeof(RowSlopes));
 }
 
 CUDA_OP(vandermonde, {forward, backward}, scratch);

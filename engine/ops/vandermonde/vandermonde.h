@@ -45,12 +45,14 @@ typedef struct Vandermonde {
 extern const Op op_vandermonde;
 void vandermonde_reference(const ReferenceCall *call);
 
-/* The parameters of the modes, in this order among the inputs of an operation. */
+/* The parameters of the modes, in this order among the inputs of an operation. All but C have S
+ * rows: D, or one where all channels share their modes (GSS, Mehta et al. 2022, arXiv 2206.13947).
+ */
 typedef struct DiagonalParameters {
-    Tensor *log_dt;          /* (D), or (D, 2) for real and imaginary parts; NULL for steps of 1 */
-    Tensor *A_real, *A_imag; /* (D, M) */
+    Tensor *log_dt;          /* (S), or (S, 2) for real and imaginary parts; NULL for steps of 1 */
+    Tensor *A_real, *A_imag; /* (S, M) */
     Tensor *C;               /* (D, M, 2) */
-    Tensor *B;               /* (D, M, 2), NULL for ones */
+    Tensor *B;               /* (S, M, 2), NULL for ones */
 } DiagonalParameters;
 
 enum { DIAGONAL_LOG_DT, DIAGONAL_A_REAL, DIAGONAL_A_IMAG, DIAGONAL_C, DIAGONAL_B, DIAGONAL_INPUTS };
@@ -61,8 +63,8 @@ Tensor *vandermonde(Tape *tape, DiagonalParameters parameters, DiagonalForm form
 /* For the shape functions of operations on these inputs: reports what does not fit. */
 void diagonal_check_shapes(Tape *tape, const OpCall *call, DiagonalForm form);
 
-/* For references: the mode at d M + n in double precision, c = C Bbar and all but the last as
- * above; `first` is S[0] = e^(-a p (P - 1)). */
+/* For references: mode n of channel d, at = d M + n, in double precision, c = C Bbar and all but
+ * the last as above; `first` is S[0] = e^(-a p (P - 1)). */
 typedef struct ReferenceMode {
     double power[2], c[2], first[2];
 } ReferenceMode;

@@ -8,6 +8,7 @@
 
 #include "engine/ops/vandermonde/vandermonde_modes.h"
 #include "engine/ops/vandermonde/vandermonde_plan.h"
+#include "engine/ops/vandermonde/vandermonde_shared.h"
 
 /* Tiles that keep their sums in registers: 24 of 32, or 12 of 16. */
 enum {
@@ -168,6 +169,10 @@ static void forward_modes(const Block *b, float *kernel) {
 
 static void forward(const OpCall *call, const Run *run) {
     const int64_t D = extent(call->out[0], 1);
+    if (vandermonde_shared(call)) {
+        ISA(vandermonde_shared_forward)(call, run);
+        return;
+    }
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t index = 0; index < (D + LANES - 1) / LANES; index++) {
         Block b = block_of(call, index);
@@ -268,22 +273,14 @@ static void backward_modes(const Block *b, const float *gradient, float *log_dt,
     }
 }
 
-/* Gradients are added to: those that are to be overwritten start from zero. */
-static float *prepared(const OpCall *call, int i) {
-    if (i >= call->inputs || !call->in[i] || call->passed[i]) return NULL;
-    float *gradient = call->in[i]->gradient;
-    if (gradient && !call->accumulate[i])
-        memset(gradient, 0, (size_t)tensor_size(call->in[i]) * sizeof *gradient);
-    return gradient;
-}
-
 static void backward(const OpCall *call, const Run *run) {
     const int64_t D = extent(call->out[0], 1);
-    float *log_dt = prepared(call, DIAGONAL_LOG_DT);
-    const ModeSinks to = {.A_real = prepared(call, DIAGONAL_A_REAL),
-                          .A_imag = prepared(call, DIAGONAL_A_IMAG),
-                          .C = prepared(call, DIAGONAL_C),
-                          .B = prepared(call, DIAGONAL_B)};
+    float *log_dt = mode_sink(call, DIAGONAL_LOG_DT);
+    const ModeSinks to = mode_sinks(call);
+    if (vandermonde_shared(call)) {
+        ISA(vandermonde_shared_backward)(call, run, &to, log_dt);
+        return;
+    }
 #pragma omp parallel for num_threads(run->threads) schedule(static)
     for (int64_t index = 0; index < (D + LANES - 1) / LANES; index++) {
         Block b = block_of(call, index);

@@ -7,10 +7,12 @@
 #include "engine/vmath_double.h"
 
 /* DOUBLES channels from `channel` on; those from D on repeat the last one and are never stored. B
- * and C are one where they are NULL. */
+ * and C are one where they are NULL. Neighbouring channels lie `row` modes apart in A and B, and
+ * `dt_row` numbers in log_dt: 0 where they share them. */
 typedef struct ModeSource {
     const float *log_dt, *A_real, *A_imag, *C, *B;
     int64_t M, D, channel, steps; /* steps: numbers in log_dt for a channel */
+    int64_t row, dt_row;
     DiagonalForm form;
 } ModeSource;
 
@@ -22,15 +24,19 @@ typedef struct Mode {
 } Mode;
 
 static inline ModeSource mode_source(const OpCall *call, DiagonalForm form) {
-    const Tensor *log_dt = call->in[DIAGONAL_LOG_DT];
+    const Tensor *log_dt = call->in[DIAGONAL_LOG_DT], *A = call->in[DIAGONAL_A_REAL];
+    const bool shared = extent(A, 0) == 1;
+    const int64_t M = extent(A, 1), steps = log_dt ? tensor_size(log_dt) / extent(log_dt, 0) : 0;
     return (ModeSource){.log_dt = log_dt ? log_dt->data : NULL,
-                        .A_real = call->in[DIAGONAL_A_REAL]->data,
+                        .A_real = A->data,
                         .A_imag = call->in[DIAGONAL_A_IMAG]->data,
                         .C = call->in[DIAGONAL_C]->data,
                         .B = data_of(call, DIAGONAL_B),
-                        .D = extent(call->in[DIAGONAL_A_REAL], 0),
-                        .M = extent(call->in[DIAGONAL_A_REAL], 1),
-                        .steps = log_dt ? tensor_size(log_dt) / extent(log_dt, 0) : 0,
+                        .D = extent(call->in[DIAGONAL_C], 0),
+                        .M = M,
+                        .steps = steps,
+                        .row = shared ? 0 : M,
+                        .dt_row = shared ? 0 : steps,
                         .form = form};
 }
 
@@ -45,14 +51,15 @@ static inline vdouble mode_gather(const ModeSource *s, const float *p, int64_t s
     return x;
 }
 
-static inline zvector mode_complex(const ModeSource *s, const float *pairs, int64_t n) {
-    return (zvector){mode_gather(s, pairs, 2 * s->M, 2 * n),
-                     mode_gather(s, pairs, 2 * s->M, 2 * n + 1)};
+static inline zvector mode_complex(const ModeSource *s, const float *pairs, int64_t row,
+                                   int64_t n) {
+    return (zvector){mode_gather(s, pairs, 2 * row, 2 * n),
+                     mode_gather(s, pairs, 2 * row, 2 * n + 1)};
 }
 
 static inline zvector mode_lambda(const ModeSource *s, int64_t n) {
-    const vdouble A = mode_gather(s, s->A_real, s->M, n);
-    zvector lambda = {A, mode_gather(s, s->A_imag, s->M, n)};
+    const vdouble A = mode_gather(s, s->A_real, s->row, n);
+    zvector lambda = {A, mode_gather(s, s->A_imag, s->row, n)};
     if (s->form.real == REAL_NEGATIVE_EXP) lambda.re = -d_exp(A);
     if (s->form.real == REAL_CLIPPED) lambda.re = d_select(A < -1e-4, A, d_set(-1e-4));
     if (s->form.imaginary == IMAGINARY_EXP) lambda.im = d_exp(lambda.im);
@@ -84,9 +91,9 @@ static inline Mode mode_of(const ModeSource *s, int64_t n) {
     const zvector one = {d_set(1), d_set(0)};
     Mode m = {.dt = {d_set(1), d_set(1)}, .lambda = mode_lambda(s, n), .B = one, .C = one};
     for (int i = 0; i < 2 && s->log_dt; i++)
-        m.dt[i] = d_exp(mode_gather(s, s->log_dt, s->steps, i % s->steps));
-    if (s->C) m.C = mode_complex(s, s->C, n);
-    if (s->B) m.B = mode_complex(s, s->B, n);
+        m.dt[i] = d_exp(mode_gather(s, s->log_dt, s->dt_row, i % s->steps));
+    if (s->C) m.C = mode_complex(s, s->C, s->M, n);
+    if (s->B) m.B = mode_complex(s, s->B, s->row, n);
     m.a = (zvector){m.dt[0] * m.lambda.re, m.dt[1] * m.lambda.im};
     if (s->form.discretisation == DISCRETISATION_BILINEAR) {
         const zvector half = z_scale(m.a, d_set(0.5)), below = {1.0 - half.re, -half.im};
@@ -117,6 +124,21 @@ static inline zvector mode_start(const ModeSource *s, const Mode *m, int64_t pla
 typedef struct ModeSinks {
     float *A_real, *A_imag, *C, *B;
 } ModeSinks;
+
+/* Gradients are added to: those that are to be overwritten start from zero. */
+static inline float *mode_sink(const OpCall *call, int i) {
+    if (i >= call->inputs || !call->in[i] || call->passed[i]) return NULL;
+    float *gradient = call->in[i]->gradient;
+    if (gradient && !call->accumulate[i])
+        memset(gradient, 0, (size_t)tensor_size(call->in[i]) * sizeof *gradient);
+    return gradient;
+}
+static inline ModeSinks mode_sinks(const OpCall *call) {
+    return (ModeSinks){.A_real = mode_sink(call, DIAGONAL_A_REAL),
+                       .A_imag = mode_sink(call, DIAGONAL_A_IMAG),
+                       .C = mode_sink(call, DIAGONAL_C),
+                       .B = mode_sink(call, DIAGONAL_B)};
+}
 
 static inline void mode_scatter(const ModeSource *s, float *p, int64_t step, int64_t offset,
                                 vdouble x) {
@@ -187,7 +209,7 @@ static inline void mode_chain(const ModeSource *s, int64_t n, const Mode *m, zve
     vdouble slope = d_set(1); /* of Re lambda in A_real */
     if (s->form.real == REAL_NEGATIVE_EXP) slope = m->lambda.re;
     if (s->form.real == REAL_CLIPPED)
-        slope = d_select(mode_gather(s, s->A_real, s->M, n) < -1e-4, slope, d_set(0));
+        slope = d_select(mode_gather(s, s->A_real, s->row, n) < -1e-4, slope, d_set(0));
     mode_scatter(s, to->A_real, s->M, n, of.lambda.re * slope);
     mode_scatter(s, to->A_imag, s->M, n,
                  s->form.imaginary == IMAGINARY_EXP ? of.lambda.im * m->lambda.im : of.lambda.im);

@@ -12,20 +12,23 @@ static double complex lambda_of(const ReferenceCall *call, DiagonalForm form, in
 }
 
 /* dt of the real and of the imaginary part. */
-static void steps_of(const ReferenceCall *call, int64_t d, double dt[2]) {
+static void steps_of(const ReferenceCall *call, int64_t row, double dt[2]) {
     const Tensor *log_dt = call->call->in[DIAGONAL_LOG_DT];
     dt[0] = dt[1] = 1;
     if (!log_dt) return;
     const int64_t each = tensor_size(log_dt) / extent(log_dt, 0);
-    for (int i = 0; i < 2; i++) dt[i] = exp(call->in[DIAGONAL_LOG_DT][d * each + i % each]);
+    for (int i = 0; i < 2; i++) dt[i] = exp(call->in[DIAGONAL_LOG_DT][row * each + i % each]);
 }
 
 ReferenceMode diagonal_reference_mode(const ReferenceCall *call, DiagonalForm form, int64_t at) {
+    const int64_t S = extent(call->call->in[DIAGONAL_A_REAL], 0);
+    const int64_t M = extent(call->call->in[DIAGONAL_A_REAL], 1);
+    const int64_t row = S == 1 ? 0 : at / M, mode = row * M + at % M;
     const double *C = call->in[DIAGONAL_C] + 2 * at;
-    const double *B = call->in[DIAGONAL_B] ? call->in[DIAGONAL_B] + 2 * at : NULL;
-    const double complex lambda = lambda_of(call, form, at);
+    const double *B = call->in[DIAGONAL_B] ? call->in[DIAGONAL_B] + 2 * mode : NULL;
+    const double complex lambda = lambda_of(call, form, mode);
     double dt[2];
-    steps_of(call, at / extent(call->call->in[DIAGONAL_A_REAL], 1), dt);
+    steps_of(call, row, dt);
     const double complex a = dt[0] * creal(lambda) + I * dt[1] * cimag(lambda);
     double complex power = cexp(a), input = (power - 1) / lambda, first = 1;
     if (form.discretisation == DISCRETISATION_BILINEAR) {
@@ -45,8 +48,8 @@ ReferenceMode diagonal_reference_mode(const ReferenceCall *call, DiagonalForm fo
 
 void vandermonde_reference(const ReferenceCall *call) {
     const Vandermonde *attributes = call->call->attributes;
-    const int64_t D = extent(call->call->in[DIAGONAL_A_REAL], 0);
-    const int64_t M = extent(call->call->in[DIAGONAL_A_REAL], 1);
+    const int64_t D = extent(call->call->in[DIAGONAL_C], 0);
+    const int64_t M = extent(call->call->in[DIAGONAL_C], 1);
     for (int64_t l = 0; l < attributes->length * D; l++) call->out[0][l] = 0;
     for (int64_t at = 0; at < D * M; at++) {
         const ReferenceMode m = diagonal_reference_mode(call, attributes->form, at);
