@@ -137,6 +137,7 @@ struct Op {
     uint32_t needs_inputs, needs_outputs, passes; /* defaults of the OpCall's fields */
     uint32_t gradients;                           /* bit i: differentiable in in[i] */
     bool multiplies; /* its FLOPs are matrix products, which obey Run.products */
+    bool draws;      /* random numbers that differ from pass to pass */
     /* Checks in[] and attributes, creates out[] (and saved[]) with tape_output / tape_saved; a
      * wrong shape is reported with tape_fail. */
     void (*shape)(Tape *tape, OpCall *call);

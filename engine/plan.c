@@ -62,12 +62,28 @@ static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *wr
     return true;
 }
 
+static bool is_constant(const Tape *tape, Tensor *tensor) {
+    const TensorPlan *plan = plan_of(tape, tensor);
+    return plan && plan->producer >= 0 && tape->constant[plan->producer];
+}
+
+/* Where gradients of a replay reach what is computed once for several, they are added up. */
+static void find_summed(Tape *tape) {
+    for (int c = 0; c < tape->call_count; c++) {
+        const OpCall *call = tape->calls[c];
+        for (int i = 0; i < call->inputs && tape->active[c] && !tape->constant[c]; i++)
+            if (differentiable(call, i) && is_constant(tape, call->in[i]))
+                plan_of(tape, call->in[i])->summed = true;
+    }
+}
+
 /* Gradient memory, and for each backward whether it is the first to write there. */
 static void assign_gradients(Tape *tape) {
     bool *written = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *written);
+    find_summed(tape);
     for (int t = 0; t < tape->tensor_count; t++) {
         TensorPlan *plan = &tape->plans[t];
-        if (!plan->seed && !plan->zeroed) continue;
+        if (!plan->seed && !plan->zeroed && !plan->summed) continue;
         plan->gradient_buffer = new_buffer(tape, tensor_bytes(tape->tensors[t]));
         written[t] = true;
     }
@@ -100,7 +116,7 @@ static void find_recomputed(const Tape *tape, bool *again) {
     bool *needed = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *needed);
     for (int c = tape->call_count - 1; c >= 0; c--) {
         const OpCall *call = tape->calls[c];
-        if (call->segment < 0) continue;
+        if (call->segment < 0 || tape->constant[c]) continue;
         again[c] = tape->active[c] && call->saves > 0;
         for (int j = 0; j < call->outputs; j++) {
             const int number = owner_of(call->out[j])->number;
@@ -121,7 +137,8 @@ static void find_interior(Tape *tape) {
     for (int t = 0; t < tape->tensor_count; t++) {
         const TensorPlan *plan = &tape->plans[t];
         tape->plans[t].recomputed = !tape->tensors[t]->base && plan->producer >= 0 && !plan->keep &&
-                                    tape->calls[plan->producer]->segment >= 0;
+                                    tape->calls[plan->producer]->segment >= 0 &&
+                                    !tape->constant[plan->producer];
     }
     for (int c = 0; c < tape->call_count; c++)
         for (int i = 0; i < tape->calls[c]->inputs; i++) {
@@ -260,12 +277,12 @@ static void find_kept(Tape *tape) {
     }
 }
 
-/* In one-token form a filter or a discretised matrix is the same at every step: it is computed once
- * and kept. */
+/* In one-token form, and in replays between which parameters stay, a filter or a discretised matrix
+ * is the same every time: it is computed once and kept. */
 static void find_constant(Tape *tape) {
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
-        tape->constant[c] = !call->shares;
+        tape->constant[c] = !call->shares && !call->op->draws;
         for (int i = 0; i < call->inputs; i++) {
             const TensorPlan *plan = call->in[i] ? plan_of(tape, call->in[i]) : NULL;
             if (plan && (plan->producer < 0 || !tape->constant[plan->producer]))
@@ -297,16 +314,29 @@ static void whole_life(const Tape *tape, Buffer *buffer) {
     touch(buffer, tape->step_count, -1);
 }
 
+/* What was computed in the first replay and is read in others, or in the last one's backward, lives
+ * as long as they do. */
 static void touch_data(Tape *tape, Tensor *tensor, int step, const int *split) {
     Tensor *owner = owner_of(tensor);
     if (owner->role == ROLE_PARAMETER || owner->role == ROLE_INPUT) return;
     const TensorPlan *plan = &tape->plans[owner->number];
-    touch(&tape->buffers[plan->data_buffer], step, split[owner->number]);
+    Buffer *buffer = &tape->buffers[plan->data_buffer];
+    const bool later =
+        tape->steps[step].kind == STEP_BACKWARD || !tape->constant[tape->steps[step].call];
+    if (is_constant(tape, owner) && later)
+        whole_life(tape, buffer);
+    else
+        touch(buffer, step, split[owner->number]);
 }
 
 static void touch_gradient(Tape *tape, Tensor *tensor, int step) {
     TensorPlan *plan = plan_of(tape, tensor);
-    if (plan && plan->gradient_buffer >= 0) touch(&tape->buffers[plan->gradient_buffer], step, -1);
+    if (!plan || plan->gradient_buffer < 0) return;
+    Buffer *buffer = &tape->buffers[plan->gradient_buffer];
+    if (plan->summed)
+        whole_life(tape, buffer);
+    else
+        touch(buffer, step, -1);
 }
 
 static void touch_step(Tape *tape, int s, const int *split) {
@@ -348,11 +378,6 @@ static void find_lifetimes(Tape *tape) {
         for (int k = 0; k < call->saves; k++) split[call->saved[k]->number] = s;
     }
     for (int s = 0; s < tape->step_count; s++) touch_step(tape, s, split);
-    for (int c = 0; c < tape->call_count; c++)
-        for (int j = 0; tape->constant[c] && j < tape->calls[c]->outputs; j++) {
-            const TensorPlan *plan = plan_of(tape, tape->calls[c]->out[j]);
-            whole_life(tape, &tape->buffers[plan->data_buffer]);
-        }
     for (int t = 0; t < tape->tensor_count; t++) {
         const TensorPlan *plan = &tape->plans[t];
         const Tensor *tensor = tape->tensors[t];
@@ -407,6 +432,11 @@ static void place(Tape *tape) {
     free(placed);
 }
 
+void tape_repeat(Tape *tape) {
+    assert(!tape->steps && "what is kept is planned");
+    tape->repeats = !tape->device || !tape->device->kind->remote;
+}
+
 Status tape_plan(Tape *tape, int threads, Error *error) {
     assert(tape->scope_depth == 0 && "a scope was left open");
     assert(tape->segment < 0 && "a recompute segment was left open");
@@ -418,7 +448,7 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     tape->constant = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->constant);
     tape->kept = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kept);
     tape->copies = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->copies);
-    if (tape->mode == TAPE_STEP) find_constant(tape);
+    if (tape->mode == TAPE_STEP || tape->repeats) find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);
         assign_gradients(tape);

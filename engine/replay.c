@@ -145,11 +145,11 @@ Status tape_allocate(Tape *tape, Device *device, Error *error) {
     return bind(tape, error);
 }
 
-Status tape_allocate_in(Tape *tape, const Tape *host, Error *error) {
-    assert(host->arena && host->bytes >= tape->bytes);
+Status tape_allocate_in(Tape *tape, Tape *host, Error *error) {
+    assert(host->arena && !host->host && host->bytes >= tape->bytes);
     if (prepare(tape, host->device, error) != STATUS_OK) return error->status;
     tape->arena = host->arena;
-    tape->guest = true;
+    tape->host = host;
     return bind(tape, error);
 }
 
@@ -162,7 +162,7 @@ void tape_release(Tape *tape) {
         if (tape->sent[i]) kind->remote->drop(tape->device, tape->sent[i]);
     }
     if (tape->pinned) kind->remote->unpin(tape->device, tape->pinned);
-    if (!tape->guest) kind->release(tape->device, tape->arena, tape->bytes);
+    if (!tape->host) kind->release(tape->device, tape->arena, tape->bytes);
 }
 
 /* For the message, when the device is known to have failed: in this step, or NULL for before it. */
@@ -251,12 +251,15 @@ static void replay_forward(Tape *tape, const Run *run) {
 
 static void replay_backward(Tape *tape, const Run *run) {
     if (crosses(tape)) send(tape, PHASE_BACKWARD);
-    for (int t = 0; t < tape->tensor_count; t++)
-        if (tape->plans[t].zeroed && tape->tensors[t]->gradient)
+    for (int t = 0; t < tape->tensor_count; t++) {
+        const TensorPlan *plan = &tape->plans[t];
+        if ((plan->zeroed || (plan->summed && tape->first)) && tape->tensors[t]->gradient)
             device_zero(tape->device, tape->tensors[t]->gradient,
                         (size_t)tensor_size(tape->tensors[t]) * 4);
+    }
     for (int s = tape->forward_steps; s < tape->step_count; s++)
-        run_step(tape, &tape->steps[s], run);
+        if (tape->last || !tape->constant[tape->steps[s].call])
+            run_step(tape, &tape->steps[s], run);
     if (crosses(tape) && !tape->leaves) fetch(tape, PHASE_BACKWARD);
 }
 
@@ -306,15 +309,25 @@ void tape_forward(Tape *tape, const Run *run) {
            "planned for other products");
     /* Not after the replay: a device may still be reading it then. */
     if (tape->position) tape->position->host_integers[0] = tape->place;
+    Tape *host = tape->host ? tape->host : tape;
+    if (host->occupant != tape || (tape->mode != TAPE_STEP && tape->first)) tape->fresh = false;
+    host->occupant = tape;
     replay(tape, run, PHASE_FORWARD);
-    if (tape->mode != TAPE_STEP) return;
-    tape->fresh = true;
-    tape->place++;
+    tape->fresh = tape->mode == TAPE_STEP || tape->repeats;
+    if (tape->mode == TAPE_STEP) tape->place++;
+    if (tape->mode != TAPE_TRAIN) tape->first = tape->last = true;
 }
 
 void tape_backward(Tape *tape, const Run *run) {
     assert(tape->mode == TAPE_TRAIN);
     replay(tape, run, PHASE_BACKWARD);
+    tape->first = tape->last = true;
+}
+
+void tape_share(Tape *tape, bool first, bool last) {
+    assert((first || tape->fresh || !tape->repeats || tape->host) && "what was computed is gone");
+    tape->first = first;
+    tape->last = last;
 }
 
 Status tape_finish(Tape *tape, Error *error) {
@@ -375,12 +388,22 @@ static void add_cost(Cost *sum, const Cost *cost) {
     sum->bytes_written += cost->bytes_written;
 }
 
-TapeCost tape_cost(const Tape *tape) {
+static void scale_cost(Cost *cost, double times) {
+    cost->flops *= times;
+    cost->specials *= times;
+    cost->bytes_read *= times;
+    cost->bytes_written *= times;
+}
+
+TapeCost tape_cost(const Tape *tape, int64_t replays) {
     TapeCost sum = {0};
     for (int s = 0; s < tape->step_count; s++) {
         const OpCall *call = tape->calls[tape->steps[s].call];
+        const double times = tape->constant[tape->steps[s].call] ? 1 : (double)replays;
         Cost forward = {0}, backward = {0};
         call->op->cost(call, &forward, &backward);
+        scale_cost(&forward, times);
+        scale_cost(&backward, times);
         switch (tape->steps[s].kind) {
         case STEP_FORWARD:
             add_cost(&sum.forward, &forward);
@@ -398,8 +421,8 @@ TapeCost tape_cost(const Tape *tape) {
     return sum;
 }
 
-double tape_model_flops(const Tape *tape) {
-    const TapeCost cost = tape_cost(tape);
+double tape_model_flops(const Tape *tape, int64_t replays) {
+    const TapeCost cost = tape_cost(tape, replays);
     return cost.forward.flops + cost.forward.specials + cost.backward.flops +
            cost.backward.specials;
 }

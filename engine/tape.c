@@ -13,6 +13,7 @@ Tape *tape_open(Parameters *parameters, TapeMode mode) {
     tape->parameters = parameters;
     tape->mode = mode;
     tape->segment = -1;
+    tape->first = tape->last = true;
     return tape;
 }
 

@@ -82,18 +82,27 @@ void tape_seed(Tape *tape, Tensor *tensor);
 /* Before tape_plan, for a device whose kernels need other memory than the CPU's; products: of every
  * Run that will replay the tape. */
 void tape_set_device(Tape *tape, Device *device, Products products);
+/* Before tape_plan and after tape_set_device: parameters will stay the same for several replays
+ * (parts of a batch; an evaluation), and what depends on them alone (filters, discretised matrices)
+ * may be computed once and kept for them. On a device with memory of its own nothing happens. */
+void tape_repeat(Tape *tape);
 Status tape_plan(Tape *tape, int threads, Error *error);
 size_t tape_bytes(const Tape *tape); /* the arena that the plan needs, parameters excluded */
 Status tape_allocate(Tape *tape, Device *device, Error *error);
 /* The same in the memory of `host`, a tape of the same device that is allocated, needs no fewer
  * bytes and is closed later. What one replay leaves is gone when one of the other tape begins. */
-Status tape_allocate_in(Tape *tape, const Tape *host, Error *error);
+Status tape_allocate_in(Tape *tape, Tape *host, Error *error);
 
 /* On a device with memory of its own a replay begins with sending the host's copies of inputs and
  * of gradients that the caller sets, and ends with fetching those of kept results and of wanted
  * gradients (Tensor.host, host_gradient). Nothing waits: tape_finish before reading. */
 void tape_forward(Tape *tape, const Run *run);
 void tape_backward(Tape *tape, const Run *run);
+/* With tape_repeat: whether the next replay, forward and backward, is the first and the last of
+ * those with the same parameters. The first computes what depends on them alone; the gradients that
+ * arrive there are added up, and the last takes them back to the parameters, which have none of
+ * them before. Without this call a replay is both. */
+void tape_share(Tape *tape, bool first, bool last);
 /* Waits for everything replayed so far. STATUS_IO when the device failed, and in what. */
 Status tape_finish(Tape *tape, Error *error);
 /* From now on replays may be recorded and launched as one (CUDA graphs): for tapes whose calls stay
@@ -122,15 +131,16 @@ void tape_place(Tape *tape, int64_t position);
 
 /* ---- looking at it ---- */
 
-/* Sum over the calls. executed counts recomputation, model does not. */
+/* Sum over the calls of so many replays with the same parameters. executed counts recomputation,
+ * model does not. */
 typedef struct TapeCost {
     Cost forward, backward; /* model */
     Cost executed_forward, executed_backward;
 } TapeCost;
-TapeCost tape_cost(const Tape *tape);
+TapeCost tape_cost(const Tape *tape, int64_t replays);
 
 /* FLOPs as the budget counts them: flops plus specials of forward and backward, no recompute. */
-double tape_model_flops(const Tape *tape);
+double tape_model_flops(const Tape *tape, int64_t replays);
 
 int tape_call_count(const Tape *tape);
 const OpCall *tape_call(const Tape *tape, int i);

@@ -29,6 +29,7 @@ typedef struct TensorPlan {
     bool keep, seed;
     bool has_gradient; /* backward gives it a gradient */
     bool zeroed;       /* its gradient must be zero before backward */
+    bool summed;       /* its gradient is the sum over the replays of a step */
     bool recomputed;
     int data_buffer, gradient_buffer; /* -1: none */
 } TensorPlan;
@@ -70,7 +71,9 @@ struct Tape {
     int step_count, forward_steps;
     Buffer *buffers;
     int buffer_count;
-    bool *constant;            /* TAPE_STEP: call depends on parameters alone */
+    bool repeats;              /* tape_repeat was called and this device can */
+    bool first, last;          /* of the replays of a step: the next one */
+    bool *constant;            /* call depends on parameters alone, and its results are kept */
     bool fresh;                /* the outputs of constant calls fit the parameters */
     bool *active;              /* call takes part in backward */
     int *kept;                 /* by call: buffer of what its forward leaves for backward, or -1 */
@@ -81,7 +84,8 @@ struct Tape {
     Device *device;
     Products products;
     unsigned char *arena;
-    bool guest;                /* in another tape's */
+    Tape *host;                /* whose arena it is; NULL: its own */
+    const Tape *occupant;      /* of the own arena: whose replay was the last there */
     const OpKernels **kernels; /* by call */
     double *seconds;           /* by call, while profiling */
     void *pinned;              /* host copies, where the device has memory of its own */

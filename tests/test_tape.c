@@ -1,6 +1,6 @@
 /* The tape on its own, with two toy operations: placement without collisions, gradients through
- * residual sums, passed gradients, recomputation with equal bits, state in place, and what devices
- * with memory of their own ask of a plan. */
+ * residual sums, passed gradients, recomputation with equal bits, state in place, what is computed
+ * once for several replays, and what devices with memory of their own ask of a plan. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,6 +128,43 @@ static void close_net(Net *net) {
     device_close(&net->device);
 }
 
+/* Residual blocks x = x + square(square(x, filter), filter) with filter = w + square(square(v, w),
+ * w), which depends on parameters alone; of it, w is read by the blocks themselves, too. */
+static void record_filters(Net *net, TapeMode mode, bool recompute, bool repeat) {
+    Error error = {0};
+    assert_int_equal(device_open(&net->device, "cpu", &error), STATUS_OK);
+    net->parameters = parameters_open();
+    net->tape = tape_open(net->parameters, mode);
+    net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+    Tensor *x = net->x;
+    for (int b = 0; b < 3; b++) {
+        tape_scope(net->tape, "block.%d", b);
+        if (recompute) tape_segment(net->tape);
+        Tensor *v = tape_parameter(net->tape, "v", SHAPE(N), init_normal(0.3), GROUP_DECAY);
+        Tensor *w = tape_parameter(net->tape, "w", SHAPE(N), init_normal(0.3), GROUP_DECAY);
+        Tensor *inner = apply(net->tape, &square, apply(net->tape, &square, v, w), w);
+        Tensor *filter = apply(net->tape, &sum, inner, w);
+        Tensor *y = apply(net->tape, &square, x, filter);
+        y = apply(net->tape, &square, y, tape_reshape(net->tape, filter, SHAPE(N)));
+        x = apply(net->tape, &sum, x, apply(net->tape, &sum, y, w));
+        if (recompute) tape_segment_end(net->tape);
+        tape_scope_end(net->tape);
+    }
+    net->out = x;
+    tape_keep(net->tape, x);
+    if (mode == TAPE_TRAIN) tape_seed(net->tape, x);
+    if (repeat) tape_repeat(net->tape);
+    assert_int_equal(tape_plan(net->tape, 2, &error), STATUS_OK);
+    assert_int_equal(parameters_allocate(net->parameters, &net->device, true, 1, &error), 0);
+}
+
+static void allocate_net(Net *net, Net *host) {
+    Error error = {0};
+    const Status status = host ? tape_allocate_in(net->tape, host->tape, &error)
+                               : tape_allocate(net->tape, &net->device, &error);
+    assert_int_equal(status, STATUS_OK);
+}
+
 static void run_net(Net *net, const float *x) {
     const Run run = {.threads = 2};
     memcpy(net->x->data, x, N * sizeof(float));
@@ -211,11 +248,115 @@ static void test_recompute_same_bits(void **state) {
         assert_memory_equal(kept.x->gradient, again.x->gradient, N * sizeof(float));
     }
     assert_true(tape_bytes(again.tape) < tape_bytes(kept.tape));
-    const TapeCost plain = tape_cost(kept.tape), more = tape_cost(again.tape);
+    const TapeCost plain = tape_cost(kept.tape, 1), more = tape_cost(again.tape, 1);
     assert_true(plain.forward.flops == more.forward.flops);
     assert_true(more.executed_forward.flops > more.forward.flops);
     close_net(&kept);
     close_net(&again);
+}
+
+enum { REPLAYS = 3 };
+
+static void share_net(Net *net, int replay, const float *x) {
+    const Run run = {.threads = 2};
+    for (int i = 0; i < N; i++) net->x->data[i] = x[i] * (float)(replay + 1);
+    tape_share(net->tape, replay == 0, replay == REPLAYS - 1);
+    tape_forward(net->tape, &run);
+    if (tape_mode(net->tape) != TAPE_TRAIN) return;
+    for (int i = 0; i < N; i++) net->out->gradient[i] = 1;
+    tape_backward(net->tape, &run);
+}
+
+/* Each replay gives the bits that it gives by itself; the gradients of the parameters are those of
+ * separate replays up to the order of a sum. Twice: the second step meets what the first left. */
+static void check_repeated(bool recompute) {
+    float x[N];
+    start(x);
+    Net plain, repeated;
+    record_filters(&plain, TAPE_TRAIN, recompute, false);
+    record_filters(&repeated, TAPE_TRAIN, recompute, true);
+    allocate_net(&plain, NULL);
+    allocate_net(&repeated, NULL);
+    const int64_t size = plain.parameters->size;
+    float *a = plain.parameters->gradients, *b = repeated.parameters->gradients;
+    for (int step = 0; step < 2; step++) {
+        memset(a, 0, (size_t)size * sizeof *a);
+        memset(b, 0, (size_t)size * sizeof *b);
+        for (int replay = 0; replay < REPLAYS; replay++) {
+            share_net(&plain, replay, x);
+            share_net(&repeated, replay, x);
+            assert_memory_equal(plain.out->data, repeated.out->data, N * sizeof(float));
+            assert_memory_equal(plain.x->gradient, repeated.x->gradient, N * sizeof(float));
+        }
+        for (int64_t i = 0; i < size; i++) /* sums of ten terms, which may cancel a little */
+            assert_true(fabsf(a[i] - b[i]) <= 1e-5f * (1 + fabsf(a[i])));
+        for (int p = 0; p < repeated.parameters->count; p++) { /* the next step has other weights */
+            float *weights = repeated.parameters->list[p]->tensor.data;
+            for (int i = 0; i < N; i++)
+                plain.parameters->list[p]->tensor.data[i] = weights[i] *= 1.1f;
+        }
+    }
+    const double once = tape_cost(plain.tape, 1).forward.flops;
+    const double thrice = tape_cost(repeated.tape, REPLAYS).forward.flops;
+    assert_true(tape_cost(repeated.tape, 1).forward.flops == once);
+    assert_true(thrice == REPLAYS * once - (REPLAYS - 1) * 3 * 3 * (3 * N)); /* 3 calls a filter */
+    close_net(&plain);
+    close_net(&repeated);
+}
+
+static void test_repeated(void **state) {
+    (void)state;
+    check_repeated(false);
+    check_repeated(true);
+}
+
+/* What parameters alone decide is computed in the first replay only: later ones do not see that
+ * they have changed. */
+static void test_computed_once(void **state) {
+    (void)state;
+    float x[N], before[N];
+    start(x);
+    Net net;
+    record_filters(&net, TAPE_EVALUATE, false, true);
+    allocate_net(&net, NULL);
+    share_net(&net, 0, x);
+    share_net(&net, 1, x);
+    memcpy(before, net.out->data, sizeof before);
+    for (int p = 0; p < net.parameters->count; p++)
+        if (strchr(net.parameters->list[p]->tensor.name, 'v'))
+            memset(net.parameters->list[p]->tensor.data, 0, N * sizeof(float));
+    share_net(&net, 1, x);
+    assert_memory_equal(before, net.out->data, N * sizeof(float));
+    for (int i = 0; i < N; i++) net.x->data[i] = 2 * x[i];
+    tape_forward(net.tape, &(Run){.threads = 2}); /* without tape_share: a first one */
+    assert_memory_not_equal(before, net.out->data, N * sizeof(float));
+    close_net(&net);
+}
+
+/* Two tapes in one memory take turns: what the other overwrote is computed again. */
+static void test_repeated_guest(void **state) {
+    (void)state;
+    float x[N];
+    start(x);
+    Net host, guest, alone;
+    record_filters(&host, TAPE_EVALUATE, false, true);
+    record_filters(&guest, TAPE_EVALUATE, false, true);
+    record_filters(&alone, TAPE_EVALUATE, false, false);
+    allocate_net(&host, NULL);
+    allocate_net(&guest, &host);
+    allocate_net(&alone, NULL);
+    for (int replay = 0; replay < REPLAYS; replay++) {
+        share_net(&alone, replay, x);
+        share_net(&host, replay, x);
+        assert_memory_equal(alone.out->data, host.out->data, N * sizeof(float));
+        memset(host.tape->arena, 0xFF, tape_bytes(host.tape)); /* as if by another network */
+        share_net(&guest, replay, x);
+        assert_memory_equal(alone.out->data, guest.out->data, N * sizeof(float));
+        memset(host.tape->arena, 0xFF, tape_bytes(host.tape));
+    }
+    close_net(&guest);
+    close_net(&host);
+    close_net(&alone);
 }
 
 /* y = (a a + 0.5 a) with the second a detached: only the square is differentiated. */
@@ -424,6 +565,9 @@ int main(void) {
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_gradient),
         cmocka_unit_test(test_recompute_same_bits),
+        cmocka_unit_test(test_repeated),
+        cmocka_unit_test(test_computed_once),
+        cmocka_unit_test(test_repeated_guest),
         cmocka_unit_test(test_detach),
         cmocka_unit_test(test_evaluation_needs_less),
         cmocka_unit_test(test_initial_values_depend_on_name_only),

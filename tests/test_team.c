@@ -272,6 +272,7 @@ static void same_bits_on_any_number_of_processes(void **state) {
     check_bits("mqar", "transformer", MQAR, (int[]){2, 4, 2});
     check_bits("mqar", "lstm", MQAR, (int[]){4, 1, 4});
     check_bits("mqar", "mamba", MQAR " micro_batch=1", (int[]){4, 2, 1});
+    check_bits("mqar", "s4", MQAR " micro_batch=1", (int[]){4, 2, 1});
     check_bits("mqar", "transformer", MQAR " batch=6 replicas=6", (int[]){6, 2, 6});
     check_bits("mqar", "lstm", MQAR " norm=batch", (int[]){4, 2, 1});
 }

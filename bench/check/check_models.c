@@ -392,6 +392,7 @@ static void check_learning(const Bench *bench) {
                 network_load(network, &session.problem, &batch, m * session.micro_batch,
                              batch.labels);
                 network->loss->host_gradient[0] = 1;
+                tape_share(network->tape, m == 0, m + 1 == session.replays);
                 tape_forward(network->tape, &run);
                 tape_backward(network->tape, &run);
                 tape_finish(network->tape, NULL); /* a failure leaves a loss that does not fall */

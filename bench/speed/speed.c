@@ -34,6 +34,7 @@ static void enqueue_step(Subject *subject) {
         network_load(&session->train, &session->problem, &subject->batch, m * session->micro_batch,
                      subject->batch.labels);
         session->train.loss->host_gradient[0] = 1;
+        tape_share(session->train.tape, m == 0, m + 1 == session->replays);
         tape_forward(session->train.tape, &run);
         tape_backward(session->train.tape, &run);
     }

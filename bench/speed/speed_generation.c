@@ -32,8 +32,9 @@ static Status check_problem(const Cell *cell, const Problem *problem, Error *err
     return STATUS_OK;
 }
 
-static Status plan(Generation *own, Network *network, Error *error) {
+static Status plan(Generation *own, Network *network, bool repeat, Error *error) {
     tape_set_device(network->tape, &own->device, own->run.products);
+    if (repeat) tape_repeat(network->tape);
     return tape_plan(network->tape, own->run.threads, error);
 }
 
@@ -44,14 +45,14 @@ static Status record_prefill(Generation *own, Error *error) {
         network_close(&own->prefill);
         network_record(&own->prefill, own->cell, &own->prompt, own->parameters, TAPE_EVALUATE,
                        rows);
-        if (plan(own, &own->prefill, error) != STATUS_OK) return error->status;
+        if (plan(own, &own->prefill, rows < own->batch, error) != STATUS_OK) return error->status;
         if (rows % 2 || tape_bytes(own->prefill.tape) <= most) return STATUS_OK;
     }
 }
 
 static Status record_step(Generation *own, Error *error) {
     network_record(&own->step, own->cell, &own->whole, own->parameters, TAPE_STEP, own->batch);
-    return plan(own, &own->step, error);
+    return plan(own, &own->step, false, error);
 }
 
 static int64_t bytes_of(const Generation *own) {
@@ -60,10 +61,10 @@ static int64_t bytes_of(const Generation *own) {
 }
 
 static double flops_of(const Generation *own) {
-    const Cost prompt = tape_cost(own->prefill.tape).forward,
-               step = tape_cost(own->step.tape).forward;
-    return (prompt.flops + prompt.specials) * (double)(own->batch / own->prefill.batch) +
-           (step.flops + step.specials) * (double)(own->tokens - 1);
+    const int64_t prompts = own->batch / own->prefill.batch;
+    const Cost prompt = tape_cost(own->prefill.tape, prompts).forward,
+               step = tape_cost(own->step.tape, own->tokens - 1).forward;
+    return prompt.flops + prompt.specials + step.flops + step.specials;
 }
 
 static Status check_cost(const Generation *own, const SpeedLimit *limit, Error *error) {
@@ -118,6 +119,7 @@ static void write_prompts(Generation *own) {
 static void read_prompts(Generation *own) {
     const int64_t rows = own->prefill.batch;
     for (int64_t first = 0; first < own->batch; first += rows) {
+        tape_share(own->prefill.tape, first == 0, first + rows == own->batch);
         tape_forward(own->prefill.tape, &own->run);
         tape_finish(own->prefill.tape, NULL);
         memcpy(own->step.tokens->host_integers + first, own->prefill.prediction->host_integers,

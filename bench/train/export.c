@@ -61,6 +61,7 @@ static Status run_and_write(Session *session, const char *path, Error *error) {
     for (int64_t m = 0; m < session->replays; m++) {
         network_load(&session->train, problem, &batch, m * session->micro_batch, batch.labels);
         session->train.loss->host_gradient[0] = 1;
+        tape_share(session->train.tape, m == 0, m + 1 == session->replays);
         tape_forward(session->train.tape, &run);
         tape_backward(session->train.tape, &run);
         tape_finish(session->train.tape, NULL); /* a failure stays until parameters_fetch */

@@ -11,9 +11,10 @@
  * beyond it every elementwise pass runs at memory speed. A constant, because the cut changes the
  * order of the gradient sum and so the bits, and bits must not depend on the machine. */
 static const size_t replay_bytes = 24u << 20;
-/* Each replay computes anew what depends on parameters alone. Where that is most of the work
- * (CKConv's kernels, one for every pair of channels), cutting a batch costs more than the cache
- * gives: a cut may make a step's operations grow by half. */
+/* A replay may have work that does not shrink with its samples: inside an operation (CKConv's
+ * kernels, one for every pair of channels, transformed), or on a device that computes anew what
+ * depends on parameters alone. Where that is most of the work, cutting a batch costs more than the
+ * cache gives: a cut may make a step's operations grow by half. */
 static const double most_repetition = 1.5;
 /* A device with memory of its own wants the largest batch that fits any of its kind. */
 static const size_t remote_replay_bytes = (size_t)4 << 30;
@@ -33,6 +34,8 @@ static Status record_train(Session *session, int64_t micro_batch, Error *error) 
     network_record(&session->train, session->cell, &session->problem, session->parameters,
                    TAPE_TRAIN, micro_batch);
     tape_set_device(session->train.tape, &session->device, session_run(session).products);
+    const int64_t part = session->cell->run.batch / session->cell->run.replicas;
+    if (micro_batch < part) tape_repeat(session->train.tape);
     return tape_plan(session->train.tape, session->threads, error);
 }
 
@@ -51,7 +54,7 @@ static Status choose_micro_batch(Session *session, Error *error) {
         if (batch % parts) continue;
         session->micro_batch = batch / parts;
         if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
-        const double flops = (double)parts * tape_model_flops(session->train.tape);
+        const double flops = tape_model_flops(session->train.tape, parts);
         if (parts == 1) whole = flops;
         if (session->parameters->averages > 0) return STATUS_OK;
         if (flops > most_repetition * whole) {
@@ -63,12 +66,21 @@ static Status choose_micro_batch(Session *session, Error *error) {
     return STATUS_OK;
 }
 
-static Status record_evaluate(Session *session, const Problem *problem, Network *network,
-                              int64_t rows, Error *error) {
+static Status plan_evaluate(Session *session, const Problem *problem, Network *network,
+                            int64_t rows, bool repeat, Error *error) {
     network_close(network);
     network_record(network, session->cell, problem, session->parameters, TAPE_EVALUATE, rows);
     tape_set_device(network->tape, &session->device, session_run(session).products);
+    if (repeat) tape_repeat(network->tape);
     return tape_plan(network->tape, session->threads, error);
+}
+
+/* Results that are kept from replay to replay must fit the memory, too. */
+static Status record_evaluate(Session *session, const Problem *problem, Network *network,
+                              int64_t rows, size_t most, Error *error) {
+    const Status status = plan_evaluate(session, problem, network, rows, true, error);
+    if (status != STATUS_OK || tape_bytes(network->tape) <= most) return status;
+    return plan_evaluate(session, problem, network, rows, false, error);
 }
 
 /* As many samples as in a replay of training, but where those of an evaluation are longer no more
@@ -77,18 +89,19 @@ static Status record_evaluate(Session *session, const Problem *problem, Network 
 static Status choose_evaluation_rows(Session *session, Error *error) {
     const Problem *problem = &session->evaluation_problem;
     Network *network = &session->evaluate;
-    const size_t most = session_replay_bytes(&session->device);
     const size_t training = tape_bytes(session->train.tape);
+    size_t most = session_replay_bytes(&session->device);
+    if (most < training) most = training;
     double whole = 0; /* FLOPs of a sample */
     for (int64_t rows = session->micro_batch, larger = rows;; larger = rows, rows /= 2) {
-        if (record_evaluate(session, problem, network, rows, error) != STATUS_OK)
+        if (record_evaluate(session, problem, network, rows, most, error) != STATUS_OK)
             return error->status;
-        const double flops = tape_model_flops(network->tape) / (double)rows;
+        const Tape *tape = network->tape;
+        const double flops = (tape_model_flops(tape, 2) - tape_model_flops(tape, 1)) / (double)rows;
         if (rows == session->micro_batch) whole = flops;
         if (flops > most_repetition * whole)
-            return record_evaluate(session, problem, network, larger, error);
-        const size_t bytes = tape_bytes(network->tape);
-        if (rows == 1 || bytes <= most || bytes <= training) return STATUS_OK;
+            return record_evaluate(session, problem, network, larger, most, error);
+        if (rows == 1 || tape_bytes(tape) <= most) return STATUS_OK;
     }
 }
 
@@ -105,7 +118,8 @@ static Status record_shorter(Session *session, Error *error) {
         shorter->problem = problem;
         int64_t rows = session->micro_batch;
         do {
-            if (record_evaluate(session, &problem, &shorter->network, rows, error) != STATUS_OK)
+            if (record_evaluate(session, &problem, &shorter->network, rows, most, error) !=
+                STATUS_OK)
                 return error->status;
         } while (tape_bytes(shorter->network.tape) > most && (rows /= 2) > 0);
         if (rows > 0) continue;
@@ -152,12 +166,15 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
         record_shorter(session, error) != STATUS_OK)
         return error->status;
 
-    const TapeCost cost = tape_cost(session->train.tape);
+    /* A team's parts, and those of one process, begin anew with what they share. */
+    const int64_t parts = cell->run.replicas;
+    const TapeCost cost = tape_cost(session->train.tape, session->replays / parts);
     const Cost *executed[] = {&cost.executed_forward, &cost.executed_backward};
-    session->flops_per_step = tape_model_flops(session->train.tape) * (double)session->replays;
+    session->flops_per_step =
+        tape_model_flops(session->train.tape, session->replays / parts) * (double)parts;
     for (int i = 0; i < 2; i++)
         session->executed_flops_per_step +=
-            (executed[i]->flops + executed[i]->specials) * (double)session->replays;
+            (executed[i]->flops + executed[i]->specials) * (double)parts;
     return STATUS_OK;
 }
 

@@ -168,6 +168,7 @@ static void replay_own_parts(Training *training, int64_t step, float *losses) {
         tape_turn(network->tape);
         network_load(network, &session->problem, batch, m * session->micro_batch, batch->labels);
         network->loss->host_gradient[0] = 1;
+        tape_share(network->tape, m % part == 0, (m + 1) % part == 0);
         tape_forward(network->tape, &run);
         device_download(&session->device, &losses[m], network->loss->data, sizeof(float));
         tape_backward(network->tape, &run);

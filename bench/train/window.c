@@ -46,6 +46,7 @@ typedef struct Queue {
     Network *network;
     Batch batch;
     int64_t *places; /* in the window */
+    bool begun;      /* has been replayed with these parameters */
 } Queue;
 
 struct Window {
@@ -102,6 +103,8 @@ static void flush(const Window *window, Queue *queue, const Replayed *to) {
     const size_t labels = (size_t)problem->labels, sequences = (size_t)problem->sequences;
     batch_count_labels(batch, problem, batch->samples);
     network_load(queue->network, problem, batch, 0, batch->labels > 0 ? batch->labels : 1);
+    tape_share(network->tape, !queue->begun, false);
+    queue->begun = true;
     tape_forward(network->tape, &run);
     tape_finish(network->tape, NULL); /* a failure stays: whoever saves next reports it */
     for (int64_t i = 0; i < batch->samples; i++) {

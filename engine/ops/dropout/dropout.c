@@ -64,6 +64,7 @@ const Op op_dropout = {
     .outputs = 1,
     .attribute_bytes = sizeof(Dropout),
     .gradients = 1,
+    .draws = true,
     .shape = shape,
     .cost = cost,
     .scratch = scratch,
