@@ -54,6 +54,7 @@ static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *wr
     Tensor *out = owner_of(call->out[0]);
     if (owner->role != ROLE_ACTIVATION || written[owner->number]) return false;
     if (tape->plans[owner->number].seed || tape->plans[out->number].seed) return false;
+    if (tape->plans[owner->number].summed) return false;
     if (tensor_size(owner) != tensor_size(out)) return false;
     for (int k = 0; k < call->inputs; k++) /* read and written in the same kernel: keep apart */
         if (k != i && call->in[k] && owner_of(call->in[k]) == owner) return false;
@@ -67,7 +68,9 @@ static bool is_constant(const Tape *tape, Tensor *tensor) {
     return plan && plan->producer >= 0 && tape->constant[plan->producer];
 }
 
-/* Where gradients of a replay reach what is computed once for several, they are added up. */
+/* Where gradients of a replay reach what is computed once for several, they are added up, from the
+ * first backward on that reaches it. One that runs in the last replay alone cannot begin: there the
+ * sum begins with zero. */
 static void find_summed(Tape *tape) {
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
@@ -75,6 +78,22 @@ static void find_summed(Tape *tape) {
             if (differentiable(call, i) && is_constant(tape, call->in[i]))
                 plan_of(tape, call->in[i])->summed = true;
     }
+    bool *reached = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *reached);
+    for (int c = tape->call_count - 1; c >= 0; c--) {
+        const OpCall *call = tape->calls[c];
+        for (int i = 0; i < call->inputs && tape->active[c]; i++) {
+            if (!differentiable(call, i) || !is_constant(tape, call->in[i])) continue;
+            TensorPlan *plan = plan_of(tape, call->in[i]);
+            const int number = owner_of(call->in[i])->number;
+            if (!plan->summed || reached[number]) continue;
+            reached[number] = true;
+            if (tape->constant[c])
+                plan->from_zero = true;
+            else
+                tape->starts[c] |= 1u << i;
+        }
+    }
+    free(reached);
 }
 
 /* Gradient memory, and for each backward whether it is the first to write there. */
@@ -446,6 +465,7 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     tape->threads = threads;
     tape->active = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->active);
     tape->constant = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->constant);
+    tape->starts = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->starts);
     tape->kept = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kept);
     tape->copies = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->copies);
     if (tape->mode == TAPE_STEP || tape->repeats) find_constant(tape);

@@ -253,10 +253,13 @@ static void replay_backward(Tape *tape, const Run *run) {
     if (crosses(tape)) send(tape, PHASE_BACKWARD);
     for (int t = 0; t < tape->tensor_count; t++) {
         const TensorPlan *plan = &tape->plans[t];
-        if ((plan->zeroed || (plan->summed && tape->first)) && tape->tensors[t]->gradient)
+        if ((plan->zeroed || (plan->from_zero && tape->first)) && tape->tensors[t]->gradient)
             device_zero(tape->device, tape->tensors[t]->gradient,
                         (size_t)tensor_size(tape->tensors[t]) * 4);
     }
+    for (int c = 0; c < tape->call_count; c++)
+        for (int i = 0; tape->starts[c] >> i; i++)
+            if (tape->starts[c] >> i & 1u) tape->calls[c]->accumulate[i] = !tape->first;
     for (int s = tape->forward_steps; s < tape->step_count; s++)
         if (tape->last || !tape->constant[tape->steps[s].call])
             run_step(tape, &tape->steps[s], run);

@@ -36,6 +36,7 @@ void tape_close(Tape *tape) {
     free(tape->steps);
     free(tape->buffers);
     free(tape->active);
+    free(tape->starts);
     free(tape->kept);
     free(tape->copies);
     free(tape->constant);

@@ -30,6 +30,7 @@ typedef struct TensorPlan {
     bool has_gradient; /* backward gives it a gradient */
     bool zeroed;       /* its gradient must be zero before backward */
     bool summed;       /* its gradient is the sum over the replays of a step */
+    bool from_zero;    /* and that begins with zero, not with a backward */
     bool recomputed;
     int data_buffer, gradient_buffer; /* -1: none */
 } TensorPlan;
@@ -76,6 +77,7 @@ struct Tape {
     bool *constant;            /* call depends on parameters alone, and its results are kept */
     bool fresh;                /* the outputs of constant calls fit the parameters */
     bool *active;              /* call takes part in backward */
+    uint32_t *starts;          /* by call, bit i: begins the sum that is in[i]'s gradient */
     int *kept;                 /* by call: buffer of what its forward leaves for backward, or -1 */
     int (*copies)[MAX_INPUTS]; /* by call and input: buffer of the rounded copy; see has_copy */
     size_t bytes;              /* of the arena */

@@ -128,8 +128,8 @@ static void close_net(Net *net) {
     device_close(&net->device);
 }
 
-/* Residual blocks x = x + square(square(x, filter), filter) with filter = w + square(square(v, w),
- * w), which depends on parameters alone; of it, w is read by the blocks themselves, too. */
+/* Residual blocks x = x + square(square(x, filter), filter) + w with filter = w + square(square(v,
+ * w), filter of the block before), which depend on parameters alone. */
 static void record_filters(Net *net, TapeMode mode, bool recompute, bool repeat) {
     Error error = {0};
     assert_int_equal(device_open(&net->device, "cpu", &error), STATUS_OK);
@@ -137,13 +137,14 @@ static void record_filters(Net *net, TapeMode mode, bool recompute, bool repeat)
     net->tape = tape_open(net->parameters, mode);
     net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
     Tensor *x = net->x;
+    Tensor *last = tape_parameter(net->tape, "first", SHAPE(N), init_normal(0.3), GROUP_DECAY);
     for (int b = 0; b < 3; b++) {
         tape_scope(net->tape, "block.%d", b);
         if (recompute) tape_segment(net->tape);
         Tensor *v = tape_parameter(net->tape, "v", SHAPE(N), init_normal(0.3), GROUP_DECAY);
         Tensor *w = tape_parameter(net->tape, "w", SHAPE(N), init_normal(0.3), GROUP_DECAY);
-        Tensor *inner = apply(net->tape, &square, apply(net->tape, &square, v, w), w);
-        Tensor *filter = apply(net->tape, &sum, inner, w);
+        Tensor *inner = apply(net->tape, &square, apply(net->tape, &square, v, w), last);
+        Tensor *filter = last = apply(net->tape, &sum, inner, w);
         Tensor *y = apply(net->tape, &square, x, filter);
         y = apply(net->tape, &square, y, tape_reshape(net->tape, filter, SHAPE(N)));
         x = apply(net->tape, &sum, x, apply(net->tape, &sum, y, w));
