@@ -328,6 +328,7 @@ const Op op_attention = {
     .needs_outputs = 0x1,
     .gradients = 0x7,
     .multiplies = true,
+    .draws = true,
     .shape = attention_shape,
     .cost = attention_cost,
     .scratch = attention_scratch_bytes,
