@@ -63,9 +63,9 @@ static bool can_pass(const Tape *tape, const OpCall *call, int i, const bool *wr
     return true;
 }
 
-static bool is_constant(const Tape *tape, Tensor *tensor) {
+static bool lasts(const Tape *tape, Tensor *tensor) {
     const TensorPlan *plan = plan_of(tape, tensor);
-    return plan && plan->producer >= 0 && tape->constant[plan->producer];
+    return plan && plan->producer >= 0 && is_kept(tape, plan->producer);
 }
 
 /* Where gradients of a replay reach what is computed once for several, they are added up, from the
@@ -74,20 +74,20 @@ static bool is_constant(const Tape *tape, Tensor *tensor) {
 static void find_summed(Tape *tape) {
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
-        for (int i = 0; i < call->inputs && tape->active[c] && !tape->constant[c]; i++)
-            if (differentiable(call, i) && is_constant(tape, call->in[i]))
+        for (int i = 0; i < call->inputs && tape->active[c] && !is_kept(tape, c); i++)
+            if (differentiable(call, i) && lasts(tape, call->in[i]))
                 plan_of(tape, call->in[i])->summed = true;
     }
     bool *reached = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *reached);
     for (int c = tape->call_count - 1; c >= 0; c--) {
         const OpCall *call = tape->calls[c];
         for (int i = 0; i < call->inputs && tape->active[c]; i++) {
-            if (!differentiable(call, i) || !is_constant(tape, call->in[i])) continue;
+            if (!differentiable(call, i) || !lasts(tape, call->in[i])) continue;
             TensorPlan *plan = plan_of(tape, call->in[i]);
             const int number = owner_of(call->in[i])->number;
             if (!plan->summed || reached[number]) continue;
             reached[number] = true;
-            if (tape->constant[c])
+            if (is_kept(tape, c))
                 plan->from_zero = true;
             else
                 tape->starts[c] |= 1u << i;
@@ -135,7 +135,7 @@ static void find_recomputed(const Tape *tape, bool *again) {
     bool *needed = memory_take_zeroed((size_t)tape->tensor_count + 1, sizeof *needed);
     for (int c = tape->call_count - 1; c >= 0; c--) {
         const OpCall *call = tape->calls[c];
-        if (call->segment < 0 || tape->constant[c]) continue;
+        if (call->segment < 0 || is_kept(tape, c)) continue;
         again[c] = tape->active[c] && call->saves > 0;
         for (int j = 0; j < call->outputs; j++) {
             const int number = owner_of(call->out[j])->number;
@@ -157,7 +157,7 @@ static void find_interior(Tape *tape) {
         const TensorPlan *plan = &tape->plans[t];
         tape->plans[t].recomputed = !tape->tensors[t]->base && plan->producer >= 0 && !plan->keep &&
                                     tape->calls[plan->producer]->segment >= 0 &&
-                                    !tape->constant[plan->producer];
+                                    !is_kept(tape, plan->producer);
     }
     for (int c = 0; c < tape->call_count; c++)
         for (int i = 0; i < tape->calls[c]->inputs; i++) {
@@ -297,7 +297,7 @@ static void find_kept(Tape *tape) {
 }
 
 /* In one-token form, and in replays between which parameters stay, a filter or a discretised matrix
- * is the same every time: it is computed once and kept. */
+ * is the same every time: it can be computed once and kept. */
 static void find_constant(Tape *tape) {
     for (int c = 0; c < tape->call_count; c++) {
         const OpCall *call = tape->calls[c];
@@ -341,8 +341,8 @@ static void touch_data(Tape *tape, Tensor *tensor, int step, const int *split) {
     const TensorPlan *plan = &tape->plans[owner->number];
     Buffer *buffer = &tape->buffers[plan->data_buffer];
     const bool later =
-        tape->steps[step].kind == STEP_BACKWARD || !tape->constant[tape->steps[step].call];
-    if (is_constant(tape, owner) && later)
+        tape->steps[step].kind == STEP_BACKWARD || !is_kept(tape, tape->steps[step].call);
+    if (lasts(tape, owner) && later)
         whole_life(tape, buffer);
     else
         touch(buffer, step, split[owner->number]);
@@ -453,7 +453,7 @@ static void place(Tape *tape) {
 
 void tape_repeat(Tape *tape) {
     assert(!tape->steps && "what is kept is planned");
-    tape->repeats = !tape->device || !tape->device->kind->remote;
+    tape->keeps = !tape->device || !tape->device->kind->remote;
 }
 
 Status tape_plan(Tape *tape, int threads, Error *error) {
@@ -468,7 +468,8 @@ Status tape_plan(Tape *tape, int threads, Error *error) {
     tape->starts = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->starts);
     tape->kept = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->kept);
     tape->copies = memory_take_zeroed((size_t)tape->call_count + 1, sizeof *tape->copies);
-    if (tape->mode == TAPE_STEP || tape->repeats) find_constant(tape);
+    tape->keeps |= tape->mode == TAPE_STEP;
+    find_constant(tape);
     if (tape->mode == TAPE_TRAIN) {
         find_active(tape);
         assign_gradients(tape);

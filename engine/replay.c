@@ -243,7 +243,7 @@ static bool sends_apart(const Tape *tape) {
 static void replay_forward(Tape *tape, const Run *run) {
     if (crosses(tape) && !tape->doubled) send(tape, PHASE_FORWARD);
     for (int s = 0; s < tape->forward_steps; s++)
-        if (!tape->fresh || !tape->constant[tape->steps[s].call])
+        if (!tape->fresh || !is_kept(tape, tape->steps[s].call))
             run_step(tape, &tape->steps[s], run);
     if (tape->mode == TAPE_STEP) carry_state(tape);
     if (crosses(tape) && !tape->leaves) fetch(tape, PHASE_FORWARD);
@@ -261,8 +261,7 @@ static void replay_backward(Tape *tape, const Run *run) {
         for (int i = 0; tape->starts[c] >> i; i++)
             if (tape->starts[c] >> i & 1u) tape->calls[c]->accumulate[i] = !tape->first;
     for (int s = tape->forward_steps; s < tape->step_count; s++)
-        if (tape->last || !tape->constant[tape->steps[s].call])
-            run_step(tape, &tape->steps[s], run);
+        if (tape->last || !is_kept(tape, tape->steps[s].call)) run_step(tape, &tape->steps[s], run);
     if (crosses(tape) && !tape->leaves) fetch(tape, PHASE_BACKWARD);
 }
 
@@ -316,7 +315,7 @@ void tape_forward(Tape *tape, const Run *run) {
     if (host->occupant != tape || (tape->mode != TAPE_STEP && tape->first)) tape->fresh = false;
     host->occupant = tape;
     replay(tape, run, PHASE_FORWARD);
-    tape->fresh = tape->mode == TAPE_STEP || tape->repeats;
+    tape->fresh = tape->keeps;
     if (tape->mode == TAPE_STEP) tape->place++;
     if (tape->mode != TAPE_TRAIN) tape->first = tape->last = true;
 }
@@ -328,7 +327,7 @@ void tape_backward(Tape *tape, const Run *run) {
 }
 
 void tape_share(Tape *tape, bool first, bool last) {
-    assert((first || tape->fresh || !tape->repeats || tape->host) && "what was computed is gone");
+    assert((first || tape->fresh || !tape->keeps || tape->host) && "what was computed is gone");
     tape->first = first;
     tape->last = last;
 }
@@ -384,50 +383,51 @@ void tape_place(Tape *tape, int64_t position) {
     tape->place = (int32_t)position;
 }
 
-static void add_cost(Cost *sum, const Cost *cost) {
-    sum->flops += cost->flops;
-    sum->specials += cost->specials;
-    sum->bytes_read += cost->bytes_read;
-    sum->bytes_written += cost->bytes_written;
-}
-
-static void scale_cost(Cost *cost, double times) {
-    cost->flops *= times;
-    cost->specials *= times;
-    cost->bytes_read *= times;
-    cost->bytes_written *= times;
+static void add_cost(Cost *sum, const Cost *cost, double times) {
+    sum->flops += times * cost->flops;
+    sum->specials += times * cost->specials;
+    sum->bytes_read += times * cost->bytes_read;
+    sum->bytes_written += times * cost->bytes_written;
 }
 
 TapeCost tape_cost(const Tape *tape, int64_t replays) {
     TapeCost sum = {0};
     for (int s = 0; s < tape->step_count; s++) {
-        const OpCall *call = tape->calls[tape->steps[s].call];
-        const double times = tape->constant[tape->steps[s].call] ? 1 : (double)replays;
+        const int c = tape->steps[s].call;
+        const OpCall *call = tape->calls[c];
+        const double model = tape->constant[c] ? 1 : (double)replays;
+        const double executed = is_kept(tape, c) ? 1 : (double)replays;
         Cost forward = {0}, backward = {0};
         call->op->cost(call, &forward, &backward);
-        scale_cost(&forward, times);
-        scale_cost(&backward, times);
         switch (tape->steps[s].kind) {
         case STEP_FORWARD:
-            add_cost(&sum.forward, &forward);
-            add_cost(&sum.executed_forward, &forward);
+            add_cost(&sum.forward, &forward, model);
+            add_cost(&sum.executed_forward, &forward, executed);
             break;
         case STEP_RECOMPUTE:
-            add_cost(&sum.executed_forward, &forward);
+            add_cost(&sum.executed_forward, &forward, executed);
             break;
         case STEP_BACKWARD:
-            add_cost(&sum.backward, &backward);
-            add_cost(&sum.executed_backward, &backward);
+            add_cost(&sum.backward, &backward, model);
+            add_cost(&sum.executed_backward, &backward, executed);
             break;
         }
     }
     return sum;
 }
 
+static double flops_of(const Cost *forward, const Cost *backward) {
+    return forward->flops + forward->specials + backward->flops + backward->specials;
+}
+
 double tape_model_flops(const Tape *tape, int64_t replays) {
     const TapeCost cost = tape_cost(tape, replays);
-    return cost.forward.flops + cost.forward.specials + cost.backward.flops +
-           cost.backward.specials;
+    return flops_of(&cost.forward, &cost.backward);
+}
+
+double tape_executed_flops(const Tape *tape, int64_t replays) {
+    const TapeCost cost = tape_cost(tape, replays);
+    return flops_of(&cost.executed_forward, &cost.executed_backward);
 }
 
 void tape_profile(Tape *tape, bool on) {

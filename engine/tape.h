@@ -132,15 +132,16 @@ void tape_place(Tape *tape, int64_t position);
 /* ---- looking at it ---- */
 
 /* Sum over the calls of so many replays with the same parameters. executed counts recomputation,
- * model does not. */
+ * and what depends on parameters alone as often as it is computed; model neither. */
 typedef struct TapeCost {
     Cost forward, backward; /* model */
     Cost executed_forward, executed_backward;
 } TapeCost;
 TapeCost tape_cost(const Tape *tape, int64_t replays);
 
-/* FLOPs as the budget counts them: flops plus specials of forward and backward, no recompute. */
+/* FLOPs as the budget counts them: flops plus specials of the model, forward and backward. */
 double tape_model_flops(const Tape *tape, int64_t replays);
+double tape_executed_flops(const Tape *tape, int64_t replays);
 
 int tape_call_count(const Tape *tape);
 const OpCall *tape_call(const Tape *tape, int i);

@@ -72,10 +72,10 @@ struct Tape {
     int step_count, forward_steps;
     Buffer *buffers;
     int buffer_count;
-    bool repeats;              /* tape_repeat was called and this device can */
-    bool first, last;          /* of the replays of a step: the next one */
-    bool *constant;            /* call depends on parameters alone, and its results are kept */
-    bool fresh;                /* the outputs of constant calls fit the parameters */
+    bool *constant;            /* call depends on parameters alone */
+    bool keeps;                /* results of constant calls are kept from replay to replay */
+    bool fresh;                /* and fit the parameters */
+    bool first, last;          /* of the replays with these parameters: the next one */
     bool *active;              /* call takes part in backward */
     uint32_t *starts;          /* by call, bit i: begins the sum that is in[i]'s gradient */
     int *kept;                 /* by call: buffer of what its forward leaves for backward, or -1 */
@@ -107,6 +107,11 @@ static inline Tensor *owner_of(Tensor *tensor) {
 static inline TensorPlan *plan_of(const Tape *tape, Tensor *tensor) {
     Tensor *owner = owner_of(tensor);
     return owner->role == ROLE_PARAMETER ? NULL : &tape->plans[owner->number];
+}
+
+/* Computed once for several replays. */
+static inline bool is_kept(const Tape *tape, int call) {
+    return tape->keeps && tape->constant[call];
 }
 
 /* Gives back what tape_allocate took. */

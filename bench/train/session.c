@@ -54,7 +54,7 @@ static Status choose_micro_batch(Session *session, Error *error) {
         if (batch % parts) continue;
         session->micro_batch = batch / parts;
         if (record_train(session, session->micro_batch, error) != STATUS_OK) return error->status;
-        const double flops = tape_model_flops(session->train.tape, parts);
+        const double flops = tape_executed_flops(session->train.tape, parts);
         if (parts == 1) whole = flops;
         if (session->parameters->averages > 0) return STATUS_OK;
         if (flops > most_repetition * whole) {
@@ -97,7 +97,8 @@ static Status choose_evaluation_rows(Session *session, Error *error) {
         if (record_evaluate(session, problem, network, rows, most, error) != STATUS_OK)
             return error->status;
         const Tape *tape = network->tape;
-        const double flops = (tape_model_flops(tape, 2) - tape_model_flops(tape, 1)) / (double)rows;
+        const double flops =
+            (tape_executed_flops(tape, 2) - tape_executed_flops(tape, 1)) / (double)rows;
         if (rows == session->micro_batch) whole = flops;
         if (flops > most_repetition * whole)
             return record_evaluate(session, problem, network, larger, most, error);
@@ -166,15 +167,10 @@ Status session_open(Session *session, const Cell *cell, int threads, Error *erro
         record_shorter(session, error) != STATUS_OK)
         return error->status;
 
-    /* A team's parts, and those of one process, begin anew with what they share. */
-    const int64_t parts = cell->run.replicas;
-    const TapeCost cost = tape_cost(session->train.tape, session->replays / parts);
-    const Cost *executed[] = {&cost.executed_forward, &cost.executed_backward};
-    session->flops_per_step =
-        tape_model_flops(session->train.tape, session->replays / parts) * (double)parts;
-    for (int i = 0; i < 2; i++)
-        session->executed_flops_per_step +=
-            (executed[i]->flops + executed[i]->specials) * (double)parts;
+    const int64_t replicas = cell->run.replicas; /* each computes what they share */
+    session->flops_per_step = tape_model_flops(session->train.tape, session->replays);
+    session->executed_flops_per_step =
+        tape_executed_flops(session->train.tape, session->replays / replicas) * (double)replicas;
     return STATUS_OK;
 }
 
