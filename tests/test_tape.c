@@ -95,14 +95,34 @@ typedef struct Net {
     Tensor *x, *out;
 } Net;
 
-/* Residual blocks x = x + square(square(x, w), x), each a recompute segment on request. */
-static void record(Net *net, TapeMode mode, int blocks, bool recompute) {
+static Tensor *open_net(Net *net, TapeMode mode) {
     Error error = {0};
     assert_int_equal(device_open(&net->device, "cpu", &error), STATUS_OK);
     net->parameters = parameters_open();
     net->tape = tape_open(net->parameters, mode);
-    net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
-    Tensor *x = net->x;
+    return net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
+}
+
+static void plan_net(Net *net, Tensor *out, bool repeat) {
+    Error error = {0};
+    net->out = out;
+    tape_keep(net->tape, out);
+    if (tape_mode(net->tape) == TAPE_TRAIN) tape_seed(net->tape, out);
+    if (repeat) tape_repeat(net->tape);
+    assert_int_equal(tape_plan(net->tape, 2, &error), STATUS_OK);
+    assert_int_equal(parameters_allocate(net->parameters, &net->device, true, 1, &error), 0);
+}
+
+static void allocate_net(Net *net, Net *host) {
+    Error error = {0};
+    const Status status = host ? tape_allocate_in(net->tape, host->tape, &error)
+                               : tape_allocate(net->tape, &net->device, &error);
+    assert_int_equal(status, STATUS_OK);
+}
+
+/* Residual blocks x = x + square(square(x, w), x), each a recompute segment on request. */
+static void record(Net *net, TapeMode mode, int blocks, bool recompute) {
+    Tensor *x = open_net(net, mode);
     for (int b = 0; b < blocks; b++) {
         tape_scope(net->tape, "block.%d", b);
         if (recompute) tape_segment(net->tape);
@@ -114,12 +134,8 @@ static void record(Net *net, TapeMode mode, int blocks, bool recompute) {
         if (recompute) tape_segment_end(net->tape);
         tape_scope_end(net->tape);
     }
-    net->out = x;
-    tape_keep(net->tape, x);
-    if (mode == TAPE_TRAIN) tape_seed(net->tape, x);
-    assert_int_equal(tape_plan(net->tape, 2, &error), STATUS_OK);
-    assert_int_equal(parameters_allocate(net->parameters, &net->device, true, 1, &error), 0);
-    assert_int_equal(tape_allocate(net->tape, &net->device, &error), STATUS_OK);
+    plan_net(net, x, false);
+    allocate_net(net, NULL);
 }
 
 static void close_net(Net *net) {
@@ -131,12 +147,7 @@ static void close_net(Net *net) {
 /* Residual blocks x = x + square(square(x, filter), filter) + w with filter = w + square(square(v,
  * w), filter of the block before), which depend on parameters alone. */
 static void record_filters(Net *net, TapeMode mode, bool recompute, bool repeat) {
-    Error error = {0};
-    assert_int_equal(device_open(&net->device, "cpu", &error), STATUS_OK);
-    net->parameters = parameters_open();
-    net->tape = tape_open(net->parameters, mode);
-    net->x = tape_input(net->tape, "x", TENSOR_FLOAT, SHAPE(N), true);
-    Tensor *x = net->x;
+    Tensor *x = open_net(net, mode);
     Tensor *last = tape_parameter(net->tape, "first", SHAPE(N), init_normal(0.3), GROUP_DECAY);
     for (int b = 0; b < 3; b++) {
         tape_scope(net->tape, "block.%d", b);
@@ -151,19 +162,7 @@ static void record_filters(Net *net, TapeMode mode, bool recompute, bool repeat)
         if (recompute) tape_segment_end(net->tape);
         tape_scope_end(net->tape);
     }
-    net->out = x;
-    tape_keep(net->tape, x);
-    if (mode == TAPE_TRAIN) tape_seed(net->tape, x);
-    if (repeat) tape_repeat(net->tape);
-    assert_int_equal(tape_plan(net->tape, 2, &error), STATUS_OK);
-    assert_int_equal(parameters_allocate(net->parameters, &net->device, true, 1, &error), 0);
-}
-
-static void allocate_net(Net *net, Net *host) {
-    Error error = {0};
-    const Status status = host ? tape_allocate_in(net->tape, host->tape, &error)
-                               : tape_allocate(net->tape, &net->device, &error);
-    assert_int_equal(status, STATUS_OK);
+    plan_net(net, x, repeat);
 }
 
 static void run_net(Net *net, const float *x) {

@@ -338,7 +338,8 @@ static void test_micro_batches(void **state) {
         /* Adam divides by small second moments, which enlarges rounding over 21 steps. */
         if (!(fabs(loss[0] - loss[1]) < 1e-3 * fabs(loss[0])))
             fail_msg("%s: %.9g and %.9g", models[m], loss[0], loss[1]);
-        if (m == 1 && flops[0] != flops[1])
+        /* CKConv's convolution transforms its kernels in every replay. */
+        if (m < 2 && flops[0] != flops[1])
             fail_msg("%s: %.17g and %.17g FLOPs", models[m], flops[0], flops[1]);
     }
 }

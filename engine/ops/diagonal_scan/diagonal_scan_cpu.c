@@ -186,13 +186,6 @@ ALWAYS_INLINE void backward_unit(const OpCall *call, const Scan *scan, const Uni
     }
 }
 
-static float *prepared(const OpCall *call, int i) {
-    float *gradient = call->passed[i] ? NULL : call->in[i]->gradient;
-    if (gradient && !call->accumulate[i])
-        memset(gradient, 0, (size_t)tensor_size(call->in[i]) * sizeof *gradient);
-    return gradient;
-}
-
 /* Modes p .. p + DOUBLES - 1: sums over the batch, then the chain to the parameters. */
 static void parameter_gradients(Scan *scan, float *log_dt, const ModeSinks *to) {
 
@@ -227,9 +220,9 @@ static void backward(const OpCall *call, const Run *run) {
         else
             backward_unit(call, &scan, &unit, sums, unit.count);
     }
-    const ModeSinks to = {.A_real = prepared(call, DIAGONAL_SCAN_A_REAL),
-                          .A_imag = prepared(call, DIAGONAL_SCAN_A_IMAG)};
-    parameter_gradients(&scan, prepared(call, DIAGONAL_SCAN_LOG_DT), &to);
+    const ModeSinks to = {.A_real = mode_sink(call, DIAGONAL_SCAN_A_REAL),
+                          .A_imag = mode_sink(call, DIAGONAL_SCAN_A_IMAG)};
+    parameter_gradients(&scan, mode_sink(call, DIAGONAL_SCAN_LOG_DT), &to);
 }
 
 const OpKernels ISA(diagonal_scan_cpu) = {forward, backward};
